@@ -1,0 +1,51 @@
+"""What is checked before a change lands: `nox` runs tests, lint, types; `nox -s NAME` one of them.
+
+Sessions that need torch share one environment: it is several gigabytes.
+"""
+
+import os
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.needs_version = ">=2025.5.1"
+
+SHARED = Path(os.environ.get("NODULECLIP_NOX_ENV", Path(__file__).parent / ".nox" / "shared"))
+
+
+def _shared_python(session: nox.Session) -> str:
+    """Give the interpreter of the environment that holds torch, made anew when pyproject.toml changes."""
+    python = SHARED / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp = SHARED / "made-from"
+    wanted = Path("pyproject.toml").read_text(encoding="utf-8")
+    if not python.exists():
+        session.run("python", "-m", "venv", str(SHARED), external=True)
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+        session.run(str(python), "-m", "pip", "install", "--quiet", "-e", ".[dev]", external=True)
+        stamp.write_text(wanted, encoding="utf-8")
+    return str(python)
+
+
+@nox.session(venv_backend="none")
+def tests(session: nox.Session) -> None:
+    session.run(_shared_python(session), "-m", "pytest", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
+def lint(session: nox.Session) -> None:
+    python = _shared_python(session)
+    session.run(python, "-m", "ruff", "check", ".", external=True)
+    session.run(python, "-m", "ruff", "format", "--check", ".", external=True)
+
+
+@nox.session(venv_backend="none")
+def types(session: nox.Session) -> None:
+    session.run(_shared_python(session), "-m", "mypy", external=True)
+
+
+@nox.session(venv_backend="none")
+def docs(session: nox.Session) -> None:
+    """Write the reference pages anew; the tests say when they are stale."""
+    session.run(_shared_python(session), "docs/make_reference.py", external=True)

@@ -1,0 +1,180 @@
+"""Frozen, self-checking settings, saved as JSON beside what they made. Knows the standard library alone."""
+
+import dataclasses
+import math
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeVar
+
+from noduleclip.errors import ConfigError
+
+LUNG_WINDOW_HU = (-1350.0, 150.0)
+SOFT_TISSUE_WINDOW_HU = (-160.0, 240.0)
+
+Amp = Literal["auto", "off", "bf16", "fp16"]
+
+
+def _check(ok: bool, option: str, allowed: str, value: object) -> None:
+    if not ok:
+        raise ConfigError(f"{option} must be {allowed}, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropConfig:
+    """The square of tissue that the image tower sees.
+
+    Attributes:
+        fov_mm: Side of the square in millimetres.
+        size_px: Side of the resampled crop in pixels.
+        windows_hu: (low, high) in HU of each input channel; values are clipped to it and scaled to [0, 1].
+    """
+
+    fov_mm: float = 48.0
+    size_px: int = 64
+    windows_hu: tuple[tuple[float, float], ...] = (LUNG_WINDOW_HU, SOFT_TISSUE_WINDOW_HU)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "windows_hu", tuple((float(low), float(high)) for low, high in self.windows_hu))
+        _check(16 <= self.fov_mm <= 200, "--fov-mm", "in [16, 200] mm", f"{self.fov_mm:g}")
+        _check(16 <= self.size_px <= 512, "--img-size", "in [16, 512] px", self.size_px)
+        _check(
+            len(self.windows_hu) > 0 and all(low < high for low, high in self.windows_hu),
+            "windows_hu",
+            "one or more (low, high) pairs in HU",
+            self.windows_hu,
+        )
+
+    @property
+    def pixel_mm(self) -> float:
+        """Side of one output pixel in millimetres."""
+        return self.fov_mm / self.size_px
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What the two towers are made of.
+
+    Attributes:
+        backbone: Name of a timm model.
+        emb: Width D of the shared embedding.
+        text_width: Width of the text tower's tokens.
+        text_layers: Transformer layers of the text tower.
+        views: Rotations and flips averaged when a collection is embedded: 1 or 8.
+        crop: The crop that the image tower was made for.
+    """
+
+    backbone: str = "resnet10t"
+    emb: int = 128
+    text_width: int = 64
+    text_layers: int = 2
+    views: int = 8
+    crop: CropConfig = field(default_factory=CropConfig)
+
+    def __post_init__(self) -> None:
+        _check(bool(self.backbone), "--backbone", "the name of a timm model", "nothing")
+        _check(8 <= self.emb <= 4096, "--emb", "in [8, 4096]", self.emb)
+        _check(
+            self.text_width % 4 == 0 and 16 <= self.text_width <= 1024,
+            "text_width",
+            "a multiple of 4 in [16, 1024]",
+            self.text_width,
+        )
+        _check(1 <= self.text_layers <= 12, "text_layers", "in [1, 12]", self.text_layers)
+        _check(self.views in (1, 8), "--views", "1 or 8", self.views)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How the towers are trained.
+
+    Attributes:
+        epochs: Passes over the training nodules.
+        bs: Nodules in an optimiser step.
+        accumulate: Parts in which a step's nodules go through the towers; more parts need less memory.
+        lr: Peak learning rate of AdamW.
+        weight_decay: AdamW's weight decay, for matrices only.
+        warmup_epochs: Epochs of linear warm-up, at most half of `epochs`; cosine decay follows.
+        clip_norm: Largest norm of the gradient.
+        prompts: Sentences sampled for each step.
+        ema_decay: Decay per step of the averaged weights that are validated and saved; 0 = none.
+        patience: Epochs without a better validation mean AP after which training stops; None = never.
+        amp: Mixed precision on an accelerator; a CPU always computes in float32.
+        seed: Seed of everything random.
+        max_rotation_deg: Largest random rotation.
+        max_zoom: Largest random zoom factor (and its inverse); the diameter is scaled with it.
+        max_shift_mm: Largest random shift of the centre along each axis.
+        noise_hu: Largest standard deviation of added noise.
+    """
+
+    epochs: int = 40
+    bs: int = 64
+    accumulate: int = 1
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    warmup_epochs: float = 2.0
+    clip_norm: float = 1.0
+    prompts: int = 96
+    ema_decay: float = 0.98
+    patience: int | None = None
+    amp: Amp = "auto"
+    seed: int = 0
+    max_rotation_deg: float = 180.0
+    max_zoom: float = 1.25
+    max_shift_mm: float = 2.0
+    noise_hu: float = 30.0
+
+    def __post_init__(self) -> None:
+        _check(self.epochs >= 1, "--epochs", "at least 1", self.epochs)
+        _check(self.bs >= 2, "--bs", "at least 2", self.bs)
+        _check(1 <= self.accumulate <= self.bs, "--accumulate", "between 1 and --bs", self.accumulate)
+        _check(math.isfinite(self.lr) and self.lr > 0, "--lr", "a positive number", self.lr)
+        _check(0 <= self.weight_decay < 1, "--weight-decay", "in [0, 1)", self.weight_decay)
+        _check(self.warmup_epochs >= 0, "--warmup-epochs", "0 or more", self.warmup_epochs)
+        _check(self.clip_norm > 0, "clip_norm", "positive", self.clip_norm)
+        _check(self.prompts >= 8, "--prompts", "at least 8", self.prompts)
+        _check(0 <= self.ema_decay < 1, "--ema-decay", "in [0, 1)", self.ema_decay)
+        _check(self.patience is None or self.patience >= 1, "--patience", "at least 1", self.patience)
+        _check(self.amp in typing.get_args(Amp), "--amp", " or ".join(typing.get_args(Amp)), self.amp)
+        _check(1 <= self.max_zoom <= 1.5, "max_zoom", "in [1, 1.5]", self.max_zoom)
+        _check(0 <= self.max_shift_mm <= 8, "--max-shift-mm", "in [0, 8]", self.max_shift_mm)
+        _check(0 <= self.noise_hu <= 200, "noise_hu", "in [0, 200]", self.noise_hu)
+
+
+Settings = TypeVar("Settings")
+
+
+def to_mapping(settings: object) -> dict[str, Any]:
+    """Turn settings into plain dictionaries, lists, numbers and strings, ready for JSON."""
+    assert dataclasses.is_dataclass(settings) and not isinstance(settings, type)
+    return dataclasses.asdict(settings)
+
+
+def from_mapping(cls: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
+    """Make settings from what `to_mapping` gave.
+
+    Args:
+        cls: One of the dataclasses of this module.
+        values: Values by field name; fields left out keep their default.
+        where: What the values came from, for the message.
+
+    Raises:
+        ConfigError: A key is unknown, or a value is outside its range or of the wrong type.
+    """
+    assert dataclasses.is_dataclass(cls)
+    types = typing.get_type_hints(cls)
+    known = {f.name for f in fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ConfigError(f"{where}: unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    made: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = types[name]
+        if dataclasses.is_dataclass(nested):
+            made[name] = from_mapping(typing.cast(type[Any], nested), value, where)
+        else:
+            made[name] = value
+    try:
+        return cls(**made)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {error}") from error

@@ -1,0 +1,80 @@
+"""The failures that a user can cause, each with the exit code that it ends in.
+
+Anything else that escapes a command is a defect of ours: it keeps its traceback and exits with 1.
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class NoduleclipError(Exception):
+    """An expected failure, told to the user in one line."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(NoduleclipError):
+    """The command line, the environment or a config file asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A setting lies outside its range, or is not a setting."""
+
+
+class SizeLanguageError(UsageError):
+    """A sentence about size contradicts itself or has an unreadable number."""
+
+
+class InputError(NoduleclipError):
+    """A table, a patient list or a DICOM file is not what it should be."""
+
+    exit_code = 3
+
+
+class RejectCode(StrEnum):
+    """Why a row of a ROI table cannot be used, as written to `rejects.csv`."""
+
+    MISSING_FILE = "missing-file"
+    UNREADABLE_FILE = "unreadable-file"
+    EMPTY_FILE = "empty-file"
+    NOT_DICOM = "not-dicom"
+    TRUNCATED_HEADER = "truncated-header"
+    BAD_HEADER = "bad-header"
+    NOT_CT = "not-ct"
+    LOCALIZER = "localizer"
+    COLOUR = "colour"
+    MULTI_FRAME = "multi-frame"
+    TOO_LARGE = "too-large"
+    MODALITY_LUT = "modality-lut"
+    NO_RESCALE = "no-rescale"
+    BAD_RESCALE = "bad-rescale"
+    NOT_HU = "not-hu"
+    BAD_SPACING = "bad-spacing"
+    NO_DECODER = "no-decoder"
+    NO_PIXEL_DATA = "no-pixel-data"
+    TRUNCATED_PIXELS = "truncated-pixels"
+    DECODE_FAILED = "decode-failed"
+    NO_SPACING = "no-spacing"
+    SPACING_MISMATCH = "spacing-mismatch"
+    OUTSIDE = "outside"
+    NO_DIAMETER = "no-diameter"
+
+
+class SliceError(InputError):
+    """One DICOM file cannot become a CT slice in Hounsfield units.
+
+    Attributes:
+        code: The reason.
+    """
+
+    def __init__(self, code: RejectCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ArtefactError(NoduleclipError):
+    """A checkpoint, an index or another file written by this tool is missing, broken or of the wrong kind."""
+
+    exit_code = 4

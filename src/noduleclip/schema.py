@@ -1,0 +1,148 @@
+"""Names that files carry: columns, file names, versions. The only place where a column name stands in quotes."""
+
+from typing import Final
+
+# Columns of the ROI table. x is the DICOM column and y the row, both 0-based; the box is inclusive.
+DICOM_PATH: Final = "dicom_path"
+SPACING_ROW: Final = "pixel_spacing_row"
+SPACING_COL: Final = "pixel_spacing_col"
+DIAMETER_MM: Final = "diameter_mm"
+CENTROID_X: Final = "centroid_x"
+CENTROID_Y: Final = "centroid_y"
+BBOX_XMIN: Final = "bbox_xmin"
+BBOX_YMIN: Final = "bbox_ymin"
+BBOX_XMAX: Final = "bbox_xmax"
+BBOX_YMAX: Final = "bbox_ymax"
+POINTS_JSON: Final = "points_json"
+SERIES_UID: Final = "series_uid"
+SOP_UID: Final = "sop_uid"
+PATIENT_ID: Final = "patient_id"
+NODULE_ID: Final = "nodule_id"
+READER: Final = "reader"
+Z_MM: Final = "z_mm"
+SLICE_THICKNESS: Final = "slice_thickness"
+MANUFACTURER: Final = "manufacturer"
+SUBTLETY: Final = "subtlety"
+INTERNAL_STRUCTURE: Final = "internal_structure"
+CALCIFICATION: Final = "calcification"
+SPHERICITY: Final = "sphericity"
+MARGIN: Final = "margin"
+LOBULATION: Final = "lobulation"
+SPICULATION: Final = "spiculation"
+TEXTURE: Final = "texture"
+MALIGNANCY: Final = "malignancy"
+
+# Added while reading or by the commands.
+CSV_ROW: Final = "csv_row"
+ABSOLUTE_PATH: Final = "absolute_path"
+CENTER_X: Final = "center_x_px"
+CENTER_Y: Final = "center_y_px"
+RANK: Final = "rank"
+ROW: Final = "row"
+QUERY: Final = "query"
+SIMILARITY: Final = "similarity"
+COSINE: Final = "cosine"
+RULE: Final = "rule"
+SCORE: Final = "score"
+SATISFIES: Final = "satisfies"
+REJECT_CODE: Final = "code"
+REJECT_REASON: Final = "reason"
+
+BOX_COLUMNS: Final = (BBOX_XMIN, BBOX_YMIN, BBOX_XMAX, BBOX_YMAX)
+RATING_COLUMNS: Final = (
+    SUBTLETY,
+    INTERNAL_STRUCTURE,
+    CALCIFICATION,
+    SPHERICITY,
+    MARGIN,
+    LOBULATION,
+    SPICULATION,
+    TEXTURE,
+    MALIGNANCY,
+)
+REQUIRED_COLUMNS: Final = (DICOM_PATH, DIAMETER_MM, *BOX_COLUMNS)
+TEXT_COLUMNS: Final = (
+    DICOM_PATH,
+    SERIES_UID,
+    SOP_UID,
+    PATIENT_ID,
+    NODULE_ID,
+    READER,
+    MANUFACTURER,
+    POINTS_JSON,
+)
+NUMBER_COLUMNS: Final = (
+    SPACING_ROW,
+    SPACING_COL,
+    DIAMETER_MM,
+    CENTROID_X,
+    CENTROID_Y,
+    *BOX_COLUMNS,
+    Z_MM,
+    SLICE_THICKNESS,
+    *RATING_COLUMNS,
+)
+
+# File names.
+BEST_CHECKPOINT: Final = "clip_best.pth"
+LAST_CHECKPOINT: Final = "last.pth"
+METRICS_LOG: Final = "metrics.jsonl"
+RUN_RECORD: Final = "run.json"
+EMBEDDINGS: Final = "img_embeds.npy"
+META: Final = "meta.parquet"
+TEXT_TOWER: Final = "text_tower.onnx"
+INDEX_MANIFEST: Final = "index.json"
+TOP_K_CSV: Final = "topk.csv"
+REJECTS_CSV: Final = "rejects.csv"
+TRAIN_PATIENTS: Final = "train_patients.txt"
+VAL_PATIENTS: Final = "val_patients.txt"
+TEST_PATIENTS: Final = "test_patients.txt"
+ROI_CSV: Final = "roi_with_diam.csv"
+
+# What each column means, for the reference pages.
+COLUMN_MEANINGS: Final = {
+    DICOM_PATH: "DICOM file of the slice, absolute or relative, with / or \\",
+    DIAMETER_MM: "largest diameter of this outline on this slice, in mm; empty where none was measured",
+    BBOX_XMIN: "first column (x) of the outline's box, 0-based",
+    BBOX_YMIN: "first row (y) of the box",
+    BBOX_XMAX: "last column of the box, inclusive",
+    BBOX_YMAX: "last row of the box, inclusive",
+    SPACING_ROW: "distance between rows (y) in mm; serves where the header has none, must agree with it to 1 %",
+    SPACING_COL: "distance between columns (x) in mm",
+    CENTROID_X: "centroid of the outline, column",
+    CENTROID_Y: "centroid of the outline, row",
+    POINTS_JSON: "the outline as [[x,y],…]; not carried into the index",
+    SERIES_UID: "Series Instance UID; --unique series",
+    SOP_UID: "SOP Instance UID",
+    PATIENT_ID: "patient; else LIDC-IDRI-dddd in the path, else the DICOM PatientID",
+    NODULE_ID: "nodule within its patient; rows that share it and the slice are readers of one nodule",
+    READER: "who drew the outline",
+    Z_MM: "position of the slice in mm",
+    SLICE_THICKNESS: "slice thickness in mm",
+    MANUFACTURER: "maker of the scanner",
+    SUBTLETY: "LIDC rating, 1 extremely subtle to 5 obvious",
+    INTERNAL_STRUCTURE: "LIDC rating: 1 soft tissue, 2 fluid, 3 fat, 4 air",
+    CALCIFICATION: "LIDC rating: 1 popcorn, 2 laminated, 3 solid, 4 non-central, 5 central, 6 absent",
+    SPHERICITY: "LIDC rating, 1 linear to 5 round",
+    MARGIN: "LIDC rating, 1 poorly defined to 5 sharp",
+    LOBULATION: "LIDC rating, 1 none to 5 marked",
+    SPICULATION: "LIDC rating, 1 none to 5 marked",
+    TEXTURE: "LIDC rating, 1 ground-glass, 3 part-solid, 5 solid",
+    MALIGNANCY: "LIDC rating, 1 highly unlikely to 5 highly suspicious",
+    CSV_ROW: "row of the ROI table, 1 = first below the header",
+    CENTER_X: "centre of the crop, column: the middle of the box",
+    CENTER_Y: "centre of the crop, row",
+    QUERY: "the sentence",
+    RANK: "1 = best",
+    ROW: "row of the index, 0-based: the row of img_embeds.npy",
+    SIMILARITY: "cosine of sentence and crop, in [-1, 1]",
+    COSINE: "the similarity as a probability, sigmoid(scale * similarity + bias); fuse only",
+    RULE: "1 inside the interval, falling off outside; empty without diameter or size; fuse only",
+    SCORE: "alpha * cosine + (1 - alpha) * rule; the cosine alone where there is no rule; fuse only",
+    SATISFIES: "whether the diameter lies in the interval; empty without one",
+    REJECT_CODE: "reason in one word",
+    REJECT_REASON: "reason in a sentence",
+}
+
+INDEX_SCHEMA_VERSION: Final = 1
+CHECKPOINT_SCHEMA_VERSION: Final = 1
