@@ -1,0 +1,224 @@
+"""The grammar: from tokens to phrases that each say one thing of a size. Knows words, not millimetres."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from noduleclip.size.tokens import Token
+from noduleclip.size.words import (
+    ADJECTIVES,
+    AFTER_NOT,
+    AMOUNT_JOINTS,
+    APPROXIMATELY,
+    BEFORE_NUMBER,
+    BETWEEN_JOINTS,
+    BRACKETS,
+    COMPARATORS,
+    INCLUSIVE,
+    INFINITE,
+    JOINTS,
+    LONGEST_PHRASE,
+    MIRRORED,
+    NOT,
+    OPENINGS,
+    SPREAD_JOINTS,
+    STARTERS,
+    SUFFIXES,
+    UNITS,
+)
+
+
+class Quantity(NamedTuple):
+    """One number, or the two or three of "5 x 7 mm", each with its unit or ""."""
+
+    axes: tuple[tuple[str, str], ...]
+
+    @property
+    def unit(self) -> str:
+        """The last unit said, or ""."""
+        return next((unit for _, unit in reversed(self.axes) if unit), "")
+
+
+class Phrase(NamedTuple):
+    """One statement on size.
+
+    Attributes:
+        operator: A comparison, "=", "±", "range", "inclusive range", a key of `BRACKETS` or of `NAMED_SIZES`.
+        quantities: What the operator applies to: none for a named size, one for "[6, inf)".
+        start: Index of the first token.
+        end: Index after the last token.
+        negated: Whether "not" stands before it.
+        text: The phrase as it was said.
+    """
+
+    operator: str
+    quantities: tuple[Quantity, ...]
+    start: int
+    end: int
+    negated: bool
+    text: str
+
+    @property
+    def has_unit(self) -> bool:
+        """Whether any quantity has a unit."""
+        return any(quantity.unit for quantity in self.quantities)
+
+
+class Reader:
+    """A cursor over the tokens that knows the grammar; a `take` moves past what it gives, or not at all."""
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self.tokens = tokens
+        self.at = 0
+
+    def peek(self, offset: int = 0) -> str:
+        """Give the text of a token counted from the cursor, "" outside the sentence."""
+        index = self.at + offset
+        return self.tokens[index].text if 0 <= index < len(self.tokens) else ""
+
+    def take(self, texts: Collection[str]) -> bool:
+        """Move past one of some tokens, and tell whether it was there."""
+        if self.peek() not in texts:
+            return False
+        self.at += 1
+        return True
+
+    def skip(self, texts: Collection[str]) -> None:
+        """Move past all of some tokens."""
+        while self.take(texts):
+            pass
+
+    def take_longest(self, meanings: Mapping[tuple[str, ...], str]) -> str:
+        """Move past the longest of some phrases and give its meaning, "" where there is none."""
+        ahead = tuple(token.text for token in self.tokens[self.at : self.at + LONGEST_PHRASE])
+        for length in range(len(ahead), 0, -1):
+            key = ahead[:length]
+            if key in meanings:
+                self.at += length
+                return meanings[key]
+        return ""
+
+    def take_phrase(self) -> Phrase | None:
+        """Take [not] (adjective | comparison number | range | number suffix | number unit | notation) from here."""
+        if self.peek() not in STARTERS and not self._is_kind("number"):
+            return None
+        start = self.at
+        negated = self.take(NOT)
+        if negated:
+            self.skip(AFTER_NOT)
+        found = (
+            self._take_adjective()
+            or self._take_comparison()
+            or self._take_amount(is_equation=False)
+            or self._take_notation()
+        )
+        if found is None:
+            self.at = start
+            return None
+        text = " ".join(token.spoken for token in self.tokens[start : self.at])
+        return Phrase(*found, start, self.at, negated, text)
+
+    def _take_adjective(self) -> tuple[str, tuple[Quantity, ...]] | None:
+        name = self.take_longest(ADJECTIVES)
+        self._take_after_hyphen(("size", "sized") if name else ())
+        return (name, ()) if name else None
+
+    def _take_comparison(self) -> tuple[str, tuple[Quantity, ...]] | None:
+        start = self.at
+        operator = self.take_longest(COMPARATORS)
+        if not operator:
+            return None
+        is_symbol = self.tokens[start].kind == "symbol"
+        after_operator = self.at
+        if operator == "=" and (amount := self._take_amount(is_equation=True)):
+            return amount
+        self.skip(BEFORE_NUMBER)
+        if quantity := self._take_quantity():
+            end = self._take_range_end(JOINTS) if operator != "=" else None
+            return operator, (quantity, end) if end else (quantity,)
+        self.at = after_operator if is_symbol and operator != "=" else start
+        return (operator, ()) if self.at > start else None
+
+    def _take_amount(self, *, is_equation: bool) -> tuple[str, tuple[Quantity, ...]] | None:
+        start = self.at
+        opening = self.take_longest(OPENINGS)
+        self.skip(APPROXIMATELY)
+        if quantity := self._take_quantity():
+            if end := self._take_range_end(BETWEEN_JOINTS if opening else AMOUNT_JOINTS):
+                return "inclusive range" if self.take_longest(INCLUSIVE) else "range", (quantity, end)
+            if opening == "between" and self.peek() == "and":
+                return "range", (quantity,)
+            if operator := self._take_suffix() or self._take_mirrored():
+                return operator, (quantity,)
+            if self.peek() == "±" and (spread := self._take_range_end(SPREAD_JOINTS)):
+                return "±", (quantity, spread)
+            if quantity.unit or is_equation:
+                return "=", (quantity,)
+        self.at = start
+        return None
+
+    def _take_notation(self) -> tuple[str, tuple[Quantity, ...]] | None:
+        """Take "(6, 10] mm" or "[6, inf)"; "(6, 10)" and "[6, 10]" need a unit, or else they may be anything."""
+        brackets = self.peek() + self.peek(4)
+        is_infinite = self.peek(3) in INFINITE
+        if not (
+            brackets in BRACKETS
+            and self._is_kind("number", 1)
+            and self.peek(2) in (",", ";")
+            and (is_infinite or self._is_kind("number", 3))
+        ):
+            return None
+        start, numbers = self.at, [self.peek(offset) for offset in ((1,) if is_infinite else (1, 3))]
+        self.at += 5
+        unit = self._take_after_hyphen(UNITS)
+        if not (unit or is_infinite or brackets in ("(]", "[)")):
+            self.at = start
+            return None
+        return brackets, tuple(Quantity(((number, unit),)) for number in numbers)
+
+    def _take_quantity(self) -> Quantity | None:
+        axes: list[tuple[str, str]] = []
+        while self._is_kind("number"):
+            number = self.peek()
+            self.at += 1
+            axes.append((number, self._take_after_hyphen(UNITS)))
+            if not (self.peek() in ("×", "x", "by") and self._is_kind("number", 1)):
+                break
+            self.at += 1
+        return Quantity(tuple(axes)) if axes else None
+
+    def _take_range_end(self, joints: Mapping[tuple[str, ...], str]) -> Quantity | None:
+        start = self.at
+        end = None
+        if self.take_longest(joints):
+            self.skip(APPROXIMATELY)
+            end = self._take_quantity()
+        if end is None:
+            self.at = start
+        return end
+
+    def _take_after_hyphen(self, texts: Collection[str]) -> str:
+        offset = int(self.peek() == "-")
+        text = self.peek(offset)
+        if text not in texts:
+            return ""
+        self.at += offset + 1
+        return text
+
+    def _take_suffix(self) -> str:
+        start = self.at
+        operator = self.take_longest(SUFFIXES)
+        if operator and (self.peek() in ("than", "then", "to") or self._is_kind("number")):
+            self.at = start  # "6 mm and larger than 3 mm" holds two phrases
+            return ""
+        return operator
+
+    def _take_mirrored(self) -> str:
+        operator = self.peek()
+        if operator not in MIRRORED or not self._is_kind("word", 1):
+            return ""
+        self.at += 1
+        return MIRRORED[operator]
+
+    def _is_kind(self, kind: str, offset: int = 0) -> bool:
+        index = self.at + offset
+        return index < len(self.tokens) and self.tokens[index].kind == kind

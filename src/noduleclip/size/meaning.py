@@ -1,0 +1,89 @@
+"""The meaning of one phrase: from what was said to an interval in millimetres."""
+
+import math
+import re
+from collections.abc import Sequence
+
+from noduleclip.errors import SizeLanguageError
+from noduleclip.size.grammar import Phrase
+from noduleclip.size.interval import MAX_DIAMETER_MM, SizeInterval, format_number, make_threshold
+from noduleclip.size.words import BRACKETS, NAMED_SIZES, UNITS
+
+EXACT_TOLERANCE_MM = 1.0
+"""An exact size is read as value +- this: two readers of one nodule differ by 1.6 mm on average, so a
+narrower interval would ask for more than the labels know."""
+
+_PLAIN_NUMBER = re.compile(r"\d+|\d*\.\d+|0,\d+|\d+,(?:\d\d?|\d{4,})")  # not "1,000": it may be a thousand
+
+
+def _read_axis_mm(number: str, unit: str) -> float:
+    """Read one number with its unit in millimetres."""
+    said = f"{number[:20]} {unit}"
+    kind = UNITS[unit]
+    if kind in ("volume", "area"):
+        raise SizeLanguageError(f"{said}: {kind}s are not read; say the diameter in mm or cm")
+    if kind == "other":
+        raise SizeLanguageError(f"{said}: only mm and cm are read")
+    if number.startswith("-"):
+        raise SizeLanguageError(f"{said}: a diameter cannot be negative")
+    if not _PLAIN_NUMBER.fullmatch(number):
+        raise SizeLanguageError(f"{said}: unreadable number; write it as 6, 6.5 or 6,5")
+    value_mm = float(number.replace(",", ".") + ("e1" if kind == "cm" else ""))
+    if value_mm > MAX_DIAMETER_MM:
+        hint = f"; did you mean {value_mm / 10:g} mm?" if value_mm <= 10 * MAX_DIAMETER_MM else ""
+        raise SizeLanguageError(f"{said}: a lung nodule's diameter lies between 0 and {MAX_DIAMETER_MM:g} mm{hint}")
+    return value_mm
+
+
+def _read_values_mm(phrase: Phrase) -> list[float]:
+    """Read the numbers of a phrase; a unit stated once covers all of them, and none at all means mm."""
+    shared = next((q.unit for q in reversed(phrase.quantities) if q.unit), "mm")
+    return [max(_read_axis_mm(n, unit or q.unit or shared) for n, unit in q.axes) for q in phrase.quantities]
+
+
+def _make_range(phrase: Phrase, ends_mm: Sequence[float]) -> SizeInterval:
+    if len(ends_mm) != 2:
+        raise SizeLanguageError(f"{phrase.text!r}: a range takes two numbers, such as 'between 6 and 10 mm'")
+    low_mm, high_mm = ends_mm
+    if low_mm >= high_mm:
+        low, high = format_number(high_mm), format_number(low_mm)
+        hint = f"write the lower end first, {low}-{high} mm" if low != high else f"say {low} mm alone"
+        raise SizeLanguageError(f"{phrase.text!r}: the range runs the wrong way round or is empty; {hint}")
+    return SizeInterval(low_mm, high_mm, "both" if phrase.operator == "inclusive range" else "right")
+
+
+def _make_around(center_mm: float, spread_mm: float) -> SizeInterval:
+    low_mm, high_mm = round(center_mm - spread_mm, 9), round(center_mm + spread_mm, 9)  # 8.3 - 1 is not 7.3
+    return SizeInterval(max(0.0, low_mm), min(high_mm, MAX_DIAMETER_MM), "both")
+
+
+def _complement(phrase: Phrase, interval: SizeInterval) -> SizeInterval:
+    if interval.high_mm == math.inf:
+        return make_threshold("<" if interval.includes_low else "<=", interval.low_mm)
+    if interval.low_mm == 0 and phrase.operator != "=":
+        return make_threshold(">" if interval.includes_high else ">=", interval.high_mm)
+    raise SizeLanguageError(f"{phrase.text!r} leaves two separate ranges; ask for one of them")
+
+
+def make_interval(phrase: Phrase) -> SizeInterval:
+    """Give the diameters of which a phrase is true.
+
+    Raises:
+        SizeLanguageError: A number is unreadable or impossible, or no single interval says the same.
+    """
+    values_mm = _read_values_mm(phrase)
+    if phrase.operator in NAMED_SIZES:
+        interval = NAMED_SIZES[phrase.operator]
+    elif phrase.operator.endswith("range"):
+        interval = _make_range(phrase, values_mm)
+    elif phrase.operator in BRACKETS:
+        interval = SizeInterval(values_mm[0], [*values_mm, math.inf][1], BRACKETS[phrase.operator])
+    elif phrase.operator == "±":
+        interval = _make_around(values_mm[0], values_mm[1])
+    elif len(values_mm) != 1:
+        raise SizeLanguageError(f"{phrase.text!r}: a comparison takes one number, such as '> 6 mm'")
+    elif phrase.operator == "=":
+        interval = _make_around(values_mm[0], EXACT_TOLERANCE_MM)
+    else:
+        interval = make_threshold(phrase.operator, values_mm[0])
+    return _complement(phrase, interval) if phrase.negated else interval

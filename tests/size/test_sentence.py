@@ -1,0 +1,191 @@
+"""What a sentence leaves over beside its size, how the reading is said, and that what is said reads back."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from noduleclip.errors import SizeLanguageError
+from noduleclip.size import (
+    MAX_SENTENCE_CHARS,
+    SizeInterval,
+    SizeReading,
+    describe_interval,
+    describe_reading,
+    parse_interval,
+    parse_intervals,
+    read_sentence,
+)
+from size.intervals import at_most, intervals, over, within
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a lung nodule with diameter > 6 mm", "a lung nodule with diameter"),
+        ("Part-solid nodule, between 6 and 10 mm!", "part solid nodule"),
+        ("a medium-size lung nodule", "a lung nodule"),
+        ("6 mm or larger, spiculated", "spiculated"),
+        ("> 6 mm and < 10 mm in the upper lobe", "in the upper lobe"),
+        ("solid and > 6 mm", "solid and"),
+        ("malignancy > 3 in slice 12", "malignancy > 3 in slice 12"),
+        ("what's not round", "what's not round"),
+        ("at least a diameter of 6 mm", "diameter"),
+        ("８ ＭＭ Ｓｏｌｉｄ", "solid"),
+    ],
+)
+def test_words_are_what_the_size_leaves_over(text: str, words: str) -> None:
+    assert read_sentence(text).words == tuple(words.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("6 or 8 mm", "'6 or 8 mm' is not one size"),
+        ("6 and 10 mm", "write a range as 'between 6 and 10 mm'"),
+    ],
+)
+def test_a_list_of_numbers_is_no_size(text: str, message: str) -> None:
+    with pytest.raises(SizeLanguageError, match=message):
+        read_sentence(text)
+
+
+def test_a_reading_is_described() -> None:
+    sized, unsized = read_sentence("a nodule over 6 mm"), read_sentence("a spiculated nodule")
+    assert describe_reading(sized) == "read as: diameter in (6, inf) mm"
+    assert unsized == SizeReading(None, ("a", "spiculated", "nodule"))
+    assert describe_reading(unsized) == "read as: no size; ranked by the words alone"
+
+
+def test_sentences_that_all_have_a_size_are_read_in_order() -> None:
+    assert parse_intervals(["large", "a nodule of 6-10 mm", "small"]) == [over(10), within(6, 10), at_most(6)]
+    assert parse_intervals(()) == []
+    with pytest.raises(ValueError, match="'a solid nodule' has no size"):
+        parse_intervals(["large", "a solid nodule"])
+    with pytest.raises(SizeLanguageError, match="contradict"):
+        parse_intervals(["small and large"])
+
+
+@given(intervals())
+def test_a_description_reads_back_as_the_same_interval(interval: SizeInterval) -> None:
+    assert parse_interval(describe_interval(interval)) == interval
+
+
+def test_the_longest_description_reads_back() -> None:
+    interval = SizeInterval(5e-324, 2.2250738585072014e-308, "neither")
+    assert parse_interval(describe_interval(interval)) == interval
+
+
+@given(intervals())
+def test_what_is_printed_reads_back_as_the_same_interval(interval: SizeInterval) -> None:
+    assert parse_interval(str(interval)) == interval
+    echo = describe_reading(read_sentence(describe_interval(interval)))
+    assert parse_interval(echo) == interval
+    assert read_sentence(echo).words == ("diameter", "in")
+
+
+FRAGMENTS = (
+    *(
+        "> ",
+        "<= ",
+        "= ",
+        "≥",
+        "6",
+        "10",
+        "6.5",
+        "6,5",
+        "1,000",
+        "150",
+        " mm",
+        "cm",
+        "mm3",
+        "-",
+        " - ",
+        "–",
+        "/",
+        "^",
+    ),
+    *(
+        " to ",
+        "between ",
+        " and ",
+        " or ",
+        "not ",
+        "non-",
+        "at least ",
+        "up to ",
+        "or larger",
+        "small ",
+        "large ",
+    ),
+    *(
+        "malignancy ",
+        "x",
+        "×",
+        "+",
+        "±",
+        "~",
+        "..",
+        ".",
+        "²",
+        "½",
+        "(",
+        "]",
+        ", ",
+        "inf",
+        "medium ",
+        "minus ",
+        "about ",
+        "d ",
+        "six ",
+        "inclusive",
+        "٦",
+    ),
+)
+
+
+@settings(max_examples=400)
+@given(st.one_of(st.text(), st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join)))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        reading = read_sentence(text)
+    except SizeLanguageError:
+        return
+    assert reading.interval is None or parse_interval(describe_interval(reading.interval)) == reading.interval
+    assert all(word == word.strip() != "" for word in reading.words)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "1",
+        "1,",
+        "1-",
+        "1^",
+        "5x",
+        "5 x ",
+        "~",
+        "about ",
+        "not ",
+        "(",
+        "[1,",
+        "(6,",
+        "(6, 8] ",
+        "small or ",
+        "- ",
+        "=~",
+        "> ",
+        "> 6 ",
+        "6 mm ",
+        "of ",
+        "a'",
+        "\ufdfa",
+        "\t",
+    ],
+)
+def test_a_thousand_hostile_characters_end_soon(piece: str) -> None:
+    text = (piece * MAX_SENTENCE_CHARS)[:MAX_SENTENCE_CHARS]
+    try:
+        words = read_sentence(text).words
+    except SizeLanguageError:
+        return
+    assert len(words) <= 18 * MAX_SENTENCE_CHARS  # the longest NFKC expansion of one character
