@@ -1,0 +1,269 @@
+"""Crops on disk: each slice is decoded once, its ROIs are cut, and one small file keeps them for every later run.
+
+An entry's name is a hash of all that makes its crops: the slice file (path, size, time of change), the centres,
+the spacing from the table, and the geometry. Entries appear whole, so processes may share a cache without locks.
+"""
+
+import functools
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import polars as pl
+from numpy.typing import NDArray
+
+from noduleclip import schema
+from noduleclip.config import CropConfig
+from noduleclip.errors import RejectCode, SliceError
+from noduleclip.io.artefacts import replacing
+
+_ENTRY_VERSION = 1
+_OUTSIDE_HU = -32768  # marks a ROI whose centre lies outside its slice; no crop holds less than -1024
+_SPACING_TOLERANCE = 0.01
+_SLICES_WORTH_A_POOL = 400
+
+
+@dataclass(frozen=True)
+class CutSettings:
+    """All but the slice that decides what a cached crop holds.
+
+    Attributes:
+        fov_mm: Side of the cached square in millimetres, margin included.
+        size_px: Side of the cached square in pixels, margin included.
+        assume_hu: Take stored values as HU where a header has no rescale.
+        max_pixels: Largest slice that is decoded.
+    """
+
+    fov_mm: float
+    size_px: int
+    assume_hu: bool = False
+    max_pixels: int = 4096 * 4096
+
+    @classmethod
+    def for_crop(cls, crop: CropConfig, margin_px: int = 0, assume_hu: bool = False) -> "CutSettings":
+        """Widen a crop by `margin_px` on each side at the same pixel size."""
+        size_px = crop.size_px + 2 * margin_px
+        return cls(fov_mm=crop.pixel_mm * size_px, size_px=size_px, assume_hu=assume_hu)
+
+
+@dataclass(frozen=True)
+class SliceJob:
+    """One slice file and the ROIs to cut from it.
+
+    Attributes:
+        path: The DICOM file.
+        spacing_yx_mm: Spacing that the table gives, or None.
+        centers_xy_px: Centre of each ROI.
+        rows: Row of each ROI in the frame that the jobs were made from.
+        entry: File name of the cache entry.
+    """
+
+    path: str
+    spacing_yx_mm: tuple[float, float] | None
+    centers_xy_px: tuple[tuple[float, float], ...]
+    rows: tuple[int, ...]
+    entry: str
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row that cannot be used, and why."""
+
+    row: int
+    code: RejectCode
+    reason: str
+
+
+def default_cache_folder() -> Path:
+    """Give the folder where crops are kept unless the user names another."""
+    return Path(platformdirs.user_cache_dir("noduleclip", appauthor=False)) / "crops"
+
+
+def make_jobs(frame: pl.DataFrame, settings: CutSettings) -> list[SliceJob]:
+    """Gather the rows of a checked ROI frame by slice, in order of first appearance."""
+    spacing = [
+        pl.col(name) if name in frame.columns else pl.lit(None, pl.Float64).alias(name)
+        for name in (schema.SPACING_ROW, schema.SPACING_COL)
+    ]
+    slices = (
+        frame.with_row_index(schema.ROW)
+        .select(schema.ROW, schema.ABSOLUTE_PATH, schema.CENTER_X, schema.CENTER_Y, *spacing)
+        .group_by(schema.ABSOLUTE_PATH, schema.SPACING_ROW, schema.SPACING_COL, maintain_order=True)
+        .agg(schema.ROW, schema.CENTER_X, schema.CENTER_Y)
+    )
+    return [
+        _make_job(path, (row_mm, col_mm), tuple(zip(xs, ys, strict=True)), tuple(rows), settings)
+        for path, row_mm, col_mm, rows, xs, ys in slices.iter_rows()
+    ]
+
+
+def _make_job(
+    path: str,
+    spacing: tuple[float | None, float | None],
+    centers: tuple[tuple[float, float], ...],
+    rows: tuple[int, ...],
+    settings: CutSettings,
+) -> SliceJob:
+    row_mm, col_mm = spacing
+    spacing_yx_mm = None if row_mm is None or col_mm is None else (row_mm, col_mm)
+    try:
+        status = Path(path).stat()
+        identity = [path, status.st_size, status.st_mtime_ns]
+    except OSError:
+        identity = [path, -1, -1]
+    made_of = [_ENTRY_VERSION, identity, spacing_yx_mm, centers, asdict(settings)]
+    digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
+    return SliceJob(path, spacing_yx_mm, centers, rows, f"{digest[:2]}/{digest}.npy")
+
+
+def cut_slice(job: SliceJob, settings: CutSettings) -> NDArray[np.int16]:
+    """Decode a slice and cut its ROIs.
+
+    Returns:
+        (R, Y, X) HU, rounded; a ROI whose centre lies outside the slice is filled with a mark.
+
+    Raises:
+        SliceError: The file gives no slice in HU, or its spacing contradicts the table's.
+    """
+    from noduleclip.io.crops import make_crop
+    from noduleclip.io.dicom import read_ct_slice
+
+    ct = read_ct_slice(Path(job.path), max_pixels=settings.max_pixels, assume_hu=settings.assume_hu)
+    spacing = _agree_on_spacing(job, ct.spacing_yx_mm)
+    height, width = ct.hu.shape
+    crops = np.full((len(job.rows), settings.size_px, settings.size_px), _OUTSIDE_HU, np.int16)
+    for crop, (x, y) in zip(crops, job.centers_xy_px, strict=True):
+        if -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5:
+            cut = make_crop(ct.hu, spacing, (x, y), fov_mm=settings.fov_mm, size_px=settings.size_px)
+            crop[:] = np.clip(np.rint(cut), -1024, 32767)
+    return crops
+
+
+def _agree_on_spacing(job: SliceJob, of_header: tuple[float, float] | None) -> tuple[float, float]:
+    of_table = job.spacing_yx_mm
+    name = Path(job.path).name
+    if of_table is not None and not all(0 < mm < 100 for mm in of_table):
+        raise SliceError(RejectCode.BAD_SPACING, f"{name}: the table's pixel spacing {of_table} is not in (0, 100) mm")
+    if of_header is None and of_table is None:
+        raise SliceError(RejectCode.NO_SPACING, f"{name}: no PixelSpacing in the header and none in the table")
+    if of_header is None or of_table is None:
+        return of_header or of_table  # type: ignore[return-value]  # one of the two is there
+    if any(abs(a - b) > _SPACING_TOLERANCE * b for a, b in zip(of_table, of_header, strict=True)):
+        raise SliceError(
+            RejectCode.SPACING_MISMATCH,
+            f"{name}: pixel spacing {of_table} in the table, {of_header} in the header: over 1 % apart",
+        )
+    return of_header
+
+
+def _cut_into(job: SliceJob, settings: CutSettings, folder: str) -> tuple[RejectCode, str] | None:
+    """Cut one slice and keep its crops; give (code, reason) where it cannot be cut. Runs in worker processes."""
+    try:
+        crops = cut_slice(job, settings)
+    except SliceError as error:
+        return error.code, str(error)
+    with replacing(Path(folder) / job.entry) as temporary, temporary.open("wb") as file:
+        np.save(file, crops)
+    return None
+
+
+class CropCache:
+    """The crops of one frame's rows, cut at most once.
+
+    Attributes:
+        settings: What decides the crops.
+        rejects: Rows that have no crop, once `fill` has run, by row.
+    """
+
+    def __init__(self, folder: Path, frame: pl.DataFrame, settings: CutSettings) -> None:
+        self.settings = settings
+        self.rejects: list[Reject] = []
+        self._folder = folder
+        self._jobs = make_jobs(frame, settings)
+        self._place = {row: (number, at) for number, job in enumerate(self._jobs) for at, row in enumerate(job.rows)}
+        self._read_entry = functools.lru_cache(maxsize=64)(self._read_or_cut)
+
+    @property
+    def slices(self) -> int:
+        """Slices that the rows lie on."""
+        return len(self._jobs)
+
+    def fingerprint(self) -> str:
+        """Give a hash of all that makes the crops."""
+        return hashlib.sha256("".join(job.entry for job in self._jobs).encode()).hexdigest()
+
+    def fill(self, workers: int, on_slice: Callable[[], None] = lambda: None) -> int:
+        """Cut what the cache does not hold yet.
+
+        Args:
+            workers: Processes that decode; a few slices are decoded in this one.
+            on_slice: Called once for each slice, cached or cut.
+
+        Returns:
+            Slices that were decoded.
+        """
+        missing = [job for job in self._jobs if not (self._folder / job.entry).exists()]
+        for _ in range(len(self._jobs) - len(missing)):
+            on_slice()
+        failures: dict[str, tuple[RejectCode, str]] = {}
+        for job, failure in self._cut_all(missing, workers):
+            on_slice()
+            if failure is not None:
+                failures[job.entry] = failure
+        self.rejects = sorted(self._find_rejects(failures), key=lambda reject: reject.row)
+        return len(missing)
+
+    def _cut_all(
+        self, jobs: Sequence[SliceJob], workers: int
+    ) -> Iterator[tuple[SliceJob, tuple[RejectCode, str] | None]]:
+        if workers <= 1 or len(jobs) < _SLICES_WORTH_A_POOL:
+            for job in jobs:
+                yield job, _cut_into(job, self.settings, str(self._folder))
+            return
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            futures = {pool.submit(_cut_into, job, self.settings, str(self._folder)): job for job in jobs}
+            try:
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _find_rejects(self, failures: dict[str, tuple[RejectCode, str]]) -> Iterator[Reject]:
+        for number, job in enumerate(self._jobs):
+            if job.entry in failures:
+                yield from (Reject(row, *failures[job.entry]) for row in job.rows)
+                continue
+            crops = self._read_entry(number)
+            for row, crop, center in zip(job.rows, crops, job.centers_xy_px, strict=True):
+                if crop[0, 0] == _OUTSIDE_HU:
+                    reason = f"{Path(job.path).name}: the box's centre {center} lies outside the slice"
+                    yield Reject(row, RejectCode.OUTSIDE, reason)
+
+    def _read_or_cut(self, number: int) -> NDArray[np.int16]:
+        job = self._jobs[number]
+        try:
+            crops: NDArray[np.int16] = np.load(self._folder / job.entry, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            crops = cut_slice(job, self.settings)
+        return crops
+
+    def read(self, rows: Sequence[int]) -> NDArray[np.int16]:
+        """Read the crops of some rows, none of them rejected.
+
+        Returns:
+            (B, Y, X) HU in the order asked for.
+        """
+        size = self.settings.size_px
+        crops = np.empty((len(rows), size, size), np.int16)
+        for crop, row in zip(crops, rows, strict=True):
+            number, at = self._place[row]
+            crop[:] = self._read_entry(number)[at]
+        return crops

@@ -1,0 +1,178 @@
+"""The folder that `embed` writes and `query` reads: embeddings, rows, text tower, and the manifest that binds them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from noduleclip import __version__, schema
+from noduleclip.config import ModelConfig, from_mapping, to_mapping
+from noduleclip.errors import ArtefactError, ConfigError, UsageError
+from noduleclip.io.artefacts import hash_file, read_json, write_json
+
+INDEX_FILES = (schema.EMBEDDINGS, schema.META, schema.TEXT_TOWER)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `index.json` says.
+
+    Attributes:
+        schema_version: Version of the folder's layout.
+        model_id: The model that made the embeddings.
+        checkpoint_sha256: Hash of the checkpoint file that the model came from.
+        model: Its configuration.
+        rows: N.
+        emb: D.
+        scale: Scale of a cosine in the model's logit.
+        bias: Bias of the model's logit.
+        files: SHA-256 and size in bytes of each file.
+        made_by: Version of this tool.
+    """
+
+    schema_version: int
+    model_id: str
+    checkpoint_sha256: str
+    model: ModelConfig
+    rows: int
+    emb: int
+    scale: float
+    bias: float
+    files: dict[str, dict[str, Any]]
+    made_by: str
+
+
+@dataclass(frozen=True)
+class Index:
+    """An opened index; nothing but the manifest is read until it is needed.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: What it says of itself.
+        embeddings: (N, D) float32 unit rows, memory-mapped.
+    """
+
+    folder: Path
+    manifest: Manifest
+    embeddings: NDArray[np.float32]
+
+    def scan(self) -> pl.LazyFrame:
+        """The rows' metadata in the order of the embeddings, with their number as `row`."""
+        return pl.scan_parquet(self.folder / schema.META).with_row_index(schema.ROW)
+
+    def read_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
+        """Read the metadata of some rows, in the order asked for."""
+        wanted = pl.DataFrame({schema.ROW: pl.Series(list(rows), dtype=pl.get_index_type())})
+        found = self.scan().filter(pl.col(schema.ROW).is_in(wanted[schema.ROW].implode())).collect()
+        return wanted.join(found, on=schema.ROW, how="left", maintain_order="left")
+
+    def read_columns(self, names: Sequence[str]) -> pl.DataFrame:
+        """Read whole columns.
+
+        Raises:
+            UsageError: The index holds no such column.
+        """
+        self.require_columns(names)
+        return self.scan().select(names).collect()
+
+    def require_columns(self, names: Sequence[str]) -> None:
+        """Refuse column names that the index does not hold.
+
+        Raises:
+            UsageError: Names the columns that there are.
+        """
+        columns = self.scan().collect_schema().names()
+        missing = [name for name in names if name not in columns]
+        if missing:
+            raise UsageError(f"{self.folder}: the index has no column {missing[0]!r}; it has {', '.join(columns)}")
+
+
+def write_manifest(
+    folder: Path,
+    *,
+    model_id: str,
+    checkpoint_sha256: str,
+    model: ModelConfig,
+    rows: int,
+    scale: float,
+    bias: float,
+) -> Manifest:
+    """Bind the files of a folder together; the last file written, whole or not at all."""
+    manifest = Manifest(
+        schema_version=schema.INDEX_SCHEMA_VERSION,
+        model_id=model_id,
+        checkpoint_sha256=checkpoint_sha256,
+        model=model,
+        rows=rows,
+        emb=model.emb,
+        scale=scale,
+        bias=bias,
+        files={n: {"sha256": hash_file(folder / n), "bytes": (folder / n).stat().st_size} for n in INDEX_FILES},
+        made_by=__version__,
+    )
+    write_json(folder / schema.INDEX_MANIFEST, {**asdict(manifest), "model": to_mapping(model)})
+    return manifest
+
+
+def open_index(folder: Path) -> Index:
+    """Open an index folder and check that its files belong together.
+
+    Raises:
+        ArtefactError: A file is missing, of another size than the manifest says, or of the wrong kind.
+    """
+    if not folder.is_dir():
+        raise ArtefactError(f"{folder}: no such index folder; noduleclip embed makes one")
+    path = folder / schema.INDEX_MANIFEST
+    if not path.exists():
+        raise ArtefactError(f"{folder}: holds no {schema.INDEX_MANIFEST}; noduleclip embed did not finish here")
+    manifest = _parse_manifest(read_json(path), path)
+    for name in INDEX_FILES:
+        _check_file(folder / name, manifest)
+    embeddings = _map_embeddings(folder / schema.EMBEDDINGS, (manifest.rows, manifest.emb))
+    try:
+        rows = pl.scan_parquet(folder / schema.META).select(pl.len()).collect().item()
+    except pl.exceptions.PolarsError as error:
+        raise ArtefactError(f"{folder / schema.META}: not a readable table ({str(error).splitlines()[0]})") from error
+    if rows != manifest.rows:
+        raise ArtefactError(f"{folder / schema.META}: has {rows} rows, {schema.INDEX_MANIFEST} says {manifest.rows}")
+    return Index(folder, manifest, embeddings)
+
+
+def _parse_manifest(values: dict[str, Any], path: Path) -> Manifest:
+    found = values.get("schema_version")
+    if found != schema.INDEX_SCHEMA_VERSION:
+        raise ArtefactError(
+            f"{path}: schema version {found}, this noduleclip reads {schema.INDEX_SCHEMA_VERSION}; embed again"
+        )
+    try:
+        model = from_mapping(ModelConfig, values["model"], str(path))
+        manifest = Manifest(**{**values, "model": model})
+        numbers = (manifest.rows, manifest.emb, manifest.scale, manifest.bias)
+        sized = all(isinstance(manifest.files[name]["bytes"], int) for name in INDEX_FILES)
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise ArtefactError(f"{path}: not a manifest of this tool ({error})") from error
+    if not sized or not all(isinstance(number, int | float) for number in numbers) or manifest.rows < 1:
+        raise ArtefactError(f"{path}: not a manifest of this tool (rows, sizes or calibration are no numbers)")
+    return manifest
+
+
+def _check_file(path: Path, manifest: Manifest) -> None:
+    if not path.is_file():
+        raise ArtefactError(f"{path}: is missing; embed again")
+    size, said = path.stat().st_size, manifest.files[path.name]["bytes"]
+    if size != said:
+        raise ArtefactError(f"{path}: has {size} bytes, {schema.INDEX_MANIFEST} says {said}; embed again")
+
+
+def _map_embeddings(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    try:
+        embeddings = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ArtefactError(f"{path}: not a readable array ({error})") from error
+    if embeddings.dtype != np.float32 or embeddings.shape != shape:
+        raise ArtefactError(f"{path}: is {embeddings.dtype} {embeddings.shape}, expected float32 {shape}")
+    return np.asarray(embeddings)

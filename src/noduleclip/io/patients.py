@@ -1,0 +1,107 @@
+"""Patient lists (one id a line) and the split of a table's patients into train, validation and test."""
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from noduleclip.errors import InputError, UsageError
+from noduleclip.io.artefacts import write_text
+
+
+def read_patient_list(path: Path) -> list[str]:
+    """Read patient ids, one a line; blank lines, lines starting with `#`, CRLF and a BOM are accepted.
+
+    Returns:
+        The ids in file order, trimmed, each once.
+
+    Raises:
+        InputError: The file is missing, not UTF-8, or holds no id.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such patient list") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text; save the list as UTF-8, one patient id a line") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    lines = (line.strip() for line in text.splitlines())
+    ids: dict[str, str] = {}
+    for line in lines:
+        if line and not line.startswith("#"):
+            ids.setdefault(fold_id(line), line)
+    if not ids:
+        raise InputError(f"{path}: holds no patient id; expected one id a line")
+    return list(ids.values())
+
+
+def fold_id(patient_id: str) -> str:
+    """Give the form in which two ids are compared: trimmed and case-folded."""
+    return patient_id.strip().casefold()
+
+
+def refuse_overlap(train: Sequence[str], val: Sequence[str]) -> None:
+    """Refuse patients that stand in both lists.
+
+    Raises:
+        InputError: Names up to five of them.
+    """
+    val_ids = {fold_id(patient) for patient in val}
+    shared = [patient for patient in train if fold_id(patient) in val_ids]
+    if shared:
+        named = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
+        raise InputError(
+            f"{len(shared)} patient(s) stand in both --train-patients and --val-patients: {named}; "
+            "split by patient (noduleclip split)"
+        )
+
+
+def split_patients(bin_counts: Mapping[str, Sequence[int]], shares: Sequence[float], seed: int) -> list[list[str]]:
+    """Deal patients to splits so that each split gets its share of patients and of every size bin.
+
+    Patients with many nodules are dealt first, in an order shuffled by `seed`, each to the split in which
+    the squared shortfall over patients and bins shrinks the most.
+
+    Args:
+        bin_counts: Rows in each size bin, by patient.
+        shares: Wanted share of each split; positive, summing to 1.
+        seed: Seed of the shuffle.
+
+    Returns:
+        For each split its patient ids, sorted.
+
+    Raises:
+        UsageError: The shares are not positive or do not sum to 1, or there are too few patients.
+    """
+    if not (all(share > 0 for share in shares) and abs(sum(shares) - 1) <= 1e-6):  # NaN fails too
+        raise UsageError(f"--train, --val and --test must be positive and sum to 1, got {list(shares)}")
+    if len(bin_counts) < len(shares):
+        raise UsageError(f"{len(bin_counts)} patient(s) cannot be dealt to {len(shares)} splits")
+    patients = sorted(bin_counts)
+    random.Random(seed).shuffle(patients)
+    patients.sort(key=lambda patient: -sum(bin_counts[patient]))
+    vectors = {patient: (1, *bin_counts[patient]) for patient in patients}
+    totals = [max(1, sum(column)) for column in zip(*vectors.values(), strict=True)]
+    missing = [[share * total for total in totals] for share in shares]
+    splits: list[list[str]] = [[] for _ in shares]
+
+    def gain(split: int, vector: Sequence[int]) -> float:
+        """How much the shortfall relative to the split's own target shrinks if `vector` goes there."""
+        gained = 0.0
+        for lack, amount, total in zip(missing[split], vector, totals, strict=True):
+            gained += (lack**2 - (lack - amount) ** 2) / (total**2 * shares[split])
+        return gained
+
+    for patient in patients:
+        empty = [split for split, chosen in enumerate(splits) if not chosen]
+        left = len(patients) - sum(map(len, splits))
+        candidates = empty if left == len(empty) else range(len(shares))
+        best = max(candidates, key=lambda split: gain(split, vectors[patient]))
+        splits[best].append(patient)
+        missing[best] = [lack - amount for lack, amount in zip(missing[best], vectors[patient], strict=True)]
+    return [sorted(chosen) for chosen in splits]
+
+
+def write_patient_list(path: Path, patients: Sequence[str]) -> None:
+    """Write patient ids, one a line, whole or not at all."""
+    write_text(path, "".join(f"{patient}\n" for patient in patients))

@@ -1,0 +1,223 @@
+"""The ROI table: a CSV with one row per nodule outline, read with an explicit schema into a checked polars frame."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import polars as pl
+import polars.selectors as cs
+
+from noduleclip import schema
+from noduleclip.errors import InputError
+from noduleclip.io.patients import fold_id
+
+LIDC_PATIENT = r"(LIDC-IDRI-\d{4})"
+MAX_DIAMETER_MM = 100.0
+_KEPT_COLUMNS = tuple(dict.fromkeys((*schema.TEXT_COLUMNS, *schema.NUMBER_COLUMNS)))
+_ADDED_COLUMNS = (schema.CSV_ROW, schema.ROW, schema.ABSOLUTE_PATH, schema.CENTER_X, schema.CENTER_Y)
+_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+
+
+@dataclass(frozen=True)
+class RoiTable:
+    """A checked ROI table.
+
+    Attributes:
+        path: The CSV.
+        frame: One row per ROI in file order, with the columns of the CSV that are listed in `schema` or were
+            asked for, and `csv_row` (1 = first row below the header), `absolute_path`, `patient_id`,
+            `center_x_px`, `center_y_px`. A diameter that is not a number in (0, 100] mm is null.
+        duplicates: Exact duplicate rows that were dropped.
+    """
+
+    path: Path
+    frame: pl.DataFrame
+    duplicates: int
+
+
+def read_roi_table(path: Path, dicom_root: Path | None = None, keep: Sequence[str] = ()) -> RoiTable:
+    """Read a ROI table.
+
+    Args:
+        path: CSV in UTF-8, separated by commas, with at least `dicom_path`, `diameter_mm` and the four columns
+            of the box.
+        dicom_root: Folder that relative paths start from; left out, it is the CSV's folder, else the working
+            folder, whichever holds the file.
+        keep: Further columns of the CSV to carry along as text.
+
+    Raises:
+        InputError: The file is not such a table; the message names row and column.
+    """
+    raw = _read_text_frame(path)
+    missing = [name for name in (*schema.REQUIRED_COLUMNS, *keep) if name not in raw.columns]
+    if missing:
+        raise InputError(
+            f"{path}: column {missing[0]!r} is missing; needed are {', '.join((*schema.REQUIRED_COLUMNS, *keep))}; "
+            f"found {', '.join(raw.columns[:12])}"
+        )
+    taken = [name for name in keep if name in _ADDED_COLUMNS]
+    if taken:
+        raise InputError(f"{path}: column {taken[0]!r} cannot be kept under this name; rename it")
+    raw = raw.drop(schema.CSV_ROW, strict=False)  # in a table that a command wrote
+    numbered = raw.with_row_index(schema.CSV_ROW, offset=1).filter(~pl.all_horizontal(pl.col(raw.columns).is_null()))
+    if numbered.height == 0:
+        raise InputError(f"{path}: has a header but no rows")
+    distinct = numbered.unique(subset=raw.columns, keep="first", maintain_order=True)
+    frame = distinct.select(
+        schema.CSV_ROW,
+        *(pl.col(name) for name in dict.fromkeys((*_KEPT_COLUMNS, *keep)) if name in raw.columns),
+    )
+    for name in schema.NUMBER_COLUMNS:
+        if name in frame.columns:
+            frame = _parse_numbers(frame, name, path)
+    frame = _check_boxes(frame, path)
+    frame = _resolve_paths(frame, path, dicom_root)
+    frame = _name_patients(frame)
+    return RoiTable(path=path, frame=frame, duplicates=numbered.height - distinct.height)
+
+
+def select_patients(frame: pl.DataFrame, patients: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
+    """Keep the rows of some patients, in table order.
+
+    Returns:
+        The rows, and the ids of the list that the table does not know.
+    """
+    wanted = {fold_id(patient): patient for patient in patients}
+    known = [patient for patient in frame[schema.PATIENT_ID].unique() if fold_id(patient) in wanted]
+    chosen = frame.filter(pl.col(schema.PATIENT_ID).is_in(known))
+    present = {fold_id(patient) for patient in known}
+    return chosen, [patient for key, patient in wanted.items() if key not in present]
+
+
+def _read_text_frame(path: Path) -> pl.DataFrame:
+    """Read the CSV with every cell as text."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such ROI table") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if content[:2] in _BOMS:
+        raise InputError(f"{path}: is encoded in {_BOMS[content[:2]]}; save it as UTF-8")
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}: line {line} is not UTF-8 (latin-1?); save the file as UTF-8") from error
+    _check_header(content, path)
+    try:
+        frame = pl.read_csv(io.BytesIO(content), infer_schema=False, null_values=[""])
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a comma-separated table with equally long rows ({reason})") from error
+    _check_lengths(content, frame, path)
+    return frame.rename({name: name.strip() for name in frame.columns})
+
+
+def _check_header(content: bytes, path: Path) -> None:
+    first_line = content.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].decode("utf-8")
+    if not first_line.strip():
+        raise InputError(f"{path}: the file is empty, or its first line is")
+    try:
+        names = [name.strip() for name in next(csv.reader([first_line]))]
+    except csv.Error as error:
+        raise InputError(f"{path}: the header line is not CSV ({error})") from error
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path}: column {twice[0]!r} stands twice in the header")
+    if schema.DICOM_PATH not in names and any(first_line.count(mark) > first_line.count(",") for mark in ";\t"):
+        raise InputError(f"{path}: is separated by ';' or tabs; save it with commas and decimal points")
+
+
+def _check_lengths(content: bytes, frame: pl.DataFrame, path: Path) -> None:
+    """Refuse rows that end early, which polars fills up; blank lines pass."""
+    if frame[:, -1].null_count() == 0:
+        return
+    try:
+        for row, cells in enumerate(csv.reader(io.StringIO(content.decode("utf-8"), newline=""))):
+            if len(cells) < frame.width and any(cell.strip() for cell in cells):
+                raise InputError(f"{path}: row {row} has {len(cells)} cells, the header has {frame.width}")
+    except csv.Error as error:
+        raise InputError(f"{path}: not a comma-separated table ({error})") from error
+
+
+def _parse_numbers(frame: pl.DataFrame, name: str, path: Path) -> pl.DataFrame:
+    numbers = frame[name].str.strip_chars().cast(pl.Float64, strict=False)
+    unread = frame.filter(numbers.is_null() & frame[name].is_not_null())
+    if unread.height:
+        row, text = unread[0, schema.CSV_ROW], unread[0, name]
+        raise InputError(
+            f"{path}: row {row}, column {name}: {str(text)[:40]!r} is not a number (decimal point, no unit)"
+        )
+    if name == schema.DIAMETER_MM:
+        usable = numbers.is_finite() & (numbers > 0) & (numbers <= MAX_DIAMETER_MM)
+        numbers = pl.select(pl.when(usable).then(numbers)).to_series()
+    return frame.with_columns(numbers.fill_nan(None).alias(name))
+
+
+def _check_boxes(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """Add the box centres; a box that is no box is an error of the table, not of a slice."""
+    xmin, ymin, xmax, ymax = (pl.col(name) for name in schema.BOX_COLUMNS)
+    finite = pl.all_horizontal(pl.col(name).is_finite().fill_null(False) for name in schema.BOX_COLUMNS)
+    broken = frame.filter(~finite | (xmin > xmax) | (ymin > ymax))
+    if broken.height:
+        row, *box = broken.select(schema.CSV_ROW, *schema.BOX_COLUMNS).row(0)
+        raise InputError(
+            f"{path}: row {row}, columns {', '.join(schema.BOX_COLUMNS)}: {box} is not a box with min <= max"
+        )
+    return frame.with_columns(((xmin + xmax) / 2).alias(schema.CENTER_X), ((ymin + ymax) / 2).alias(schema.CENTER_Y))
+
+
+def _resolve_paths(frame: pl.DataFrame, path: Path, dicom_root: Path | None) -> pl.DataFrame:
+    """Store paths with forward slashes; add the absolute path of each row's slice."""
+    blank = frame.filter(pl.col(schema.DICOM_PATH).str.strip_chars().fill_null("") == "")
+    if blank.height:
+        raise InputError(f"{path}: row {blank[0, schema.CSV_ROW]}, column {schema.DICOM_PATH}: is empty")
+    frame = frame.with_columns(pl.col(schema.DICOM_PATH).str.strip_chars().str.replace_all("\\", "/", literal=True))
+    roots = [dicom_root] if dicom_root is not None else [path.parent, Path.cwd()]
+    unique = frame[schema.DICOM_PATH].unique(maintain_order=True)
+    found = [_find_file(text, roots) for text in unique]
+    places = pl.DataFrame({schema.DICOM_PATH: unique, schema.ABSOLUTE_PATH: found})
+    return frame.join(places, on=schema.DICOM_PATH, how="left", maintain_order="left")
+
+
+def _find_file(text: str, roots: Sequence[Path]) -> str:
+    if PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute():
+        return text
+    candidates = [root.absolute() / text for root in roots]
+    return str(next((file for file in candidates if file.exists()), candidates[0]))
+
+
+def _name_patients(frame: pl.DataFrame) -> pl.DataFrame:
+    """Fill `patient_id` from the column, else from a LIDC id in the path, else from the DICOM header."""
+    from_path = pl.col(schema.DICOM_PATH).str.extract(LIDC_PATIENT)
+    known = (
+        pl.col(schema.PATIENT_ID).str.strip_chars().replace("", None)
+        if schema.PATIENT_ID in frame.columns
+        else pl.lit(None, pl.String)
+    )
+    frame = frame.with_columns(pl.coalesce(known, from_path).alias(schema.PATIENT_ID))
+    nameless = frame.filter(pl.col(schema.PATIENT_ID).is_null())[schema.ABSOLUTE_PATH].unique(maintain_order=True)
+    if nameless.len() == 0:
+        return frame
+    headers = pl.DataFrame({schema.ABSOLUTE_PATH: nameless, "of_header": [_read_header_patient(p) for p in nameless]})
+    joined = frame.join(headers, on=schema.ABSOLUTE_PATH, how="left", maintain_order="left")
+    return joined.with_columns(pl.coalesce(schema.PATIENT_ID, "of_header").alias(schema.PATIENT_ID)).drop("of_header")
+
+
+def _read_header_patient(path: str) -> str:
+    """Give the PatientID of a file, or "" for one that cannot be read: its rows are rejected when it is cut."""
+    from noduleclip.io.dicom import read_patient_id
+
+    try:
+        return read_patient_id(Path(path))
+    except InputError:
+        return ""
+
+
+def guard_cells(frame: pl.DataFrame) -> pl.DataFrame:
+    """Put a quote before text cells that a spreadsheet would run as a formula."""
+    text = cs.string()
+    return frame.with_columns(pl.when(text.str.contains(r"^[=+\-@\t\r]")).then("'" + text).otherwise(text).name.keep())
