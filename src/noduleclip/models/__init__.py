@@ -1,0 +1,1 @@
+"""The two towers, their loss, and the checkpoint that holds them."""

@@ -1,0 +1,109 @@
+"""`clip_best.pth`: both encoders, vocabulary and configuration in one file, loadable with `weights_only=True`."""
+
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from noduleclip import schema
+from noduleclip.config import ModelConfig, from_mapping, to_mapping
+from noduleclip.errors import ArtefactError, ConfigError
+from noduleclip.io.artefacts import replacing
+from noduleclip.models.two_towers import TwoTowers
+from noduleclip.vocabulary import Vocabulary
+
+_IMAGE, _TEXT, _SCALARS = "image_encoder", "text_encoder", ("log_scale", "bias")
+
+
+def pack_model(model: TwoTowers) -> dict[str, Any]:
+    """Give what a checkpoint holds: tensors, numbers, strings, lists and dictionaries only."""
+    return {
+        "schema_version": schema.CHECKPOINT_SCHEMA_VERSION,
+        "config": to_mapping(model.config),
+        "vocabulary": model.vocabulary.to_mapping(),
+        _IMAGE: {name: tensor.detach().cpu() for name, tensor in model.image.state_dict().items()},
+        _TEXT: {name: tensor.detach().cpu() for name, tensor in model.text.state_dict().items()},
+        **{name: float(getattr(model, name).detach()) for name in _SCALARS},
+    }
+
+
+def save_checkpoint(path: Path, values: dict[str, Any]) -> None:
+    """Write a checkpoint whole or not at all."""
+    with replacing(path) as temporary:
+        torch.save(values, temporary)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without running any code that it may hold.
+
+    Raises:
+        ArtefactError: The file is missing, broken, or holds more than plain values.
+    """
+    if not path.is_file():
+        raise ArtefactError(f"{path}: no such checkpoint; noduleclip train writes {schema.BEST_CHECKPOINT}")
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ArtefactError(f"{path}: refused, it is broken or holds code (weights_only=True)") from error
+    except Exception as error:
+        raise ArtefactError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
+    if not isinstance(values, dict) or values.get("schema_version") != schema.CHECKPOINT_SCHEMA_VERSION:
+        found = values.get("schema_version") if isinstance(values, dict) else type(values).__name__
+        raise ArtefactError(
+            f"{path}: not a noduleclip checkpoint of version {schema.CHECKPOINT_SCHEMA_VERSION} (found {found})"
+        )
+    return values
+
+
+def load_model(path: Path) -> TwoTowers:
+    """Rebuild the towers from a checkpoint, in evaluation mode on the CPU.
+
+    Raises:
+        ArtefactError: The file is not such a checkpoint; the message names what is wrong.
+    """
+    return unpack_model(read_checkpoint(path), path)
+
+
+def unpack_model(values: dict[str, Any], path: Path) -> TwoTowers:
+    """Rebuild the towers from what `pack_model` gave; `path` names the source in messages.
+
+    Raises:
+        ArtefactError: A tensor or setting is missing, not finite or of the wrong shape.
+    """
+    missing = [key for key in ("config", "vocabulary", _IMAGE, _TEXT, *_SCALARS) if key not in values]
+    if missing:
+        raise ArtefactError(f"{path}: holds no {missing[0]}")
+    try:
+        config = from_mapping(ModelConfig, values["config"], str(path))
+        model = TwoTowers(config, Vocabulary.from_mapping(values["vocabulary"], str(path)))
+    except ConfigError as error:
+        raise ArtefactError(f"{path}: its configuration cannot be used: {error}") from error
+    for part, tower in ((_IMAGE, model.image), (_TEXT, model.text)):
+        try:
+            tower.load_state_dict(values[part])
+        except (RuntimeError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ArtefactError(f"{path}: {part} does not fit {config.backbone}: {reason}") from error
+        for name, tensor in tower.state_dict().items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise ArtefactError(f"{path}: tensor {name} of {part} is not finite")
+    with torch.no_grad():
+        for name in _SCALARS:
+            getattr(model, name).fill_(float(values[name]))
+    return model.eval()
+
+
+def hash_model(model: TwoTowers) -> str:
+    """Give an id of the model: a hash over configuration, vocabulary and every weight."""
+    packed = pack_model(model)
+    digest = hashlib.sha256(repr((packed["config"], packed["vocabulary"])).encode())
+    for part in (_IMAGE, _TEXT):
+        tensors: dict[str, Tensor] = packed[part]
+        for name in sorted(tensors):
+            digest.update(name.encode())
+            digest.update(tensors[name].contiguous().numpy().tobytes())
+    digest.update(repr([packed[name] for name in _SCALARS]).encode())
+    return digest.hexdigest()[:16]

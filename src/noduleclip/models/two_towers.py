@@ -1,0 +1,67 @@
+"""The pair of encoders, and the scale and bias that turn a cosine into a probability."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from noduleclip.config import ModelConfig
+from noduleclip.models.image_tower import ImageTower
+from noduleclip.models.text_tower import TextTower
+from noduleclip.vocabulary import Tokens, Vocabulary, stack_tokens
+
+_FIRST_SCALE = 10.0
+
+
+class TwoTowers(nn.Module):
+    """An image tower and a text tower that share a space.
+
+    The probability that a sentence is true of a crop is `sigmoid(exp(log_scale) * cosine + bias)`.
+
+    Args:
+        config: What the towers are made of.
+        vocabulary: What the text tower knows.
+        pretrained: Let timm fetch the backbone's published weights.
+    """
+
+    def __init__(self, config: ModelConfig, vocabulary: Vocabulary, pretrained: bool = False) -> None:
+        super().__init__()
+        crop = config.crop
+        self.config = config
+        self.vocabulary = vocabulary
+        self.image = ImageTower(config.backbone, config.emb, crop.size_px, crop.windows_hu, pretrained)
+        self.text = TextTower(vocabulary.size, config.emb, config.text_width, config.text_layers)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(_FIRST_SCALE)))
+        self.bias = nn.Parameter(torch.tensor(0.0))
+
+    def encode_text(self, tokens: list[Tokens]) -> Tensor:
+        """Embed P tokenised sentences: (P, D) unit vectors."""
+        left, right, share = stack_tokens(tokens)
+        device = self.bias.device
+        return self.text(  # type: ignore[no-any-return]
+            torch.tensor(left, device=device),
+            torch.tensor(right, device=device),
+            torch.tensor(share, dtype=torch.float32, device=device),
+        )
+
+    def encode_views(self, crops_hu: Tensor) -> Tensor:
+        """Embed crops as the mean over the rotations and flips that the configuration asks for.
+
+        Args:
+            crops_hu: (B, Y, X) HU.
+
+        Returns:
+            (B, D) unit vectors.
+        """
+        views = [crops_hu]
+        if self.config.views == 8:
+            both = [crops_hu, crops_hu.transpose(1, 2)]
+            views = [torch.rot90(crop, turns, (1, 2)) for crop in both for turns in range(4)]
+        total = torch.stack([self.image(view.contiguous()) for view in views]).sum(dim=0)
+        return nn.functional.normalize(total, dim=-1)
+
+
+def share_to_bias(share: float) -> float:
+    """Give the bias at which a cosine of 0 means the measured share of true pairs (clipped to [0.01, 0.99])."""
+    share = min(max(share, 0.01), 0.99)
+    return math.log(share / (1 - share))

@@ -1,0 +1,141 @@
+"""From a sentence to tokens: words, and the bounds of the size it asks for as points on a grid of millimetres.
+
+The size phrases are read by `size`, whatever their wording or unit, and enter as two bounds; the words that are
+left enter as they are. A value between two grid points is a weighted pair of them, so that thresholds that no
+training sentence held still have a place. Knows the standard library alone: a query is tokenised without torch.
+"""
+
+import bisect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from noduleclip.errors import ArtefactError
+from noduleclip.size import SizeInterval, SizeReading, read_sentence
+
+GRID_MM = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 22, 25, 28, 32, 36, 40, 50, 60, 100)
+_SPECIAL = (
+    "<pad>",
+    "<unk>",
+    "<start>",
+    "<no-size>",
+    "<any-low>",
+    "<any-high>",
+    "<low>",
+    "<low=>",
+    "<high>",
+    "<high=>",
+)
+MAX_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One tokenised sentence, padded to `MAX_TOKENS`.
+
+    A token is a weighted pair of vocabulary entries: `(1 - share) * left + share * right`. For a word both are
+    the same. Padding is the entry 0.
+
+    Attributes:
+        left: Entry ids.
+        right: Entry ids.
+        share: Weights of `right`, in [0, 1].
+    """
+
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    share: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words and the millimetre grid that a text tower knows.
+
+    Attributes:
+        words: Lower-case words, in the order of their ids.
+        grid_mm: Ascending grid points in millimetres.
+    """
+
+    words: tuple[str, ...]
+    grid_mm: tuple[float, ...] = GRID_MM
+
+    @property
+    def size(self) -> int:
+        """Entries of the embedding table: special tokens, words, grid points."""
+        return len(_SPECIAL) + len(self.words) + len(self.grid_mm)
+
+    @classmethod
+    def from_sentences(cls, sentences: Iterable[str]) -> "Vocabulary":
+        """Collect the words that are left in sentences once their sizes are read, sorted."""
+        return cls(tuple(sorted({word for sentence in sentences for word in read_sentence(sentence).words})))
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], where: str) -> "Vocabulary":
+        """Make a vocabulary from what `to_mapping` gave.
+
+        Raises:
+            ArtefactError: It is something else.
+        """
+        try:
+            words, grid = tuple(values["words"]), tuple(float(mm) for mm in values["grid_mm"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtefactError(f"{where}: its vocabulary is not readable ({error!r})") from error
+        if not all(isinstance(word, str) for word in words) or list(grid) != sorted(set(grid)) or len(grid) < 2:
+            raise ArtefactError(f"{where}: its vocabulary needs words and an ascending grid of millimetres")
+        return cls(words, grid)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Give plain lists, ready for JSON and for a checkpoint."""
+        return {"words": list(self.words), "grid_mm": list(self.grid_mm)}
+
+    def encode(self, sentence: str) -> Tokens:
+        """Tokenise a sentence; words beyond the room that there is are left out, the size never is.
+
+        Raises:
+            SizeLanguageError: The sentence is empty or contradicts itself.
+        """
+        return self.encode_reading(read_sentence(sentence))
+
+    def encode_reading(self, reading: SizeReading) -> Tokens:
+        """Tokenise a sentence that was read already."""
+        size = self._encode_size(reading.interval)
+        known = {word: len(_SPECIAL) + at for at, word in enumerate(self.words)}
+        unknown = _SPECIAL.index("<unk>")
+        room = MAX_TOKENS - len(size) - 1
+        words = [_single(known.get(word, unknown)) for word in reading.words[:room]]
+        tokens = [_single(_SPECIAL.index("<start>")), *size, *words]
+        tokens += [_single(0)] * (MAX_TOKENS - len(tokens))
+        left, right, share = zip(*tokens, strict=True)
+        return Tokens(left, right, share)
+
+    def _encode_size(self, interval: SizeInterval | None) -> list[tuple[int, int, float]]:
+        if interval is None:
+            return [_single(_SPECIAL.index("<no-size>"))]
+        low_mark = "<low=>" if interval.closed in ("left", "both") else "<low>"
+        high_mark = "<high=>" if interval.closed in ("right", "both") else "<high>"
+        no_low, no_high = interval.low_mm <= 0, interval.high_mm == float("inf")
+        low = [_special("<any-low>")] if no_low else [_special(low_mark), self._place(interval.low_mm)]
+        high = [_special("<any-high>")] if no_high else [_special(high_mark), self._place(interval.high_mm)]
+        return [*low, *high]
+
+    def _place(self, value_mm: float) -> tuple[int, int, float]:
+        """Give the two grid points around a value and how near it is to the right one; clipped to the grid."""
+        grid = self.grid_mm
+        value_mm = min(max(value_mm, grid[0]), grid[-1])
+        right = max(1, bisect.bisect_left(grid, value_mm))
+        share = (value_mm - grid[right - 1]) / (grid[right] - grid[right - 1])
+        first = len(_SPECIAL) + len(self.words)
+        return first + right - 1, first + right, share
+
+
+def _single(entry: int) -> tuple[int, int, float]:
+    return entry, entry, 0.0
+
+
+def _special(name: str) -> tuple[int, int, float]:
+    return _single(_SPECIAL.index(name))
+
+
+def stack_tokens(rows: Sequence[Tokens]) -> tuple[list[list[int]], list[list[int]], list[list[float]]]:
+    """Put tokenised sentences side by side: (P, T) left ids, right ids and shares."""
+    return [list(r.left) for r in rows], [list(r.right) for r in rows], [list(r.share) for r in rows]

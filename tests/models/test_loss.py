@@ -1,0 +1,57 @@
+"""The loss beside a double loop that computes it one pair at a time."""
+
+import math
+import random
+
+import pytest
+import torch
+
+from noduleclip.models.loss import interval_targets, pairwise_sigmoid_loss
+from noduleclip.models.two_towers import share_to_bias
+from noduleclip.size import SizeInterval, parse_interval, sample_prompts
+
+
+def slow_loss(
+    images: torch.Tensor, sentences: torch.Tensor, targets: torch.Tensor, log_scale: float, bias: float
+) -> float:
+    total = 0.0
+    for image, row in zip(images, targets, strict=True):
+        for sentence, target in zip(sentences, row, strict=True):
+            logit = math.exp(log_scale) * float(image @ sentence) + bias
+            probability = 1 / (1 + math.exp(-logit))
+            total -= float(target) * math.log(probability) + (1 - float(target)) * math.log(1 - probability)
+    return total / targets.numel()
+
+
+def test_loss_equals_the_double_loop() -> None:
+    torch.manual_seed(0)
+    images = torch.nn.functional.normalize(torch.randn(7, 5), dim=1)
+    sentences = torch.nn.functional.normalize(torch.randn(11, 5), dim=1)
+    targets = torch.rand(7, 11)
+    loss = pairwise_sigmoid_loss(images, sentences, targets, torch.tensor(1.3), torch.tensor(-0.4))
+    assert float(loss) == pytest.approx(slow_loss(images, sentences, targets, 1.3, -0.4), rel=1e-5)
+
+
+def test_targets_equal_the_share_of_readers_one_by_one() -> None:
+    generator = random.Random(1)
+    sizes = [[generator.choice([3.0, 6.0, 10.0, 7.3, 22.0]) for _ in range(generator.randint(1, 4))] for _ in range(30)]
+    padded = torch.tensor([row + [math.nan] * (4 - len(row)) for row in sizes])
+    intervals = [prompt.interval for prompt in sample_prompts(60, generator)]
+    intervals += [SizeInterval(6, 10, closed) for closed in ("both", "left", "right", "neither")]
+    targets = interval_targets(padded, intervals)
+    for row, readers in zip(targets, sizes, strict=True):
+        for target, interval in zip(row, intervals, strict=True):
+            share = sum(interval.contains(size) for size in readers) / len(readers)
+            assert float(target) == pytest.approx(share)
+
+
+def test_a_bound_written_in_decimals_is_met_by_the_diameter_that_equals_it() -> None:
+    interval = parse_interval("<= 7.3 mm")
+    assert interval is not None
+    assert float(interval_targets(torch.tensor([[7.3]]), [interval])) == 1
+
+
+def test_bias_starts_at_the_share_of_positives() -> None:
+    assert torch.sigmoid(torch.tensor(share_to_bias(0.57))) == pytest.approx(0.57)
+    assert math.isfinite(share_to_bias(0.0))
+    assert math.isfinite(share_to_bias(1.0))

@@ -1,0 +1,42 @@
+"""The text tower in ONNX Runtime beside torch, on hundreds of sentences."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from noduleclip.errors import ArtefactError, SizeLanguageError
+from noduleclip.models.checkpoint import hash_model, load_model
+from noduleclip.models.onnx_export import export_text_tower
+from noduleclip.retrieval.text_query import SentenceEncoder
+from noduleclip.size import CURATED_PROMPTS, EVALUATION_QUERIES, sample_prompts
+
+
+def test_it_equals_torch_on_hundreds_of_sentences(checkpoint: Path, tmp_path: Path) -> None:
+    model = load_model(checkpoint)
+    export_text_tower(model, tmp_path / "tower.onnx")
+    encoder = SentenceEncoder(tmp_path / "tower.onnx")
+    sentences = [*CURATED_PROMPTS, *EVALUATION_QUERIES, "a spiculated nodule", "between 0.8 and 1.2 cm"]
+    sentences += [prompt.text for prompt in sample_prompts(400, random.Random(5))]
+    with torch.no_grad():
+        expected = model.encode_text([model.vocabulary.encode(sentence) for sentence in sentences]).numpy()
+    np.testing.assert_allclose(encoder.encode(sentences), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(encoder.encode(sentences[:1]), expected[:1], rtol=0, atol=1e-5)
+    assert encoder.model_id == hash_model(model)
+    logit = float((model.log_scale.exp() * 0.3 + model.bias).detach())
+    assert encoder.calibration.to_probability(np.array([0.3]))[0] == pytest.approx(1 / (1 + np.exp(-logit)))
+
+
+def test_files_that_are_no_text_tower_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="noduleclip embed writes it"):
+        SentenceEncoder(tmp_path / "none.onnx")
+    (tmp_path / "text.onnx").write_text("no model")
+    with pytest.raises(ArtefactError, match="not a readable text tower"):
+        SentenceEncoder(tmp_path / "text.onnx")
+
+
+def test_an_empty_query_is_an_error(index: Path) -> None:
+    with pytest.raises(SizeLanguageError, match="empty"):
+        SentenceEncoder(index / "text_tower.onnx").encode([" "])
