@@ -1,0 +1,88 @@
+"""Fusion of what the image shows with the measured diameter: `score = alpha * cosine + (1 - alpha) * rule`.
+
+Both parts are probabilities in [0, 1], so that alpha weighs like with like: the cosine enters through the model's own
+scale and bias, as the probability that the sentence is true of the crop (docs/decisions/0005-fusion.md).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noduleclip.retrieval.metrics import contains_all, draw_readers, mean_average_precisions
+from noduleclip.size import SizeInterval
+
+Floats = NDArray[np.float64]
+ALPHAS = tuple(step / 20 for step in range(21))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What turns a cosine into a probability: `sigmoid(scale * cosine + bias)`."""
+
+    scale: float
+    bias: float
+
+    def to_probability(self, cosines: NDArray[np.floating]) -> Floats:
+        """Map cosines in [-1, 1] to probabilities, in float64 so that the order is kept."""
+        return np.asarray(1 / (1 + np.exp(-(self.scale * cosines.astype(np.float64) + self.bias))))
+
+
+def score_rule(diameters_mm: Floats, interval: SizeInterval, softness_mm: float) -> Floats:
+    """Score measured diameters against an interval.
+
+    Args:
+        diameters_mm: (N,) diameters; NaN where none was measured.
+        interval: What was asked for.
+        softness_mm: Distance outside the interval at which the score is exp(-1/2); 0 = a hard filter.
+
+    Returns:
+        (N,) 1 inside, falling as a Gaussian of the distance outside, NaN without a diameter.
+    """
+    inside = contains_all(interval, diameters_mm)
+    distance = np.maximum(np.maximum(interval.low_mm - diameters_mm, diameters_mm - interval.high_mm), 0)
+    outside = np.exp(-0.5 * (distance / softness_mm) ** 2) if softness_mm > 0 else np.zeros_like(distance)
+    return np.asarray(np.where(np.isnan(diameters_mm), np.nan, np.where(inside, 1.0, outside)))
+
+
+def fuse_scores(cosine: Floats, rule: Floats, alpha: float) -> Floats:
+    """Mix the two parts; an item without a rule score keeps its cosine part alone.
+
+    Args:
+        cosine: (..., N) probabilities from the towers.
+        rule: (..., N) rule scores; NaN where there is none.
+        alpha: Weight of the cosine part, in [0, 1].
+    """
+    return np.where(np.isnan(rule), cosine, alpha * cosine + (1 - alpha) * rule)
+
+
+def choose_alpha(
+    cosine: Floats,
+    diameters_mm: Floats,
+    intervals: Sequence[SizeInterval],
+    softness_mm: float,
+    draws: int = 20,
+) -> tuple[float, Floats]:
+    """Choose alpha on validation nodules with several readers: one reader measures, another one judges.
+
+    Judged by the reader who measured, the rule alone would always win.
+
+    Args:
+        cosine: (Q, N) probabilities from the towers, one row per query.
+        diameters_mm: (N, R) diameters by reader, at least two a nodule, NaN-padded.
+        intervals: Q intervals.
+        softness_mm: As in `score_rule`.
+        draws: Draws of (judging reader, measuring reader).
+
+    Returns:
+        The alpha of `ALPHAS` with the highest mean average precision, the smaller one if tied, and
+        (len(ALPHAS),) that mean for each.
+    """
+    drawn = draw_readers(diameters_mm, draws)
+    rules = np.stack([score_rule(drawn.second_mm, interval, softness_mm) for interval in intervals])
+    means = []
+    for alpha in ALPHAS:
+        scores = fuse_scores(np.broadcast_to(cosine[:, None, :], rules.shape), rules, alpha)
+        means.append(np.nanmean(mean_average_precisions(scores, intervals, drawn.truth_mm)))
+    return ALPHAS[int(np.argmax(means))], np.array(means)

@@ -1,0 +1,63 @@
+"""The text tower without torch: ONNX Runtime over the file that `embed` wrote."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from noduleclip.errors import ArtefactError
+from noduleclip.retrieval.fusion import Calibration
+from noduleclip.vocabulary import Vocabulary, stack_tokens
+
+
+class SentenceEncoder:
+    """Sentences to unit vectors, with the vocabulary and calibration that the file carries.
+
+    Attributes:
+        model_id: The model that the text tower belongs to.
+        calibration: What turns its cosines into probabilities.
+
+    Raises:
+        ArtefactError: The file is missing or is no text tower.
+    """
+
+    def __init__(self, path: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        if not path.is_file():
+            raise ArtefactError(f"{path}: no such file; noduleclip embed writes it")
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the library raises its own unrelated types
+            raise ArtefactError(f"{path}: not a readable text tower ({type(error).__name__})") from error
+        try:
+            self._read_metadata(self._session.get_modelmeta().custom_metadata_map, path)
+        except (KeyError, ValueError) as error:
+            raise ArtefactError(f"{path}: not a text tower of this tool ({error!r})") from error
+
+    def _read_metadata(self, metadata: dict[str, str], path: Path) -> None:
+        self.model_id: str = metadata["model_id"]
+        self.calibration = Calibration(float(metadata["scale"]), float(metadata["bias"]))
+        vocabulary: dict[str, Any] = json.loads(metadata["vocabulary"])
+        self._vocabulary = Vocabulary.from_mapping(vocabulary, str(path))
+
+    def encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        """Embed sentences: (Q, D) unit vectors.
+
+        Raises:
+            SizeLanguageError: A sentence is empty or contradicts itself.
+        """
+        left, right, share = stack_tokens([self._vocabulary.encode(sentence) for sentence in sentences])
+        feed = {
+            "left": np.array(left, np.int64),
+            "right": np.array(right, np.int64),
+            "share": np.array(share, np.float32),
+        }
+        vectors: NDArray[np.float32] = self._session.run(None, feed)[0]
+        return vectors
