@@ -1,0 +1,66 @@
+"""Batches of crops on a device, with augmentations whose effect on the diameter is exact."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from noduleclip.config import CropConfig, TrainConfig
+from noduleclip.io.crops import AIR_HU
+
+
+def margin_px(size_px: int) -> int:
+    """Give the pixels kept around a crop so that it can be turned, shifted and shrunk without inventing air."""
+    return size_px // 4
+
+
+def shuffled_batches(count: int, bs: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Give the indices of `count` samples in random order, in batches of `bs`; a last batch of one is dropped."""
+    order = torch.randperm(count, generator=generator)
+    for batch in torch.split(order, bs):
+        if len(batch) > 1:
+            yield batch
+
+
+def center_crop(crops: Tensor, size_px: int) -> Tensor:
+    """Take the middle `size_px` of (B, Y, X) crops that were kept with a margin."""
+    margin = (crops.shape[-1] - size_px) // 2
+    return crops[:, margin : margin + size_px, margin : margin + size_px]
+
+
+def augment(
+    crops_hu: Tensor, diameters_mm: Tensor, crop: CropConfig, config: TrainConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Turn, flip, zoom, shift and add noise; a zoom by s makes every diameter s times as large.
+
+    Args:
+        crops_hu: (B, S, S) HU with a margin around the crop, at the crop's pixel size.
+        diameters_mm: (B, R).
+        crop: The crop to give.
+        config: How far each augmentation goes.
+        generator: Source of randomness, on the CPU, so that every device sees the same numbers.
+
+    Returns:
+        (B, Y, X) HU and (B, R) diameters.
+    """
+    count, side = crops_hu.shape[0], crops_hu.shape[-1]
+    device = crops_hu.device
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.rand(count, *shape, generator=generator) * (high - low) + low
+
+    angle = uniform(-1, 1) * math.radians(config.max_rotation_deg)
+    zoom = torch.exp(uniform(-1, 1) * math.log(config.max_zoom))
+    flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+    shift = uniform(-1, 1, 2) * config.max_shift_mm / crop.pixel_mm / (side / 2)
+    noise_sd = uniform(0, config.noise_hu)
+    reach = crop.size_px / side / zoom
+    turn = torch.stack([angle.cos() * flip, -angle.sin(), angle.sin() * flip, angle.cos()], dim=1).view(count, 2, 2)
+    theta = torch.cat([turn * reach.view(-1, 1, 1), shift.unsqueeze(-1)], dim=2).to(device)
+    grid = F.affine_grid(theta, [count, 1, crop.size_px, crop.size_px], align_corners=False)
+    above_air = (crops_hu.float() - AIR_HU).unsqueeze(1)  # outside the kept square the sampler gives 0: air
+    sampled = F.grid_sample(above_air, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    noise = torch.randn(count, crop.size_px, crop.size_px, generator=generator) * noise_sd.view(-1, 1, 1)
+    return sampled[:, 0] + AIR_HU + noise.to(device), diameters_mm * zoom.unsqueeze(1).to(device)

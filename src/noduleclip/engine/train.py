@@ -1,0 +1,293 @@
+"""The training loop, on one page. Knows nothing of files but the three that it writes, nor of how progress is shown."""
+
+import copy
+import json
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from timm.optim import param_groups_weight_decay
+from timm.scheduler.cosine_lr import CosineLRScheduler
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+
+from noduleclip import schema
+from noduleclip.config import ModelConfig, TrainConfig, to_mapping
+from noduleclip.engine.batches import augment, center_crop, shuffled_batches
+from noduleclip.errors import ArtefactError, InputError
+from noduleclip.io.artefacts import write_text
+from noduleclip.models.checkpoint import pack_model, read_checkpoint, save_checkpoint
+from noduleclip.models.loss import interval_targets, pairwise_sigmoid_loss
+from noduleclip.models.two_towers import TwoTowers, share_to_bias
+from noduleclip.retrieval.metrics import draw_readers, mean_average_precisions
+from noduleclip.size import BIN_PROMPTS, CURATED_PROMPTS, EVALUATION_QUERIES, parse_intervals, sample_prompts
+from noduleclip.vocabulary import Vocabulary
+
+_VOCABULARY_PROMPTS = 4000
+_EPOCH_SEED_STRIDE = 1_000_003
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Crops with a margin, and what the readers say of them.
+
+    Attributes:
+        crops_hu: (N, S, S) int16 HU.
+        diameters_mm: (N, R) float32, NaN-padded.
+    """
+
+    crops_hu: Tensor
+    diameters_mm: Tensor
+
+
+class Watcher(Protocol):
+    """Somebody who wants to see training proceed."""
+
+    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Hear of one optimiser step."""
+
+    def on_epoch(self, record: dict[str, Any], is_best: bool) -> None:
+        """Hear of one epoch and its validation."""
+
+
+@dataclass
+class Progress:
+    """Where a run is: what `last.pth` holds beside the weights."""
+
+    epoch: int = 0
+    best: float = -math.inf
+    best_epoch: int = -1
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Training:
+    """One training run, from fresh towers or from `last.pth`.
+
+    Args:
+        train: Training nodules.
+        val: Validation nodules.
+        model_config: What the towers are made of.
+        config: How they are trained.
+        out: Folder for the checkpoints and `metrics.jsonl`.
+        device: Where to compute.
+        amp: Type for mixed precision, or None.
+        fingerprint: Hash of the data; a run is resumed only on the same data.
+        pretrained: Let timm fetch the backbone's published weights.
+    """
+
+    def __init__(
+        self,
+        train: Samples,
+        val: Samples,
+        model_config: ModelConfig,
+        config: TrainConfig,
+        out: Path,
+        *,
+        device: torch.device,
+        amp: torch.dtype | None,
+        fingerprint: str,
+        pretrained: bool = False,
+    ) -> None:
+        self.train_set, self.val_set, self.config, self.out = train, val, config, out
+        self.device, self.amp, self.fingerprint = device, amp, fingerprint
+        self.crop = model_config.crop
+        torch.manual_seed(config.seed)
+        self.model = TwoTowers(model_config, make_vocabulary(), pretrained)
+        with torch.no_grad():
+            self.model.bias.fill_(share_to_bias(measure_positives(train.diameters_mm)))
+        self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.ema = ModelEmaV3(self.model, decay=config.ema_decay) if config.ema_decay else None
+        groups = param_groups_weight_decay(self.model, config.weight_decay, no_weight_decay_list=("log_scale", "bias"))
+        self.optimizer = torch.optim.AdamW(groups, lr=config.lr)
+        self.steps = sum(1 for _ in shuffled_batches(len(train.crops_hu), config.bs, torch.Generator()))
+        warmup = min(config.warmup_epochs, config.epochs / 2) * self.steps
+        self.schedule = CosineLRScheduler(
+            self.optimizer,
+            t_initial=max(1, config.epochs * self.steps),
+            lr_min=config.lr / 100,
+            warmup_t=round(warmup),
+            warmup_lr_init=config.lr / 100,
+            t_in_epochs=False,
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
+        self.progress = Progress()
+
+    @property
+    def averaged(self) -> TwoTowers:
+        """The towers that are validated and saved."""
+        return self.model if self.ema is None else self.ema.module
+
+    def run(self, watcher: Watcher) -> Progress:
+        """Train until the last epoch, or until patience has run out.
+
+        Raises:
+            InputError: The loss is no longer finite; the best checkpoint so far stays.
+        """
+        while self.progress.epoch < self.config.epochs and not self._out_of_patience():
+            started = time.perf_counter()
+            loss = self._run_epoch(watcher)
+            trained = time.perf_counter()
+            value, queries = validate(self.averaged, self.val_set)
+            is_best = value > self.progress.best
+            record = {
+                "epoch": self.progress.epoch + 1,
+                "loss": round(loss, 6),
+                "val_map": round(value, 6),
+                "val_ap": {query: round(ap, 4) for query, ap in queries.items()},
+                "lr": self.optimizer.param_groups[0]["lr"],
+                "train_seconds": round(trained - started, 3),
+                "val_seconds": round(time.perf_counter() - trained, 3),
+                "nodules_per_second": round(len(self.train_set.crops_hu) / (trained - started), 1),
+            }
+            self._finish_epoch(record, value, is_best)
+            watcher.on_epoch(record, is_best)
+        return self.progress
+
+    def _run_epoch(self, watcher: Watcher) -> float:
+        """One pass over the training nodules; all its randomness follows from the seed and the epoch."""
+        epoch = self.progress.epoch
+        seed = self.config.seed + _EPOCH_SEED_STRIDE * (epoch + 1)
+        torch.manual_seed(seed)
+        generator, prompts = torch.Generator().manual_seed(seed), random.Random(seed)
+        self.model.train()
+        total = 0.0
+        for step, batch in enumerate(shuffled_batches(len(self.train_set.crops_hu), self.config.bs, generator)):
+            self.schedule.step_update(epoch * self.steps + step)
+            loss = self._step(batch, generator, prompts)
+            if not math.isfinite(loss):
+                raise InputError(f"the loss is {loss} at epoch {epoch + 1}, step {step + 1}; try a smaller --lr")
+            total += loss
+            watcher.on_step(epoch + 1, step + 1, self.steps, loss)
+        return total / self.steps
+
+    def _step(self, batch: Tensor, generator: torch.Generator, rng: random.Random) -> float:
+        crops = self.train_set.crops_hu[batch].to(self.device)
+        diameters = self.train_set.diameters_mm[batch].to(self.device)
+        crops, diameters = augment(crops, diameters, self.crop, self.config, generator)
+        prompts = sample_prompts(self.config.prompts, rng)
+        targets = interval_targets(diameters, [prompt.interval for prompt in prompts])
+        tokens = [self.model.vocabulary.encode(prompt.text) for prompt in prompts]
+        self.optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        for part in torch.arange(len(batch)).chunk(self.config.accumulate):
+            with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
+                images = self.model.image(crops[part])
+                sentences = self.model.encode_text(tokens)
+            loss = pairwise_sigmoid_loss(
+                images.float(), sentences.float(), targets[part], self.model.log_scale, self.model.bias
+            ) * (len(part) / len(batch))
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.ema is not None:
+            self.ema.update(self.model)
+        return total
+
+    def _out_of_patience(self) -> bool:
+        patience, progress = self.config.patience, self.progress
+        return patience is not None and progress.epoch - 1 - progress.best_epoch >= patience
+
+    def _finish_epoch(self, record: dict[str, Any], value: float, is_best: bool) -> None:
+        """Write the best model if it is one, then the log, then the state to resume from."""
+        progress = self.progress
+        if is_best:
+            progress.best, progress.best_epoch = value, progress.epoch
+            save_checkpoint(self.out / schema.BEST_CHECKPOINT, pack_model(self.averaged))
+        progress.history.append(record)
+        progress.epoch += 1
+        write_text(self.out / schema.METRICS_LOG, "".join(json.dumps(line) + "\n" for line in progress.history))
+        save_checkpoint(self.out / schema.LAST_CHECKPOINT, self._pack())
+
+    def _pack(self) -> dict[str, Any]:
+        return {
+            "schema_version": schema.CHECKPOINT_SCHEMA_VERSION,
+            "train_config": to_mapping(self.config),
+            "model_config": to_mapping(self.model.config),
+            "fingerprint": self.fingerprint,
+            "model": self.model.state_dict(),
+            "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "progress": copy.deepcopy(vars(self.progress)),
+        }
+
+    def resume(self) -> None:
+        """Go on from `last.pth`.
+
+        Raises:
+            ArtefactError: It is missing or broken, or was made with other settings or data.
+        """
+        path = self.out / schema.LAST_CHECKPOINT
+        values = read_checkpoint(path)
+        for key, now in (("train_config", self.config), ("model_config", self.model.config)):
+            saved, wanted = _plain(values.get(key)), _plain(to_mapping(now))
+            for name in wanted if saved != wanted else ():
+                if not isinstance(saved, dict) or saved.get(name) != wanted[name]:
+                    found = saved.get(name) if isinstance(saved, dict) else saved
+                    raise ArtefactError(f"{path}: was made with {name} = {found}, now it is {wanted[name]}")
+        if values.get("fingerprint") != self.fingerprint:
+            raise ArtefactError(f"{path}: was made with other training or validation nodules")
+        try:
+            self.model.load_state_dict(values["model"])
+            if self.ema is not None:
+                self.ema.module.load_state_dict(values["ema"])
+            self.optimizer.load_state_dict(values["optimizer"])
+            self.scaler.load_state_dict(values["scaler"])
+            self.progress = Progress(**values["progress"])
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise ArtefactError(f"{path}: does not hold a whole training state ({error})") from error
+
+
+def _plain(values: object) -> Any:
+    """Give values as JSON would give them back, so that tuples equal lists."""
+    return json.loads(json.dumps(values))
+
+
+def make_vocabulary() -> Vocabulary:
+    """Collect the words of every kind of training sentence; the same for every run."""
+    prompts = [prompt.text for prompt in sample_prompts(_VOCABULARY_PROMPTS, random.Random(0))]
+    return Vocabulary.from_sentences([*CURATED_PROMPTS, *BIN_PROMPTS, *EVALUATION_QUERIES, *prompts])
+
+
+def measure_positives(diameters_mm: Tensor) -> float:
+    """Give the share of true pairs of a nodule and a training sentence."""
+    prompts = sample_prompts(_VOCABULARY_PROMPTS // 10, random.Random(1))
+    return float(interval_targets(diameters_mm, [prompt.interval for prompt in prompts]).mean())
+
+
+@torch.inference_mode()
+def embed_samples(
+    model: TwoTowers,
+    crops_hu: Tensor,
+    bs: int = 256,
+    encode: Callable[[TwoTowers, Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Embed (N, S, S) crops kept with a margin: (N, D) unit vectors on the CPU."""
+    device, size_px = model.bias.device, model.config.crop.size_px
+    encode = encode or (lambda towers, crops: towers.image(crops))
+    parts = [encode(model, center_crop(part.to(device), size_px).float()).cpu() for part in torch.split(crops_hu, bs)]
+    return torch.cat(parts)
+
+
+@torch.inference_mode()
+def validate(model: TwoTowers, val: Samples, draws: int = 50) -> tuple[float, dict[str, float]]:
+    """Give the mean average precision over the ten queries, and that of each; the images are seen from one side.
+
+    A query that is true of no validation nodule is left out of the mean.
+    """
+    model.eval()
+    images = embed_samples(model, val.crops_hu)
+    sentences = model.encode_text([model.vocabulary.encode(query) for query in EVALUATION_QUERIES]).cpu()
+    truth = draw_readers(val.diameters_mm.double().numpy(), draws).truth_mm
+    intervals = parse_intervals(EVALUATION_QUERIES)
+    values = mean_average_precisions((sentences @ images.T).double().numpy(), intervals, truth)
+    return float(np.nanmean(values)), dict(zip(EVALUATION_QUERIES, values.tolist(), strict=True))

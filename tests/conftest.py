@@ -1,0 +1,111 @@
+"""Phantoms of known millimetres, a model trained on them for a moment, and the command as a user calls it."""
+
+import contextlib
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from noduleclip import schema
+from noduleclip.cli import main
+from noduleclip.io.phantom import PhantomConfig, make_phantoms
+
+SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+
+
+def call(*arguments: object) -> Outcome:
+    """Run the command in this process, with its own stdout and stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Phantoms with their table and a split."""
+
+    folder: Path
+    roi_csv: Path
+    train: Path
+    val: Path
+    test: Path
+
+
+@pytest.fixture(scope="session")
+def noduleclip() -> Command:
+    """The command: `noduleclip("query", "--emb-dir", folder)`."""
+    return call
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the user's crop cache and settings out of the tests."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    for name in [name for name in os.environ if name.startswith("NODULECLIP_")]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """Twelve small phantom patients."""
+    folder = tmp_path_factory.mktemp("collection")
+    summary = make_phantoms(folder / "phantoms", PhantomConfig(patients=12, seed=3, matrix_px=96))
+    assert (
+        call("split", "--roi-csv", summary.roi_csv, "--out", folder / "splits", "--val", 0.15, "--test", 0.15).code == 0
+    )
+    lists = (folder / "splits" / name for name in (schema.TRAIN_PATIENTS, schema.VAL_PATIENTS, schema.TEST_PATIENTS))
+    return Collection(folder, summary.roi_csv, *lists)
+
+
+def train_arguments(collection: Collection, out: Path, *more: object) -> list[object]:
+    """The options of a training run of seconds."""
+    return [
+        "train", "--roi-csv", collection.roi_csv, "--train-patients", collection.train,
+        "--val-patients", collection.val, "--out", out, "--epochs", 2, "--bs", 8, "--img-size", 32,
+        "--emb", 16, "--workers", 1, "--device", "cpu", *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def checkpoint(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model trained for two epochs: it ranks badly, and everything else about it is real."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    outcome = call(*train_arguments(collection, out))
+    assert outcome.code == 0, outcome.err
+    return out / schema.BEST_CHECKPOINT
+
+
+@pytest.fixture(scope="session")
+def index(collection: Collection, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All phantoms embedded."""
+    out = tmp_path_factory.mktemp("indexes") / "index"
+    outcome = call("embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--out-dir", out, "--device", "cpu")
+    assert outcome.code == 0, outcome.err
+    return out
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real nodules, where a checkout has them beside it."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no real data at {SHARED_DATA}")
+    return SHARED_DATA

@@ -1,0 +1,89 @@
+"""Augmentations whose effect on the diameter is exact, measured on discs."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from noduleclip.config import CropConfig, TrainConfig
+from noduleclip.engine.batches import augment, center_crop, margin_px, shuffled_batches
+
+CROP = CropConfig(fov_mm=48, size_px=64)
+STILL = TrainConfig(max_rotation_deg=0, max_zoom=1, max_shift_mm=0, noise_hu=0)
+
+
+def discs(diameters_mm: list[float]) -> torch.Tensor:
+    """Soft-edged discs of 40 HU in -900 HU at the crop's pixel size, margin included."""
+    side = CROP.size_px + 2 * margin_px(CROP.size_px)
+    places = (torch.arange(side) - (side - 1) / 2) * CROP.pixel_mm
+    radius = torch.hypot(places[:, None], places[None, :])
+    edges = [((size / 2 - radius) / CROP.pixel_mm + 0.5).clamp(0, 1) for size in diameters_mm]
+    return torch.stack([edge * 940 - 900 for edge in edges]).round().short()
+
+
+def measure_mm(crops_hu: torch.Tensor) -> torch.Tensor:
+    """Diameter of the disc with the area that is brighter than lung."""
+    area = ((crops_hu + 900) / 940).clamp(0, 1).sum(dim=(1, 2)) * CROP.pixel_mm**2
+    return 2 * (area / math.pi).sqrt()
+
+
+def test_without_augmentation_the_middle_is_given() -> None:
+    crops, sizes = discs([8.0, 20.0]), torch.tensor([[8.0, 9.0], [20.0, math.nan]])
+    flipped = replace(STILL)
+    seen, diameters = augment(crops, sizes, CROP, flipped, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(seen, center_crop(crops, 64).float(), rtol=0, atol=0.5)
+    torch.testing.assert_close(diameters, sizes, equal_nan=True)
+
+
+def test_zoom_scales_the_disc_as_it_scales_the_label() -> None:
+    sizes = torch.linspace(6, 24, 40)
+    config = replace(STILL, max_zoom=1.25, max_rotation_deg=180, max_shift_mm=2)
+    seen, labels = augment(discs(sizes.tolist()), sizes[:, None], CROP, config, torch.Generator().manual_seed(1))
+    assert (labels[:, 0] / sizes).min() < 0.85
+    assert (labels[:, 0] / sizes).max() > 1.18
+    np.testing.assert_allclose(measure_mm(seen), labels[:, 0], atol=0.25)
+
+
+def test_a_shift_moves_the_centre_by_at_most_what_was_asked() -> None:
+    config = replace(STILL, max_shift_mm=3)
+    seen, _ = augment(discs([8.0] * 200), torch.full((200, 1), 8.0), CROP, config, torch.Generator().manual_seed(2))
+    weight = (seen + 900).clamp(min=0)
+    places = (torch.arange(64) - 31.5) * CROP.pixel_mm
+    x = (weight.sum(dim=1) * places).sum(dim=1) / weight.sum(dim=(1, 2))
+    assert x.abs().max() == pytest.approx(3, abs=0.2)
+    assert x.mean().abs() < 0.4
+
+
+def test_beyond_the_kept_square_there_is_air() -> None:
+    config = replace(STILL, max_zoom=1.5, max_rotation_deg=45)
+    tissue = torch.full((64, 96, 96), 40, dtype=torch.int16)
+    seen, _ = augment(tissue, torch.full((64, 1), 8.0), CROP, config, torch.Generator().manual_seed(3))
+    assert seen.min() >= -1024.5
+    assert seen.min() < -1000
+    assert seen.max() < 41
+
+
+def test_noise_has_at_most_the_asked_deviation() -> None:
+    config = replace(STILL, noise_hu=30)
+    flat = torch.zeros(100, 96, 96, dtype=torch.int16)
+    seen, _ = augment(flat, torch.full((100, 1), 8.0), CROP, config, torch.Generator().manual_seed(4))
+    deviations = seen.std(dim=(1, 2))
+    assert deviations.max() < 31.5
+    assert deviations.mean() == pytest.approx(15, abs=3)
+
+
+def test_the_same_generator_gives_the_same_crops() -> None:
+    config = TrainConfig()
+    one, two = (
+        augment(discs([8.0, 9.0]), torch.ones(2, 1), CROP, config, torch.Generator().manual_seed(5)) for _ in range(2)
+    )
+    assert torch.equal(one[0], two[0])
+
+
+def test_batches_hold_every_sample_once_and_never_a_single_one() -> None:
+    batches = list(shuffled_batches(65, 16, torch.Generator().manual_seed(0)))
+    assert [len(batch) for batch in batches] == [16, 16, 16, 16]
+    assert len(set(torch.cat(batches).tolist())) == 64
+    assert sorted(torch.cat(list(shuffled_batches(60, 16, torch.Generator()))).tolist()) == list(range(60))

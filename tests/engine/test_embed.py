@@ -1,0 +1,126 @@
+"""Row i of the embeddings is row i of the metadata, whatever failed, and a killed run goes on."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from conftest import Collection, Command
+from noduleclip import schema
+from noduleclip.config import CropConfig
+from noduleclip.engine import embed as module
+from noduleclip.engine.embed import write_index
+from noduleclip.io.crop_cache import CropCache, CutSettings
+from noduleclip.io.index_store import open_index
+from noduleclip.io.roi_table import read_roi_table
+from noduleclip.models.checkpoint import load_model
+from noduleclip.models.two_towers import TwoTowers
+
+
+def one_by_one(index: Path, collection: Collection, checkpoint: Path) -> None:
+    """Every row of an index beside its crop, cut and embedded alone."""
+    opened = open_index(index)
+    model = load_model(checkpoint)
+    crop: CropConfig = model.config.crop
+    meta = opened.scan().collect()
+    table = read_roi_table(collection.roi_csv).frame
+    for row in range(0, meta.height, 5):
+        same = table.filter(pl.col(schema.CSV_ROW) == meta[row, schema.CSV_ROW])
+        assert same[0, schema.SOP_UID] == meta[row, schema.SOP_UID]
+        cache = CropCache(index.parent / "alone", same, CutSettings.for_crop(crop))
+        cache.fill(1)
+        with torch.no_grad():
+            alone = model.encode_views(torch.from_numpy(cache.read([0])).float()).numpy()
+        np.testing.assert_allclose(opened.embeddings[row : row + 1], alone, rtol=0, atol=1e-5)
+
+
+def test_rows_stay_together(index: Path, collection: Collection, checkpoint: Path) -> None:
+    opened = open_index(index)
+    assert opened.embeddings.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(opened.embeddings, axis=1), 1, rtol=1e-5)
+    assert opened.manifest.rows == pl.read_csv(collection.roi_csv).height
+    one_by_one(index, collection, checkpoint)
+
+
+@pytest.mark.parametrize("broken", [[0], [3, 4], [-1], [0, 7, -1]])
+def test_rows_stay_together_when_some_fail(
+    collection: Collection, checkpoint: Path, noduleclip: Command, tmp_path: Path, broken: list[int]
+) -> None:
+    frame = pl.read_csv(collection.roi_csv)
+    paths = [str(collection.roi_csv.parent / path) for path in frame[schema.DICOM_PATH]]
+    for row in broken:
+        paths[row] = "gone.dcm"
+    frame.with_columns(pl.Series(schema.DICOM_PATH, paths)).write_csv(tmp_path / "rois.csv")
+    done = noduleclip(
+        "embed", "--roi-csv", tmp_path / "rois.csv", "--model", checkpoint, "--out-dir", tmp_path / "index",
+        "--max-rejects", 0.5, "--device", "cpu",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert open_index(tmp_path / "index").manifest.rows == frame.height - len(broken)
+    one_by_one(tmp_path / "index", collection, checkpoint)
+    rejects = pl.read_csv(tmp_path / "index" / schema.REJECTS_CSV)
+    assert rejects[schema.CSV_ROW].to_list() == sorted(row % frame.height + 1 for row in broken)
+    assert set(rejects[schema.REJECT_CODE]) == {"missing-file"}
+
+
+def test_too_many_rejects_end_the_run_without_an_index(
+    collection: Collection, checkpoint: Path, noduleclip: Command, tmp_path: Path
+) -> None:
+    frame = pl.read_csv(collection.roi_csv)
+    frame.with_columns(pl.lit("gone.dcm").alias(schema.DICOM_PATH)).write_csv(tmp_path / "rois.csv")
+    done = noduleclip(
+        "embed", "--roi-csv", tmp_path / "rois.csv", "--model", checkpoint, "--out-dir", tmp_path / "index"
+    )
+    assert done.code == 3
+    assert f"{frame.height} of {frame.height} rows cannot be used ({frame.height} missing-file)" in done.err
+    assert not (tmp_path / "index" / schema.INDEX_MANIFEST).exists()
+
+
+def test_a_killed_run_goes_on_from_its_pieces(
+    collection: Collection, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PIECE_ROWS", 8)
+    model = load_model(checkpoint)
+    frame = read_roi_table(collection.roi_csv).frame
+    cache = CropCache(tmp_path / "cache", frame, CutSettings.for_crop(model.config.crop))
+    cache.fill(1)
+    embedded: list[int] = []
+    original = module.embed_crops
+
+    def count(towers: TwoTowers, crops: torch.Tensor) -> object:
+        embedded.append(len(crops))
+        if sum(embedded) > 20:
+            raise KeyboardInterrupt
+        return original(towers, crops)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "embed_crops", count)
+        with pytest.raises(KeyboardInterrupt):
+            write_index(frame, cache, model, checkpoint, tmp_path / "index", bs=8)
+    assert not (tmp_path / "index" / schema.INDEX_MANIFEST).exists()
+    seen: list[int] = []
+
+    def watch(towers: TwoTowers, crops: torch.Tensor) -> object:
+        seen.append(len(crops))
+        return original(towers, crops)
+
+    monkeypatch.setattr(module, "embed_crops", watch)
+    write_index(frame, cache, model, checkpoint, tmp_path / "index", bs=8)
+    assert sum(seen) == frame.height - 16
+    one_by_one(tmp_path / "index", collection, checkpoint)
+    assert sorted(path.name for path in (tmp_path / "index").iterdir()) == sorted(
+        [schema.EMBEDDINGS, schema.META, schema.TEXT_TOWER, schema.INDEX_MANIFEST]
+    )
+
+
+def test_settings_that_contradict_the_checkpoint_are_refused(
+    collection: Collection, checkpoint: Path, noduleclip: Command, tmp_path: Path
+) -> None:
+    for option, value, known in (("--img-size", 64, 32), ("--emb", 128, 16)):
+        done = noduleclip(
+            "embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--out-dir", tmp_path / "i", option, value
+        )
+        assert done.code == 2
+        assert f"{option} {value}: {checkpoint} was trained with {known}" in done.err

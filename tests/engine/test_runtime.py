@@ -1,0 +1,40 @@
+"""Which device is chosen, and what is said of it."""
+
+import pytest
+import torch
+
+from noduleclip.engine.runtime import choose_amp, choose_device, record_versions
+from noduleclip.errors import UsageError
+
+
+def test_auto_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device("auto").why == "cpu (no CUDA or MPS device is available)"
+
+
+def test_a_card_that_fails_is_given_up_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **options: object) -> torch.Tensor:
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", fail)
+    device = choose_device("auto")
+    assert device.device.type == "cpu"
+    assert "cuda does not work with this torch: CUDA error: no kernel image" in device.why
+
+
+def test_a_name_that_is_no_device_is_refused() -> None:
+    with pytest.raises(UsageError, match="use auto, cpu, cuda"):
+        choose_device("gpu!")
+
+
+def test_a_cpu_computes_in_float32() -> None:
+    assert choose_amp("auto", torch.device("cpu")) is None
+    assert choose_amp("bf16", torch.device("cpu")) is None
+    assert choose_amp("fp16", torch.device("cuda")) == torch.float16
+    assert choose_amp("off", torch.device("cuda")) is None
+
+
+def test_versions_name_the_libraries() -> None:
+    assert {"noduleclip", "python", "torch", "timm", "pydicom"} <= set(record_versions())

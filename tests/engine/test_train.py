@@ -1,0 +1,185 @@
+"""The real loop on toy data: it learns, stops, resumes bit for bit, and survives being killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import Collection, Command, train_arguments
+from noduleclip import schema
+from noduleclip.config import CropConfig, ModelConfig, TrainConfig
+from noduleclip.engine.train import Samples, Training, make_vocabulary, validate
+from noduleclip.errors import ArtefactError, InputError
+from noduleclip.models.checkpoint import load_model, read_checkpoint
+
+MODEL = ModelConfig(emb=16, text_width=32, text_layers=1, crop=CropConfig(size_px=32))
+QUICK = TrainConfig(epochs=4, bs=16, prompts=16, lr=2e-3, seed=7)
+
+
+class Recorder:
+    """Keeps what a run says, and may interrupt it."""
+
+    def __init__(self, stop_at: tuple[int, int] | None = None) -> None:
+        self.records: list[dict[str, Any]] = []
+        self._stop_at = stop_at
+
+    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        if (epoch, step) == self._stop_at:
+            raise KeyboardInterrupt
+
+    def on_epoch(self, record: dict[str, Any], is_best: bool) -> None:
+        self.records.append(record)
+
+
+def disc_samples(count: int, seed: int) -> Samples:
+    """Discs of known diameter: what a model must at least be able to learn."""
+    generator = np.random.default_rng(seed)
+    sizes = generator.uniform(4, 30, count)
+    side = 48
+    places = (np.arange(side) - (side - 1) / 2) * MODEL.crop.pixel_mm
+    radius = np.hypot(places[:, None], places[None, :])
+    crops = np.stack([np.where(radius < size / 2, 40, -900) for size in sizes]) + generator.normal(
+        0, 20, (count, side, side)
+    )
+    return Samples(torch.from_numpy(crops.astype(np.int16)), torch.from_numpy(sizes[:, None].astype(np.float32)))
+
+
+@pytest.fixture(scope="module")
+def samples() -> tuple[Samples, Samples]:
+    return disc_samples(64, 0), disc_samples(40, 1)
+
+
+@pytest.fixture
+def make_training(samples: tuple[Samples, Samples]) -> Callable[..., Training]:
+    def make(out: Path, config: TrainConfig = QUICK) -> Training:
+        out.mkdir(exist_ok=True)
+        return Training(*samples, MODEL, config, out, device=torch.device("cpu"), amp=None, fingerprint="discs")
+
+    return make
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    values = read_checkpoint(path)
+    parts = ("image_encoder", "text_encoder") if "image_encoder" in values else ("model", "ema")
+    return {f"{part}.{name}": tensor for part in parts for name, tensor in values[part].items()}
+
+
+def test_it_learns_the_size_of_discs(make_training: Callable[..., Training], tmp_path: Path) -> None:
+    config = TrainConfig(epochs=14, bs=16, prompts=32, lr=3e-3, seed=1, max_shift_mm=0, noise_hu=0)
+    recorder = Recorder()
+    progress = make_training(tmp_path / "run", config).run(recorder)
+    assert progress.best > 0.85
+    assert recorder.records[-1]["loss"] < 0.7 * recorder.records[0]["loss"]
+    assert progress.best == max(record["val_map"] for record in recorder.records) or progress.best_epoch >= 0
+    saved = load_model(tmp_path / "run" / schema.BEST_CHECKPOINT)
+    value, queries = validate(saved, disc_samples(40, 1))
+    assert value == pytest.approx(progress.best, abs=1e-6)
+    assert len(queries) == 10
+
+
+def test_the_log_has_a_line_per_epoch(make_training: Callable[..., Training], tmp_path: Path) -> None:
+    make_training(tmp_path / "run").run(Recorder())
+    lines = [json.loads(line) for line in (tmp_path / "run" / schema.METRICS_LOG).read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    assert {"loss", "val_map", "val_ap", "lr", "nodules_per_second"} <= set(lines[0])
+
+
+def test_an_interrupted_run_ends_in_the_weights_of_a_whole_one(
+    make_training: Callable[..., Training], tmp_path: Path
+) -> None:
+    make_training(tmp_path / "whole").run(Recorder())
+    with pytest.raises(KeyboardInterrupt):
+        make_training(tmp_path / "broken").run(Recorder(stop_at=(3, 2)))
+    again = make_training(tmp_path / "broken")
+    again.resume()
+    assert again.progress.epoch == 2
+    again.run(Recorder())
+    for name in (schema.LAST_CHECKPOINT, schema.BEST_CHECKPOINT):
+        whole, resumed = weights(tmp_path / "whole" / name), weights(tmp_path / "broken" / name)
+        assert whole.keys() == resumed.keys()
+        assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_accumulated_parts_give_the_gradient_of_the_whole(samples: tuple[Samples, Samples], tmp_path: Path) -> None:
+    """With a backbone that has no batch statistics, parts and whole are the same step."""
+    model = ModelConfig(backbone="convnext_atto", emb=16, text_width=32, text_layers=1, crop=MODEL.crop)
+    ends = []
+    for accumulate in (1, 4):
+        config = TrainConfig(epochs=1, bs=32, prompts=16, seed=3, accumulate=accumulate, ema_decay=0)
+        training = Training(*samples, model, config, tmp_path, device=torch.device("cpu"), amp=None, fingerprint="x")
+        training.run(Recorder())
+        ends.append(training.model.state_dict())
+    for name, tensor in ends[0].items():
+        torch.testing.assert_close(ends[1][name], tensor, rtol=1e-3, atol=2e-4)
+
+
+def test_patience_ends_a_run_that_no_longer_improves(make_training: Callable[..., Training], tmp_path: Path) -> None:
+    config = TrainConfig(epochs=30, bs=16, prompts=16, lr=1e-9, ema_decay=0, patience=2)
+    recorder = Recorder()
+    progress = make_training(tmp_path / "run", config).run(recorder)
+    assert len(recorder.records) == progress.best_epoch + 3 < 30
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_best(
+    make_training: Callable[..., Training], tmp_path: Path
+) -> None:
+    training = make_training(tmp_path / "run")
+
+    class Breaker(Recorder):
+        def on_epoch(self, record: dict[str, Any], is_best: bool) -> None:
+            with torch.no_grad():
+                training.model.bias.fill_(float("nan"))
+
+    with pytest.raises(InputError, match=r"the loss is nan at epoch 2, step 1; try a smaller --lr"):
+        training.run(Breaker())
+    load_model(tmp_path / "run" / schema.BEST_CHECKPOINT)
+
+
+def test_a_run_is_resumed_only_with_its_own_settings_and_data(
+    make_training: Callable[..., Training], tmp_path: Path
+) -> None:
+    make_training(tmp_path / "run").run(Recorder())
+    other = make_training(tmp_path / "run", TrainConfig(epochs=4, bs=16, prompts=16, lr=1e-3, seed=7))
+    with pytest.raises(ArtefactError, match=r"was made with lr = 0\.002, now it is 0\.001"):
+        other.resume()
+    elsewhere = make_training(tmp_path / "run")
+    elsewhere.fingerprint = "squares"
+    with pytest.raises(ArtefactError, match="other training or validation nodules"):
+        elsewhere.resume()
+
+
+def test_the_vocabulary_is_the_same_for_every_run() -> None:
+    assert make_vocabulary() == make_vocabulary()
+    assert {"lung", "nodule", "diameter"} <= set(make_vocabulary().words)
+
+
+def test_sigkill_and_resume_through_the_command(collection: Collection, noduleclip: Command, tmp_path: Path) -> None:
+    """Killed in the middle of an epoch by the system, resumed: the same bytes of weights as a run left alone."""
+    whole = train_arguments(collection, tmp_path / "whole", "--epochs", 3)
+    assert noduleclip(*whole).code == 0
+    broken = [str(argument) for argument in train_arguments(collection, tmp_path / "broken", "--epochs", 3)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "noduleclip", *broken], stderr=subprocess.DEVNULL, env={**os.environ, "TERM": "dumb"}
+    )
+    last = tmp_path / "broken" / schema.LAST_CHECKPOINT
+    deadline = time.monotonic() + 120
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert last.exists()
+    resumed = noduleclip(*broken, "--resume")
+    assert resumed.code == 0, resumed.err
+    for name in (schema.LAST_CHECKPOINT, schema.BEST_CHECKPOINT):
+        one, two = weights(tmp_path / "whole" / name), weights(tmp_path / "broken" / name)
+        assert all(torch.equal(one[key], two[key]) for key in one)
+    assert not list((tmp_path / "broken").glob(".*.part"))
