@@ -1,0 +1,68 @@
+"""The command line. `main` is the only place where an error becomes a message and an exit code."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from noduleclip import __version__
+from noduleclip.cli.demo_command import demo
+from noduleclip.cli.embed_command import embed
+from noduleclip.cli.evaluate_command import evaluate
+from noduleclip.cli.fuse_command import fuse
+from noduleclip.cli.phantom_command import phantom
+from noduleclip.cli.query_command import query
+from noduleclip.cli.settings import with_settings
+from noduleclip.cli.split_command import split
+from noduleclip.cli.train_command import train
+from noduleclip.errors import NoduleclipError
+
+app = typer.Typer(
+    name="noduleclip",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"auto_envvar_prefix": "NODULECLIP", "help_option_names": ["-h", "--help"]},
+)
+for command in (demo, phantom, split, train, embed, query, fuse, evaluate):
+    app.command()(with_settings(command))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"noduleclip {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def describe(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Find lung nodules in CT by what is said of their size.
+
+    A research tool, not a medical device. Try it with: noduleclip demo
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line: the entry point of the console script.
+
+    Args:
+        arguments: What stands behind the command; None = the arguments of this process.
+    """
+    try:
+        code = app(arguments, prog_name="noduleclip", standalone_mode=False)
+    except NoduleclipError as error:
+        _end(str(error), error.exit_code)
+    except typer.TyperException as error:
+        _end(error.format_message(), error.exit_code)
+    except OSError as error:
+        _end(f"{error.filename or 'a file'}: {error.strerror or error}", 3)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end(message: str, code: int) -> None:
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.exit(code)

@@ -1,0 +1,43 @@
+"""`fuse --alpha auto`: the weight that ranks validation nodules best when one reader measures and another judges."""
+
+from pathlib import Path
+
+import numpy as np
+
+from noduleclip import schema
+from noduleclip.cli.search import open_text_tower
+from noduleclip.errors import ArtefactError, InputError
+from noduleclip.io.index_store import open_index
+from noduleclip.io.nodules import group_nodules
+from noduleclip.report.console import say
+from noduleclip.retrieval.fusion import choose_alpha
+from noduleclip.size import EVALUATION_QUERIES, parse_intervals
+
+
+def choose_alpha_on(val_emb_dir: Path, emb_dir: Path, softness_mm: float) -> float:
+    """Choose alpha on an index of validation patients, made by the same model.
+
+    Raises:
+        ArtefactError: Another model made it.
+        InputError: It has too few nodules with two or more readers.
+    """
+    index = open_index(val_emb_dir)
+    if index.manifest.model_id != open_index(emb_dir).manifest.model_id:
+        raise ArtefactError(f"{val_emb_dir} and {emb_dir} were embedded with different models")
+    nodules = group_nodules(index.scan().drop(schema.ROW).collect())
+    several = np.isfinite(nodules.diameters_mm).sum(axis=1) >= 2
+    if several.sum() < 10:
+        raise InputError(
+            f"{val_emb_dir}: {several.sum()} nodule(s) with rows of two readers or more, "
+            "--alpha auto needs 10; embed a table with every reader's rows, or give --alpha a number"
+        )
+    encoder = open_text_tower(index)
+    cosines = encoder.encode(EVALUATION_QUERIES) @ index.embeddings[nodules.rows[several]].T
+    probabilities = encoder.calibration.to_probability(cosines)
+    intervals = parse_intervals(EVALUATION_QUERIES)
+    alpha, means = choose_alpha(probabilities, nodules.diameters_mm[several], intervals, softness_mm)
+    say(
+        f"alpha {alpha:g} (mean AP {means.max():.3f} on {several.sum()} validation nodules; "
+        f"the diameter alone {means[0]:.3f}, the image alone {means[-1]:.3f})"
+    )
+    return alpha

@@ -1,0 +1,68 @@
+"""`noduleclip embed`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noduleclip import schema
+from noduleclip.cli import options
+
+
+def embed(
+    roi_csv: options.RoiCsv,
+    model: Annotated[Path, typer.Option("--model", help="Checkpoint that train wrote.", rich_help_panel=options.MODEL)],
+    out_dir: Annotated[Path, typer.Option("--out-dir", help="Folder for the index.", rich_help_panel=options.OUTPUT)],
+    patients_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Patients to embed, one id a line. [default: all in the table]",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = None,
+    dicom_root: options.DicomRoot = None,
+    assume_hu: options.AssumeHu = False,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Carry a further column of the table into the index; repeatable.",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = None,
+    limit: options.Limit = None,
+    max_rejects: options.MaxRejects = 0.01,
+    strict: options.Strict = False,
+    img_size: Annotated[
+        int | None,
+        typer.Option(help="Must be the checkpoint's crop size; it is known without.", rich_help_panel=options.MODEL),
+    ] = None,
+    emb: Annotated[
+        int | None,
+        typer.Option(
+            help="Must be the checkpoint's embedding width; it is known without.",
+            rich_help_panel=options.MODEL,
+        ),
+    ] = None,
+    bs: Annotated[int, typer.Option(min=1, help="Crops in a forward pass.", rich_help_panel=options.RUNTIME)] = 64,
+    device: options.DeviceName = "auto",
+    workers: options.Workers = "auto",
+    cache_dir: options.CacheDir = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Embed every row of a ROI table and write a folder that query and fuse need nothing else for.
+
+    A killed run goes on from where it was when the command is given again.
+
+    Example: noduleclip embed --roi-csv rois.csv --patients-file splits/test_patients.txt
+    --model runs/first/clip_best.pth --out-dir runs/first/test
+    """
+    from noduleclip.cli.collect import TableOptions
+    from noduleclip.io.artefacts import refuse_results
+
+    if not overwrite:
+        refuse_results(out_dir, (schema.INDEX_MANIFEST,), "--overwrite replaces it")
+    share = 0 if strict else max_rejects
+    table = TableOptions(roi_csv, dicom_root, share, assume_hu, cache_dir, workers, limit, tuple(keep or ()))
+    from noduleclip.cli.embedding import run_embedding
+
+    run_embedding(table, patients_file, model, out_dir, img_size=img_size, emb=emb, bs=bs, device_name=device)

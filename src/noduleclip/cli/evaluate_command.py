@@ -1,0 +1,28 @@
+"""`noduleclip evaluate`."""
+
+from typing import Annotated
+
+import typer
+
+from noduleclip.cli import options
+
+
+def evaluate(
+    emb_dir: options.EmbDir,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the reader who judges.", rich_help_panel="Protocol")] = 50,
+    resamples: Annotated[
+        int, typer.Option(min=10, help="Bootstrap samples of patients.", rich_help_panel="Protocol")
+    ] = 300,
+    seed: options.Seed = 0,
+    output_format: options.OutputFormat = "auto",
+) -> None:
+    """Judge the ranking of an index on the ten size queries, beside a second reader and the panel of readers.
+
+    Rows of one nodule (nodule_id) on one slice are its readers; the first row's crop is ranked.
+
+    Example: noduleclip evaluate --emb-dir runs/first/test_readers
+    """
+    from noduleclip.cli.evaluation import run_evaluation
+    from noduleclip.report.tables import choose_format
+
+    run_evaluation(emb_dir, draws, resamples, seed, choose_format(output_format))

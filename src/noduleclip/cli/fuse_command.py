@@ -1,0 +1,81 @@
+"""`noduleclip fuse`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noduleclip.cli import options
+from noduleclip.errors import UsageError
+
+
+def fuse(
+    emb_dir: options.EmbDir,
+    query: options.Query = None,
+    queries_file: options.QueriesFile = None,
+    model: options.IndexModel = None,
+    alpha: Annotated[
+        str,
+        typer.Option(
+            help="Weight of the image in [0, 1], the rest is the diameter's; auto chooses it on --val-emb-dir.",
+            rich_help_panel=options.RANKING,
+        ),
+    ] = "0.5",
+    softness_mm: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="How far outside the interval a diameter still counts; 0 = a hard filter.",
+            rich_help_panel=options.RANKING,
+        ),
+    ] = 1.5,
+    val_emb_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Index of validation patients with several readers' rows per nodule, for --alpha auto.",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = None,
+    topk: options.TopK = 10,
+    where: options.Where = None,
+    unique: options.Unique = None,
+    patients_file: options.PatientsFilter = None,
+    out: options.QueryOut = None,
+    output_format: options.OutputFormat = "auto",
+    paths_only: options.PathsOnly = False,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Rank the nodules of an index by the image and the measured diameter together.
+
+    score = alpha * cosine + (1 - alpha) * rule. The cosine column is the probability that the towers give,
+    the rule is 1 inside the interval and falls off outside.
+
+    Example: noduleclip fuse --emb-dir runs/first/test --query "> 10 mm" --alpha 0.3
+    """
+    weight = None if alpha == "auto" else _parse_alpha(alpha)
+    if weight is None and val_emb_dir is None:
+        raise UsageError("--alpha auto needs --val-emb-dir: an index of validation patients, read by several readers")
+    from noduleclip.cli.search import FusionOptions, SearchOptions, run_search
+
+    if weight is None and val_emb_dir is not None:
+        from noduleclip.cli.alpha import choose_alpha_on
+
+        weight = choose_alpha_on(val_emb_dir, emb_dir, softness_mm)
+    assert weight is not None
+    run_search(
+        SearchOptions(
+            emb_dir, model, query, queries_file, topk, where, unique, patients_file,
+            out, output_format, paths_only, overwrite,
+        ),
+        FusionOptions(weight, softness_mm),
+    )  # fmt: skip
+
+
+def _parse_alpha(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UsageError(f"--alpha must be a number in [0, 1], or auto, got {text!r}")
+    return value

@@ -1,0 +1,111 @@
+"""Options that several commands share, each with its name, help and panel in one place."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+INPUTS, MODEL, OPTIMISATION, OUTPUT, RUNTIME = "Inputs", "Model", "Optimisation", "Output", "Runtime"
+RANKING = "Ranking"
+
+RoiCsv = Annotated[
+    Path, typer.Option("--roi-csv", help="ROI table: one row per outlined nodule.", rich_help_panel=INPUTS)
+]
+DicomRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--dicom-root",
+        help="Folder that relative DICOM paths start from. [default: the CSV's folder]",
+        rich_help_panel=INPUTS,
+    ),
+]
+AssumeHu = Annotated[
+    bool,
+    typer.Option("--assume-hu", help="Take stored values as HU where a slice has no rescale.", rich_help_panel=INPUTS),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="Use the first rows only, for a trial.", rich_help_panel=INPUTS),
+]
+MaxRejects = Annotated[
+    float,
+    typer.Option(
+        "--max-rejects",
+        min=0,
+        max=1,
+        help="Share of unusable rows over which the run ends with exit code 3.",
+        rich_help_panel=INPUTS,
+    ),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="End at any unusable row: --max-rejects 0.", rich_help_panel=INPUTS)
+]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-dir",
+        help="Where cut crops are kept. [default: the user's cache folder]",
+        rich_help_panel=RUNTIME,
+    ),
+]
+Workers = Annotated[
+    str,
+    typer.Option("--workers", help="Processes that decode slices: a number, or auto.", rich_help_panel=RUNTIME),
+]
+DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=RUNTIME)]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.", rich_help_panel=RUNTIME)]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace results that are already there.", rich_help_panel=OUTPUT)
+]
+EmbDir = Annotated[Path, typer.Option("--emb-dir", help="Index folder that embed wrote.", rich_help_panel=INPUTS)]
+IndexModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        help="Checkpoint that must have made the embeddings. The index needs none: this is a check.",
+        rich_help_panel=INPUTS,
+    ),
+]
+Query = Annotated[
+    str | None,
+    typer.Option(
+        "--query",
+        "-q",
+        help='A sentence such as "a lung nodule with diameter > 6 mm".',
+        rich_help_panel=INPUTS,
+    ),
+]
+QueriesFile = Annotated[
+    Path | None,
+    typer.Option("--queries-file", help="Many sentences, one a line, instead of --query.", rich_help_panel=INPUTS),
+]
+TopK = Annotated[int, typer.Option("--topk", "-k", min=1, help="Hits for each sentence.", rich_help_panel=RANKING)]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        help="Rank only rows that satisfy a SQL condition on the index's columns: 'diameter_mm > 4'.",
+        rich_help_panel=RANKING,
+    ),
+]
+Unique = Annotated[
+    Literal["nodule", "slice", "series", "patient"] | None,
+    typer.Option("--unique", help="Keep only the best row of each.", rich_help_panel=RANKING),
+]
+PatientsFilter = Annotated[
+    Path | None,
+    typer.Option("--patients-file", help="Rank only these patients, one id a line.", rich_help_panel=RANKING),
+]
+QueryOut = Annotated[Path | None, typer.Option("--out", help="Folder for topk.csv.", rich_help_panel=OUTPUT)]
+OutputFormat = Annotated[
+    Literal["auto", "table", "csv", "json"],
+    typer.Option("--format", help="What stdout gets; auto is a table on a terminal, else CSV.", rich_help_panel=OUTPUT),
+]
+PathsOnly = Annotated[
+    bool,
+    typer.Option(
+        "--paths-only",
+        help="Print only the DICOM paths, one a line, for other tools.",
+        rich_help_panel=OUTPUT,
+    ),
+]

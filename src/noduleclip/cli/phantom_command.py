@@ -1,0 +1,40 @@
+"""`noduleclip phantom`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noduleclip.cli import options
+
+Patients = Annotated[int, typer.Option(min=3, help="Phantom patients to make.", rich_help_panel=options.INPUTS)]
+
+
+def phantom(
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for the DICOM series and their ROI table.", rich_help_panel=options.OUTPUT),
+    ],
+    patients: Patients = 60,
+    seed: options.Seed = 0,
+    workers: options.Workers = "auto",
+) -> None:
+    """Make phantom patients: CT series in DICOM with nodules of known size, and the table of their readers.
+
+    Example: noduleclip phantom --out phantoms --patients 20
+    """
+    from noduleclip.cli.collect import count_workers
+    from noduleclip.io.phantom import PhantomConfig, make_phantoms
+    from noduleclip.report.console import counting, say
+
+    with counting("drawing phantoms", patients, "patients") as advance:
+        summary = make_phantoms(
+            out,
+            PhantomConfig(patients=patients, seed=seed),
+            on_patient=lambda _: advance(1),
+            workers=count_workers(workers),
+        )
+    say(
+        f"{summary.patients} patients, {summary.slices} slices, {summary.nodules} nodules, "
+        f"{summary.rois} readers' rows in {summary.roi_csv}"
+    )

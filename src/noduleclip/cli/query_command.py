@@ -1,0 +1,31 @@
+"""`noduleclip query`."""
+
+from noduleclip.cli import options
+
+
+def query(
+    emb_dir: options.EmbDir,
+    query: options.Query = None,
+    queries_file: options.QueriesFile = None,
+    model: options.IndexModel = None,
+    topk: options.TopK = 10,
+    where: options.Where = None,
+    unique: options.Unique = None,
+    patients_file: options.PatientsFilter = None,
+    out: options.QueryOut = None,
+    output_format: options.OutputFormat = "auto",
+    paths_only: options.PathsOnly = False,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Rank the nodules of an index for a sentence, by what their images show.
+
+    Example: noduleclip query --emb-dir runs/first/test --query "a lung nodule with diameter > 6 mm" --topk 20
+    """
+    from noduleclip.cli.search import SearchOptions, run_search
+
+    run_search(
+        SearchOptions(
+            emb_dir, model, query, queries_file, topk, where, unique, patients_file,
+            out, output_format, paths_only, overwrite,
+        )
+    )  # fmt: skip

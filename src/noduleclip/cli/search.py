@@ -1,0 +1,248 @@
+"""What `query` and `fuse` share: open the index, read the sentences, rank the rows that are allowed, show the best."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from noduleclip import schema
+from noduleclip.errors import ArtefactError, InputError, UsageError
+from noduleclip.io.artefacts import hash_file, refuse_results, replacing
+from noduleclip.io.index_store import Index, open_index
+from noduleclip.io.patients import read_patient_list
+from noduleclip.io.roi_table import guard_cells, select_patients
+from noduleclip.report.console import say, warn
+from noduleclip.report.tables import choose_format, print_hits
+from noduleclip.retrieval.fusion import fuse_scores, score_rule
+from noduleclip.retrieval.text_query import SentenceEncoder
+from noduleclip.retrieval.top_k import compute_cosines, select_top_k
+from noduleclip.size import SizeReading, describe_reading, read_sentence
+
+_UNIQUE_COLUMNS = {
+    "nodule": (schema.PATIENT_ID, schema.NODULE_ID),
+    "slice": (schema.DICOM_PATH,),
+    "series": (schema.SERIES_UID,),
+    "patient": (schema.PATIENT_ID,),
+}
+_LEADING = (
+    schema.QUERY, schema.RANK, schema.DICOM_PATH, schema.PATIENT_ID, schema.DIAMETER_MM, schema.SIMILARITY,
+    schema.COSINE, schema.RULE, schema.SCORE, schema.SATISFIES, schema.ROW,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What to look for, among which rows, and where the hits go."""
+
+    emb_dir: Path
+    model: Path | None
+    query: str | None
+    queries_file: Path | None
+    topk: int
+    where: str | None
+    unique: str | None
+    patients_file: Path | None
+    out: Path | None
+    output_format: str
+    paths_only: bool
+    overwrite: bool
+
+
+@dataclass(frozen=True)
+class FusionOptions:
+    """How the measured diameter is mixed in: `alpha` times the towers, the rest by the rule."""
+
+    alpha: float
+    softness_mm: float
+
+
+def run_search(options: SearchOptions, fusion: FusionOptions | None = None) -> None:
+    """Answer every sentence.
+
+    Raises:
+        NoduleclipError: Anything that a user can cause.
+    """
+    sentences = _read_sentences(options)
+    readings = [read_sentence(sentence) for sentence in sentences]
+    if options.out is not None and not options.overwrite:
+        refuse_results(options.out, (schema.TOP_K_CSV,), "--overwrite replaces it")
+    index = open_index(options.emb_dir)
+    check_model(index, options.model)
+    encoder = open_text_tower(index)
+    rows = _filter_rows(index, options)
+    candidates = index.manifest.rows if rows is None else len(rows)
+    if options.topk > candidates:
+        say(f"note: {options.topk} hits were asked for, there are {candidates} rows to rank")
+    groups = _find_groups(index, options.unique, rows)
+    results = []
+    for sentence, reading, vector in zip(sentences, readings, encoder.encode(sentences), strict=True):
+        cosines = compute_cosines(vector, index.embeddings, rows)
+        scores = _score(cosines, index, rows, reading, encoder, fusion)
+        hits = _collect_hits(index, sentence, reading, scores, rows, groups, options.topk)
+        say(describe_reading(reading))
+        results.append((sentence, describe_reading(reading), hits))
+    _deliver(results, options)
+
+
+def _read_sentences(options: SearchOptions) -> list[str]:
+    if (options.query is None) == (options.queries_file is None):
+        raise UsageError('give a sentence with --query "…", or many with --queries-file FILE, not both')
+    if options.query is not None:
+        return [options.query]
+    assert options.queries_file is not None
+    try:
+        lines = options.queries_file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{options.queries_file}: cannot be read as UTF-8 text ({error})") from error
+    sentences = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not sentences:
+        raise InputError(f"{options.queries_file}: holds no sentence; expected one a line")
+    return sentences
+
+
+def check_model(index: Index, checkpoint: Path | None) -> None:
+    """Refuse a checkpoint that did not make the embeddings.
+
+    Raises:
+        ArtefactError: It is missing, or another one made them.
+    """
+    if checkpoint is None:
+        return
+    if not checkpoint.is_file():
+        raise ArtefactError(f"{checkpoint}: no such checkpoint; --model may be left out")
+    if hash_file(checkpoint) != index.manifest.checkpoint_sha256:
+        raise ArtefactError(
+            f"{checkpoint} did not make the embeddings in {index.folder}; embed again, or leave --model out"
+        )
+
+
+def open_text_tower(index: Index) -> SentenceEncoder:
+    """Open the index's text tower.
+
+    Raises:
+        ArtefactError: It is broken or belongs to another model.
+    """
+    encoder = SentenceEncoder(index.folder / schema.TEXT_TOWER)
+    if encoder.model_id != index.manifest.model_id:
+        raise ArtefactError(
+            f"{index.folder}: {schema.TEXT_TOWER} is of model {encoder.model_id}, "
+            f"the embeddings are of model {index.manifest.model_id}; embed again"
+        )
+    return encoder
+
+
+def _filter_rows(index: Index, options: SearchOptions) -> NDArray[np.int64] | None:
+    """Give the rows that the filters leave, ascending; None where there is no filter."""
+    if options.where is None and options.patients_file is None:
+        return None
+    frame = index.scan()
+    if options.where is not None:
+        frame = _apply_condition(frame, options.where, index)
+    kept = frame.select(schema.ROW, schema.PATIENT_ID).collect()
+    if options.patients_file is not None:
+        kept, unknown = select_patients(kept, read_patient_list(options.patients_file))
+        if unknown:
+            warn(f"{options.patients_file}: {len(unknown)} patient(s) are not among the rows to rank")
+    if kept.height == 0:
+        raise InputError(f"no row of {index.folder} passes --where and --patients-file")
+    return kept[schema.ROW].cast(pl.Int64).to_numpy()
+
+
+def _apply_condition(frame: pl.LazyFrame, where: str, index: Index) -> pl.LazyFrame:
+    try:
+        condition = pl.sql_expr(where)
+        found = frame.select(condition).collect_schema().dtypes()
+        if found != [pl.Boolean]:
+            raise UsageError(f"--where {where!r} is no condition; write for example 'diameter_mm > 4'")
+        index.require_columns([name for name in condition.meta.root_names() if name != schema.ROW])
+        return frame.filter(condition)
+    except pl.exceptions.PolarsError as error:
+        columns = ", ".join(frame.collect_schema().names())
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--where {where!r}: {reason}; the columns are {columns}") from error
+
+
+def _find_groups(index: Index, unique: str | None, rows: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    """Number the groups of which only the best row may be a hit; a row without an id is a group of its own."""
+    if unique is None:
+        return None
+    names = _UNIQUE_COLUMNS[unique]
+    columns = index.read_columns(names).with_row_index(schema.ROW)
+    own = pl.concat_str(pl.lit("row "), pl.col(schema.ROW).cast(pl.String))
+    missing = pl.any_horizontal(pl.col(name).is_null() for name in names)
+    key = pl.when(missing).then(own).otherwise(pl.concat_str(*names, separator="\x1f"))
+    groups = columns.select(key.rank("dense").cast(pl.Int64)).to_series().to_numpy()
+    return groups if rows is None else groups[rows]
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Scores of the candidates: what ranks them, and the columns to show."""
+
+    ranking: NDArray[np.floating]
+    columns: dict[str, NDArray[np.floating]]
+
+
+def _score(
+    cosines: NDArray[np.float32],
+    index: Index,
+    rows: NDArray[np.int64] | None,
+    reading: SizeReading,
+    encoder: SentenceEncoder,
+    fusion: FusionOptions | None,
+) -> _Scores:
+    columns: dict[str, NDArray[np.floating]] = {schema.SIMILARITY: cosines}
+    if fusion is None:
+        return _Scores(cosines, columns)
+    probability = encoder.calibration.to_probability(cosines)
+    rule = np.full(len(cosines), np.nan)
+    if reading.interval is None:
+        warn("the sentence has no size: the rule has no say, the score is the cosine part alone")
+    else:
+        diameters = index.read_columns([schema.DIAMETER_MM])[schema.DIAMETER_MM].to_numpy().astype(np.float64)
+        rule = score_rule(diameters if rows is None else diameters[rows], reading.interval, fusion.softness_mm)
+        if unmeasured := int(np.isnan(rule).sum()):
+            say(f"note: {unmeasured} row(s) have no diameter; their score is the cosine part alone")
+    score = fuse_scores(probability, rule, fusion.alpha)
+    return _Scores(score, {**columns, schema.COSINE: probability, schema.RULE: rule, schema.SCORE: score})
+
+
+def _collect_hits(
+    index: Index,
+    sentence: str,
+    reading: SizeReading,
+    scores: _Scores,
+    rows: NDArray[np.int64] | None,
+    groups: NDArray[np.int64] | None,
+    topk: int,
+) -> pl.DataFrame:
+    """Give the hits with their metadata, best first."""
+    best = select_top_k(scores.ranking, topk, groups).rows
+    frame = index.read_rows(best if rows is None else rows[best])
+    sizes = frame[schema.DIAMETER_MM].to_list()
+    interval = reading.interval
+    satisfies = [None if interval is None or size is None else interval.contains(size) for size in sizes]
+    columns = {name: pl.Series(values[best], dtype=pl.Float64) for name, values in scores.columns.items()}
+    hits = frame.with_columns(
+        pl.lit(sentence).alias(schema.QUERY),
+        pl.int_range(1, pl.len() + 1).alias(schema.RANK),
+        pl.Series(schema.SATISFIES, satisfies, dtype=pl.Boolean),
+        *(values.fill_nan(None).alias(name) for name, values in columns.items()),
+    )
+    leading = [name for name in _LEADING if name in hits.columns]
+    return hits.select(*leading, pl.exclude(leading))
+
+
+def _deliver(results: Sequence[tuple[str, str, pl.DataFrame]], options: SearchOptions) -> None:
+    hits = guard_cells(pl.concat([frame for _, _, frame in results]))
+    if options.out is not None:
+        with replacing(options.out / schema.TOP_K_CSV) as temporary:
+            hits.write_csv(temporary)
+        say(f"{hits.height} hits in {options.out / schema.TOP_K_CSV}")
+    if options.paths_only:
+        print("\n".join(hits[schema.DICOM_PATH]))  # noqa: T201
+    else:
+        print_hits(results, choose_format(options.output_format))

@@ -1,0 +1,125 @@
+"""Options > `NODULECLIP_*` environment > `--config FILE` > defaults, for every command alike.
+
+`with_settings` adds `--config` and `--print-config` to a command; Typer itself does the precedence.
+"""
+
+import functools
+import inspect
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from noduleclip.errors import ConfigError
+
+SETTINGS_PANEL = "Settings"
+OPTION_OF_RUN_RECORD = "arguments"
+_OWN = ("config", "print_config")
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def _load_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the file's values the defaults of the command; unknown keys are refused."""
+    if path is None or context.resilient_parsing:
+        return path
+    values = _read_config(path)
+    known = {str(parameter.name) for parameter in context.command.params} - set(_OWN)
+    defaults = {key.replace("-", "_"): value for key, value in values.items() if value is not None}
+    unknown = sorted(set(defaults) - known)
+    if unknown:
+        raise ConfigError(f"{path}: unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    context.default_map = defaults
+    return path
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"--config {path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ConfigError(f"--config {path}: is not valid {path.suffix or 'TOML'} ({error})") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"--config {path}: expected settings by name")
+    record = values.get(OPTION_OF_RUN_RECORD)
+    return record if isinstance(record, dict) else values
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="Take settings from a TOML file, or from the run.json of an earlier run.",
+        callback=_load_config,
+        is_eager=True,
+        dir_okay=False,
+        show_envvar=False,
+        rich_help_panel=SETTINGS_PANEL,
+    ),
+]
+PrintConfigOption = Annotated[
+    bool,
+    typer.Option(
+        "--print-config",
+        help="Print the settings as TOML and stop.",
+        show_envvar=False,
+        rich_help_panel=SETTINGS_PANEL,
+    ),
+]
+
+
+def with_settings(command: Command) -> Command:
+    """Give a command `--config` and `--print-config`."""
+
+    @functools.wraps(command)
+    def run(**options: Any) -> None:
+        options.pop("config")
+        if options.pop("print_config"):
+            typer.echo(format_toml(options), nl=False)
+            return
+        command(**options)
+
+    signature = inspect.signature(command)
+    for parameter in signature.parameters.values():
+        for info in getattr(parameter.annotation, "__metadata__", ()):
+            info.show_envvar = False  # the name follows from the option's: one line in the help's end says how
+    added = [
+        inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ConfigOption),
+        inspect.Parameter("print_config", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=PrintConfigOption),
+    ]
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *added])  # type: ignore[attr-defined]
+    run.__annotations__ = {
+        **command.__annotations__,
+        "config": ConfigOption,
+        "print_config": PrintConfigOption,
+    }
+    name = command.__name__.upper()
+    run.__doc__ = f"{inspect.getdoc(command)}\n\nEvery option can also be set as NODULECLIP_{name}_OPTION_NAME."
+    return run  # type: ignore[return-value]
+
+
+def plain_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """Give options as JSON values: paths as text, enumerations by value."""
+    return {name: _plain(value) for name, value in options.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def format_toml(options: dict[str, Any]) -> str:
+    """Print options as TOML; what is not set stands as a comment."""
+    lines = []
+    for name, value in plain_arguments(options).items():
+        key = name.replace("_", "-")
+        lines.append(f"# {key} =" if value is None else f"{key} = {json.dumps(value, ensure_ascii=False)}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,42 @@
+"""`noduleclip split`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noduleclip import schema
+from noduleclip.cli import options
+
+SPLIT_FILES = (schema.TRAIN_PATIENTS, schema.VAL_PATIENTS, schema.TEST_PATIENTS)
+
+
+def split(
+    roi_csv: options.RoiCsv,
+    out: Annotated[Path, typer.Option(help="Folder for the three patient lists.", rich_help_panel=options.OUTPUT)],
+    train: Annotated[float, typer.Option(help="Share of training patients.", rich_help_panel="Shares")] = 0.7,
+    val: Annotated[float, typer.Option(help="Share of validation patients.", rich_help_panel="Shares")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of test patients.", rich_help_panel="Shares")] = 0.2,
+    dicom_root: options.DicomRoot = None,
+    seed: options.Seed = 0,
+    output_format: options.OutputFormat = "auto",
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Deal the patients of a ROI table to train, validation and test, each with its share of every size bin.
+
+    Example: noduleclip split --roi-csv rois.csv --out splits --seed 1
+    """
+    from noduleclip.cli.collect import TableOptions, read_table
+    from noduleclip.io.artefacts import refuse_results
+    from noduleclip.io.patients import split_patients, write_patient_list
+    from noduleclip.io.size_bins import count_bins
+    from noduleclip.report.tables import choose_format, print_split
+
+    if not overwrite:
+        refuse_results(out, SPLIT_FILES, "--overwrite replaces them")
+    table = read_table(TableOptions(roi_csv, dicom_root))
+    bins = count_bins(table.frame)
+    patients = split_patients(bins, (train, val, test), seed)
+    for name, chosen in zip(SPLIT_FILES, patients, strict=True):
+        write_patient_list(out / name, chosen)
+    print_split(dict(zip(SPLIT_FILES, patients, strict=True)), bins, choose_format(output_format))

@@ -1,0 +1,129 @@
+"""`noduleclip train`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from noduleclip import schema
+from noduleclip.cli import options
+from noduleclip.config import Amp, CropConfig, ModelConfig, TrainConfig
+
+if TYPE_CHECKING:
+    pass
+
+_TRAIN, _MODEL, _CROP = TrainConfig(), ModelConfig(), CropConfig()
+TRAIN_FILES = (schema.BEST_CHECKPOINT, schema.LAST_CHECKPOINT)
+
+
+def train(
+    roi_csv: options.RoiCsv,
+    train_patients: Annotated[
+        Path, typer.Option(help="Training patients, one id a line.", rich_help_panel=options.INPUTS)
+    ],
+    val_patients: Annotated[
+        Path, typer.Option(help="Validation patients, one id a line.", rich_help_panel=options.INPUTS)
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for clip_best.pth and the records of the run.", rich_help_panel=options.OUTPUT),
+    ],
+    dicom_root: options.DicomRoot = None,
+    assume_hu: options.AssumeHu = False,
+    limit: options.Limit = None,
+    max_rejects: options.MaxRejects = 0.01,
+    strict: options.Strict = False,
+    img_size: Annotated[
+        int, typer.Option(help="Side of a crop in pixels.", rich_help_panel=options.MODEL)
+    ] = _CROP.size_px,
+    fov_mm: Annotated[
+        float, typer.Option(help="Side of a crop in millimetres.", rich_help_panel=options.MODEL)
+    ] = _CROP.fov_mm,
+    emb: Annotated[
+        int, typer.Option(help="Width of the shared embedding.", rich_help_panel=options.MODEL)
+    ] = _MODEL.emb,
+    backbone: Annotated[
+        str, typer.Option(help="Image encoder: the name of any timm model.", rich_help_panel=options.MODEL)
+    ] = _MODEL.backbone,
+    pretrained: Annotated[
+        bool,
+        typer.Option(
+            "--pretrained",
+            help="Start from the backbone's published weights; timm fetches them once.",
+            rich_help_panel=options.MODEL,
+        ),
+    ] = False,
+    views: Annotated[
+        int,
+        typer.Option(help="Rotations and flips averaged by embed: 1 or 8.", rich_help_panel=options.MODEL),
+    ] = _MODEL.views,
+    epochs: Annotated[
+        int, typer.Option(help="Passes over the training nodules.", rich_help_panel=options.OPTIMISATION)
+    ] = _TRAIN.epochs,
+    bs: Annotated[
+        int, typer.Option(help="Nodules in an optimiser step.", rich_help_panel=options.OPTIMISATION)
+    ] = _TRAIN.bs,
+    accumulate: Annotated[
+        int,
+        typer.Option(help="Parts in which a step is computed, to save memory.", rich_help_panel=options.OPTIMISATION),
+    ] = _TRAIN.accumulate,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.", rich_help_panel=options.OPTIMISATION)] = _TRAIN.lr,
+    weight_decay: Annotated[
+        float, typer.Option(help="AdamW's weight decay.", rich_help_panel=options.OPTIMISATION)
+    ] = _TRAIN.weight_decay,
+    warmup_epochs: Annotated[
+        float, typer.Option(help="Epochs of linear warm-up.", rich_help_panel=options.OPTIMISATION)
+    ] = _TRAIN.warmup_epochs,
+    prompts: Annotated[
+        int, typer.Option(help="Sentences sampled for each step.", rich_help_panel=options.OPTIMISATION)
+    ] = _TRAIN.prompts,
+    ema_decay: Annotated[
+        float,
+        typer.Option(help="Decay per step of the averaged weights; 0 = none.", rich_help_panel=options.OPTIMISATION),
+    ] = _TRAIN.ema_decay,
+    max_shift_mm: Annotated[
+        float,
+        typer.Option(help="Largest random shift of a crop's centre.", rich_help_panel=options.OPTIMISATION),
+    ] = _TRAIN.max_shift_mm,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="Stop after so many epochs without a better validation. [default: never]",
+            rich_help_panel=options.OPTIMISATION,
+        ),
+    ] = _TRAIN.patience,
+    amp: Annotated[Amp, typer.Option(help="Mixed precision on CUDA.", rich_help_panel=options.RUNTIME)] = _TRAIN.amp,
+    device: options.DeviceName = "auto",
+    workers: options.Workers = "auto",
+    cache_dir: options.CacheDir = None,
+    seed: options.Seed = _TRAIN.seed,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from last.pth in --out.", rich_help_panel=options.OUTPUT)
+    ] = False,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Train an image and a text encoder on nodule crops and on sentences about their size.
+
+    Rows of one nodule (column nodule_id) on one slice are one sample with several readers.
+
+    Example: noduleclip train --roi-csv rois.csv --train-patients splits/train_patients.txt
+    --val-patients splits/val_patients.txt --out runs/first
+    """
+    arguments = dict(locals())
+    from noduleclip.cli.collect import TableOptions
+    from noduleclip.io.artefacts import refuse_results
+    from noduleclip.io.patients import read_patient_list, refuse_overlap
+
+    crop = CropConfig(fov_mm=fov_mm, size_px=img_size)
+    model = ModelConfig(backbone=backbone, emb=emb, views=views, crop=crop)
+    config = TrainConfig(
+        epochs=epochs, bs=bs, accumulate=accumulate, lr=lr, weight_decay=weight_decay, warmup_epochs=warmup_epochs,
+        prompts=prompts, ema_decay=ema_decay, max_shift_mm=max_shift_mm, patience=patience, amp=amp, seed=seed,
+    )  # fmt: skip
+    if not (resume or overwrite):
+        refuse_results(out, TRAIN_FILES, "--resume goes on from it, --overwrite starts again")
+    refuse_overlap(read_patient_list(train_patients), read_patient_list(val_patients))
+    table = TableOptions(roi_csv, dicom_root, 0 if strict else max_rejects, assume_hu, cache_dir, workers, limit)
+    from noduleclip.cli.training import run_training
+
+    run_training(table, (train_patients, val_patients), model, config, out, arguments, device, resume, pretrained)

@@ -1,0 +1,60 @@
+"""Where words go: data to stdout, everything else to stderr, and progress only where a terminal shows it."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import cache
+
+from rich.console import Console
+from rich.markup import escape
+
+
+@cache
+def data_console() -> Console:
+    """The console of stdout."""
+    return Console(highlight=False)
+
+
+@cache
+def message_console() -> Console:
+    """The console of stderr."""
+    return Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Tell the user something on stderr, unwrapped; the text is never read as markup."""
+    message_console().print(escape(text), soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Warn on stderr."""
+    message_console().print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def counting(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar with count, rate and estimate on a terminal; say nothing elsewhere.
+
+    Yields:
+        A function to call with the units done since the last call.
+    """
+    console = message_console()
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(title, total=total, rate="")
+
+        def advance(count: int) -> None:
+            speed = progress.tasks[0].finished_speed or progress.tasks[0].speed
+            progress.update(task, advance=count, rate=f"{speed:,.0f} {unit}/s" if speed else "")
+
+        yield advance

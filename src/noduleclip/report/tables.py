@@ -1,0 +1,174 @@
+"""Results as rich tables, CSV or JSON lines on stdout."""
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+from rich import box
+from rich.cells import cell_len
+from rich.markup import escape
+from rich.table import Table
+
+from noduleclip import schema
+from noduleclip.report.console import data_console
+
+_MIN_PATH_WIDTH = 16
+_DIAMETER_WIDTH = 6
+_COMMON_START = "a lung nodule with "
+_EVALUATION_HEADS = {
+    "query": "query",
+    "base_rate": "base",
+    "precision_10": "P@10",
+    "precision_50": "P@50",
+    "ap": "AP",
+    "ap_common": "AP*",
+    "second_reader": "reader*",
+    "panel": "panel*",
+}
+_BIN_LABELS = ("<= 6 mm", "6-10 mm", "> 10 mm")
+
+
+def choose_format(wanted: str) -> str:
+    """Give "table" on a terminal and "csv" elsewhere for "auto"."""
+    if wanted != "auto":
+        return wanted
+    return "table" if data_console().is_terminal else "csv"
+
+
+def print_hits(results: Sequence[tuple[str, str, pl.DataFrame]], form: str) -> None:
+    """Print the Top-K of each sentence.
+
+    Args:
+        results: (sentence, how it was read, hits) by sentence; hits best first.
+        form: "table", "csv" or "json" (one object a line).
+    """
+    if form == "table":
+        for sentence, reading, hits in results:
+            data_console().print(_make_hits_table(sentence, reading, hits))
+        return
+    hits = pl.concat([frame for _, _, frame in results])
+    print_frame(hits, form)
+
+
+def print_frame(frame: pl.DataFrame, form: str) -> None:
+    """Print rows as CSV or as JSON lines."""
+    sys.stdout.write(frame.write_ndjson() if form == "json" else frame.write_csv())
+    sys.stdout.flush()
+
+
+def _make_hits_table(sentence: str, reading: str, hits: pl.DataFrame) -> Table:
+    fused: list[str] = [name for name in (schema.SCORE, schema.COSINE, schema.RULE) if name in hits.columns]
+    scores = fused or [schema.SIMILARITY]
+    table = Table(box=box.SIMPLE_HEAD, title=escape(sentence), caption=escape(reading), title_justify="left")
+    table.add_column("#", justify="right", style="dim", no_wrap=True)
+    for name in scores:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("mm", justify="right", no_wrap=True)
+    table.add_column("patient", no_wrap=True)
+    table.add_column("slice", overflow="fold")
+    patients = [hit or "-" for hit in hits[schema.PATIENT_ID]]
+    widths = [len(str(hits.height)), *(max(len(name), 5) for name in scores), _DIAMETER_WIDTH]
+    widths.append(max([7, *(cell_len(name) for name in patients)]))
+    room = max(_MIN_PATH_WIDTH, data_console().width - sum(widths) - 3 * (len(widths) + 1) - 2)
+    for patient, hit in zip(patients, hits.iter_rows(named=True), strict=True):
+        numbers = [_number(hit[name], 3) for name in scores]
+        path = escape(shorten_path(hit[schema.DICOM_PATH], room))
+        table.add_row(str(hit[schema.RANK]), *numbers, _diameter(hit), escape(patient), path)
+    return table
+
+
+def _diameter(hit: Mapping[str, Any]) -> str:
+    """The diameter, green with a tick where it satisfies the sentence, red with a cross where it does not."""
+    size, satisfies = hit[schema.DIAMETER_MM], hit[schema.SATISFIES]
+    if size is None:
+        return "[dim]-[/]"
+    if satisfies is None:
+        return f"{size:.1f}  "
+    return f"[green]{size:.1f} ✓[/]" if satisfies else f"[red]{size:.1f} ✗[/]"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def shorten_path(path: str, width: int) -> str:
+    """Shorten a path to its end, whole folders first: "…/LIDC-IDRI-0001/000017.dcm"."""
+    parts = path.split("/")
+    for start in range(len(parts)):
+        short = "/".join(parts[start:]) if start == 0 else "…/" + "/".join(parts[start:])
+        if len(short) <= width:
+            return short
+    return "…" + parts[-1][-(width - 1) :]
+
+
+def print_split(splits: Mapping[str, Sequence[str]], bins: Mapping[str, Sequence[int]], form: str) -> None:
+    """Print patients, rows and the shares of the three size bins of each split."""
+    records = []
+    for name, patients in splits.items():
+        counts = [sum(column) for column in zip(*(bins[patient] for patient in patients), strict=True)]
+        total = sum(counts)
+        shares = {label: count / total if total else 0.0 for label, count in zip(_BIN_LABELS, counts, strict=True)}
+        records.append({"split": name, "patients": len(patients), "rows": total, **shares})
+    print_records(records, form, "", percent=_BIN_LABELS)
+
+
+def print_records(records: Sequence[Mapping[str, Any]], form: str, title: str, percent: Sequence[str] = ()) -> None:
+    """Print records that share their keys: a table, CSV, or JSON lines."""
+    if form == "json":
+        sys.stdout.write("".join(json.dumps(dict(record)) + "\n" for record in records))
+        sys.stdout.flush()
+        return
+    if form == "csv":
+        print_frame(pl.DataFrame([dict(record) for record in records]), form)
+        return
+    table = Table(box=box.SIMPLE_HEAD, title=escape(title) or None, title_justify="left")
+    for name in records[0]:
+        table.add_column(name, justify="left" if isinstance(records[0][name], str) else "right", no_wrap=True)
+    for record in records:
+        table.add_row(*(_cell(value, name in percent) for name, value in record.items()))
+    data_console().print(table)
+
+
+def _cell(value: Any, as_percent: bool) -> str:
+    if isinstance(value, float):
+        return f"{value:.1%}" if as_percent else _number(value, 3)
+    return escape(f"{value:,}" if isinstance(value, int) else str(value)) if value is not None else "-"
+
+
+def print_evaluation(evaluation: Mapping[str, Any], form: str) -> None:
+    """Print an evaluation: a table per query and a line per mean; as JSON one object with everything."""
+    if form == "json":
+        sys.stdout.write(json.dumps(_without_nan(evaluation)) + "\n")
+        return
+    if form == "csv":
+        print_records(evaluation["queries"], form, "")
+        return
+    title = f"{evaluation['nodules']} nodules, {evaluation['common']} with two readers or more (*)"
+    shown = [{head: query[name] for name, head in _EVALUATION_HEADS.items()} for query in evaluation["queries"]]
+    print_records([{**row, "query": row["query"].removeprefix(_COMMON_START)} for row in shown], form, title)
+    labels = {
+        "ap": "mean AP, nodules with two readers or more",
+        "second_reader": "  a second reader there",
+        "panel": "  the panel of all other readers there",
+        "above_second": "model - second reader",
+        "above_panel": "model - panel",
+    }
+    rows = [("mean AP, all nodules", evaluation["ap"])]
+    if (readers := evaluation["readers"]) is not None:
+        rows += [(label, readers[name]) for name, label in labels.items()]
+    for label, value in rows:
+        data_console().print(
+            f"{label:<44}{value['mean']:>7.3f}  [{value['low']:.3f}, {value['high']:.3f}]", markup=False
+        )
+
+
+def _without_nan(value: Any) -> Any:
+    """Replace NaN, which JSON has not, by None."""
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, Mapping):
+        return {name: _without_nan(item) for name, item in value.items()}
+    return [_without_nan(item) for item in value] if isinstance(value, list | tuple) else value
