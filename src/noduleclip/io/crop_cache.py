@@ -10,6 +10,7 @@ import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,9 +25,11 @@ from noduleclip.errors import RejectCode, SliceError
 from noduleclip.io.artefacts import replacing
 
 _ENTRY_VERSION = 1
-_OUTSIDE_HU = -32768  # marks a ROI whose centre lies outside its slice; no crop holds less than -1024
+_OUTSIDE_HU = -32768  # marks a ROI whose centre lies outside its slice; no crop holds less than air
 _SPACING_TOLERANCE = 0.01
 _SLICES_WORTH_A_POOL = 400
+
+Failure = tuple[RejectCode, str] | None
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def cut_slice(job: SliceJob, settings: CutSettings) -> NDArray[np.int16]:
     Raises:
         SliceError: The file gives no slice in HU, or its spacing contradicts the table's.
     """
-    from noduleclip.io.crops import make_crop
+    from noduleclip.io.crops import AIR_HU, make_crop
     from noduleclip.io.dicom import read_ct_slice
 
     ct = read_ct_slice(Path(job.path), max_pixels=settings.max_pixels, assume_hu=settings.assume_hu)
@@ -141,7 +144,7 @@ def cut_slice(job: SliceJob, settings: CutSettings) -> NDArray[np.int16]:
     for crop, (x, y) in zip(crops, job.centers_xy_px, strict=True):
         if -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5:
             cut = make_crop(ct.hu, spacing, (x, y), fov_mm=settings.fov_mm, size_px=settings.size_px)
-            crop[:] = np.clip(np.rint(cut), -1024, 32767)
+            crop[:] = np.clip(np.rint(cut), AIR_HU, 32767)
     return crops
 
 
@@ -162,15 +165,19 @@ def _agree_on_spacing(job: SliceJob, of_header: tuple[float, float] | None) -> t
     return of_header
 
 
-def _cut_into(job: SliceJob, settings: CutSettings, folder: str) -> tuple[RejectCode, str] | None:
+def _cut_into(job: SliceJob, settings: CutSettings, folder: str) -> Failure:
     """Cut one slice and keep its crops; give (code, reason) where it cannot be cut. Runs in worker processes."""
     try:
         crops = cut_slice(job, settings)
     except SliceError as error:
         return error.code, str(error)
-    with replacing(Path(folder) / job.entry) as temporary, temporary.open("wb") as file:
-        np.save(file, crops)
+    _write_entry(Path(folder) / job.entry, crops)
     return None
+
+
+def _write_entry(path: Path, crops: NDArray[np.int16]) -> None:
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, crops)
 
 
 class CropCache:
@@ -219,19 +226,37 @@ class CropCache:
         self.rejects = sorted(self._find_rejects(failures), key=lambda reject: reject.row)
         return len(missing)
 
-    def _cut_all(
-        self, jobs: Sequence[SliceJob], workers: int
-    ) -> Iterator[tuple[SliceJob, tuple[RejectCode, str] | None]]:
-        if workers <= 1 or len(jobs) < _SLICES_WORTH_A_POOL:
-            for job in jobs:
-                yield job, _cut_into(job, self.settings, str(self._folder))
+    def _cut_all(self, jobs: Sequence[SliceJob], workers: int) -> Iterator[tuple[SliceJob, Failure]]:
+        if workers > 1 and len(jobs) >= _SLICES_WORTH_A_POOL:
+            yield from self._cut_in_processes(jobs, workers)
             return
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        for job in jobs:
+            yield job, _cut_into(job, self.settings, str(self._folder))
+
+    def _cut_in_processes(self, jobs: Sequence[SliceJob], workers: int) -> Iterator[tuple[SliceJob, Failure]]:
+        """Cut in worker processes; one that its decoder kills costs the slice that it was at, not the run.
+
+        Which slice that was shows with a single worker, that takes them in order: the first one without a result.
+        """
+        waiting = {job.entry: job for job in jobs}
+        alone = False
+        while waiting:
+            for job, failure in self._cut_until_broken(list(waiting.values()), 1 if alone else workers):
+                del waiting[job.entry]
+                yield job, failure
+            if waiting and alone:
+                job = waiting.pop(next(iter(waiting)))
+                yield job, (RejectCode.DECODE_FAILED, f"{Path(job.path).name}: its decoder ended the process")
+            alone = bool(waiting) and not alone
+
+    def _cut_until_broken(self, jobs: Sequence[SliceJob], workers: int) -> Iterator[tuple[SliceJob, Failure]]:
+        """Cut in a pool of processes; ends early where one of them dies."""
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
             futures = {pool.submit(_cut_into, job, self.settings, str(self._folder)): job for job in jobs}
             try:
                 for future in as_completed(futures):
-                    yield futures[future], future.result()
+                    if not isinstance(future.exception(), BrokenProcessPool):
+                        yield futures[future], future.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -248,11 +273,14 @@ class CropCache:
                     yield Reject(row, RejectCode.OUTSIDE, reason)
 
     def _read_or_cut(self, number: int) -> NDArray[np.int16]:
+        """Read an entry; cut and write it anew where it is missing or broken."""
         job = self._jobs[number]
+        path = self._folder / job.entry
         try:
-            crops: NDArray[np.int16] = np.load(self._folder / job.entry, allow_pickle=False)
+            crops: NDArray[np.int16] = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError):
             crops = cut_slice(job, self.settings)
+            _write_entry(path, crops)
         return crops
 
     def read(self, rows: Sequence[int]) -> NDArray[np.int16]:

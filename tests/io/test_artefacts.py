@@ -1,0 +1,147 @@
+"""A file is the old one or the new one, whatever happens in between."""
+
+import hashlib
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from noduleclip.errors import ArtefactError, UsageError
+from noduleclip.io.artefacts import hash_file, read_json, refuse_results, replacing, write_json, write_text
+
+JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def test_the_folder_is_made_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "größe.txt"
+    write_text(path, "≤ 6 mm\r\n結節\n")
+    assert path.read_bytes() == "≤ 6 mm\r\n結節\n".encode()
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("ending", [RuntimeError, OSError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("old", [None, "old"])
+def test_an_exception_leaves_the_old_file_and_no_temporary(
+    tmp_path: Path, ending: type[BaseException], old: str | None
+) -> None:
+    path = tmp_path / "file.txt"
+    if old is not None:
+        path.write_text(old)
+
+    def write_half() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half of the n")
+            raise ending("halfway")
+
+    with pytest.raises(ending, match="halfway"):
+        write_half()
+    assert [file.read_text() for file in tmp_path.iterdir()] == ([] if old is None else [old])
+
+
+def test_the_old_file_stands_until_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+        assert temporary.parent == path.parent, "a move between file systems is no move"
+    assert path.read_text() == "new"
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from noduleclip.io.artefacts import replacing
+with replacing(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_killed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    assert subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False).returncode == -9
+    assert path.read_text() == "old"
+
+
+def test_a_file_that_cannot_be_replaced_leaves_no_temporary(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    with pytest.raises(OSError, match="folder"):
+        write_text(path, "text")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_others_may_read_what_the_umask_allows(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "file.txt", "")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file.txt").stat().st_mode) == 0o640
+
+
+@given(values=st.dictionaries(st.text(), JSON_VALUES, max_size=4))
+def test_json_comes_back(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> None:
+    path = tmp_path_factory.getbasetemp() / "values.json"
+    write_json(path, values)
+    assert read_json(path) == values
+
+
+def test_json_is_readable_by_people(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"ort": "Köln"})
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "ort": "Köln"\n}\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not readable as JSON"),
+        (b'{"a": 1', "not readable as JSON"),
+        (b'{"a": "\xe9"}', "not readable as JSON"),
+        (b"[" * 200_000, "not readable as JSON"),
+        (b"[1]", "expected a JSON object, found list"),
+        (b"null", "expected a JSON object, found NoneType"),
+    ],
+    ids=["empty", "cut off", "latin-1", "too deep", "list", "null"],
+)
+def test_what_is_no_json_object_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(ArtefactError, match=rf"a\.json: {message}"):
+        read_json(path)
+
+
+def test_a_missing_json_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match=r"nowhere\.json: no such file"):
+        read_json(tmp_path / "nowhere.json")
+
+
+def test_the_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
+    content = json.dumps(list(range(100_000))).encode()
+    (tmp_path / "file").write_bytes(content)
+    assert hash_file(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def test_results_are_refused_by_name(tmp_path: Path) -> None:
+    refuse_results(tmp_path / "new", ("a.csv",), "--overwrite replaces them")
+    refuse_results(tmp_path, ("a.csv",), "--overwrite replaces them")
+    (tmp_path / "other.csv").touch()
+    refuse_results(tmp_path, ("a.csv",), "--overwrite replaces them")
+    (tmp_path / "b.csv").touch()
+    with pytest.raises(UsageError, match=r"already holds b\.csv; --overwrite replaces them$"):
+        refuse_results(tmp_path, ("a.csv", "b.csv"), "--overwrite replaces them")
+    with pytest.raises(UsageError, match=r"b\.csv: is a file, a folder is needed"):
+        refuse_results(tmp_path / "b.csv", ("a.csv",), "--overwrite replaces them")

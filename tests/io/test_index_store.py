@@ -1,0 +1,172 @@
+"""An index opens as it was written, or says what is wrong with it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from noduleclip import schema
+from noduleclip.config import CropConfig, ModelConfig
+from noduleclip.errors import ArtefactError, UsageError
+from noduleclip.io.index_store import INDEX_FILES, Manifest, open_index, write_manifest
+
+ROWS, EMB = 7, 8
+MODEL = ModelConfig(emb=EMB, crop=CropConfig(fov_mm=40, windows_hu=((-1000, 400),)))
+META = pl.DataFrame(
+    {
+        schema.DICOM_PATH: [f"{row}.dcm" for row in range(ROWS)],
+        schema.DIAMETER_MM: [None, *(float(row) for row in range(1, ROWS))],
+    }
+)
+
+
+def unit_rows() -> NDArray[np.float32]:
+    vectors = np.random.default_rng(0).normal(size=(ROWS, EMB)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def bind(folder: Path) -> Manifest:
+    return write_manifest(
+        folder, model_id="m1", checkpoint_sha256="c1", model=MODEL, rows=ROWS, scale=10.0, bias=-2.5
+    )  # fmt: skip
+
+
+def write_index(folder: Path) -> Manifest:
+    folder.mkdir(exist_ok=True)
+    np.save(folder / schema.EMBEDDINGS, unit_rows())
+    META.write_parquet(folder / schema.META)
+    (folder / schema.TEXT_TOWER).write_bytes(b"tower")
+    return bind(folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_index(tmp_path / "index")
+    return tmp_path / "index"
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sound")
+    write_index(folder)
+    return folder
+
+
+def test_what_was_written_is_opened(tmp_path: Path) -> None:
+    manifest = write_index(tmp_path)
+    index = open_index(tmp_path)
+    assert index.manifest == manifest
+    assert index.manifest.model == MODEL
+    assert (index.manifest.rows, index.manifest.emb) == (ROWS, EMB)
+    np.testing.assert_array_equal(index.embeddings, unit_rows())
+    assert isinstance(index.embeddings.base, np.memmap), "a large index is mapped, not read"
+    assert index.scan().collect().equals(META.with_row_index(schema.ROW))
+
+
+@given(rows=st.lists(st.integers(0, ROWS - 1), max_size=12))
+def test_rows_come_in_the_order_asked_for(sound: Path, rows: list[int]) -> None:
+    frame = open_index(sound).read_rows(np.array(rows, np.int64))
+    assert frame[schema.ROW].to_list() == rows
+    assert frame[schema.DICOM_PATH].to_list() == [f"{row}.dcm" for row in rows]
+    assert frame[schema.DIAMETER_MM].to_list() == [float(row) or None for row in rows]
+
+
+def test_columns_are_read_whole(sound: Path) -> None:
+    index = open_index(sound)
+    assert index.read_columns([schema.DIAMETER_MM]).equals(META.select(schema.DIAMETER_MM))
+    index.require_columns([schema.ROW, schema.DICOM_PATH])
+    with pytest.raises(UsageError, match="the index has no column 'lobe'; it has row, dicom_path, diameter_mm"):
+        index.read_columns([schema.DICOM_PATH, "lobe"])
+
+
+def save(name: str, array: object) -> Callable[[Path], object]:
+    """Replace an array and bind it anew: the sizes agree, the kind is wrong."""
+
+    def corrupt(folder: Path) -> None:
+        np.save(folder / name, np.asarray(array), allow_pickle=True)
+        bind(folder)
+
+    return corrupt
+
+
+def keep_bytes(name: str, count: int) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:count])
+
+
+def overwrite(name: str) -> Callable[[Path], object]:
+    """Fill a file with noise of the same size."""
+    return lambda folder: (folder / name).write_bytes(b"?" * (folder / name).stat().st_size)
+
+
+def remove(name: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).unlink()
+
+
+def say(**changes: Any) -> Callable[[Path], object]:
+    """Change entries of the manifest; `...` removes one."""
+
+    def corrupt(folder: Path) -> None:
+        path = folder / schema.INDEX_MANIFEST
+        values = json.loads(path.read_text()) | changes
+        path.write_text(json.dumps({key: value for key, value in values.items() if value is not ...}))
+
+    return corrupt
+
+
+def write_fewer_rows(folder: Path) -> None:
+    META.head(ROWS - 1).write_parquet(folder / schema.META)
+    bind(folder)
+
+
+CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no manifest": (remove("index.json"), r"holds no index\.json; noduleclip embed did not finish here"),
+    "manifest cut off": (keep_bytes("index.json", 40), r"index\.json: not readable as JSON"),
+    "manifest a list": (lambda f: (f / "index.json").write_text("[]"), "expected a JSON object, found list"),
+    "no embeddings": (remove("img_embeds.npy"), r"img_embeds\.npy: is missing; embed again"),
+    "no rows file": (remove("meta.parquet"), r"meta\.parquet: is missing"),
+    "no text tower": (remove("text_tower.onnx"), r"text_tower\.onnx: is missing"),
+    "embeddings cut off": (keep_bytes("img_embeds.npy", 200), r"img_embeds\.npy: has 200 bytes, index\.json says 352"),
+    "rows cut off": (keep_bytes("meta.parquet", 50), r"meta\.parquet: has 50 bytes"),
+    "text tower cut off": (keep_bytes("text_tower.onnx", 4), r"has 4 bytes, index\.json says 5; embed again"),
+    "embeddings noise": (overwrite("img_embeds.npy"), r"img_embeds\.npy: not a readable array"),
+    "rows noise": (overwrite("meta.parquet"), r"meta\.parquet: not a readable table"),
+    "objects": (save("img_embeds.npy", [{"a": 1}] * ROWS), r"img_embeds\.npy: not a readable array"),
+    "float64": (save("img_embeds.npy", np.zeros((ROWS, EMB))), r"is float64 \(7, 8\), expected float32 \(7, 8\)"),
+    "narrow": (save("img_embeds.npy", np.zeros((ROWS, 4), np.float32)), r"is float32 \(7, 4\), expected"),
+    "more vectors": (save("img_embeds.npy", np.zeros((9, EMB), np.float32)), r"is float32 \(9, 8\), expected"),
+    "flat": (save("img_embeds.npy", np.zeros(ROWS * EMB, np.float32)), r"is float32 \(56,\), expected"),
+    "fewer rows": (write_fewer_rows, r"meta\.parquet: has 6 rows, index\.json says 7"),
+    "newer schema": (say(schema_version=2), "schema version 2, this noduleclip reads 1; embed again"),
+    "no schema": (say(schema_version=...), "schema version None"),
+    "unknown key": (say(colour="red"), "not a manifest of this tool .*colour"),
+    "key left out": (say(scale=...), "not a manifest of this tool .*scale"),
+    "unknown setting": (say(model={"depth": 3}), "unknown setting 'depth'"),
+    "bad setting": (say(model={"emb": 1}), r"--emb must .*\[8, 4096\]"),
+    "model no mapping": (say(model=[]), "not a manifest of this tool"),
+    "scale as text": (say(scale="10"), "rows, sizes or calibration are no numbers"),
+    "no rows said": (say(rows=0), "rows, sizes or calibration are no numbers"),
+    "files left out": (say(files={}), "not a manifest of this tool"),
+    "sizes as text": (say(files={name: {"bytes": "5"} for name in INDEX_FILES}),
+                      "rows, sizes or calibration are no numbers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_what_is_broken_is_said(folder: Path, name: str) -> None:
+    corrupt, message = CORRUPTIONS[name]
+    corrupt(folder)
+    with pytest.raises(ArtefactError, match=message) as caught:
+        open_index(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="nowhere: no such index folder; noduleclip embed makes one"):
+        open_index(tmp_path / "nowhere")

@@ -1,0 +1,245 @@
+"""Tables as people export them: what can be meant is read, what cannot is refused by row and column."""
+
+import re
+from pathlib import Path
+
+import polars as pl
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom import uid
+from pydicom.dataset import FileMetaDataset
+
+from noduleclip import schema
+from noduleclip.errors import InputError
+from noduleclip.io.roi_table import guard_cells, read_roi_table, select_patients
+
+HEADER = "dicom_path,diameter_mm,bbox_xmin,bbox_ymin,bbox_xmax,bbox_ymax,patient_id"
+ROW = "a.dcm,5.5,1,2,4,6,P1"
+
+
+def write_table(folder: Path, *lines: str, header: str = HEADER, encoding: str = "utf-8", newline: str = "\n") -> Path:
+    path = folder / "rois.csv"
+    path.write_bytes(newline.join([header, *lines, ""]).encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{HEADER}\n{ROW}\n",
+        f"{HEADER}\n{ROW}",
+        f"{HEADER}\r\n{ROW}\r\n",
+        f"\ufeff{HEADER}\n{ROW}\n",
+        f"{HEADER}\n{ROW}\n\n\n",
+        f"{HEADER}\n{ROW}\n,,,,,,\n",
+        f"{HEADER.replace(',', ' , ')}\n{ROW.replace(',5.5,', ', 5.5 ,')}\n",
+        f'{HEADER}\n"a.dcm","5.5",1,2,4,6,"P1"\n',
+    ],
+    ids=["plain", "no last newline", "CRLF", "BOM", "blank lines", "empty cells below", "spaces", "quoted"],
+)
+def test_a_sound_table_is_read(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "rois.csv"
+    path.write_text(content, encoding="utf-8", newline="")
+    table = read_roi_table(path)
+    assert table.duplicates == 0
+    (row,) = table.frame.to_dicts()
+    assert row[schema.CSV_ROW] == 1
+    assert row[schema.DIAMETER_MM] == 5.5
+    assert row[schema.PATIENT_ID] == "P1"
+    assert (row[schema.CENTER_X], row[schema.CENTER_Y]) == (2.5, 4.0)
+    assert row[schema.ABSOLUTE_PATH] == str(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"\xef\xbb\xbf", "the file is empty"),
+        (HEADER.encode(), "has a header but no rows"),
+        (f"{HEADER}\n\n,,,,,,\n".encode(), "has a header but no rows"),
+        (f"{HEADER}\n{ROW}\nb.dcm,5,1,2,3,4\n".encode(), "row 2 has 6 cells, the header has 7"),
+        (f"{HEADER}\n{ROW},more\n".encode(), "not a comma-separated table with equally long rows"),
+        (f'{HEADER}\n"a.dcm,5,1,2,3,4,p\n'.encode(), "not a comma-separated table"),
+        (f"{HEADER}\n{ROW}\n".replace(",", ";").encode(), "is separated by ';' or tabs"),
+        (f"{HEADER}\n{ROW}\n".replace(",", "\t").encode(), "is separated by ';' or tabs"),
+        (f"{HEADER}\n{ROW}\n".encode("utf-16"), "is encoded in UTF-16"),
+        (b"\xfe\xff" + f"{HEADER}\n{ROW}\n".encode("utf-16-be"), "is encoded in UTF-16"),
+        (f"{HEADER}\n{ROW}\nä.dcm,5,1,2,3,4,P\n".encode("latin-1"), r"line 3 is not UTF-8 \(latin-1\?\)"),
+        (f"{HEADER},diameter_mm\n{ROW},7\n".encode(), "column 'diameter_mm' stands twice"),
+        (f"{HEADER}, diameter_mm\n{ROW},7\n".encode(), "column 'diameter_mm' stands twice"),
+        (
+            f"{HEADER}\n{ROW}\n".replace("diameter_mm", "size").encode(),
+            "column 'diameter_mm' is missing; .*found .*size",
+        ),
+        (f"{HEADER}\n{ROW}\n".replace("\n", "\r").encode(), "the header line is not CSV"),
+    ],
+)
+def test_what_is_no_such_table_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "rois.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"rois\.csv: {message}"):
+        read_roi_table(path)
+
+
+def test_a_table_that_is_not_there_or_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.csv: no such ROI table"):
+        read_roi_table(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_roi_table(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("b.dcm,6 mm,1,2,4,6,P", "row 2, column diameter_mm: '6 mm' is not a number"),
+        ('b.dcm,"6,5",1,2,4,6,P', "row 2, column diameter_mm: '6,5' is not a number"),
+        ("b.dcm,5,1,2,4px,6,P", "row 2, column bbox_xmax: '4px' is not a number"),
+        ("b.dcm,5,4,2,1,6,P", r"row 2, columns bbox_xmin.*\[4.0, 2.0, 1.0, 6.0\] is not a box"),
+        ("b.dcm,5,1,6,4,2,P", "row 2, .*is not a box with min <= max"),
+        ("b.dcm,5,,2,4,6,P", "row 2, .*is not a box"),
+        ("b.dcm,5,NaN,2,4,6,P", "row 2, .*is not a box"),
+        ("b.dcm,5,1,2,inf,6,P", "row 2, .*is not a box"),
+        (",5,1,2,4,6,P", "row 2, column dicom_path: is empty"),
+        ("  ,5,1,2,4,6,P", "row 2, column dicom_path: is empty"),
+    ],
+)
+def test_a_bad_cell_is_named_by_row_and_column(tmp_path: Path, row: str, message: str) -> None:
+    with pytest.raises(InputError, match=rf"rois\.csv: {message}"):
+        read_roi_table(write_table(tmp_path, ROW, row))
+
+
+def test_a_blank_line_counts_as_a_row_of_the_file(tmp_path: Path) -> None:
+    assert read_roi_table(write_table(tmp_path, ROW, "", "b" + ROW)).frame[schema.CSV_ROW].to_list() == [1, 3]
+    with pytest.raises(InputError, match="row 3, column diameter_mm"):
+        read_roi_table(write_table(tmp_path, ROW, "", "b.dcm,x,1,2,4,6,P"))
+
+
+def test_boxes_may_be_negative_fractional_or_one_pixel(tmp_path: Path) -> None:
+    frame = read_roi_table(write_table(tmp_path, "a.dcm,5,-3.5,2,4,6,P", "a.dcm,5,7,7,7,7,P")).frame
+    assert frame[schema.CENTER_X].to_list() == [0.25, 7]
+
+
+@pytest.mark.parametrize("text", ["", "NaN", "nan", "inf", "-inf", "0", "-3", "100.01", "1e300"])
+def test_what_is_no_diameter_becomes_null(tmp_path: Path, text: str) -> None:
+    table = read_roi_table(write_table(tmp_path, f"a.dcm,{text},1,2,4,6,P", "a.dcm,100,1,2,4,6,P"))
+    assert table.frame[schema.DIAMETER_MM].to_list() == [None, 100]
+
+
+@given(diameter=st.floats(min_value=0, max_value=100, exclude_min=True))
+def test_diameters_keep_every_bit(tmp_path_factory: pytest.TempPathFactory, diameter: float) -> None:
+    path = write_table(tmp_path_factory.getbasetemp(), f"a.dcm,{diameter!r},1,2,4,6,P")
+    assert read_roi_table(path).frame[schema.DIAMETER_MM].to_list() == [diameter]
+
+
+def test_exact_duplicates_are_dropped_and_counted(tmp_path: Path) -> None:
+    other_reader = ROW.replace("5.5", "5.6")
+    table = read_roi_table(write_table(tmp_path, ROW, other_reader, ROW, ROW, other_reader))
+    assert table.duplicates == 3
+    assert table.frame[schema.CSV_ROW].to_list() == [1, 2]
+
+
+def test_a_table_that_a_command_wrote_is_read_again(tmp_path: Path) -> None:
+    path = write_table(tmp_path, f"{ROW},7,1", header=f"{HEADER},csv_row,rank")
+    assert read_roi_table(path).frame[schema.CSV_ROW].to_list() == [1]
+
+
+def test_only_listed_columns_and_those_asked_for_are_kept(tmp_path: Path) -> None:
+    path = write_table(tmp_path, f"{ROW},Doe^Jane,left", header=f"{HEADER},patient_name,side")
+    assert not {"patient_name", "side"} & set(read_roi_table(path).frame.columns)
+    assert read_roi_table(path, keep=["side"]).frame["side"].to_list() == ["left"]
+    with pytest.raises(InputError, match="column 'lobe' is missing"):
+        read_roi_table(path, keep=["lobe"])
+
+
+@pytest.mark.parametrize("name", [schema.ABSOLUTE_PATH, schema.CSV_ROW, schema.ROW, schema.CENTER_X])
+def test_a_kept_column_cannot_stand_for_one_of_ours(tmp_path: Path, name: str) -> None:
+    path = write_table(tmp_path, f"{ROW},/etc/passwd", header=f"{HEADER},{name}")
+    with pytest.raises(InputError, match=f"column '{name}' cannot be kept"):
+        read_roi_table(path, keep=[name])
+    assert "/etc/passwd" not in read_roi_table(path).frame.row(0)
+
+
+@pytest.mark.parametrize("text", [r"s\1\a.dcm", "s/1/a.dcm", r"s\1/a.dcm", r" s\1\a.dcm "])
+def test_both_separators_are_read(tmp_path: Path, text: str) -> None:
+    frame = read_roi_table(write_table(tmp_path, ROW.replace("a.dcm", text))).frame
+    assert frame[schema.DICOM_PATH].to_list() == ["s/1/a.dcm"]
+    assert frame[schema.ABSOLUTE_PATH].to_list() == [str(tmp_path / "s/1/a.dcm")]
+
+
+@pytest.mark.parametrize(
+    ("text", "absolute"),
+    [("/data/a.dcm", "/data/a.dcm"), (r"C:\ct\a.dcm", "C:/ct/a.dcm"), (r"\\nas\ct\a.dcm", "//nas/ct/a.dcm")],
+)
+def test_absolute_paths_start_nowhere_else(tmp_path: Path, text: str, absolute: str) -> None:
+    frame = read_roi_table(write_table(tmp_path, ROW.replace("a.dcm", text)), dicom_root=tmp_path / "root").frame
+    assert frame[schema.ABSOLUTE_PATH].to_list() == [absolute]
+
+
+def test_relative_paths_start_at_the_root_else_the_table_else_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, root, beside = (tmp_path / name for name in ("here", "root", "beside"))
+    for folder in (here, root, beside):
+        folder.mkdir()
+    monkeypatch.chdir(here)
+    path = write_table(beside, ROW)
+
+    def found(dicom_root: Path | None = None) -> Path:
+        return Path(read_roi_table(path, dicom_root).frame[schema.ABSOLUTE_PATH][0]).parent
+
+    assert found() == beside, "found nowhere: said of the table's folder"
+    (here / "a.dcm").touch()
+    assert found() == here
+    (beside / "a.dcm").touch()
+    assert found() == beside
+    assert found(root) == root
+    assert found(Path("../root")).resolve() == root
+
+
+def write_header(path: Path, patient_id: str) -> None:
+    dataset = pydicom.Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = uid.CTImageStorage
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid.UID("1.2.3")
+    dataset.PatientID = patient_id
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def test_the_patient_is_that_of_the_column_else_the_path_else_the_header(tmp_path: Path) -> None:
+    (tmp_path / "LIDC-IDRI-0007").mkdir()
+    write_header(tmp_path / "LIDC-IDRI-0007/b.dcm", "H1")
+    write_header(tmp_path / "c.dcm", "H2")
+    box = "5,1,2,4,6"
+    path = write_table(
+        tmp_path,
+        f"LIDC-IDRI-0007/b.dcm,{box}, P 1 ",
+        f"LIDC-IDRI-0007/b.dcm,{box},",
+        f"c.dcm,{box},",
+        f"missing.dcm,{box},",
+        f"c.dcm,{box},  ",
+    )
+    assert read_roi_table(path).frame[schema.PATIENT_ID].to_list() == ["P 1", "LIDC-IDRI-0007", "H2", "", "H2"]
+
+
+def test_patients_are_selected_whatever_their_case() -> None:
+    frame = pl.DataFrame({schema.PATIENT_ID: ["A", "b ", "Straße", "C", "a"], schema.ROW: range(5)})
+    chosen, unknown = select_patients(frame, [" STRASSE", "B", "a", "x", "Y"])
+    assert chosen[schema.ROW].to_list() == [0, 1, 2, 4]
+    assert unknown == ["x", "Y"]
+
+
+def test_cells_that_a_spreadsheet_would_run_are_guarded() -> None:
+    cells = ["=HYPERLINK(1)", "+1", "-1", "@x", "\t=1", "\r=1", "a=1", "", None]
+    frame = guard_cells(pl.DataFrame({"text": cells, "number": [-1.0] * len(cells)}))
+    assert frame["text"].to_list() == [*("'" + cell for cell in cells[:6] if cell), "a=1", "", None]
+    assert frame["number"].to_list() == [-1.0] * len(cells)
+    numbers = pl.DataFrame({"number": [-1]})
+    assert guard_cells(numbers).equals(numbers)
+
+
+def test_messages_show_no_more_of_a_cell_than_fits(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=re.escape(f"'{'x' * 40}' is not a number")):
+        read_roi_table(write_table(tmp_path, ROW.replace("5.5", "x" * 5000)))
