@@ -162,6 +162,7 @@ def test_the_vocabulary_is_the_same_for_every_run() -> None:
     assert {"lung", "nodule", "diameter"} <= set(make_vocabulary().words)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_sigkill_and_resume_through_the_command(collection: Collection, noduleclip: Command, tmp_path: Path) -> None:
     """Killed in the middle of an epoch by the system, resumed: the same bytes of weights as a run left alone."""
     whole = train_arguments(collection, tmp_path / "whole", "--epochs", 3)

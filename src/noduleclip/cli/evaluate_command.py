@@ -1,5 +1,6 @@
 """`noduleclip evaluate`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +10,12 @@ from noduleclip.cli import options
 
 def evaluate(
     emb_dir: options.EmbDir,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            help="Sentences to judge instead of the ten, one a line, each with a size.", rich_help_panel=options.INPUTS
+        ),
+    ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Draws of the reader who judges.", rich_help_panel="Protocol")] = 50,
     resamples: Annotated[
         int, typer.Option(min=10, help="Bootstrap samples of patients.", rich_help_panel="Protocol")
@@ -25,4 +32,4 @@ def evaluate(
     from noduleclip.cli.evaluation import run_evaluation
     from noduleclip.report.tables import choose_format
 
-    run_evaluation(emb_dir, draws, resamples, seed, choose_format(output_format))
+    run_evaluation(emb_dir, queries, draws, resamples, seed, choose_format(output_format))

@@ -93,13 +93,22 @@ def _read_sentences(options: SearchOptions) -> list[str]:
     if options.query is not None:
         return [options.query]
     assert options.queries_file is not None
+    return read_sentence_file(options.queries_file)
+
+
+def read_sentence_file(path: Path) -> list[str]:
+    """Read sentences, one a line; blank lines and lines starting with `#` are skipped.
+
+    Raises:
+        InputError: The file cannot be read or holds none.
+    """
     try:
-        lines = options.queries_file.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{options.queries_file}: cannot be read as UTF-8 text ({error})") from error
+        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
     sentences = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not sentences:
-        raise InputError(f"{options.queries_file}: holds no sentence; expected one a line")
+        raise InputError(f"{path}: holds no sentence; expected one a line")
     return sentences
 
 
@@ -243,6 +252,7 @@ def _deliver(results: Sequence[tuple[str, str, pl.DataFrame]], options: SearchOp
             hits.write_csv(temporary)
         say(f"{hits.height} hits in {options.out / schema.TOP_K_CSV}")
     if options.paths_only:
-        print("\n".join(hits[schema.DICOM_PATH]))  # noqa: T201
+        paths = [path for _, _, frame in results for path in frame[schema.DICOM_PATH]]
+        print("\n".join(paths))  # noqa: T201
     else:
         print_hits(results, choose_format(options.output_format))

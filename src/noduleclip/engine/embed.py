@@ -61,7 +61,7 @@ def write_index(
     rejected = {reject.row for reject in cache.rejects}
     rows = [row for row in range(frame.height) if row not in rejected]
     model_id = hash_model(model)
-    meta = frame[rows].select([name for name in (*_META_COLUMNS, *keep) if name in frame.columns])
+    meta = frame[rows].select([name for name in dict.fromkeys((*_META_COLUMNS, *keep)) if name in frame.columns])
     out_dir.mkdir(parents=True, exist_ok=True)
     pieces = _open_pieces(out_dir / _PIECES_FOLDER, model_id, cache, rows)
     with replacing(out_dir / schema.EMBEDDINGS) as temporary, temporary.open("wb") as file:

@@ -62,7 +62,13 @@ def print_frame(frame: pl.DataFrame, form: str) -> None:
 def _make_hits_table(sentence: str, reading: str, hits: pl.DataFrame) -> Table:
     fused: list[str] = [name for name in (schema.SCORE, schema.COSINE, schema.RULE) if name in hits.columns]
     scores = fused or [schema.SIMILARITY]
-    table = Table(box=box.SIMPLE_HEAD, title=escape(sentence), caption=escape(reading), title_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=escape(sentence),
+        caption=escape(reading),
+        title_justify="left",
+        caption_justify="left",
+    )
     table.add_column("#", justify="right", style="dim", no_wrap=True)
     for name in scores:
         table.add_column(name, justify="right", no_wrap=True)

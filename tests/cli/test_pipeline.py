@@ -1,0 +1,101 @@
+"""split, demo and evaluate as a user calls them."""
+
+import csv
+import io
+import itertools
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from conftest import Collection, Command
+from noduleclip import schema
+
+
+def test_split_deals_every_patient_once(noduleclip: Command, collection: Collection, tmp_path: Path) -> None:
+    done = noduleclip("split", "--roi-csv", collection.roi_csv, "--out", tmp_path, "--seed", 5)
+    assert done.code == 0, done.err
+    names = (schema.TRAIN_PATIENTS, schema.VAL_PATIENTS, schema.TEST_PATIENTS)
+    lists = [(tmp_path / name).read_text().split() for name in names]
+    assert sorted(itertools.chain(*lists)) == sorted(pl.read_csv(collection.roi_csv)[schema.PATIENT_ID].unique())
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert [row["split"] for row in rows] == list(names)
+    assert [int(row["patients"]) for row in rows] == [len(patients) for patients in lists]
+
+
+def test_split_refuses_shares_that_do_not_add_up(noduleclip: Command, collection: Collection, tmp_path: Path) -> None:
+    done = noduleclip("split", "--roi-csv", collection.roi_csv, "--out", tmp_path, "--train", 0.9)
+    assert done.code == 2
+    assert "must be positive and sum to 1" in done.err
+
+
+def test_phantom_writes_only_data(noduleclip: Command, tmp_path: Path) -> None:
+    done = noduleclip("phantom", "--out", tmp_path / "data", "--patients", 3, "--workers", 1)
+    assert done.code == 0, done.err
+    assert (tmp_path / "data" / schema.ROI_CSV).exists()
+    again = noduleclip("demo", "--data-only", "--out", tmp_path, "--patients", 3, "--workers", 1)
+    assert again.code == 0, again.err
+    assert [path.name for path in (tmp_path / "phantoms").iterdir()]
+    one, two = ((tmp_path / name / schema.ROI_CSV).read_bytes() for name in ("data", "phantoms"))
+    assert one == two
+
+
+def test_demo_goes_through_everything(noduleclip: Command, tmp_path: Path) -> None:
+    done = noduleclip("demo", "--out", tmp_path / "demo", "--patients", 12, "--epochs", 1, "--device", "cpu")
+    assert done.code == 0, done.err
+    steps = [line.split()[2] for line in done.err.splitlines() if line.startswith("$ noduleclip")]
+    assert steps == ["phantom", "split", "train", "embed", "query", "query", "fuse", "evaluate"]
+    for text in ("similarity", "score", "mean AP, all nodules", "the panel of all other readers there"):
+        assert text in done.out
+    assert "nothing here says how well a model ranks real nodules" in done.err
+    refused = noduleclip("demo", "--out", tmp_path / "demo")
+    assert refused.code == 2
+
+
+def test_evaluate_prints_one_object(noduleclip: Command, index: Path) -> None:
+    done = noduleclip("evaluate", "--emb-dir", index, "--format", "json", "--resamples", 10, "--draws", 5)
+    assert done.code == 0, done.err
+    evaluation = json.loads(done.out)
+    assert len(evaluation["queries"]) == 10
+    for query in evaluation["queries"]:
+        assert query["ap"] is None or 0 <= query["ap"] <= 1
+    assert evaluation["ap"]["low"] <= evaluation["ap"]["high"]
+    assert evaluation["common"] <= evaluation["nodules"]
+    table = noduleclip("evaluate", "--emb-dir", index, "--format", "table", "--resamples", 10, "--draws", 5)
+    assert max(len(line.rstrip()) for line in table.out.splitlines()) <= 80
+
+
+def test_real_nodules_go_through(
+    noduleclip: Command, shared_data: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The 83 outlines on full LIDC slices: every one is embedded, every slice is decoded once."""
+    from noduleclip.io import dicom
+
+    read: list[str] = []
+    original = dicom.read_ct_slice
+
+    def count(path: Path, **options: bool) -> dicom.CtSlice:
+        read.append(str(path))
+        return original(path, assume_hu=options["assume_hu"])
+
+    monkeypatch.setattr(dicom, "read_ct_slice", count)
+    rois = shared_data / "lidc_slices" / "rois.csv"
+    done = noduleclip(
+        "embed", "--roi-csv", rois, "--model", checkpoint, "--out-dir", tmp_path / "index", "--strict",
+        "--cache-dir", tmp_path / "cache",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert pl.read_parquet(tmp_path / "index" / schema.META).height == 83
+    assert len(read) == len(set(read)) == pl.read_csv(rois)[schema.DICOM_PATH].n_unique()
+
+
+def test_evaluate_judges_other_sentences(noduleclip: Command, index: Path, tmp_path: Path) -> None:
+    (tmp_path / "sizes.txt").write_text("nodules bigger than 7.3mm\nbetween 0.8 and 1.2 cm\n")
+    arguments = ("evaluate", "--emb-dir", index, "--queries", tmp_path / "sizes.txt", "--resamples", 10, "--draws", 5)
+    rows = list(csv.DictReader(io.StringIO(noduleclip(*arguments, "--format", "csv").out)))
+    assert [row["query"] for row in rows] == ["nodules bigger than 7.3mm", "between 0.8 and 1.2 cm"]
+    (tmp_path / "sizes.txt").write_text("a spiculated nodule\n")
+    refused = noduleclip(*arguments)
+    assert refused.code == 3
+    assert "'a spiculated nodule' has no size" in refused.err

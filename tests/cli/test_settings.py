@@ -1,0 +1,123 @@
+"""Options over environment over file over default; what is printed can be read; errors are one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import Collection, Command, train_arguments
+from noduleclip import __version__, schema
+
+
+def printed(noduleclip: Command, *arguments: object) -> dict[str, str]:
+    done = noduleclip("query", "--emb-dir", "x", *arguments, "--print-config")
+    assert done.code == 0, done.err
+    pairs = (line.split(" = ", 1) for line in done.out.splitlines() if " = " in line)
+    return {name: value for name, value in pairs}
+
+
+def test_the_nearer_setting_wins(noduleclip: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text("topk = 3\nunique = 'patient'\n")
+    assert printed(noduleclip)["topk"] == "10"
+    assert printed(noduleclip, "--config", config)["topk"] == "3"
+    monkeypatch.setenv("NODULECLIP_QUERY_TOPK", "4")
+    from_environment = printed(noduleclip, "--config", config)
+    assert from_environment["topk"] == "4"
+    assert from_environment["unique"] == '"patient"'
+    assert printed(noduleclip, "--config", config, "--topk", 5)["topk"] == "5"
+
+
+def test_printed_settings_are_a_config(noduleclip: Command, tmp_path: Path) -> None:
+    done = noduleclip("query", "--emb-dir", "x", "--query", 'a "large" nodule', "--topk", 7, "--print-config")
+    (tmp_path / "again.toml").write_text(done.out, encoding="utf-8")
+    assert noduleclip("query", "--config", tmp_path / "again.toml", "--print-config").out == done.out
+
+
+def test_a_run_record_is_a_config(
+    noduleclip: Command, collection: Collection, checkpoint: Path, tmp_path: Path
+) -> None:
+    record = checkpoint.parent / schema.RUN_RECORD
+    done = noduleclip("train", "--config", record, "--out", tmp_path / "second", "--print-config")
+    assert done.code == 0, done.err
+    assert "epochs = 2" in done.out
+    assert f'roi-csv = "{collection.roi_csv}"' in done.out
+
+
+def test_the_run_record_says_what_was_run(checkpoint: Path) -> None:
+    record = json.loads((checkpoint.parent / schema.RUN_RECORD).read_text())
+    assert record["arguments"]["epochs"] == 2
+    assert record["versions"]["noduleclip"] == __version__
+    assert record["data"]["train_nodules"] > 0
+    assert len(record["data"]["fingerprint"]) == 16
+    assert record["best"]["epoch"] in (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        ("colour = 1", "run.toml", "unknown setting 'colour'; known are "),
+        ("topk = ", "run.toml", "is not valid .toml"),
+        ("[1]", "run.json", "expected settings by name"),
+        ("{", "run.json", "is not valid .json"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_told(
+    noduleclip: Command, tmp_path: Path, text: str, name: str, message: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    done = noduleclip("query", "--config", tmp_path / name)
+    assert done.code == 2
+    assert message in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_version_and_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "noduleclip", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"noduleclip {__version__}\n"
+
+
+def test_usage_errors_are_one_line(noduleclip: Command) -> None:
+    for arguments in (["query", "--bogus"], ["nosuch"], ["query"], ["query", "--emb-dir", "x", "--topk", "many"]):
+        done = noduleclip(*arguments)
+        assert done.code == 2
+        assert done.err.startswith("error: ")
+        assert len(done.err.splitlines()) == 1
+
+
+def test_settings_outside_their_range_name_the_option(
+    noduleclip: Command, collection: Collection, tmp_path: Path
+) -> None:
+    for option, value in (("--fov-mm", 5), ("--img-size", 8), ("--bs", 1), ("--lr", -1), ("--emb", 2), ("--views", 3)):
+        done = noduleclip(*train_arguments(collection, tmp_path / "run", option, value))
+        assert done.code == 2
+        assert done.err.startswith(f"error: {option} must be ")
+
+
+def test_a_folder_with_results_is_refused(
+    noduleclip: Command, collection: Collection, checkpoint: Path, index: Path
+) -> None:
+    trained = noduleclip(*train_arguments(collection, checkpoint.parent))
+    embedded = noduleclip("embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--out-dir", index)
+    divided = noduleclip("split", "--roi-csv", collection.roi_csv, "--out", collection.train.parent)
+    for done in (trained, embedded, divided):
+        assert done.code == 2
+        assert "already holds" in done.err
+        assert "--overwrite" in done.err
+
+
+def test_patients_on_both_sides_are_refused(noduleclip: Command, collection: Collection, tmp_path: Path) -> None:
+    both = tmp_path / "both.txt"
+    both.write_text(collection.val.read_text() + collection.train.read_text().splitlines()[0].lower() + "\n")
+    done = noduleclip(*train_arguments(collection, tmp_path / "run", "--val-patients", both))
+    assert done.code == 3
+    assert "stand in both --train-patients and --val-patients: PHANTOM-" in done.err
+
+
+def test_a_closed_pipe_is_quiet(index: Path) -> None:
+    command = f"{sys.executable} -m noduleclip query --emb-dir {index} --query '> 6 mm' --topk 500 | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert "Traceback" not in done.stderr
+    assert "Error" not in done.stderr

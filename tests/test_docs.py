@@ -1,0 +1,110 @@
+"""The documentation says what the code does: options, columns, files, links."""
+
+import importlib.util
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import typer
+
+from conftest import Command
+from noduleclip import schema
+from noduleclip.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+GROUP: Any = typer.main.get_command(app)
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    """Every `noduleclip …` command line in fenced blocks and in code spans, with its continuation lines."""
+    blocks = re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL)
+    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    for line in (*lines, *spans):
+        for part in re.split(r"&&|\|", line.split("  # ")[0]):
+            command = re.match(r"\s*(?:[A-Z_]+=\S+ )*noduleclip (.+)", part)
+            if command is not None and part.count('"') % 2 == 0:
+                yield shlex.split(command.group(1), comments=True)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_line_in_the_docs_exists(page: Path) -> None:
+    general = {"--help", "--version", "--install-completion", "--show-completion"}
+    for words in commands_in(page.read_text(encoding="utf-8")):
+        options = {word.split("=")[0] for word in words if word.startswith("--")}
+        if words[0].startswith("-"):
+            assert options <= general, words
+            continue
+        assert words[0] in GROUP.commands, words
+        known = {name for option in GROUP.commands[words[0]].params for name in option.opts}
+        assert options <= known | {"--help"}, words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def load_reference() -> dict[str, Callable[[], str]]:
+    spec = importlib.util.spec_from_file_location("make_reference", ROOT / "docs" / "make_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    pages: dict[str, Callable[[], str]] = module.PAGES
+    return pages
+
+
+def test_the_reference_pages_are_what_the_code_says() -> None:
+    for name, describe in load_reference().items():
+        page = ROOT / "docs" / "reference" / name
+        assert page.read_text(encoding="utf-8") == describe(), f"{page} is stale: run python docs/make_reference.py"
+
+
+def test_every_command_has_an_example_that_parses() -> None:
+    for name, command in GROUP.commands.items():
+        example = re.search(r"Example: noduleclip (.+?)(?:\n\n|$)", command.help, flags=re.DOTALL)
+        assert example is not None, name
+        words = shlex.split(" ".join(example.group(1).split()))
+        assert words[0] == name
+        context = command.make_context(name, words[1:], resilient_parsing=False)
+        assert context.params
+
+
+def test_every_option_has_a_help_text() -> None:
+    for name, command in GROUP.commands.items():
+        for option in command.params:
+            assert option.help, (name, option.name)
+
+
+def test_the_columns_of_the_hits_are_documented(noduleclip: Command, index: Path, tmp_path: Path) -> None:
+    done = noduleclip("fuse", "--emb-dir", index, "--query", "> 6 mm", "--out", tmp_path)
+    assert done.code == 0
+    columns = pl.read_csv(tmp_path / schema.TOP_K_CSV).columns
+    assert set(columns) <= set(schema.COLUMN_MEANINGS)
+    page = (ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in columns)
+
+
+def test_every_file_of_the_contract_is_written_and_documented(checkpoint: Path, index: Path) -> None:
+    page = (ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
+    written = {path.name for folder in (checkpoint.parent, index) for path in folder.iterdir()}
+    assert written == {
+        schema.BEST_CHECKPOINT, schema.LAST_CHECKPOINT, schema.METRICS_LOG, schema.RUN_RECORD,
+        schema.EMBEDDINGS, schema.META, schema.TEXT_TOWER, schema.INDEX_MANIFEST,
+    }  # fmt: skip
+    assert all(f"`{name}`" in page for name in written)
+
+
+def test_the_readme_gives_the_two_commands_first() -> None:
+    screen = "\n".join((ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:40])
+    assert "noduleclip demo" in screen
+    assert "pytest" in screen
+    assert ".svg" in screen
