@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
-from noduleclip.io.crops import AIR_HU, box_center_px, make_crop, window_channels
+from noduleclip.io.crops import AIR_HU, make_crop
 from noduleclip.io.dicom import read_ct_slice
 
 SHARED_DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -163,18 +163,6 @@ def test_small_image_in_a_large_field_of_view_is_padded() -> None:
     assert np.all(crop[:, -1] == AIR_HU)
 
 
-def test_crop_depends_on_the_center_of_the_box_alone() -> None:
-    hu = make_noise(80, 80)
-    tight, wide = box_center_px(30, 28, 40, 38), box_center_px(20, 18, 50, 48)
-    assert tight == wide == (35.0, 33.0)
-    first, second = (make_crop(hu, (0.7, 0.7), center, fov_mm=24.0, size_px=32) for center in (tight, wide))
-    np.testing.assert_array_equal(first, second)
-
-
-def test_box_is_inclusive() -> None:
-    assert box_center_px(3, 5, 3, 6) == (3.0, 5.5)
-
-
 @pytest.mark.parametrize(
     ("spacing_yx_mm", "center_xy_px", "fov_mm", "size_px"),
     [
@@ -190,19 +178,6 @@ def test_nonsense_is_a_value_error(spacing_yx_mm: Pair, center_xy_px: Pair, fov_
         make_crop(make_noise(9, 9), spacing_yx_mm, center_xy_px, fov_mm=fov_mm, size_px=size_px)
 
 
-def test_windows_clip_and_scale() -> None:
-    crop = np.array([[-2000.0, -1000.0, -500.0, 0.0, 3000.0]], dtype=np.float32)
-    channels = window_channels(crop, [(-1000.0, 0.0), (-500.0, 500.0)])
-    assert channels.dtype == np.float32
-    assert channels.shape == (2, 1, 5)
-    np.testing.assert_allclose(channels[:, 0], [[0, 0, 0.5, 1, 1], [0, 0, 0, 0.5, 1]])
-
-
-def test_reversed_window_is_a_value_error() -> None:
-    with pytest.raises(ValueError, match="low < high"):
-        window_channels(make_noise(4, 4), [(100.0, -100.0)])
-
-
 def test_real_crop_is_padded_with_air_beyond_its_pixels() -> None:
     folder = SHARED_DATA / "lidc_crops"
     if not folder.is_dir():
@@ -211,7 +186,7 @@ def test_real_crop_is_padded_with_air_beyond_its_pixels() -> None:
     for row in table.iter_rows(named=True):
         ct = read_ct_slice(folder / row["dicom_path"])
         assert ct.spacing_yx_mm is not None
-        center = box_center_px(row["bbox_xmin"], row["bbox_ymin"], row["bbox_xmax"], row["bbox_ymax"])
+        center = ((row["bbox_xmin"] + row["bbox_xmax"]) / 2, (row["bbox_ymin"] + row["bbox_ymax"]) / 2)
         crop = make_crop(ct.hu, ct.spacing_yx_mm, center, fov_mm=72.0, size_px=64)
         assert ct.hu.shape == (71, 71)
         assert np.all(crop[0] == AIR_HU)

@@ -325,7 +325,7 @@ def test_missing_decoder_names_its_package(write_ct: Callable[..., Path], monkey
     class _Bare:
         available_plugins = ()
 
-    monkeypatch.setattr("noduleclip.io.dicom.get_decoder", lambda _syntax: _Bare())
+    monkeypatch.setattr("noduleclip.io.dicom_pixels.get_decoder", lambda _syntax: _Bare())
     path = write_ct(TransferSyntaxUID=uid.JPEGLosslessSV1, PixelData=encapsulate([b"\xff\xd8"]))
     assert_rejected(path, RejectCode.NO_DECODER, "JPEG Lossless.*1.2.4.70.*pip install python-gdcm")
     with pytest.raises(SliceError, match="pip install python-gdcm"):

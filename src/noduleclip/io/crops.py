@@ -4,7 +4,6 @@ Knows arrays and spacings; knows nothing of files, tables or models.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -12,21 +11,6 @@ from numpy.typing import NDArray
 
 AIR_HU: Final = -1024.0
 _FAR_PX: Final = 2.0**30  # beyond any image
-
-
-def box_center_px(xmin: float, ymin: float, xmax: float, ymax: float) -> tuple[float, float]:
-    """Find the centre of an inclusive box.
-
-    Args:
-        xmin: First column, 0-based.
-        ymin: First row.
-        xmax: Last column, which belongs to the box.
-        ymax: Last row, which belongs to the box.
-
-    Returns:
-        (x, y) in pixels, pixel centres at integers.
-    """
-    return (xmin + xmax) / 2, (ymin + ymax) / 2
 
 
 def make_crop(
@@ -110,23 +94,3 @@ def _axis_taps(
     taps_px += base
     weights[(taps_px < 0) | (taps_px >= length_px)] = 0.0
     return np.clip(taps_px, 0, length_px - 1), weights.astype(np.float32)
-
-
-def window_channels(crop_hu: NDArray[np.float32], windows_hu: Sequence[tuple[float, float]]) -> NDArray[np.float32]:
-    """Spread Hounsfield windows over channels.
-
-    Args:
-        crop_hu: (Y, X) Hounsfield units.
-        windows_hu: C pairs (low, high) in HU, low < high.
-
-    Returns:
-        (C, Y, X) in [0, 1]: 0 at and below `low`, 1 at and above `high`, linear between.
-
-    Raises:
-        ValueError: A window is empty or reversed.
-    """
-    low_hu, high_hu = np.asarray(windows_hu, dtype=np.float32).reshape(-1, 2).T[:, :, None, None]
-    if not np.all(low_hu < high_hu):
-        raise ValueError(f"each window needs low < high, got {list(windows_hu)}")
-    channels: NDArray[np.float32] = np.clip((crop_hu - low_hu) / (high_hu - low_hu), 0.0, 1.0)
-    return channels

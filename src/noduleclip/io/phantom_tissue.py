@@ -17,7 +17,7 @@ Patch = tuple[tuple[slice, slice, slice], Floats, Floats, Floats]
 
 OUTLINE_ANGLES = 72
 LAYERS_PER_SLICE = 3
-AIR_HU, SOFT_TISSUE_HU, FAT_HU, MARROW_HU, CORTEX_HU = -1000.0, 45.0, -95.0, 130.0, 700.0
+ROOM_AIR_HU, SOFT_TISSUE_HU, FAT_HU, MARROW_HU, CORTEX_HU = -1000.0, 45.0, -95.0, 130.0, 700.0
 
 
 @dataclass(frozen=True)
@@ -323,7 +323,7 @@ def _draw_thorax(rng: np.random.Generator, grid: Grid, thorax: Thorax, look: Loo
         outside = rho - pleura * np.float32(1 + thorax.drift * z_mm)
         tissue = _add_ribs(wall, outside, theta, pleura, thorax, float(z_mm))
         tissue = np.where(bulge_depth > 6, tissue, wall)
-        tissue = np.where((outside > thorax.wall_mm) & (bulge_depth > 25), AIR_HU, tissue)
+        tissue = np.where((outside > thorax.wall_mm) & (bulge_depth > 25), ROOM_AIR_HU, tissue)
         lung_share = np.clip(0.5 + np.minimum(-outside, bulge_depth) / grid.pixel_mm, 0, 1)
         slices.append(tissue + lung_share * (lung - tissue))
     return np.asarray(slices, np.float32)

@@ -1,0 +1,182 @@
+"""The pixel data of a slice to stored values: which decoder, whether its stream is safe to decode, decoding.
+
+Knows the compressions; knows nothing of Hounsfield units.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import uid
+from pydicom.encaps import generate_frames
+from pydicom.pixels.decoders.base import get_decoder
+
+from noduleclip.errors import RejectCode
+from noduleclip.io.dicom_header import COPY_AGAIN, Header
+
+# The first that is installed is the only one tried: GDCM ends the whole process on some broken JPEG, JPEG-LS
+# and JPEG 2000 streams where the others raise, so it must never be the second try on a broken stream.
+_DECODERS: Final[Mapping[str, tuple[str, ...]]] = {
+    uid.RLELossless: ("pydicom",),
+    uid.JPEGBaseline8Bit: ("pillow", "gdcm"),
+    uid.JPEGExtended12Bit: ("gdcm",),
+    uid.JPEGLossless: ("gdcm",),
+    uid.JPEGLosslessSV1: ("gdcm",),
+    uid.JPEGLSLossless: ("pyjpegls", "gdcm"),
+    uid.JPEGLSNearLossless: ("pyjpegls", "gdcm"),
+    uid.JPEG2000Lossless: ("pillow", "pylibjpeg", "gdcm"),
+    uid.JPEG2000: ("pillow", "pylibjpeg", "gdcm"),
+    uid.HTJ2KLossless: ("pylibjpeg",),
+    uid.HTJ2KLosslessRPCL: ("pylibjpeg",),
+    uid.HTJ2K: ("pylibjpeg",),
+}
+_PACKAGES: Final = {"gdcm": "python-gdcm", "pylibjpeg": "pylibjpeg pylibjpeg-openjpeg"}
+_J2K: Final = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
+_NATIVE: Final = (
+    *(uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian),
+    *(uid.ExplicitVRBigEndian, uid.DeflatedExplicitVRLittleEndian),
+)
+
+
+@dataclass(frozen=True)
+class PixelLayout:
+    """How the pixels lie in the file.
+
+    Attributes:
+        rows: Y.
+        columns: X.
+        bits_allocated: 8, 16 or 32 bits that a stored value occupies.
+        bits_stored: Bits of them that hold the value.
+        signed: The value is two's complement.
+        syntax: Transfer syntax.
+        plugin: pydicom's name of the decoder; empty for pixels that are not compressed.
+    """
+
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+    syntax: uid.UID
+    plugin: str
+
+
+def choose_decoder(header: Header, syntax: uid.UID) -> str:
+    """Choose the one decoder to try.
+
+    Returns:
+        pydicom's name of it; empty where pixels are not compressed.
+
+    Raises:
+        SliceError: No decoder of this transfer syntax is known or installed.
+    """
+    if syntax in _NATIVE:
+        return ""
+    plugins = _DECODERS.get(syntax, ())
+    available = get_decoder(syntax).available_plugins if plugins else ()
+    for plugin in plugins:
+        if plugin in available:
+            return plugin
+    name = f"{syntax.name} ({syntax})" if syntax.is_valid else repr(syntax[:64])
+    remedy = "decompress it first, for example with dcmdjpeg"
+    if plugins:
+        remedy = f"pip install {_PACKAGES.get(plugins[0], plugins[0])}"
+    raise header.reject(RejectCode.NO_DECODER, f"no decoder for its transfer syntax {name}", remedy)
+
+
+def decode_pixels(header: Header, layout: PixelLayout) -> NDArray[np.integer]:
+    """Decode the pixel data that the header was read with.
+
+    Returns:
+        (Y, X) stored values, padding included, before slope and intercept.
+
+    Raises:
+        SliceError: The pixel data are absent, cut short or broken.
+    """
+    pixel_bytes = header.value("PixelData")
+    if not isinstance(pixel_bytes, bytes) or not pixel_bytes:
+        # pydicom drops a compressed element without an end, so a cut file looks like one without pixels.
+        code = RejectCode.TRUNCATED_PIXELS if layout.plugin else RejectCode.NO_PIXEL_DATA
+        raise header.reject(code, "the file ends before its pixel data do", COPY_AGAIN)
+    expected = layout.rows * layout.columns * layout.bits_allocated // 8
+    if not layout.plugin and len(pixel_bytes) < expected:
+        fact = f"the pixel data are cut short, {len(pixel_bytes)} of {expected} bytes"
+        raise header.reject(RejectCode.TRUNCATED_PIXELS, fact, COPY_AGAIN)
+    try:
+        if layout.plugin:
+            stream = next(generate_frames(pixel_bytes, number_of_frames=1))
+            _check_stream(stream, layout)
+            if layout.syntax == uid.JPEGExtended12Bit and layout.bits_stored > 8:
+                return _decode_jpeg_12bit(stream, layout)
+        stored, _ = get_decoder(layout.syntax).as_array(header.dataset, decoding_plugin=layout.plugin)
+        if stored.shape != (layout.rows, layout.columns):
+            raise ValueError(f"decoded to {stored.shape}")
+    except Exception as error:  # decoders written in C raise what they like
+        reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()[:120]
+        fact = f"its pixel data ({layout.syntax.name}) cannot be decoded: {reason}"
+        raise header.reject(RejectCode.DECODE_FAILED, fact, COPY_AGAIN) from error
+    return stored
+
+
+def _check_stream(stream: bytes, layout: PixelLayout) -> None:
+    """Raise ValueError for a stream that would make a decoder allocate without bound, loop or abort.
+
+    Source:
+        ITU-T T.81 B.2.2 (JPEG frame header), T.87 C.2.2 (JPEG-LS), T.800 A.5.1 (JPEG 2000 SIZ marker).
+    """
+    if layout.syntax == uid.RLELossless:
+        return
+    if layout.syntax in uid.JPEGLSTransferSyntaxes and not stream.rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise ValueError("the compressed stream has no end")  # pyjpegls waits for it for ever
+    if layout.syntax in _J2K:
+        at = stream.find(b"\xff\x4f\xff\x51") + 8
+        right, bottom, left, top = (int.from_bytes(stream[i : i + 4]) for i in range(at, at + 16, 4))
+        found = (bottom - top, right - left, int.from_bytes(stream[at + 32 : at + 34]))
+    else:
+        at = _find_frame_header(stream) + 5
+        found = (int.from_bytes(stream[at : at + 2]), int.from_bytes(stream[at + 2 : at + 4]), stream[at + 4])
+    if found != (layout.rows, layout.columns, 1):
+        raise ValueError(f"rows, columns and samples are {found} in the compressed stream")
+
+
+def _find_frame_header(stream: bytes) -> int:
+    """Offset of the SOF marker of a JPEG or JPEG-LS stream."""
+    at = 2
+    while at + 10 <= len(stream) and stream[at] == 0xFF:
+        marker = stream[at + 1]
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            return at
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(stream[at + 2 : at + 4])
+    raise ValueError("the compressed stream has no frame header")
+
+
+def _decode_jpeg_12bit(stream: bytes, layout: PixelLayout) -> NDArray[np.integer]:
+    """Decode JPEG Extended of 12 bits, (Y, X), which GDCM can do and pydicom's plugin refuses to ask.
+
+    GDCM picks its 8, 12 or 16-bit library by the bits allocated: told 12, it takes the right one at once
+    instead of complaining on stderr and trying again (tfmoraes/python-gdcm#35).
+    """
+    import gdcm
+
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(stream)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    grey = gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2)
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((layout.columns, layout.rows, 1))
+    image.SetDataElement(element)
+    image.SetPhotometricInterpretation(grey)
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(str(layout.syntax))))
+    image.SetPixelFormat(gdcm.PixelFormat(1, 12, 12, 11, int(layout.signed)))
+    text = image.GetBuffer()
+    if text is None:
+        raise ValueError("GDCM gave no pixels")
+    stored = np.frombuffer(text.encode("utf-8", "surrogateescape"), "<u2")
+    signed_if_so = (stored << 4).view("<i2") >> 4 if layout.signed else stored
+    return signed_if_so.reshape(layout.rows, layout.columns)
