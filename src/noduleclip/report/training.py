@@ -22,7 +22,7 @@ class TrainingDisplay:
         self._task = TaskID(0)
         self._steps_seen = 0
         self._started = time.perf_counter()
-        self._best = float("nan")
+        self._best = "-"
 
     def __enter__(self) -> Self:
         console = message_console()
@@ -52,7 +52,7 @@ class TrainingDisplay:
             return
         rate = self._steps_seen / (time.perf_counter() - self._started)
         left = (self._epochs - epoch) * steps + steps - step
-        state = f"loss {loss:.3f}  {rate:.1f} steps/s  {_minutes(left / rate)} left  best AP {self._best:.3f}"
+        state = f"loss {loss:.3f}  {rate:.1f} steps/s  {_minutes(left / rate)} left  best AP {self._best}"
         self._bar.update(
             self._task, description=f"epoch {epoch}/{self._epochs}", completed=step, total=steps, state=state
         )
@@ -60,7 +60,7 @@ class TrainingDisplay:
     def on_epoch(self, record: dict[str, Any], is_best: bool) -> None:
         """Leave a line for the epoch."""
         if is_best:
-            self._best = record["val_map"]
+            self._best = f"{record['val_map']:.3f}"
         say(
             f"epoch {record['epoch']:>3}/{self._epochs}  loss {record['loss']:.4f}  "
             f"val mean AP {record['val_map']:.4f}{' *' if is_best else '  '}  "
