@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import re
 from pathlib import Path
 
 import polars as pl
@@ -99,3 +100,14 @@ def test_evaluate_judges_other_sentences(noduleclip: Command, index: Path, tmp_p
     refused = noduleclip(*arguments)
     assert refused.code == 3
     assert "'a spiculated nodule' has no size" in refused.err
+
+
+def test_a_narrow_window_never_shortens_a_number(
+    noduleclip: Command, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sizes.txt").write_text("a rather long way of asking for nodules that are bigger than 7.3 mm\n")
+    monkeypatch.setenv("COLUMNS", "60")
+    arguments = ("--queries", tmp_path / "sizes.txt", "--resamples", 10, "--draws", 5, "--format", "table")
+    table = noduleclip("evaluate", "--emb-dir", index, *arguments).out
+    assert "…" not in table
+    assert len(re.findall(r"\b[01]\.\d{3}\b", table.split("mean AP")[0])) == 7

@@ -132,7 +132,8 @@ def print_records(records: Sequence[Mapping[str, Any]], form: str, title: str, p
         return
     table = Table(box=box.SIMPLE_HEAD, title=escape(title) or None, title_justify="left")
     for name in records[0]:
-        table.add_column(name, justify="left" if isinstance(records[0][name], str) else "right", no_wrap=True)
+        is_text = isinstance(records[0][name], str)  # text folds where the window is narrow, a number never does
+        table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
     for record in records:
         table.add_row(*(_cell(value, name in percent) for name, value in record.items()))
     data_console().print(table)
