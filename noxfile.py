@@ -9,7 +9,7 @@ from pathlib import Path
 import nox
 
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["lint", "types", "tests"]
+nox.options.sessions = ["lint", "types", "docs", "tests"]
 nox.needs_version = ">=2025.5.1"
 
 SHARED = Path(os.environ.get("NODULECLIP_NOX_ENV", Path(__file__).parent / ".nox" / "shared"))
@@ -47,5 +47,11 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def docs(session: nox.Session) -> None:
-    """Write the reference pages anew; the tests say when they are stale."""
+    """Check that the documentation says what the code does."""
+    session.run(_shared_python(session), "-m", "pytest", "tests/test_docs.py", external=True)
+
+
+@nox.session(venv_backend="none")
+def reference(session: nox.Session) -> None:
+    """Write the reference pages anew."""
     session.run(_shared_python(session), "docs/make_reference.py", external=True)

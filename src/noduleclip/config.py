@@ -58,6 +58,7 @@ class ModelConfig:
     Attributes:
         backbone: Name of a timm model.
         emb: Width D of the shared embedding.
+        outline_width: Channels of the decoder that draws outlines.
         text_width: Width of the text tower's tokens.
         text_layers: Transformer layers of the text tower.
         views: Rotations and flips averaged when a collection is embedded: 1 or 8.
@@ -66,6 +67,7 @@ class ModelConfig:
 
     backbone: str = "resnet10t"
     emb: int = 128
+    outline_width: int = 32
     text_width: int = 64
     text_layers: int = 2
     views: int = 8
@@ -74,6 +76,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _check(bool(self.backbone), "--backbone", "the name of a timm model", "nothing")
         _check(8 <= self.emb <= 4096, "--emb", "in [8, 4096]", self.emb)
+        _check(1 <= self.outline_width <= 1024, "outline_width", "in [1, 1024]", self.outline_width)
         _check(
             self.text_width % 4 == 0 and 16 <= self.text_width <= 1024,
             "text_width",
@@ -97,6 +100,7 @@ class TrainConfig:
         warmup_epochs: Epochs of linear warm-up, at most half of `epochs`; cosine decay follows.
         clip_norm: Largest norm of the gradient.
         prompts: Sentences sampled for each step.
+        outline_weight: Weight of the loss of the drawn outlines; 0 = learn from diameters alone.
         ema_decay: Decay per step of the averaged weights that are validated and saved; 0 = none.
         patience: Epochs without a better validation mean AP after which training stops; None = never.
         amp: Mixed precision on an accelerator; a CPU always computes in float32.
@@ -107,14 +111,15 @@ class TrainConfig:
         noise_hu: Largest standard deviation of added noise.
     """
 
-    epochs: int = 40
+    epochs: int = 60
     bs: int = 64
     accumulate: int = 1
-    lr: float = 2e-3
-    weight_decay: float = 0.05
+    lr: float = 6e-3
+    weight_decay: float = 0.1
     warmup_epochs: float = 2.0
     clip_norm: float = 1.0
     prompts: int = 96
+    outline_weight: float = 1.2
     ema_decay: float = 0.98
     patience: int | None = None
     amp: Amp = "auto"
@@ -133,6 +138,7 @@ class TrainConfig:
         _check(self.warmup_epochs >= 0, "--warmup-epochs", "0 or more", self.warmup_epochs)
         _check(self.clip_norm > 0, "clip_norm", "positive", self.clip_norm)
         _check(self.prompts >= 8, "--prompts", "at least 8", self.prompts)
+        _check(0 <= self.outline_weight < math.inf, "--outline-weight", "0 or more", self.outline_weight)
         _check(0 <= self.ema_decay < 1, "--ema-decay", "in [0, 1)", self.ema_decay)
         _check(self.patience is None or self.patience >= 1, "--patience", "at least 1", self.patience)
         _check(self.amp in typing.get_args(Amp), "--amp", " or ".join(typing.get_args(Amp)), self.amp)

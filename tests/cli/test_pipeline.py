@@ -111,3 +111,13 @@ def test_a_narrow_window_never_shortens_a_number(
     table = noduleclip("evaluate", "--emb-dir", index, *arguments).out
     assert "…" not in table
     assert len(re.findall(r"\b[01]\.\d{3}\b", table.split("mean AP")[0])) == 7
+
+
+def test_the_demo_takes_no_folder_that_it_did_not_make(noduleclip: Command, tmp_path: Path) -> None:
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits" / "mine.txt").write_text("x")
+    refused = noduleclip("demo", "--out", tmp_path)
+    assert refused.code == 2
+    assert "already holds splits" in refused.err
+    assert noduleclip("demo", "--out", tmp_path, "--data-only", "--patients", 3).code == 0
+    assert (tmp_path / "splits" / "mine.txt").exists()

@@ -1,6 +1,8 @@
 """Options over environment over file over default; what is printed can be read; errors are one line."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -116,8 +118,76 @@ def test_patients_on_both_sides_are_refused(noduleclip: Command, collection: Col
     assert "stand in both --train-patients and --val-patients: PHANTOM-" in done.err
 
 
-def test_a_closed_pipe_is_quiet(index: Path) -> None:
-    command = f"{sys.executable} -m noduleclip query --emb-dir {index} --query '> 6 mm' --topk 500 | head -1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
-    assert "Traceback" not in done.stderr
-    assert "Error" not in done.stderr
+@pytest.mark.parametrize("form", ["csv", "json", "table"])
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+def test_a_closed_pipe_is_quiet(index: Path, tmp_path: Path, form: str) -> None:
+    """More than a pipe holds, to a reader who has left."""
+    (tmp_path / "many.txt").write_text("> 6 mm\n" * 60)
+    arguments = f"--emb-dir {index} --queries-file {tmp_path / 'many.txt'} --topk 500 --format {form}"
+    command = f"{sys.executable} -m noduleclip query {arguments} 2>{tmp_path / 'err'} | true"
+    subprocess.run(["bash", "-c", command], check=True)
+    said = [line for line in (tmp_path / "err").read_text().splitlines() if not line.startswith(("read as", "note"))]
+    assert said == []
+
+
+def test_a_resumed_run_is_recorded_as_one_that_can_be_begun(
+    noduleclip: Command, collection: Collection, tmp_path: Path
+) -> None:
+    run = train_arguments(collection, tmp_path / "run", "--epochs", 1)
+    resumed = noduleclip(*run, "--resume")
+    assert resumed.code == 0, resumed.err
+    assert "no epoch was finished; starting at the first one" in resumed.err
+    record = json.loads((tmp_path / "run" / schema.RUN_RECORD).read_text())
+    assert not {"resume", "overwrite"} & set(record["arguments"])
+    assert noduleclip("train", "--config", tmp_path / "run" / schema.RUN_RECORD).code == 2  # holds results: refused
+
+
+def test_an_unknown_backbone_is_told_before_any_slice_is_read(
+    noduleclip: Command, collection: Collection, tmp_path: Path
+) -> None:
+    done = noduleclip(*train_arguments(collection, tmp_path / "run", "--backbone", "resnet11t"))
+    assert done.code == 2
+    assert "no such model; similar: " in done.err
+    assert "slices" not in done.err
+
+
+def test_environment_variables_of_others_are_no_settings(noduleclip: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("VERSION", "HELP", "INSTALL_COMPLETION", "SHOW_COMPLETION"):
+        monkeypatch.setenv(f"NODULECLIP_{name}", "0.1.0")
+    assert printed(noduleclip)["topk"] == "10"
+    assert "NODULECLIP_VERSION" not in noduleclip("--help").out
+
+
+def test_alone_it_shows_its_help_and_no_error(noduleclip: Command) -> None:
+    done = noduleclip()
+    assert done.code == 2
+    assert done.err == ""
+    assert "Find lung nodules" in done.out
+
+
+@pytest.mark.parametrize(
+    ("shell", "start"),
+    [
+        ("bash", "_noduleclip_completion"),
+        ("zsh", "#compdef noduleclip"),
+        ("fish", "complete "),
+        ("powershell", "Import-Module"),
+    ],
+)
+def test_completion_is_printed_for_any_shell(shell: str, start: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "noduleclip"],
+        env={**os.environ, "_NODULECLIP_COMPLETE": f"source_{shell}"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.lstrip().startswith(start)
+
+
+@pytest.mark.parametrize("command", ["query", "fuse"])
+def test_a_console_of_few_characters_gets_the_table(index: Path, command: str) -> None:
+    arguments = [command, "--emb-dir", str(index), "--query", "> 6 mm", "--format", "table"]
+    done = subprocess.run(
+        [sys.executable, "-m", "noduleclip", *arguments],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d\.\d [+x]", done.stdout.decode("cp1252"))

@@ -23,6 +23,11 @@ def discs(diameters_mm: list[float]) -> torch.Tensor:
     return torch.stack([edge * 940 - 900 for edge in edges]).round().short()
 
 
+def outlines(crops_hu: torch.Tensor) -> torch.Tensor:
+    """The discs themselves, as outlines that the readers agree on."""
+    return (crops_hu.float() + 900) / 940
+
+
 def measure_mm(crops_hu: torch.Tensor) -> torch.Tensor:
     """Diameter of the disc with the area that is brighter than lung."""
     area = ((crops_hu + 900) / 940).clamp(0, 1).sum(dim=(1, 2)) * CROP.pixel_mm**2
@@ -32,15 +37,19 @@ def measure_mm(crops_hu: torch.Tensor) -> torch.Tensor:
 def test_without_augmentation_the_middle_is_given() -> None:
     crops, sizes = discs([8.0, 20.0]), torch.tensor([[8.0, 9.0], [20.0, math.nan]])
     flipped = replace(STILL)
-    seen, diameters = augment(crops, sizes, CROP, flipped, torch.Generator().manual_seed(0))
+    seen, inside, diameters = augment(crops, outlines(crops), sizes, CROP, flipped, torch.Generator().manual_seed(0))
     torch.testing.assert_close(seen, center_crop(crops, 64).float(), rtol=0, atol=0.5)
+    torch.testing.assert_close(inside, center_crop(outlines(crops), 64), rtol=0, atol=1e-3)
     torch.testing.assert_close(diameters, sizes, equal_nan=True)
 
 
 def test_zoom_scales_the_disc_as_it_scales_the_label() -> None:
     sizes = torch.linspace(6, 24, 40)
     config = replace(STILL, max_zoom=1.25, max_rotation_deg=180, max_shift_mm=2)
-    seen, labels = augment(discs(sizes.tolist()), sizes[:, None], CROP, config, torch.Generator().manual_seed(1))
+    crops = discs(sizes.tolist())
+    generator = torch.Generator().manual_seed(1)
+    seen, inside, labels = augment(crops, outlines(crops), sizes[:, None], CROP, config, generator)
+    torch.testing.assert_close(outlines(seen).clamp(min=0), inside, rtol=0, atol=1e-3)  # air beyond the kept square
     assert (labels[:, 0] / sizes).min() < 0.85
     assert (labels[:, 0] / sizes).max() > 1.18
     np.testing.assert_allclose(measure_mm(seen), labels[:, 0], atol=0.25)
@@ -48,7 +57,8 @@ def test_zoom_scales_the_disc_as_it_scales_the_label() -> None:
 
 def test_a_shift_moves_the_centre_by_at_most_what_was_asked() -> None:
     config = replace(STILL, max_shift_mm=3)
-    seen, _ = augment(discs([8.0] * 200), torch.full((200, 1), 8.0), CROP, config, torch.Generator().manual_seed(2))
+    crops, sizes = discs([8.0] * 200), torch.full((200, 1), 8.0)
+    seen, _, _ = augment(crops, outlines(crops), sizes, CROP, config, torch.Generator().manual_seed(2))
     weight = (seen + 900).clamp(min=0)
     places = (torch.arange(64) - 31.5) * CROP.pixel_mm
     x = (weight.sum(dim=1) * places).sum(dim=1) / weight.sum(dim=(1, 2))
@@ -59,7 +69,9 @@ def test_a_shift_moves_the_centre_by_at_most_what_was_asked() -> None:
 def test_beyond_the_kept_square_there_is_air() -> None:
     config = replace(STILL, max_zoom=1.5, max_rotation_deg=45)
     tissue = torch.full((64, 96, 96), 40, dtype=torch.int16)
-    seen, _ = augment(tissue, torch.full((64, 1), 8.0), CROP, config, torch.Generator().manual_seed(3))
+    sizes = torch.full((64, 1), 8.0)
+    seen, inside, _ = augment(tissue, torch.ones(64, 96, 96), sizes, CROP, config, torch.Generator().manual_seed(3))
+    assert inside.min() == 0
     assert seen.min() >= -1024.5
     assert seen.min() < -1000
     assert seen.max() < 41
@@ -68,7 +80,9 @@ def test_beyond_the_kept_square_there_is_air() -> None:
 def test_noise_has_at_most_the_asked_deviation() -> None:
     config = replace(STILL, noise_hu=30)
     flat = torch.zeros(100, 96, 96, dtype=torch.int16)
-    seen, _ = augment(flat, torch.full((100, 1), 8.0), CROP, config, torch.Generator().manual_seed(4))
+    sizes = torch.full((100, 1), 8.0)
+    seen, inside, _ = augment(flat, torch.ones(flat.shape), sizes, CROP, config, torch.Generator().manual_seed(4))
+    assert inside.min() == 1
     deviations = seen.std(dim=(1, 2))
     assert deviations.max() < 31.5
     assert deviations.mean() == pytest.approx(15, abs=3)
@@ -76,8 +90,9 @@ def test_noise_has_at_most_the_asked_deviation() -> None:
 
 def test_the_same_generator_gives_the_same_crops() -> None:
     config = TrainConfig()
+    crops, sizes = discs([8.0, 9.0]), torch.ones(2, 1)
     one, two = (
-        augment(discs([8.0, 9.0]), torch.ones(2, 1), CROP, config, torch.Generator().manual_seed(5)) for _ in range(2)
+        augment(crops, outlines(crops), sizes, CROP, config, torch.Generator().manual_seed(5)) for _ in range(2)
     )
     assert torch.equal(one[0], two[0])
 

@@ -12,6 +12,7 @@ from noduleclip import schema
 from noduleclip.config import CropConfig
 from noduleclip.engine import embed as module
 from noduleclip.engine.embed import write_index
+from noduleclip.errors import ArtefactError
 from noduleclip.io.crop_cache import CropCache, CutSettings
 from noduleclip.io.index_store import open_index
 from noduleclip.io.roi_table import read_roi_table
@@ -113,6 +114,35 @@ def test_a_killed_run_goes_on_from_its_pieces(
     assert sorted(path.name for path in (tmp_path / "index").iterdir()) == sorted(
         [schema.EMBEDDINGS, schema.META, schema.TEXT_TOWER, schema.INDEX_MANIFEST]
     )
+
+
+@pytest.mark.parametrize("where", ["export_text_tower", "write_manifest"])
+def test_a_run_that_ends_while_it_replaces_an_index_leaves_the_old_one_or_none(
+    collection: Collection, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Never the embeddings of one model beside the text tower of another."""
+    frame = read_roi_table(collection.roi_csv).frame
+    model = load_model(checkpoint)
+    cache = CropCache(tmp_path / "cache", frame, CutSettings.for_crop(model.config.crop))
+    cache.fill(1)
+    out = tmp_path / "index"
+    old = write_index(frame, cache, model, checkpoint, out, bs=32)
+    embeddings = (out / schema.EMBEDDINGS).read_bytes()
+    with torch.no_grad():
+        model.image.project.bias.add_(1.0)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, where, stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_index(frame, cache, model, checkpoint, out, bs=32)
+    if where == "export_text_tower":
+        assert open_index(out).manifest.model_id == old.model_id
+        assert (out / schema.EMBEDDINGS).read_bytes() == embeddings
+    else:
+        with pytest.raises(ArtefactError, match="did not finish here"):
+            open_index(out)
 
 
 def test_settings_that_contradict_the_checkpoint_are_refused(

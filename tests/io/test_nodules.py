@@ -24,6 +24,7 @@ def test_readers_of_a_nodule_are_one_sample() -> None:
     nodules = group_nodules(frame)
     assert len(nodules) == 2
     assert nodules.rows.tolist() == [0, 1]
+    assert nodules.members == ((0, 2, 3), (1,))
     np.testing.assert_array_equal(nodules.diameters_mm, [[5, 6, 7], [9, math.nan, math.nan]])
 
 

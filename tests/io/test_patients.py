@@ -137,3 +137,10 @@ def test_too_few_patients_are_refused() -> None:
     assert split_patients({"a": (0, 0, 1), "b": (0, 1, 0), "c": (9, 9, 9)}, SHARES, 0)
     with pytest.raises(UsageError, match=r"^2 patient\(s\) cannot be dealt to 3 splits"):
         split_patients({"a": (0, 0, 1), "b": (0, 1, 0)}, SHARES, 0)
+
+
+@pytest.mark.parametrize("patient", ["#12", "A\nB"])
+def test_an_id_that_would_not_be_read_back_is_refused(patient: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot stand in a list"):
+        write_patient_list(tmp_path / "list.txt", ["A", patient])
+    assert not (tmp_path / "list.txt").exists()

@@ -13,6 +13,7 @@ from pydicom.dataset import FileMetaDataset
 
 from noduleclip import schema
 from noduleclip.errors import InputError
+from noduleclip.io.crop_cache import CropCache, CutSettings
 from noduleclip.io.roi_table import guard_cells, read_roi_table, select_patients
 
 HEADER = "dicom_path,diameter_mm,bbox_xmin,bbox_ymin,bbox_xmax,bbox_ymax,patient_id"
@@ -243,3 +244,18 @@ def test_cells_that_a_spreadsheet_would_run_are_guarded() -> None:
 def test_messages_show_no_more_of_a_cell_than_fits(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=re.escape(f"'{'x' * 40}' is not a number")):
         read_roi_table(write_table(tmp_path, ROW.replace("5.5", "x" * 5000)))
+
+
+def test_a_path_that_the_system_refuses_costs_its_row_alone(tmp_path: Path) -> None:
+    lines = (f"{'long' * 100}.dcm,5.0,1,1,3,3,P1", "b.dcm,6.0,1,1,3,3,P1")
+    frame = read_roi_table(write_table(tmp_path, *lines)).frame
+    assert frame.height == 2
+    cache = CropCache(tmp_path / "cache", frame, CutSettings(fov_mm=48, size_px=32))
+    cache.fill(1)
+    assert [reject.row for reject in cache.rejects] == [0, 1]
+
+
+def test_ids_that_differ_in_case_are_one_patient(tmp_path: Path) -> None:
+    lines = [f"{name}.dcm,5.0,1,1,3,3,{patient}" for name, patient in (("a", "P1"), ("b", "p1"), ("c", "P2"))]
+    frame = read_roi_table(write_table(tmp_path, *lines)).frame
+    assert frame[schema.PATIENT_ID].to_list() == ["P1", "P1", "P2"]

@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from noduleclip.models.loss import interval_targets, pairwise_sigmoid_loss
+from noduleclip.models.loss import interval_targets, outline_loss, pairwise_sigmoid_loss
 from noduleclip.models.two_towers import share_to_bias
 from noduleclip.size import SizeInterval, parse_interval, sample_prompts
 
@@ -55,3 +55,21 @@ def test_bias_starts_at_the_share_of_positives() -> None:
     assert torch.sigmoid(torch.tensor(share_to_bias(0.57))) == pytest.approx(0.57)
     assert math.isfinite(share_to_bias(0.0))
     assert math.isfinite(share_to_bias(1.0))
+
+
+def test_outline_loss_is_that_of_a_plain_loop() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits, inside = torch.randn(3, 4, 5, generator=generator), torch.rand(3, 4, 5, generator=generator)
+    total = 0.0
+    for nodule in (0, 2):
+        pixels = overlap = mass = 0.0
+        for y in range(4):
+            for x in range(5):
+                drawn, share = 1 / (1 + math.exp(-float(logits[nodule, y, x]))), float(inside[nodule, y, x])
+                pixels -= (share * math.log(drawn) + (1 - share) * math.log(1 - drawn)) / 20
+                overlap += 2 * drawn * share
+                mass += drawn + share
+        total += (5 * pixels + 1 - (overlap + 1) / (mass + 1)) / 2
+    known = torch.tensor([True, False, True])
+    assert float(outline_loss(logits, inside, known)) == pytest.approx(total, abs=1e-5)
+    assert float(outline_loss(logits, inside, torch.zeros(3, dtype=torch.bool))) == 0

@@ -60,15 +60,19 @@ def test_windows_map_their_edges_to_minus_one_and_one() -> None:
     torch.testing.assert_close(channels[0, :, 0], torch.tensor(expected))
 
 
-@pytest.mark.parametrize("backbone", ["resnet10t", "mobilenetv3_small_050", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    "backbone", ["resnet10t", "mobilenetv3_small_050", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"]
+)
 def test_any_timm_backbone_serves(backbone: str) -> None:
-    tower = ImageTower(backbone, emb=8, size_px=64, windows_hu=[(-1000, 0), (-100, 200)]).eval()
-    assert tower(torch.zeros(2, 64, 64)).shape == (2, 8)
+    tower = ImageTower(backbone, emb=8, crop=CropConfig(windows_hu=((-1000, 0), (-100, 200)))).eval()
+    embedded, drawn = tower.embed_and_draw(torch.zeros(2, 64, 64))
+    assert embedded.shape == (2, 8)
+    assert drawn.shape == (2, 32, 32)
 
 
 def test_an_unknown_backbone_is_told_with_similar_names() -> None:
     with pytest.raises(ConfigError, match=r"no such model; similar: .*resnet1"):
-        ImageTower("resnet11t", emb=8, size_px=64, windows_hu=[(-1000, 0)])
+        ImageTower("resnet11t", emb=8, crop=CropConfig())
 
 
 def test_weights_that_cannot_be_fetched_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,4 +82,4 @@ def test_weights_that_cannot_be_fetched_are_explained(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("timm.create_model", offline)
     with pytest.raises(InputError, match="needs the network once"):
-        ImageTower("resnet10t", emb=8, size_px=64, windows_hu=[(-1000, 0)], pretrained=True)
+        ImageTower("resnet10t", emb=8, crop=CropConfig(), pretrained=True)

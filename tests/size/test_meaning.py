@@ -13,7 +13,7 @@ from noduleclip.size import read_sentence
         ("between 10 and 6 mm", "wrong way round .* 6-10 mm"),
         ("8 mm - 0.6 cm", "wrong way round .* 6-8 mm"),
         ("6-6 mm", "is empty; say 6 mm alone"),
-        ("between 6 and < 10 mm", "a range takes two numbers"),
+        ("between 6 and > 10 mm", "a range takes two numbers"),
         ("> 6-8 mm", "a comparison takes one number"),
         ("diameter >", "a comparison takes one number"),
         ("> large", "a comparison takes one number"),

@@ -189,3 +189,17 @@ def test_a_thousand_hostile_characters_end_soon(piece: str) -> None:
     except SizeLanguageError:
         return
     assert len(words) <= 18 * MAX_SENTENCE_CHARS  # the longest NFKC expansion of one character
+
+
+@pytest.mark.parametrize(
+    ("text", "interval"),
+    [
+        ("6 to <10 mm", SizeInterval(6, 10, "left")),
+        ("from 6 to less than 10 mm", SizeInterval(6, 10, "left")),
+        ("between 6 and <10 mm", SizeInterval(6, 10, "left")),
+        ("0.6 to under 1 cm", SizeInterval(6, 10, "left")),
+        ("6 to <= 10 mm", SizeInterval(6, 10, "right")),
+    ],
+)
+def test_a_range_may_say_whether_its_end_belongs_to_it(text: str, interval: SizeInterval) -> None:
+    assert parse_interval(text) == interval

@@ -1,5 +1,6 @@
 """The command line. `main` is the only place where an error becomes a message and an exit code."""
 
+import io
 import sys
 from typing import Annotated
 
@@ -21,10 +22,13 @@ app = typer.Typer(
     name="noduleclip",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"auto_envvar_prefix": "NODULECLIP", "help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (demo, phantom, split, train, embed, query, fuse, evaluate):
-    app.command()(with_settings(command))
+    # The prefix is the commands' alone: NODULECLIP_VERSION, say, is no setting.
+    app.command(context_settings={"auto_envvar_prefix": f"NODULECLIP_{command.__name__.upper()}"})(
+        with_settings(command)
+    )
 
 
 def _print_version(wanted: bool) -> None:
@@ -52,6 +56,9 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: What stands behind the command; None = the arguments of this process.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console of few characters shows a ? for the others
     try:
         code = app(arguments, prog_name="noduleclip", standalone_mode=False)
     except NoduleclipError as error:
@@ -64,5 +71,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _end(message: str, code: int) -> None:
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    if message.strip():
+        sys.stderr.write(f"error: {' '.join(message.split())}\n")
     sys.exit(code)

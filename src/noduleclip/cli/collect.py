@@ -51,6 +51,12 @@ def read_table(options: TableOptions) -> RoiTable:
     table = read_roi_table(options.roi_csv, options.dicom_root, options.keep)
     if table.duplicates:
         warn(f"{options.roi_csv}: dropped {table.duplicates} exact duplicate row(s)")
+    nameless = table.frame.filter(pl.col(schema.PATIENT_ID) == "")
+    if nameless.height:
+        warn(
+            f"{options.roi_csv}: {nameless.height} row(s) belong to no known patient, so to no patient list: no "
+            f"{schema.PATIENT_ID}, and no header to take it from; first: {nameless[0, schema.DICOM_PATH]}"
+        )
     median = table.frame[schema.DIAMETER_MM].median()
     if isinstance(median, float) and not 1 <= median <= 60:
         warn(f"{options.roi_csv}: the median of {schema.DIAMETER_MM} is {median:g}; is it in millimetres?")

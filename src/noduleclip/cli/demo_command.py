@@ -48,9 +48,10 @@ def demo(
     from noduleclip.io.artefacts import refuse_results
     from noduleclip.report.console import say
 
-    refuse_results(out, () if overwrite else ("phantoms", "run"), "--overwrite starts again")
+    made = ("phantoms",) if data_only else ("phantoms", "splits", "run", "index")
+    refuse_results(out, () if overwrite else made, "--overwrite starts again")
     started = time.perf_counter()
-    for name in ("phantoms", "splits", "run", "index"):
+    for name in made:
         shutil.rmtree(out / name, ignore_errors=True)
     data, lists, run, index = out / "phantoms", out / "splits", out / "run", out / "index"
     _step(phantom, out=data, patients=patients, seed=seed, workers=workers)

@@ -148,9 +148,9 @@ def _filter_rows(index: Index, options: SearchOptions) -> NDArray[np.int64] | No
     if options.where is None and options.patients_file is None:
         return None
     frame = index.scan()
-    if options.where is not None:
-        frame = _apply_condition(frame, options.where, index)
     kept = frame.select(schema.ROW, schema.PATIENT_ID).collect()
+    if options.where is not None:
+        kept = kept.filter(_apply_condition(frame, options.where, index))
     if options.patients_file is not None:
         kept, unknown = select_patients(kept, read_patient_list(options.patients_file))
         if unknown:
@@ -160,14 +160,15 @@ def _filter_rows(index: Index, options: SearchOptions) -> NDArray[np.int64] | No
     return kept[schema.ROW].cast(pl.Int64).to_numpy()
 
 
-def _apply_condition(frame: pl.LazyFrame, where: str, index: Index) -> pl.LazyFrame:
+def _apply_condition(frame: pl.LazyFrame, where: str, index: Index) -> pl.Series:
+    """Say of every row whether it meets a condition."""
     try:
         condition = pl.sql_expr(where)
-        found = frame.select(condition).collect_schema().dtypes()
-        if found != [pl.Boolean]:
-            raise UsageError(f"--where {where!r} is no condition; write for example 'diameter_mm > 4'")
         index.require_columns([name for name in condition.meta.root_names() if name != schema.ROW])
-        return frame.filter(condition)
+        kept = frame.select(condition.alias(schema.SATISFIES)).collect()[schema.SATISFIES]
+        if kept.dtype != pl.Boolean or kept.len() != index.manifest.rows:
+            raise UsageError(f"--where {where!r} is no condition on a row; write for example 'diameter_mm > 4'")
+        return kept
     except pl.exceptions.PolarsError as error:
         columns = ", ".join(frame.collect_schema().names())
         reason = str(error).splitlines()[0]
@@ -252,7 +253,7 @@ def _deliver(results: Sequence[tuple[str, str, pl.DataFrame]], options: SearchOp
             hits.write_csv(temporary)
         say(f"{hits.height} hits in {options.out / schema.TOP_K_CSV}")
     if options.paths_only:
-        paths = [path for _, _, frame in results for path in frame[schema.DICOM_PATH]]
+        paths = dict.fromkeys(path for _, _, frame in results for path in frame[schema.DICOM_PATH])
         print("\n".join(paths))  # noqa: T201
     else:
         print_hits(results, choose_format(options.output_format))

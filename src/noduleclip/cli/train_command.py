@@ -1,16 +1,13 @@
 """`noduleclip train`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from noduleclip import schema
 from noduleclip.cli import options
 from noduleclip.config import Amp, CropConfig, ModelConfig, TrainConfig
-
-if TYPE_CHECKING:
-    pass
 
 _TRAIN, _MODEL, _CROP = TrainConfig(), ModelConfig(), CropConfig()
 TRAIN_FILES = (schema.BEST_CHECKPOINT, schema.LAST_CHECKPOINT)
@@ -77,6 +74,13 @@ def train(
     prompts: Annotated[
         int, typer.Option(help="Sentences sampled for each step.", rich_help_panel=options.OPTIMISATION)
     ] = _TRAIN.prompts,
+    outline_weight: Annotated[
+        float,
+        typer.Option(
+            help="Weight of learning the readers' outlines; 0 = diameters alone.",
+            rich_help_panel=options.OPTIMISATION,
+        ),
+    ] = _TRAIN.outline_weight,
     ema_decay: Annotated[
         float,
         typer.Option(help="Decay per step of the averaged weights; 0 = none.", rich_help_panel=options.OPTIMISATION),
@@ -118,7 +122,8 @@ def train(
     model = ModelConfig(backbone=backbone, emb=emb, views=views, crop=crop)
     config = TrainConfig(
         epochs=epochs, bs=bs, accumulate=accumulate, lr=lr, weight_decay=weight_decay, warmup_epochs=warmup_epochs,
-        prompts=prompts, ema_decay=ema_decay, max_shift_mm=max_shift_mm, patience=patience, amp=amp, seed=seed,
+        prompts=prompts, outline_weight=outline_weight, ema_decay=ema_decay,
+        max_shift_mm=max_shift_mm, patience=patience, amp=amp, seed=seed,
     )  # fmt: skip
     if not (resume or overwrite):
         refuse_results(out, TRAIN_FILES, "--resume goes on from it, --overwrite starts again")

@@ -20,8 +20,13 @@ from noduleclip.errors import InputError, RejectCode
 from noduleclip.io.artefacts import hash_file, write_json
 from noduleclip.io.crop_cache import CropCache, CutSettings, Reject
 from noduleclip.io.nodules import group_nodules
-from noduleclip.report.console import say, warn
+from noduleclip.io.outlines import draw_nodules
+from noduleclip.models.image_tower import check_backbone
+from noduleclip.report.console import counting, say, warn
 from noduleclip.report.training import TrainingDisplay
+
+_RUN_FILES = (schema.BEST_CHECKPOINT, schema.LAST_CHECKPOINT, schema.METRICS_LOG, schema.RUN_RECORD)
+_OF_THIS_CALL = ("resume", "overwrite")
 
 
 def run_training(
@@ -43,20 +48,21 @@ def run_training(
     started, clock = datetime.now(UTC), time.perf_counter()
     device = choose_device(device_name)
     say(f"device: {device.why}")
+    last, record_file = out / schema.LAST_CHECKPOINT, out / schema.RUN_RECORD
+    if resume and not last.exists():
+        say(f"{last}: not there, no epoch was finished; starting at the first one")
+        resume = False
+    check_backbone(model.backbone, pretrained)
     train_set, val_set, fingerprint = _load_samples(table, patient_files, model.crop, out)
     cut_seconds = time.perf_counter() - clock
     training = Training(
         train_set, val_set, model, config, out,
-        device=device.device, amp=choose_amp(config.amp, device.device), fingerprint=fingerprint, pretrained=pretrained,
+        device=device.device, amp=choose_amp(config.amp, device.device), fingerprint=fingerprint,
+        pretrained=pretrained and not resume,
     )  # fmt: skip
-    if resume:
-        training.resume()
-        say(f"resuming after epoch {training.progress.epoch} of {config.epochs}")
-    with TrainingDisplay(config.epochs) as display:
-        progress = training.run(display)
     record = {
         "command": "train",
-        OPTION_OF_RUN_RECORD: plain_arguments(arguments),
+        OPTION_OF_RUN_RECORD: {n: v for n, v in plain_arguments(arguments).items() if n not in _OF_THIS_CALL},
         "settings": {"model": to_mapping(model), "train": to_mapping(config)},
         "versions": record_versions(),
         "git": record_git_state(),
@@ -64,10 +70,21 @@ def run_training(
         "data": {"fingerprint": fingerprint, "roi_csv_sha256": hash_file(table.roi_csv),
                  "train_nodules": len(train_set.crops_hu), "val_nodules": len(val_set.crops_hu)},
         "started": started.isoformat(timespec="seconds"),
-        "seconds": {"crops": round(cut_seconds, 2), "total": round(time.perf_counter() - clock, 2)},
-        "best": {"epoch": progress.best_epoch + 1, "val_map": round(progress.best, 6)},
     }  # fmt: skip
-    write_json(out / schema.RUN_RECORD, record)
+    seconds_before = 0.0
+    if resume:
+        training.resume()
+        seconds_before = sum(line["train_seconds"] + line["val_seconds"] for line in training.progress.history)
+        say(f"resuming after epoch {training.progress.epoch} of {config.epochs}")
+    else:
+        for name in _RUN_FILES:
+            (out / name).unlink(missing_ok=True)
+    write_json(record_file, record)
+    with TrainingDisplay(config.epochs) as display:
+        progress = training.run(display)
+    seconds = {"crops": round(cut_seconds, 2), "total": round(seconds_before + time.perf_counter() - clock, 2)}
+    best = {"epoch": progress.best_epoch + 1, "val_map": round(progress.best, 6)}
+    write_json(record_file, {**record, "seconds": seconds, "best": best})
     say(
         f"best validation mean AP {progress.best:.3f} at epoch {progress.best_epoch + 1}: "
         f"{out / schema.BEST_CHECKPOINT}"
@@ -88,8 +105,10 @@ def _load_samples(
     usable = pl.Series([True] * frame.height).scatter([r.row for r in rejects], False) if rejects else None
     train_set = _gather(frame, usable, slice(0, parts[0].height), cache, patient_files[0])
     val_set = _gather(frame, usable, slice(parts[0].height, frame.height), cache, patient_files[1])
-    diameters = [samples.diameters_mm.numpy().tobytes() for samples in (train_set, val_set)]
-    fingerprint = sha256(b"".join([cache.fingerprint().encode(), *diameters])).hexdigest()[:16]
+    told = [
+        part.numpy().tobytes() for samples in (train_set, val_set) for part in (samples.diameters_mm, samples.inside)
+    ]
+    fingerprint = sha256(b"".join([cache.fingerprint().encode(), *told])).hexdigest()[:16]
     return train_set, val_set, fingerprint
 
 
@@ -107,16 +126,23 @@ def _gather(frame: pl.DataFrame, usable: pl.Series | None, part: slice, cache: C
     chosen = frame
     if usable is not None:
         chosen = frame.with_columns(pl.when(usable).then(pl.col(schema.DIAMETER_MM)).alias(schema.DIAMETER_MM))
-    inside = pl.int_range(pl.len()).is_between(part.start, part.stop - 1)
+    of_part = pl.int_range(pl.len()).is_between(part.start, part.stop - 1)
     nodules = group_nodules(
-        chosen.with_columns(pl.when(inside).then(pl.col(schema.DIAMETER_MM)).alias(schema.DIAMETER_MM))
+        chosen.with_columns(pl.when(of_part).then(pl.col(schema.DIAMETER_MM)).alias(schema.DIAMETER_MM))
     )
     if len(nodules) < 2:
         raise InputError(f"{file}: {len(nodules)} usable nodule(s), at least 2 are needed")
     say(f"{file.name}: {len(nodules):,} nodules, up to {nodules.diameters_mm.shape[1]} readers each")
     crops = cache.read([int(row) for row in nodules.rows])
+    with counting("drawing outlines", len(nodules), "nodules") as advance:
+        inside, outlined = draw_nodules(
+            chosen, nodules,
+            fov_mm=cache.settings.fov_mm, size_px=cache.settings.size_px, on_nodule=lambda: advance(1),
+        )  # fmt: skip
+    if bare := len(nodules) - int(outlined.sum()):
+        warn(f"{file.name}: {bare:,} nodule(s) without outline or pixel spacing in the table; their diameters count")
     diameters = torch.from_numpy(nodules.diameters_mm).float()
     known = diameters[diameters.isfinite()]
     if float(known.min()) > 6 or float(known.max()) <= 6:
         warn(f"{file.name}: all diameters lie on one side of 6 mm; little can be learnt or judged")
-    return Samples(torch.from_numpy(crops), diameters)
+    return Samples(torch.from_numpy(crops), diameters, torch.from_numpy(inside), torch.from_numpy(outlined))

@@ -31,19 +31,25 @@ def center_crop(crops: Tensor, size_px: int) -> Tensor:
 
 
 def augment(
-    crops_hu: Tensor, diameters_mm: Tensor, crop: CropConfig, config: TrainConfig, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+    crops_hu: Tensor,
+    inside: Tensor,
+    diameters_mm: Tensor,
+    crop: CropConfig,
+    config: TrainConfig,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Turn, flip, zoom, shift and add noise; a zoom by s makes every diameter s times as large.
 
     Args:
         crops_hu: (B, S, S) HU with a margin around the crop, at the crop's pixel size.
+        inside: (B, S, S) share of the readers inside whose outline a pixel lies, in [0, 1].
         diameters_mm: (B, R).
         crop: The crop to give.
         config: How far each augmentation goes.
         generator: Source of randomness, on the CPU, so that every device sees the same numbers.
 
     Returns:
-        (B, Y, X) HU and (B, R) diameters.
+        (B, Y, X) HU, (B, Y, X) shares and (B, R) diameters.
     """
     count, side = crops_hu.shape[0], crops_hu.shape[-1]
     device = crops_hu.device
@@ -60,7 +66,8 @@ def augment(
     turn = torch.stack([angle.cos() * flip, -angle.sin(), angle.sin() * flip, angle.cos()], dim=1).view(count, 2, 2)
     theta = torch.cat([turn * reach.view(-1, 1, 1), shift.unsqueeze(-1)], dim=2).to(device)
     grid = F.affine_grid(theta, [count, 1, crop.size_px, crop.size_px], align_corners=False)
-    above_air = (crops_hu.float() - AIR_HU).unsqueeze(1)  # outside the kept square the sampler gives 0: air
-    sampled = F.grid_sample(above_air, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    # outside the kept square the sampler gives 0: air, and no nodule
+    layers = torch.stack([crops_hu.float() - AIR_HU, inside], dim=1)
+    sampled = F.grid_sample(layers, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     noise = torch.randn(count, crop.size_px, crop.size_px, generator=generator) * noise_sd.view(-1, 1, 1)
-    return sampled[:, 0] + AIR_HU + noise.to(device), diameters_mm * zoom.unsqueeze(1).to(device)
+    return sampled[:, 0] + AIR_HU + noise.to(device), sampled[:, 1], diameters_mm * zoom.unsqueeze(1).to(device)

@@ -64,16 +64,20 @@ def write_index(
     meta = frame[rows].select([name for name in dict.fromkeys((*_META_COLUMNS, *keep)) if name in frame.columns])
     out_dir.mkdir(parents=True, exist_ok=True)
     pieces = _open_pieces(out_dir / _PIECES_FOLDER, model_id, cache, rows)
-    with replacing(out_dir / schema.EMBEDDINGS) as temporary, temporary.open("wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), model.config.emb)}
-        np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(rows), _PIECE_ROWS):
-            part = rows[start : start + _PIECE_ROWS]
-            file.write(_embed_piece(pieces / f"{start}.npy", part, cache, model, bs, on_rows).tobytes())
-    with replacing(out_dir / schema.META) as temporary:
-        meta.write_parquet(temporary)
-    with replacing(out_dir / schema.TEXT_TOWER) as temporary:
-        export_text_tower(model, temporary)
+    with (
+        replacing(out_dir / schema.TEXT_TOWER) as tower_file,
+        replacing(out_dir / schema.META) as meta_file,
+        replacing(out_dir / schema.EMBEDDINGS) as embeddings_file,
+    ):
+        with embeddings_file.open("wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), model.config.emb)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for start in range(0, len(rows), _PIECE_ROWS):
+                part = rows[start : start + _PIECE_ROWS]
+                file.write(_embed_piece(pieces / f"{start}.npy", part, cache, model, bs, on_rows).tobytes())
+        meta.write_parquet(meta_file)
+        export_text_tower(model, tower_file)
+        (out_dir / schema.INDEX_MANIFEST).unlink(missing_ok=True)  # without it no mixture of old and new files opens
     manifest = write_manifest(
         out_dir,
         model_id=model_id,

@@ -16,14 +16,16 @@ from timm.optim import param_groups_weight_decay
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from noduleclip import schema
 from noduleclip.config import ModelConfig, TrainConfig, to_mapping
 from noduleclip.engine.batches import augment, center_crop, shuffled_batches
 from noduleclip.errors import ArtefactError, InputError
 from noduleclip.io.artefacts import write_text
+from noduleclip.io.outlines import FULL_SHARE
 from noduleclip.models.checkpoint import pack_model, read_checkpoint, save_checkpoint
-from noduleclip.models.loss import interval_targets, pairwise_sigmoid_loss
+from noduleclip.models.loss import interval_targets, outline_loss, pairwise_sigmoid_loss
 from noduleclip.models.two_towers import TwoTowers, share_to_bias
 from noduleclip.retrieval.metrics import draw_readers, mean_average_precisions
 from noduleclip.size import BIN_PROMPTS, CURATED_PROMPTS, EVALUATION_QUERIES, parse_intervals, sample_prompts
@@ -40,10 +42,14 @@ class Samples:
     Attributes:
         crops_hu: (N, S, S) int16 HU.
         diameters_mm: (N, R) float32, NaN-padded.
+        inside: (N, S, S) uint8, share of the readers inside whose outline a pixel lies, times 255.
+        outlined: (N,) bool, whether any reader's outline is known.
     """
 
     crops_hu: Tensor
     diameters_mm: Tensor
+    inside: Tensor
+    outlined: Tensor
 
 
 class Watcher(Protocol):
@@ -169,19 +175,26 @@ class Training:
     def _step(self, batch: Tensor, generator: torch.Generator, rng: random.Random) -> float:
         crops = self.train_set.crops_hu[batch].to(self.device)
         diameters = self.train_set.diameters_mm[batch].to(self.device)
-        crops, diameters = augment(crops, diameters, self.crop, self.config, generator)
+        inside = self.train_set.inside[batch].to(self.device).float() / FULL_SHARE
+        crops, inside, diameters = augment(crops, inside, diameters, self.crop, self.config, generator)
+        inside = F.avg_pool2d(inside.unsqueeze(1), 2).squeeze(1)
+        known = self.train_set.outlined[batch].to(self.device)
         prompts = sample_prompts(self.config.prompts, rng)
         targets = interval_targets(diameters, [prompt.interval for prompt in prompts])
         tokens = [self.model.vocabulary.encode(prompt.text) for prompt in prompts]
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
-        for part in torch.arange(len(batch)).chunk(self.config.accumulate):
+        parts = min(self.config.accumulate, len(batch) // 2)  # a part of one has no batch statistics
+        for part in torch.arange(len(batch)).tensor_split(parts):
             with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
-                images = self.model.image(crops[part])
+                images, drawn = self.model.image.embed_and_draw(crops[part])
                 sentences = self.model.encode_text(tokens)
-            loss = pairwise_sigmoid_loss(
+            pairs = pairwise_sigmoid_loss(
                 images.float(), sentences.float(), targets[part], self.model.log_scale, self.model.bias
-            ) * (len(part) / len(batch))
+            )
+            outlines = outline_loss(drawn, inside[part], known[part])
+            outlined = known[part].sum() / known.sum().clamp_min(1)
+            loss = pairs * (len(part) / len(batch)) + self.config.outline_weight * outlined * outlines
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         self.scaler.unscale_(self.optimizer)

@@ -118,7 +118,7 @@ def _make_job(
     try:
         status = Path(path).stat()
         identity = [path, status.st_size, status.st_mtime_ns]
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL in the path
         identity = [path, -1, -1]
     made_of = [_ENTRY_VERSION, identity, spacing_yx_mm, centers, asdict(settings)]
     digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()

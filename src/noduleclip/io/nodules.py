@@ -15,10 +15,12 @@ class Nodules:
 
     Attributes:
         rows: (N,) the row of the frame whose crop stands for the nodule: its first.
+        members: (N,) the rows of each nodule's readers, `rows` first.
         diameters_mm: (N, R) diameters by reader, NaN-padded; each nodule has at least one.
     """
 
     rows: NDArray[np.int64]
+    members: tuple[tuple[int, ...], ...]
     diameters_mm: NDArray[np.float64]
 
     def __len__(self) -> int:
@@ -32,13 +34,18 @@ def group_nodules(frame: pl.DataFrame) -> Nodules:
     """
     rows = frame.with_row_index(schema.ROW).filter(pl.col(schema.DIAMETER_MM).is_not_null())
     if schema.NODULE_ID not in frame.columns:
-        return Nodules(rows[schema.ROW].to_numpy().astype(np.int64), rows[schema.DIAMETER_MM].to_numpy()[:, None])
+        numbers = rows[schema.ROW].to_list()
+        return _make_nodules([(number,) for number in numbers], [[size] for size in rows[schema.DIAMETER_MM]])
     nameless = pl.when(pl.col(schema.NODULE_ID).is_null()).then(pl.col(schema.ROW))  # each a nodule of its own
     groups = rows.group_by(
         schema.PATIENT_ID, schema.NODULE_ID, schema.DICOM_PATH, nameless.alias("nameless"), maintain_order=True
-    ).agg(pl.col(schema.ROW).first(), pl.col(schema.DIAMETER_MM))
-    readers = max((len(values) for values in groups[schema.DIAMETER_MM]), default=1)
-    diameters = np.full((groups.height, readers), np.nan)
-    for nodule, values in enumerate(groups[schema.DIAMETER_MM]):
-        diameters[nodule, : len(values)] = values.to_numpy()
-    return Nodules(groups[schema.ROW].to_numpy().astype(np.int64), diameters)
+    ).agg(pl.col(schema.ROW), pl.col(schema.DIAMETER_MM))
+    return _make_nodules([tuple(members) for members in groups[schema.ROW]], groups[schema.DIAMETER_MM].to_list())
+
+
+def _make_nodules(members: list[tuple[int, ...]], sizes_mm: list[list[float]]) -> Nodules:
+    readers = max((len(sizes) for sizes in sizes_mm), default=1)
+    diameters = np.full((len(members), readers), np.nan)
+    for nodule, sizes in enumerate(sizes_mm):
+        diameters[nodule, : len(sizes)] = sizes
+    return Nodules(np.array([rows[0] for rows in members], np.int64), tuple(members), diameters)

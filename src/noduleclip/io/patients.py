@@ -103,5 +103,12 @@ def split_patients(bin_counts: Mapping[str, Sequence[int]], shares: Sequence[flo
 
 
 def write_patient_list(path: Path, patients: Sequence[str]) -> None:
-    """Write patient ids, one a line, whole or not at all."""
+    """Write patient ids, one a line, whole or not at all.
+
+    Raises:
+        InputError: An id would not be read back: it starts with `#` or holds a line break.
+    """
+    for patient in patients:
+        if patient.startswith("#") or len(patient.splitlines()) > 1:
+            raise InputError(f"the patient id {patient!r} cannot stand in a list; it starts with # or has a line break")
     write_text(path, "".join(f"{patient}\n" for patient in patients))

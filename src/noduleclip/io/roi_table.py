@@ -187,7 +187,14 @@ def _find_file(text: str, roots: Sequence[Path]) -> str:
     if PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute():
         return text
     candidates = [root.absolute() / text for root in roots]
-    return str(next((file for file in candidates if file.exists()), candidates[0]))
+    return str(next((file for file in candidates if _exists(file)), candidates[0]))
+
+
+def _exists(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError:  # a name too long, a folder that may not be looked into: a matter of that row
+        return False
 
 
 def _name_patients(frame: pl.DataFrame) -> pl.DataFrame:
@@ -201,10 +208,23 @@ def _name_patients(frame: pl.DataFrame) -> pl.DataFrame:
     frame = frame.with_columns(pl.coalesce(known, from_path).alias(schema.PATIENT_ID))
     nameless = frame.filter(pl.col(schema.PATIENT_ID).is_null())[schema.ABSOLUTE_PATH].unique(maintain_order=True)
     if nameless.len() == 0:
-        return frame
+        return _spell_patients_alike(frame)
     headers = pl.DataFrame({schema.ABSOLUTE_PATH: nameless, "of_header": [_read_header_patient(p) for p in nameless]})
     joined = frame.join(headers, on=schema.ABSOLUTE_PATH, how="left", maintain_order="left")
-    return joined.with_columns(pl.coalesce(schema.PATIENT_ID, "of_header").alias(schema.PATIENT_ID)).drop("of_header")
+    named = joined.with_columns(pl.coalesce(schema.PATIENT_ID, "of_header").alias(schema.PATIENT_ID)).drop("of_header")
+    return _spell_patients_alike(named)
+
+
+def _spell_patients_alike(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give ids that a patient list takes for the same the spelling that comes first, so that they are one patient."""
+    spelling: dict[str, str] = {}
+    for patient in frame[schema.PATIENT_ID].unique(maintain_order=True):
+        spelling.setdefault(fold_id(patient), patient)
+    return frame.with_columns(
+        pl.col(schema.PATIENT_ID).map_elements(lambda patient: spelling[fold_id(patient)], return_dtype=pl.String)
+        if len(spelling) < frame[schema.PATIENT_ID].n_unique()
+        else pl.col(schema.PATIENT_ID)
+    )
 
 
 def _read_header_patient(path: str) -> str:

@@ -1,4 +1,4 @@
-"""A timm backbone over HU windows, with a projection head."""
+"""A timm backbone over HU windows, an outline decoder over its feature maps, and a projection."""
 
 import difflib
 from collections.abc import Sequence
@@ -9,7 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from noduleclip.config import CropConfig
 from noduleclip.errors import ConfigError, InputError
+from noduleclip.models.outline import SIZES, OutlineDecoder, measure_outline
+
+_MEASURE_WIDTH = 64
 
 
 class HuWindows(nn.Module):
@@ -33,58 +37,99 @@ class HuWindows(nn.Module):
 
 
 class ImageTower(nn.Module):
-    """Crops in HU to unit vectors.
+    """Crops in HU to unit vectors, by way of the outline that it draws.
+
+    A timm backbone gives feature maps; a decoder draws the nodule's outline from them; the embedding is made of the
+    coarsest map, of the decoder's features inside the outline and everywhere, and of the outline's measures.
 
     Args:
         backbone: Name of a timm model.
         emb: Width D of the output.
-        size_px: Side of a crop in pixels, for backbones that must know it.
-        windows_hu: (low, high) of each input channel.
+        crop: What a crop is; its channels are HU windows.
+        outline_width: Channels of the decoder.
         pretrained: Let timm fetch the backbone's published weights.
 
     Raises:
-        ConfigError: timm has no such model, or it does not take crops of this size.
+        ConfigError: timm has no such model, or it gives no feature maps of crops of this size.
         InputError: The published weights cannot be had.
     """
 
     def __init__(
-        self,
-        backbone: str,
-        emb: int,
-        size_px: int,
-        windows_hu: Sequence[tuple[float, float]],
-        pretrained: bool = False,
+        self, backbone: str, emb: int, crop: CropConfig, outline_width: int = 32, pretrained: bool = False
     ) -> None:
         super().__init__()
-        self.windows = HuWindows(windows_hu)
-        self.backbone = _make_backbone(backbone, size_px, len(windows_hu), pretrained)
-        self.size_px = size_px
-        with torch.no_grad():
-            features = self._probe(backbone)
-        self.project = nn.Linear(features, emb)
+        self.crop = crop
+        self.windows = HuWindows(crop.windows_hu)
+        self.backbone = _make_backbone(backbone, crop.size_px, len(crop.windows_hu), pretrained)
+        channels: list[int] = self.backbone.feature_info.channels()  # type: ignore[operator, union-attr]
+        self.channels_last = self._probe(backbone, channels)
+        self.outline = OutlineDecoder(channels, outline_width, crop.size_px // 2)
+        self.project = nn.Linear(channels[-1] + 2 * outline_width, emb)
+        self.measure = nn.Sequential(
+            nn.BatchNorm1d(SIZES), nn.Linear(SIZES, _MEASURE_WIDTH), nn.GELU(), nn.Linear(_MEASURE_WIDTH, emb)
+        )
 
-    def _probe(self, name: str) -> int:
-        """Give the width of the backbone's features, by one forward pass."""
+    @torch.no_grad()
+    def _probe(self, name: str, channels: list[int]) -> bool:
+        """Say whether the backbone's maps are (B, y, x, C), by one forward pass."""
         training = self.backbone.training
         self.backbone.eval()
         try:
-            out = self.backbone(self.windows(torch.zeros(1, self.size_px, self.size_px)))
+            maps = self.backbone(self.windows(torch.zeros(1, self.crop.size_px, self.crop.size_px)))
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise ConfigError(f"--backbone {name} does not take crops of {self.size_px} px ({reason})") from error
+            raise ConfigError(f"--backbone {name} does not take crops of {self.crop.size_px} px ({reason})") from error
         self.backbone.train(training)
-        return int(out.shape[-1])
+        shapes = [tuple(one.shape[1:]) for one in maps]
+        for last in (False, True):
+            if [shape[-1 if last else 0] for shape in shapes] == channels:
+                return last
+        raise ConfigError(f"--backbone {name} gives no feature maps that an outline could be drawn from: {shapes}")
 
     def forward(self, crops_hu: Tensor) -> Tensor:
         """(B, Y, X) HU to (B, D) unit vectors."""
-        return F.normalize(self.project(self.backbone(self.windows(crops_hu))), dim=-1)
+        return self.embed_and_draw(crops_hu)[0]
+
+    def embed_and_draw(self, crops_hu: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed crops and draw the outlines of their nodules.
+
+        Args:
+            crops_hu: (B, Y, X) HU.
+
+        Returns:
+            (B, D) unit vectors, and the logits (B, Y // 2, X // 2) that a pixel lies inside the outline.
+        """
+        maps = self.backbone(self.windows(crops_hu))
+        if self.channels_last:
+            maps = [one.permute(0, 3, 1, 2) for one in maps]
+        drawn, logits = self.outline(maps)
+        inside = logits.float().sigmoid()
+        weight = inside.unsqueeze(1)
+        pooled = [
+            maps[-1].mean(dim=(2, 3)),
+            (drawn * weight).sum(dim=(2, 3)) / (weight.sum(dim=(2, 3)) + 1),
+            drawn.mean(dim=(2, 3)),
+        ]
+        sizes = self.measure(measure_outline(inside, self.crop.fov_mm))
+        return F.normalize(self.project(torch.cat(pooled, dim=1)) + sizes, dim=-1), logits
 
 
-def _make_backbone(name: str, size_px: int, channels: int, pretrained: bool) -> nn.Module:
+def check_backbone(name: str, pretrained: bool) -> None:
+    """Refuse a backbone that timm does not have, or has no published weights for.
+
+    Raises:
+        ConfigError: The message names similar ones.
+    """
     if not timm.is_model(name):
         close = ", ".join(difflib.get_close_matches(name, timm.list_models(), 5)) or "see timm.list_models()"
         raise ConfigError(f"--backbone {name!r}: timm {timm.__version__} has no such model; similar: {close}")
-    options = {"pretrained": pretrained, "in_chans": channels, "num_classes": 0}
+    if pretrained and not timm.is_model_pretrained(name):
+        raise ConfigError(f"--pretrained: timm {timm.__version__} has no published weights of {name}")
+
+
+def _make_backbone(name: str, size_px: int, channels: int, pretrained: bool) -> nn.Module:
+    check_backbone(name, pretrained)
+    options = {"pretrained": pretrained, "in_chans": channels, "features_only": True}
     try:
         try:
             return cast(nn.Module, timm.create_model(name, img_size=size_px, **options))
@@ -92,8 +137,10 @@ def _make_backbone(name: str, size_px: int, channels: int, pretrained: bool) -> 
             return cast(nn.Module, timm.create_model(name, **options))
     except Exception as error:
         if not pretrained:
-            raise
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(f"--backbone {name}: timm gives no feature maps of it ({reason})") from error
         raise InputError(
-            f"--pretrained: timm could not fetch the published weights of {name} ({type(error).__name__}). "
+            f"--pretrained: timm could not fetch the published weights of {name} "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:120]}). "
             "It needs the network once (they are then kept in HF_HOME); leave --pretrained out to start from scratch"
         ) from error

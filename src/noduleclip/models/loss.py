@@ -49,3 +49,24 @@ def pairwise_sigmoid_loss(
     """
     logits = images @ sentences.T * log_scale.exp() + bias
     return F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype))
+
+
+def outline_loss(logits: Tensor, inside: Tensor, known: Tensor) -> Tensor:
+    """Mean over nodules of five times the binary cross-entropy of the pixels, plus one minus the soft Dice overlap.
+
+    Args:
+        logits: (B, Y, X) logits that a pixel lies inside the outline.
+        inside: (B, Y, X) share of the readers inside whose outline the pixel lies.
+        known: (B,) whether a nodule has outlines; one without counts for nothing.
+
+    Returns:
+        The mean over the nodules with outlines; 0 where there are none.
+
+    Source: the soft Dice of V-Net (Milletari et al., 2016, arXiv:1606.04797), with shares in place of a mask.
+    """
+    logits, inside = logits.float(), inside.float()
+    drawn = logits.sigmoid()
+    pixels = F.binary_cross_entropy_with_logits(logits, inside, reduction="none").mean(dim=(1, 2))
+    overlap = (2 * (drawn * inside).sum(dim=(1, 2)) + 1) / ((drawn + inside).sum(dim=(1, 2)) + 1)
+    weight = known.to(logits.dtype)
+    return ((5 * pixels + 1 - overlap) * weight).sum() / weight.sum().clamp_min(1)

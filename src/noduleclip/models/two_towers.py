@@ -26,10 +26,9 @@ class TwoTowers(nn.Module):
 
     def __init__(self, config: ModelConfig, vocabulary: Vocabulary, pretrained: bool = False) -> None:
         super().__init__()
-        crop = config.crop
         self.config = config
         self.vocabulary = vocabulary
-        self.image = ImageTower(config.backbone, config.emb, crop.size_px, crop.windows_hu, pretrained)
+        self.image = ImageTower(config.backbone, config.emb, config.crop, config.outline_width, pretrained)
         self.text = TextTower(vocabulary.size, config.emb, config.text_width, config.text_layers)
         self.log_scale = nn.Parameter(torch.tensor(math.log(_FIRST_SCALE)))
         self.bias = nn.Parameter(torch.tensor(0.0))

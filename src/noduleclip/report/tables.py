@@ -17,6 +17,7 @@ from noduleclip.report.console import data_console
 
 _MIN_PATH_WIDTH = 16
 _DIAMETER_WIDTH = 6
+_GAP = 3
 _COMMON_START = "a lung nodule with "
 _EVALUATION_HEADS = {
     "query": "query",
@@ -62,6 +63,13 @@ def print_frame(frame: pl.DataFrame, form: str) -> None:
 def _make_hits_table(sentence: str, reading: str, hits: pl.DataFrame) -> Table:
     fused: list[str] = [name for name in (schema.SCORE, schema.COSINE, schema.RULE) if name in hits.columns]
     scores = fused or [schema.SIMILARITY]
+    patients = [hit or "-" for hit in hits[schema.PATIENT_ID]]
+    patient_width = max([7, *(cell_len(name) for name in patients)])
+    fixed = _fixed_width(hits.height, scores)
+    if fixed + patient_width + _GAP + _MIN_PATH_WIDTH > data_console().width:
+        patient_width, scores = 0, scores[:1]
+        fixed = _fixed_width(hits.height, scores)
+    room = max(_MIN_PATH_WIDTH, data_console().width - fixed - (patient_width + _GAP if patient_width else 0))
     table = Table(
         box=box.SIMPLE_HEAD,
         title=escape(sentence),
@@ -73,17 +81,21 @@ def _make_hits_table(sentence: str, reading: str, hits: pl.DataFrame) -> Table:
     for name in scores:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("mm", justify="right", no_wrap=True)
-    table.add_column("patient", no_wrap=True)
+    if patient_width:
+        table.add_column("patient", no_wrap=True)
     table.add_column("slice", overflow="fold")
-    patients = [hit or "-" for hit in hits[schema.PATIENT_ID]]
-    widths = [len(str(hits.height)), *(max(len(name), 5) for name in scores), _DIAMETER_WIDTH]
-    widths.append(max([7, *(cell_len(name) for name in patients)]))
-    room = max(_MIN_PATH_WIDTH, data_console().width - sum(widths) - 3 * (len(widths) + 1) - 2)
     for patient, hit in zip(patients, hits.iter_rows(named=True), strict=True):
         numbers = [_number(hit[name], 3) for name in scores]
         path = escape(shorten_path(hit[schema.DICOM_PATH], room))
-        table.add_row(str(hit[schema.RANK]), *numbers, _diameter(hit), escape(patient), path)
+        named = [escape(patient)] if patient_width else []
+        table.add_row(str(hit[schema.RANK]), *numbers, _diameter(hit), *named, path)
     return table
+
+
+def _fixed_width(rows: int, scores: Sequence[str]) -> int:
+    """Give the characters that rank, scores and diameter take, with the gaps up to the next column."""
+    widths = [len(str(rows)), *(max(len(name), 5) for name in scores), _DIAMETER_WIDTH]
+    return sum(widths) + _GAP * (len(widths) + 1) + 1
 
 
 def _diameter(hit: Mapping[str, Any]) -> str:
@@ -93,7 +105,8 @@ def _diameter(hit: Mapping[str, Any]) -> str:
         return "[dim]-[/]"
     if satisfies is None:
         return f"{size:.1f}  "
-    return f"[green]{size:.1f} ✓[/]" if satisfies else f"[red]{size:.1f} ✗[/]"
+    yes, no = ("✓", "✗") if data_console().encoding.startswith("utf") else ("+", "x")
+    return f"[green]{size:.1f} {yes}[/]" if satisfies else f"[red]{size:.1f} {no}[/]"
 
 
 def _number(value: float | None, digits: int) -> str:

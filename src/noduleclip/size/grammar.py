@@ -26,6 +26,8 @@ from noduleclip.size.words import (
     UNITS,
 )
 
+_COMPARED_ENDS = {"<": "[)", "<=": "range"}
+
 
 class Quantity(NamedTuple):
     """One number, or the two or three of "5 x 7 mm", each with its unit or ""."""
@@ -143,7 +145,10 @@ class Reader:
         opening = self.take_longest(OPENINGS)
         self.skip(APPROXIMATELY)
         if quantity := self._take_quantity():
-            if end := self._take_range_end(BETWEEN_JOINTS if opening else AMOUNT_JOINTS):
+            joints = BETWEEN_JOINTS if opening else AMOUNT_JOINTS
+            if compared := self._take_compared_end(joints):
+                return compared[0], (quantity, compared[1])
+            if end := self._take_range_end(joints):
                 return "inclusive range" if self.take_longest(INCLUSIVE) else "range", (quantity, end)
             if opening == "between" and self.peek() == "and":
                 return "range", (quantity,)
@@ -195,6 +200,17 @@ class Reader:
         if end is None:
             self.at = start
         return end
+
+    def _take_compared_end(self, joints: Mapping[tuple[str, ...], str]) -> tuple[str, Quantity] | None:
+        """Take the end of "6 to < 10 mm" or "6 to <= 10 mm", and the kind of range that it makes."""
+        start = self.at
+        kind = _COMPARED_ENDS.get(self.take_longest(COMPARATORS), "") if self.take_longest(joints) else ""
+        if kind:
+            self.skip(BEFORE_NUMBER)
+            if end := self._take_quantity():
+                return kind, end
+        self.at = start
+        return None
 
     def _take_after_hyphen(self, texts: Collection[str]) -> str:
         offset = int(self.peek() == "-")

@@ -1,0 +1,115 @@
+"""Readers' outlines as pixels of a crop: the share of readers inside whose outline a pixel lies."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from noduleclip import schema
+from noduleclip.io.nodules import Nodules
+
+FULL_SHARE = 255
+_FINE = 4
+_MOST_POINTS = 20_000
+_MOST_CHARACTERS = 1_000_000
+_FARTHEST_PX = 1e5
+
+
+def parse_points(text: str | None) -> NDArray[np.float64] | None:
+    """Read an outline as `[[x, y], …]`, 0-based pixels.
+
+    Returns:
+        (V, 2) columns and rows, V at least 3; None where the text holds no such outline.
+    """
+    if text is None or len(text) > _MOST_CHARACTERS:
+        return None
+    try:
+        points = np.array(json.loads(text), np.float64)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return None
+    if points.ndim != 2 or points.shape[1] != 2 or not 3 <= len(points) <= _MOST_POINTS:
+        return None
+    return points if bool((np.abs(points) < _FARTHEST_PX).all()) else None
+
+
+def draw_outline(
+    points_xy_px: NDArray[np.float64],
+    spacing_yx_mm: tuple[float, float],
+    center_xy_px: tuple[float, float],
+    *,
+    fov_mm: float,
+    size_px: int,
+) -> NDArray[np.float64]:
+    """Fill an outline on the grid of `make_crop`; the line itself counts as inside.
+
+    Args:
+        points_xy_px: (V, 2) columns and rows of the slice, pixel centres at integers.
+        spacing_yx_mm: Distance of rows, then of columns, in mm.
+        center_xy_px: Centre of the crop as (column, row).
+        fov_mm: Side of the crop in mm.
+        size_px: Side of the crop in pixels.
+
+    Returns:
+        (size_px, size_px) share of each pixel that is covered, in steps of 1/16.
+    """
+    fine_px = size_px * _FINE
+    per_pixel = np.array([spacing_yx_mm[1], spacing_yx_mm[0]]) * fine_px / fov_mm
+    fine = (points_xy_px - np.array(center_xy_px)) * per_pixel + (fine_px - 1) / 2
+    canvas = Image.new("1", (fine_px, fine_px))
+    ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in fine], fill=1, outline=1)
+    covered = np.asarray(canvas, np.float64).reshape(size_px, _FINE, size_px, _FINE)
+    return np.asarray(covered.mean(axis=(1, 3)))
+
+
+def draw_nodules(
+    frame: pl.DataFrame,
+    nodules: Nodules,
+    *,
+    fov_mm: float,
+    size_px: int,
+    on_nodule: Callable[[], None] = lambda: None,
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Draw the outlines of all readers of each nodule in the frame of the nodule's crop.
+
+    Args:
+        frame: Checked ROI rows.
+        nodules: Their nodules.
+        fov_mm: Side of the crop in mm, margin included.
+        size_px: Side of the crop in pixels, margin included.
+        on_nodule: Called after each nodule.
+
+    Returns:
+        (N, size_px, size_px) share of the readers times 255; (N,) whether a nodule has any outline. A row without
+        outline or without a pixel spacing in the table counts for nothing.
+    """
+    shares = np.zeros((len(nodules), size_px, size_px), np.uint8)
+    known = np.zeros(len(nodules), bool)
+    if not {schema.POINTS_JSON, schema.SPACING_ROW, schema.SPACING_COL} <= set(frame.columns):
+        return shares, known
+    columns = frame.select(
+        schema.POINTS_JSON, schema.SPACING_ROW, schema.SPACING_COL, schema.CENTER_X, schema.CENTER_Y
+    ).to_dict(as_series=False)
+    texts, centers = (
+        columns[schema.POINTS_JSON],
+        list(zip(columns[schema.CENTER_X], columns[schema.CENTER_Y], strict=True)),
+    )
+    spacings = list(zip(columns[schema.SPACING_ROW], columns[schema.SPACING_COL], strict=True))
+    for nodule, (row, members) in enumerate(zip(nodules.rows, nodules.members, strict=True)):
+        drawn = [
+            draw_outline(points, spacings[member], centers[row], fov_mm=fov_mm, size_px=size_px)
+            for member in members
+            if _is_spacing(spacings[member]) and (points := parse_points(texts[member])) is not None
+        ]
+        if drawn:
+            shares[nodule] = np.rint(np.mean(drawn, axis=0) * FULL_SHARE)
+            known[nodule] = True
+        on_nodule()
+    return shares, known
+
+
+def _is_spacing(spacing: Sequence[float | None]) -> bool:
+    return all(mm is not None and math.isfinite(mm) and 0 < mm < 100 for mm in spacing)

@@ -1,0 +1,107 @@
+"""Where the nodule ends: a decoder that draws its outline from feature maps, and the sizes of what it drew.
+
+Readers' outlines teach the decoder; nothing but the crop is needed to draw one.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SIZES = 6
+_DIRECTIONS = 8
+_EXTENT_SOFTNESS_MM = 2.0
+_LEAST_MM = 1.0
+
+
+class _ConvNormRelu(nn.Sequential):
+    def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False),
+            nn.BatchNorm2d(channels_out),
+            nn.ReLU(inplace=True),
+        )
+
+
+class OutlineDecoder(nn.Module):
+    """From feature maps, finest first, to one map of the same fineness as the first or finer, and an outline on it.
+
+    Args:
+        channels: Channels of each feature map.
+        width: Channels of the map that comes out.
+        side_px: Side of the map that comes out.
+    """
+
+    def __init__(self, channels: Sequence[int], width: int, side_px: int) -> None:
+        super().__init__()
+        self.width = width
+        self.side_px = side_px
+        self.narrow = nn.ModuleList(_ConvNormRelu(count, width, 1) for count in channels)
+        self.mix = nn.ModuleList(_ConvNormRelu(width, width, 3) for _ in channels[:-1])
+        self.draw = nn.Conv2d(width, 1, 1)
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Draw.
+
+        Args:
+            maps: Feature maps (B, C, y, x), finest first.
+
+        Returns:
+            Features (B, W, S, S) and the logits (B, S, S) that a pixel lies inside the outline.
+        """
+        drawn: Tensor = self.narrow[-1](maps[-1])
+        for level in range(len(maps) - 2, -1, -1):
+            finer = self.narrow[level](maps[level])
+            drawn = self.mix[level](_resize(drawn, finer.shape[-1]) + finer)
+        drawn = _resize(drawn, self.side_px)
+        return drawn, self.draw(drawn).squeeze(1)
+
+
+def _resize(maps: Tensor, side_px: int) -> Tensor:
+    if maps.shape[-1] == side_px:
+        return maps
+    return F.interpolate(maps, size=(side_px, side_px), mode="bilinear", align_corners=False)
+
+
+def measure_outline(inside: Tensor, fov_mm: float) -> Tensor:
+    """Measure soft outlines in logarithms of millimetres, so that a gradient can go through.
+
+    Args:
+        inside: (B, Y, Y) probability that a pixel lies inside.
+        fov_mm: Side of the map in mm.
+
+    Returns:
+        (B, 6): the logarithm of the root of the area, of the standard deviation along the long and the short axis,
+        of the largest and the mean extent over eight directions; and the share of what lies inside that is in doubt.
+    """
+    side = inside.shape[-1]
+    pixel_mm = fov_mm / side
+    along = (torch.arange(side, device=inside.device, dtype=inside.dtype) - (side - 1) / 2) * pixel_mm
+    mass = inside.sum(dim=(1, 2)) + 1e-3
+    y = along[None, :, None] - ((inside * along[:, None]).sum(dim=(1, 2)) / mass)[:, None, None]
+    x = along[None, None, :] - ((inside * along).sum(dim=(1, 2)) / mass)[:, None, None]
+    of_pixel = pixel_mm**2 / 12
+    yy, xx, xy = ((inside * a * b).sum(dim=(1, 2)) / mass for a, b in ((y, y), (x, x), (x, y)))
+    middle = (yy + xx) / 2 + of_pixel
+    half = torch.sqrt(((yy - xx) / 2) ** 2 + xy**2 + 1e-6)
+    extents = torch.stack(
+        [_measure_extent(inside, x, y, math.pi * turn / _DIRECTIONS) for turn in range(_DIRECTIONS)], dim=1
+    ).clamp_min(_LEAST_MM)
+    sizes = [
+        torch.log(mass * pixel_mm**2 + 1) / 2,
+        torch.log(middle + half) / 2,
+        torch.log((middle - half).clamp_min(of_pixel)) / 2,
+        torch.log(extents.amax(dim=1)),
+        torch.log(extents.mean(dim=1)),
+        (inside * (1 - inside)).sum(dim=(1, 2)) / mass,
+    ]
+    return torch.stack(sizes, dim=1)
+
+
+def _measure_extent(inside: Tensor, x: Tensor, y: Tensor, angle: float) -> Tensor:
+    """Give the soft distance (B,) between the two ends along a direction: log-sum-exp in place of the maximum."""
+    along = (x * math.cos(angle) + y * math.sin(angle)) / _EXTENT_SOFTNESS_MM
+    ends = [torch.log((inside * torch.exp(side * along)).sum(dim=(1, 2)) + 1e-3) for side in (1, -1)]
+    return _EXTENT_SOFTNESS_MM * (ends[0] + ends[1])

@@ -1,0 +1,99 @@
+"""Readers' outlines drawn on the grid of the crop."""
+
+import json
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+
+from noduleclip import schema
+from noduleclip.io.crops import make_crop
+from noduleclip.io.nodules import group_nodules
+from noduleclip.io.outlines import draw_nodules, draw_outline, parse_points
+
+
+def disc(diameter_mm: float, spacing_yx_mm: tuple[float, float], center_xy: tuple[float, float]) -> np.ndarray:
+    angles = np.linspace(0, 2 * math.pi, 90, endpoint=False)
+    radius = diameter_mm / 2
+    return np.stack(
+        [
+            center_xy[0] + radius * np.cos(angles) / spacing_yx_mm[1],
+            center_xy[1] + radius * np.sin(angles) / spacing_yx_mm[0],
+        ],
+        axis=1,
+    )
+
+
+@pytest.mark.parametrize("spacing", [(0.7, 0.7), (0.5, 0.9), (1.2, 0.6)])
+@pytest.mark.parametrize("diameter_mm", [5.0, 12.0, 30.0])
+def test_a_disc_keeps_its_area_in_millimetres(diameter_mm: float, spacing: tuple[float, float]) -> None:
+    drawn = draw_outline(disc(diameter_mm, spacing, (30.3, 41.8)), spacing, (30.3, 41.8), fov_mm=48, size_px=64)
+    area = drawn.sum() * 0.75**2
+    assert 2 * math.sqrt(area / math.pi) == pytest.approx(diameter_mm, abs=0.3)
+    middle = (np.arange(64) - 31.5) * 0.75
+    assert (drawn.sum(axis=0) * middle).sum() / drawn.sum() == pytest.approx(0, abs=0.15)
+    assert (drawn.sum(axis=1) * middle).sum() / drawn.sum() == pytest.approx(0, abs=0.15)
+
+
+def test_it_lies_where_the_crop_shows_it() -> None:
+    """A slice that is bright inside an outline, cut by `make_crop`, is bright where the outline is drawn."""
+    spacing, center = (0.5, 0.8), (40.0, 52.0)
+    rows, columns = np.mgrid[0:100, 0:100]
+    inside = np.hypot((columns - 46) * spacing[1], (rows - 50) * spacing[0]) <= 7
+    crop = (
+        make_crop(np.where(inside, 0.0, -1024.0).astype(np.float32), spacing, center, fov_mm=48, size_px=64) / 1024 + 1
+    )
+    drawn = draw_outline(disc(14, spacing, (46, 50)), spacing, center, fov_mm=48, size_px=64)
+    overlap = 2 * np.minimum(drawn, crop).sum() / (drawn + crop).sum()
+    assert overlap > 0.97
+
+
+def test_what_is_no_outline_is_none() -> None:
+    good = "[[1, 2], [3, 4.5], [5, 0]]"
+    parsed = parse_points(good)
+    assert parsed is not None
+    assert parsed.tolist() == [[1, 2], [3, 4.5], [5, 0]]
+    texts = (
+        None, "", "null", "7", "[]", "[[1,2],[3,4]]", "[[1,2,3],[4,5,6],[7,8,9]]", '[["a","b"],["c","d"],["e","f"]]',
+        "[[1,2],[3],[4,5]]", "[[NaN,1],[2,3],[4,5]]", "[[1e300,1],[2,3],[4,5]]", "[" * 50_000, '{"x": 1}',
+        "[[1,2],[3,4],[5,6" , json.dumps([[1, 2]] * 30_000), "[[0,0],[1,1],[2,0]]" + " " * 2_000_000,
+    )  # fmt: skip
+    assert [text for text in texts if parse_points(text) is not None] == []
+
+
+def make_frame(outlines: list[str | None], spacing: float | None = 0.75) -> pl.DataFrame:
+    rows = len(outlines)
+    return pl.DataFrame(
+        {
+            schema.PATIENT_ID: ["A"] * rows,
+            schema.NODULE_ID: ["1"] * (rows - 1) + ["2"],
+            schema.DICOM_PATH: ["s"] * rows,
+            schema.DIAMETER_MM: [8.0] * rows,
+            schema.CENTER_X: [31.5] * rows,
+            schema.CENTER_Y: [31.5] * rows,
+            schema.SPACING_ROW: [spacing] * rows,
+            schema.SPACING_COL: [spacing] * rows,
+            schema.POINTS_JSON: outlines,
+        },
+        schema_overrides={schema.SPACING_ROW: pl.Float64, schema.SPACING_COL: pl.Float64},
+    )
+
+
+def test_readers_who_draw_give_a_share_and_others_count_for_nothing() -> None:
+    square = json.dumps([[20, 20], [40, 20], [40, 40], [20, 40]])
+    half = json.dumps([[20, 20], [30, 20], [30, 40], [20, 40]])
+    frame = make_frame([square, half, None, "rubbish", None])
+    shares, known = draw_nodules(frame, group_nodules(frame), fov_mm=48, size_px=64)
+    assert known.tolist() == [True, False]
+    assert shares.dtype == np.uint8
+    assert (shares[0, 30, 25], shares[0, 30, 35], shares[0, 30, 50]) == (255, 128, 0)
+    assert not shares[1].any()
+
+
+@pytest.mark.parametrize("spacing", [None, 0.0, math.inf])
+def test_without_a_spacing_there_is_no_outline(spacing: float | None) -> None:
+    frame = make_frame([json.dumps([[20, 20], [40, 20], [40, 40]])] * 2, spacing)
+    assert not draw_nodules(frame, group_nodules(frame), fov_mm=48, size_px=64)[1].any()
+    bare = frame.drop(schema.POINTS_JSON)
+    assert not draw_nodules(bare, group_nodules(bare), fov_mm=48, size_px=64)[1].any()
