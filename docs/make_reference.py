@@ -43,6 +43,13 @@ def _describe_option(option: Any) -> tuple[str, ...]:
     return names, kind.replace("|", "\\|"), default, str(option.help).replace("|", "\\|")
 
 
+_REJECTS = (
+    f"`{schema.REJECTS_CSV}`",
+    "rows that could not be used, if any: "
+    + ", ".join(f"`{c}`" for c in (schema.CSV_ROW, schema.DICOM_PATH, schema.REJECT_CODE, schema.REJECT_REASON)),
+)
+
+
 def describe_files() -> str:
     """Give the page of all files and their columns."""
     meaning = schema.COLUMN_MEANINGS
@@ -66,6 +73,7 @@ def describe_files() -> str:
                     (f"`{schema.LAST_CHECKPOINT}`", "the state after the last whole epoch, for `--resume`"),
                     (f"`{schema.METRICS_LOG}`", "a JSON object per epoch: loss, validation AP, rate"),
                     (f"`{schema.RUN_RECORD}`", "arguments, versions, data fingerprint, git state, timings; `--config` accepts it"),
+                    _REJECTS,
                 ),
             ),
             "## What embed writes\n\nThe folder is self-contained: a query needs no checkpoint, no table and no torch.\n",
@@ -76,7 +84,7 @@ def describe_files() -> str:
                     (f"`{schema.META}`", "N rows in the same order: the known columns of the table but the outlines, and the kept ones"),
                     (f"`{schema.TEXT_TOWER}`", "the text encoder for ONNX Runtime, with vocabulary, scale and bias in its metadata"),
                     (f"`{schema.INDEX_MANIFEST}`", "schema version, model id, configuration, row count, checksums; written last"),
-                    (f"`{schema.REJECTS_CSV}`", "rows that could not be used, if any: " + ", ".join(f"`{c}`" for c in (schema.CSV_ROW, schema.DICOM_PATH, schema.REJECT_CODE, schema.REJECT_REASON))),
+                    _REJECTS,
                 ),
             ),
             f"## {schema.TOP_K_CSV}\n\nWhat `query` and `fuse` write with `--out`, and print when piped. These columns, then the\n"

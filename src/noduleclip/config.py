@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from noduleclip.errors import ConfigError
 
+MIN_SPACING_MM, MAX_SPACING_MM = 0.01, 10.0
 LUNG_WINDOW_HU = (-1350.0, 150.0)
 SOFT_TISSUE_WINDOW_HU = (-160.0, 240.0)
 
@@ -168,6 +169,8 @@ def from_mapping(cls: type[Settings], values: Mapping[str, Any], where: str) -> 
         ConfigError: A key is unknown, or a value is outside its range or of the wrong type.
     """
     assert dataclasses.is_dataclass(cls)
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where}: expected settings by name, found {type(values).__name__}")
     types = typing.get_type_hints(cls)
     known = {f.name for f in fields(cls)}
     unknown = sorted(set(values) - known)

@@ -210,6 +210,7 @@ def test_sigkill_and_resume_through_the_command(collection: Collection, nodulecl
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    assert process.returncode == -signal.SIGKILL
     assert last.exists()
     resumed = noduleclip(*broken, "--resume")
     assert resumed.code == 0, resumed.err

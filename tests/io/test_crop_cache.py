@@ -21,6 +21,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 
 from noduleclip import schema
 from noduleclip.config import CropConfig
+from noduleclip.errors import RejectCode
 from noduleclip.io import crop_cache, dicom
 from noduleclip.io.crop_cache import CropCache, CutSettings
 from noduleclip.io.crops import make_crop
@@ -287,8 +288,10 @@ def test_a_worker_killed_by_its_decoder_costs_its_slice_alone(
             """Nothing to release."""
 
         def submit(self, work: Callable[..., object], job: crop_cache.SliceJob, *rest: object) -> Future[object]:
+            if self.broken:
+                raise BrokenProcessPool
             future: Future[object] = Future()
-            self.broken |= job.path == slices["b"]
+            self.broken = job.path == slices["b"]
             if self.broken:
                 future.set_exception(BrokenProcessPool())
             else:
@@ -302,3 +305,30 @@ def test_a_worker_killed_by_its_decoder_costs_its_slice_alone(
     assert [reject.row for reject in cache.rejects] == [1, 4]
     assert all("its decoder ended the process" in reject.reason for reject in cache.rejects)
     assert cache.read([0, 2, 3]).shape[0] == 3
+
+
+def test_a_broken_entry_of_a_slice_that_no_longer_reads_costs_its_rows_alone(
+    slices: dict[str, str], tmp_path: Path
+) -> None:
+    spoilt = tmp_path / "spoilt.dcm"
+    content = Path(slices["a"]).read_bytes()
+    spoilt.write_bytes(content)
+    status = spoilt.stat()
+    frame = make_frame([(str(spoilt), 10.0, 12.5), (slices["b"], 10.0, 12.5)])
+    CropCache(tmp_path, frame, SETTINGS).fill(1)
+    (tmp_path / crop_cache.make_jobs(frame, SETTINGS)[0].entry).write_bytes(b"broken")
+    spoilt.write_bytes(bytes(len(content)))
+    os.utime(spoilt, ns=(status.st_atime_ns, status.st_mtime_ns))
+    cache = CropCache(tmp_path, frame, SETTINGS)
+    cache.fill(1)
+    assert [(reject.row, reject.code) for reject in cache.rejects] == [(0, RejectCode.NOT_DICOM)]
+
+
+@pytest.mark.parametrize("spacing", [0.0007, 99.0])
+def test_a_spacing_of_the_table_that_is_not_in_millimetres_is_rejected(
+    slices: dict[str, str], tmp_path: Path, spacing: float
+) -> None:
+    columns = {name: pl.Series([spacing]) for name in (schema.SPACING_ROW, schema.SPACING_COL)}
+    cache = CropCache(tmp_path, make_frame([(slices["a"], 10.0, 12.5)]).with_columns(**columns), SETTINGS)
+    cache.fill(1)
+    assert [reject.code for reject in cache.rejects] == [RejectCode.BAD_SPACING]

@@ -220,7 +220,7 @@ def test_no_warning_reaches_the_user(write_ct: Callable[..., Path]) -> None:
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, RejectCode.COLOUR, "3 samples.*'RGB'"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, RejectCode.COLOUR, "PALETTE COLOR"),
         ({"PhotometricInterpretation": None}, RejectCode.TRUNCATED_HEADER, "no PhotometricInterpretation"),
-        ({"Rows": 65535, "Columns": 65535}, RejectCode.TOO_LARGE, "65535 x 65535.*--max-pixels"),
+        ({"Rows": 65535, "Columns": 65535}, RejectCode.TOO_LARGE, "65535 x 65535.*leave"),
         ({"Rows": 0}, RejectCode.BAD_HEADER, "0 x 10"),
         ({"Rows": None}, RejectCode.TRUNCATED_HEADER, "no Rows"),
         ({"BitsStored": 17}, RejectCode.BAD_HEADER, "17 in 16 bits"),
@@ -356,7 +356,7 @@ def test_deflate_bomb_is_not_inflated(write_ct: Callable[..., Path]) -> None:
     meta = pydicom.filereader.read_file_meta_info(path)
     path.write_bytes(path.read_bytes()[: 128 + 4 + 12 + meta.FileMetaInformationGroupLength] + body)
     for read in (read_ct_slice, check_ct_slice):
-        with pytest.raises(SliceError, match=r"inflates beyond.*--max-pixels") as caught:
+        with pytest.raises(SliceError, match=r"inflates beyond any slice") as caught:
             read(path, max_pixels=512 * 512)
         assert caught.value.code == RejectCode.TOO_LARGE
 

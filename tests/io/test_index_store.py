@@ -136,7 +136,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "rows cut off": (keep_bytes("meta.parquet", 50), r"meta\.parquet: has 50 bytes"),
     "text tower cut off": (keep_bytes("text_tower.onnx", 4), r"has 4 bytes, index\.json says 5; embed again"),
     "embeddings noise": (overwrite("img_embeds.npy"), r"img_embeds\.npy: not a readable array"),
-    "rows noise": (overwrite("meta.parquet"), r"meta\.parquet: not a readable table"),
+    "rows noise": (overwrite("meta.parquet"), r"meta\.parquet: is not the file that index\.json names"),
     "objects": (save("img_embeds.npy", [{"a": 1}] * ROWS), r"img_embeds\.npy: not a readable array"),
     "float64": (save("img_embeds.npy", np.zeros((ROWS, EMB))), r"is float64 \(7, 8\), expected float32 \(7, 8\)"),
     "narrow": (save("img_embeds.npy", np.zeros((ROWS, 4), np.float32)), r"is float32 \(7, 4\), expected"),

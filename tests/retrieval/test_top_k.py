@@ -108,3 +108,13 @@ def test_a_row_that_is_not_finite_is_named(bad: float) -> None:
         find_top_k(query, gallery, 3)
     with pytest.raises(ArtefactError, match=r"^row 6 of the embeddings"):
         compute_cosines(query, gallery, np.array([2, 6, 9]))
+
+
+@pytest.mark.parametrize("count", [7, 1001, 4003])
+def test_equal_rows_tie_wherever_they_stand(count: int) -> None:
+    row = np.random.default_rng(1).normal(size=128).astype(np.float32)
+    row /= np.linalg.norm(row)
+    gallery = np.tile(row, (count, 1))
+    assert find_top_k(row, gallery, 5).rows.tolist() == [0, 1, 2, 3, 4]
+    cosines = compute_cosines(row, gallery)
+    np.testing.assert_array_equal(compute_cosines(row, gallery, np.arange(1, count, 3)), cosines[1::3])

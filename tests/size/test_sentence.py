@@ -1,5 +1,7 @@
 """What a sentence leaves over beside its size, how the reading is said, and that what is said reads back."""
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -202,4 +204,29 @@ def test_a_thousand_hostile_characters_end_soon(piece: str) -> None:
     ],
 )
 def test_a_range_may_say_whether_its_end_belongs_to_it(text: str, interval: SizeInterval) -> None:
+    assert parse_interval(text) == interval
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["larger than small", "medium or larger", "at least medium", "larger nodules than 6 mm", "6 to not more than 10 mm",
+     "from 6 mm to just under 8 mm", "a nodule, smaller than large"],
+)  # fmt: skip
+def test_what_is_half_understood_is_refused(text: str) -> None:
+    with pytest.raises(SizeLanguageError, match="is only half understood; say it with numbers"):
+        read_sentence(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "interval"),
+    [
+        ("up to and including 6 mm", SizeInterval(0, 6, "both")),
+        ("greater or equal 6 mm", SizeInterval(6, math.inf, "left")),
+        ("above or equal to 6 mm", SizeInterval(6, math.inf, "left")),
+        ("equal or less than 6 mm", SizeInterval(0, 6, "both")),
+        ("between 6 & 10 mm", SizeInterval(6, 10, "right")),
+        ("not so large", SizeInterval(0, 10, "both")),
+    ],
+)
+def test_further_ways_to_say_it(text: str, interval: SizeInterval) -> None:
     assert parse_interval(text) == interval

@@ -16,7 +16,7 @@ def embed(
     patients_file: Annotated[
         Path | None,
         typer.Option(
-            help="Patients to embed, one id a line. [default: all in the table]",
+            help="Patients to embed, one id a line. (default: all in the table)",
             rich_help_panel=options.INPUTS,
         ),
     ] = None,

@@ -13,7 +13,10 @@ def evaluate(
     queries: Annotated[
         Path | None,
         typer.Option(
-            help="Sentences to judge instead of the ten, one a line, each with a size.", rich_help_panel=options.INPUTS
+            "--queries",
+            "--queries-file",
+            help="Sentences to judge instead of the ten, one a line, each with a size.",
+            rich_help_panel=options.INPUTS,
         ),
     ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Draws of the reader who judges.", rich_help_panel="Protocol")] = 50,

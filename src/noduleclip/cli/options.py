@@ -15,7 +15,7 @@ DicomRoot = Annotated[
     Path | None,
     typer.Option(
         "--dicom-root",
-        help="Folder that relative DICOM paths start from. [default: the CSV's folder]",
+        help="Folder that relative DICOM paths start from. (default: the CSV's folder, else the working folder)",
         rich_help_panel=INPUTS,
     ),
 ]
@@ -44,7 +44,7 @@ CacheDir = Annotated[
     Path | None,
     typer.Option(
         "--cache-dir",
-        help="Where cut crops are kept. [default: the user's cache folder]",
+        help="Where cut crops are kept. (default: the user's cache folder)",
         rich_help_panel=RUNTIME,
     ),
 ]

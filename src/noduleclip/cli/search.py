@@ -73,10 +73,12 @@ def run_search(options: SearchOptions, fusion: FusionOptions | None = None) -> N
     check_model(index, options.model)
     encoder = open_text_tower(index)
     rows = _filter_rows(index, options)
-    candidates = index.manifest.rows if rows is None else len(rows)
-    if options.topk > candidates:
-        say(f"note: {options.topk} hits were asked for, there are {candidates} rows to rank")
     groups = _find_groups(index, options.unique, rows)
+    ranked = index.manifest.rows if rows is None else len(rows)
+    candidates = ranked if groups is None else len(np.unique(groups))
+    if options.topk > candidates:
+        what = "rows" if options.unique is None else f"of one {options.unique} each"
+        say(f"note: {options.topk} hits were asked for, there are {candidates} {what} to rank")
     results = []
     for sentence, reading, vector in zip(sentences, readings, encoder.encode(sentences), strict=True):
         cosines = compute_cosines(vector, index.embeddings, rows)
@@ -182,7 +184,7 @@ def _find_groups(index: Index, unique: str | None, rows: NDArray[np.int64] | Non
     names = _UNIQUE_COLUMNS[unique]
     columns = index.read_columns(names).with_row_index(schema.ROW)
     own = pl.concat_str(pl.lit("row "), pl.col(schema.ROW).cast(pl.String))
-    missing = pl.any_horizontal(pl.col(name).is_null() for name in names)
+    missing = pl.any_horizontal(pl.col(name).fill_null("") == "" for name in names)
     key = pl.when(missing).then(own).otherwise(pl.concat_str(*names, separator="\x1f"))
     groups = columns.select(key.rank("dense").cast(pl.Int64)).to_series().to_numpy()
     return groups if rows is None else groups[rows]

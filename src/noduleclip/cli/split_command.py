@@ -26,6 +26,8 @@ def split(
 
     Example: noduleclip split --roi-csv rois.csv --out splits --seed 1
     """
+    import polars as pl
+
     from noduleclip.cli.collect import TableOptions, read_table
     from noduleclip.io.artefacts import refuse_results
     from noduleclip.io.patients import split_patients, write_patient_list
@@ -35,7 +37,7 @@ def split(
     if not overwrite:
         refuse_results(out, SPLIT_FILES, "--overwrite replaces them")
     table = read_table(TableOptions(roi_csv, dicom_root))
-    bins = count_bins(table.frame)
+    bins = count_bins(table.frame.filter(pl.col(schema.PATIENT_ID) != ""))
     patients = split_patients(bins, (train, val, test), seed)
     for name, chosen in zip(SPLIT_FILES, patients, strict=True):
         write_patient_list(out / name, chosen)

@@ -92,7 +92,7 @@ def train(
     patience: Annotated[
         int | None,
         typer.Option(
-            help="Stop after so many epochs without a better validation. [default: never]",
+            help="Stop after so many epochs without a better validation. (default: never)",
             rich_help_panel=options.OPTIMISATION,
         ),
     ] = _TRAIN.patience,

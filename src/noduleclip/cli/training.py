@@ -80,7 +80,7 @@ def run_training(
         for name in _RUN_FILES:
             (out / name).unlink(missing_ok=True)
     write_json(record_file, record)
-    with TrainingDisplay(config.epochs) as display:
+    with TrainingDisplay(config.epochs, training.progress.best) as display:
         progress = training.run(display)
     seconds = {"crops": round(cut_seconds, 2), "total": round(seconds_before + time.perf_counter() - clock, 2)}
     best = {"epoch": progress.best_epoch + 1, "val_map": round(progress.best, 6)}

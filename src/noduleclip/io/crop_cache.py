@@ -4,6 +4,7 @@ An entry's name is a hash of all that makes its crops: the slice file (path, siz
 the spacing from the table, and the geometry. Entries appear whole, so processes may share a cache without locks.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -20,7 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.config import CropConfig
+from noduleclip.config import MAX_SPACING_MM, MIN_SPACING_MM, CropConfig
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.io.artefacts import replacing
 
@@ -151,8 +152,9 @@ def cut_slice(job: SliceJob, settings: CutSettings) -> NDArray[np.int16]:
 def _agree_on_spacing(job: SliceJob, of_header: tuple[float, float] | None) -> tuple[float, float]:
     of_table = job.spacing_yx_mm
     name = Path(job.path).name
-    if of_table is not None and not all(0 < mm < 100 for mm in of_table):
-        raise SliceError(RejectCode.BAD_SPACING, f"{name}: the table's pixel spacing {of_table} is not in (0, 100) mm")
+    if of_table is not None and not all(MIN_SPACING_MM <= mm <= MAX_SPACING_MM for mm in of_table):
+        limits = f"[{MIN_SPACING_MM:g}, {MAX_SPACING_MM:g}] mm"
+        raise SliceError(RejectCode.BAD_SPACING, f"{name}: the table's pixel spacing {of_table} is not in {limits}")
     if of_header is None and of_table is None:
         raise SliceError(RejectCode.NO_SPACING, f"{name}: no PixelSpacing in the header and none in the table")
     if of_header is None or of_table is None:
@@ -252,7 +254,10 @@ class CropCache:
     def _cut_until_broken(self, jobs: Sequence[SliceJob], workers: int) -> Iterator[tuple[SliceJob, Failure]]:
         """Cut in a pool of processes; ends early where one of them dies."""
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            futures = {pool.submit(_cut_into, job, self.settings, str(self._folder)): job for job in jobs}
+            futures = {}
+            with contextlib.suppress(BrokenProcessPool):  # what was not submitted is cut in the next pool
+                for job in jobs:
+                    futures[pool.submit(_cut_into, job, self.settings, str(self._folder))] = job
             try:
                 for future in as_completed(futures):
                     if not isinstance(future.exception(), BrokenProcessPool):
@@ -266,7 +271,11 @@ class CropCache:
             if job.entry in failures:
                 yield from (Reject(row, *failures[job.entry]) for row in job.rows)
                 continue
-            crops = self._read_entry(number)
+            try:
+                crops = self._read_entry(number)
+            except SliceError as error:  # its entry was broken, and the slice can no longer be read
+                yield from (Reject(row, error.code, str(error)) for row in job.rows)
+                continue
             for row, crop, center in zip(job.rows, crops, job.centers_xy_px, strict=True):
                 if crop[0, 0] == _OUTSIDE_HU:
                     reason = f"{Path(job.path).name}: the box's centre {center} lies outside the slice"
@@ -278,7 +287,7 @@ class CropCache:
         path = self._folder / job.entry
         try:
             crops: NDArray[np.int16] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+        except Exception:  # numpy's parser of headers raises whatever it runs into
             crops = cut_slice(job, self.settings)
             _write_entry(path, crops)
         return crops

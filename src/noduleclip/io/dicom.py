@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 
+from noduleclip.config import MAX_SPACING_MM, MIN_SPACING_MM
 from noduleclip.errors import RejectCode
 from noduleclip.io.crops import AIR_HU
 from noduleclip.io.dicom_header import COPY_AGAIN, LEAVE_OUT, Header, read_header
@@ -156,7 +157,7 @@ def _parse_layout(header: Header, max_pixels: int) -> PixelLayout:
     rows, columns = header.count("Rows"), header.count("Columns")
     if rows * columns > max_pixels:
         fact = f"{rows} x {columns} pixels, more than the limit of {max_pixels}"
-        raise header.reject(RejectCode.TOO_LARGE, fact, "raise --max-pixels if it is genuine")
+        raise header.reject(RejectCode.TOO_LARGE, fact, LEAVE_OUT)
     allocated, stored = header.count("BitsAllocated"), header.count("BitsStored")
     signed = header.count("PixelRepresentation")
     bits_fit = allocated in (8, 16, 32) and 1 <= stored <= allocated and signed in (0, 1)
@@ -204,8 +205,9 @@ def _parse_spacing(header: Header) -> tuple[float, float] | None:
     spacing_mm = header.numbers("PixelSpacing", RejectCode.BAD_SPACING)
     if not spacing_mm:
         return None
-    if len(spacing_mm) != 2 or not all(0.01 <= side <= 10 for side in spacing_mm):
-        fact = f"PixelSpacing is {_listed(spacing_mm)}, where two numbers in [0.01, 10] mm are needed"
+    if len(spacing_mm) != 2 or not all(MIN_SPACING_MM <= side <= MAX_SPACING_MM for side in spacing_mm):
+        limits = f"[{MIN_SPACING_MM:g}, {MAX_SPACING_MM:g}] mm"
+        fact = f"PixelSpacing is {_listed(spacing_mm)}, where two numbers in {limits} are needed"
         raise header.reject(RejectCode.BAD_SPACING, fact, LEAVE_OUT)
     return spacing_mm[0], spacing_mm[1]
 

@@ -119,7 +119,7 @@ def _explain_unread(error: Exception, max_pixels: int) -> tuple[RejectCode, str,
             return RejectCode.NOT_DICOM, "not DICOM: it has no DICM prefix", LEAVE_OUT
         case _InflatesTooFar():
             fact = f"deflated, it inflates beyond any slice of {max_pixels} pixels"
-            return RejectCode.TOO_LARGE, fact, "raise --max-pixels if it is genuine"
+            return RejectCode.TOO_LARGE, fact, LEAVE_OUT
         case _:
             fact = f"the header cannot be parsed ({type(error).__name__})"
             return RejectCode.TRUNCATED_HEADER, fact, COPY_AGAIN

@@ -132,6 +132,9 @@ def open_index(folder: Path) -> Index:
     manifest = _parse_manifest(read_json(path), path)
     for name in INDEX_FILES:
         _check_file(folder / name, manifest)
+    for name in (schema.META, schema.TEXT_TOWER):  # not the embeddings: they may be larger than memory
+        if hash_file(folder / name) != manifest.files[name].get("sha256"):
+            raise ArtefactError(f"{folder / name}: is not the file that {schema.INDEX_MANIFEST} names; embed again")
     embeddings = _map_embeddings(folder / schema.EMBEDDINGS, (manifest.rows, manifest.emb))
     try:
         rows = pl.scan_parquet(folder / schema.META).select(pl.len()).collect().item()
@@ -171,7 +174,7 @@ def _check_file(path: Path, manifest: Manifest) -> None:
 def _map_embeddings(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
     try:
         embeddings = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy's parser of headers raises whatever it runs into
         raise ArtefactError(f"{path}: not a readable array ({error})") from error
     if embeddings.dtype != np.float32 or embeddings.shape != shape:
         raise ArtefactError(f"{path}: is {embeddings.dtype} {embeddings.shape}, expected float32 {shape}")

@@ -1,7 +1,6 @@
 """Readers' outlines as pixels of a crop: the share of readers inside whose outline a pixel lies."""
 
 import json
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from noduleclip import schema
+from noduleclip.config import MAX_SPACING_MM, MIN_SPACING_MM
 from noduleclip.io.nodules import Nodules
 
 FULL_SHARE = 255
@@ -112,4 +112,4 @@ def draw_nodules(
 
 
 def _is_spacing(spacing: Sequence[float | None]) -> bool:
-    return all(mm is not None and math.isfinite(mm) and 0 < mm < 100 for mm in spacing)
+    return all(mm is not None and MIN_SPACING_MM <= mm <= MAX_SPACING_MM for mm in spacing)

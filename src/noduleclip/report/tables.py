@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 from rich import box
 from rich.cells import cell_len
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -18,17 +19,22 @@ from noduleclip.report.console import data_console
 _MIN_PATH_WIDTH = 16
 _DIAMETER_WIDTH = 6
 _GAP = 3
-_COMMON_START = "a lung nodule with "
+_WIDEST = 500
+_COMMON_START = "a lung nodule with diameter "
 _EVALUATION_HEADS = {
     "query": "query",
     "base_rate": "base",
     "precision_10": "P@10",
     "precision_50": "P@50",
+    "ndcg": "nDCG",
     "ap": "AP",
     "ap_common": "AP*",
     "second_reader": "reader*",
     "panel": "panel*",
 }
+_RANKERS = {"model": "model", "second_reader": "second", "panel": "panel"}
+_OTHERS = {"second": "second", "panel": "panel"}
+_SIZES_TITLE = "nodules with two readers or more; ! = the 95 % interval over patients excludes zero"
 _BIN_LABELS = ("<= 6 mm", "6-10 mm", "> 10 mm")
 
 
@@ -143,13 +149,17 @@ def print_records(records: Sequence[Mapping[str, Any]], form: str, title: str, p
     if form == "csv":
         print_frame(pl.DataFrame([dict(record) for record in records]), form)
         return
-    table = Table(box=box.SIMPLE_HEAD, title=escape(title) or None, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, title=escape(title) or None, title_justify="left", collapse_padding=True)
     for name in records[0]:
         is_text = isinstance(records[0][name], str)  # text folds where the window is narrow, a number never does
         table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
     for record in records:
         table.add_row(*(_cell(value, name in percent) for name, value in record.items()))
-    data_console().print(table)
+    console = data_console()
+    needed = console.measure(table, options=console.options.update(width=_WIDEST)).minimum
+    if needed > console.width:  # lines that the window breaks, rather than numbers cut short
+        console = Console(width=needed, highlight=False)
+    console.print(table)
 
 
 def _cell(value: Any, as_percent: bool) -> str:
@@ -159,16 +169,19 @@ def _cell(value: Any, as_percent: bool) -> str:
 
 
 def print_evaluation(evaluation: Mapping[str, Any], form: str) -> None:
-    """Print an evaluation: a table per query and a line per mean; as JSON one object with everything."""
+    """Print an evaluation: tables of queries and of sizes and a line per mean; as JSON one object with everything."""
     if form == "json":
         sys.stdout.write(json.dumps(_without_nan(evaluation)) + "\n")
         return
     if form == "csv":
-        print_records(evaluation["queries"], form, "")
+        print_records([_flatten(query) for query in evaluation["queries"]], form, "")
         return
     title = f"{evaluation['nodules']} nodules, {evaluation['common']} with two readers or more (*)"
     shown = [{head: query[name] for name, head in _EVALUATION_HEADS.items()} for query in evaluation["queries"]]
-    print_records([{**row, "query": row["query"].removeprefix(_COMMON_START)} for row in shown], form, title)
+    for row, query in zip(shown, evaluation["queries"], strict=True):
+        row["query"] = row["query"].removeprefix(_COMMON_START)
+        row["- panel*"] = _signed(query["above_panel"], 3)
+    print_records(shown, form, title)
     labels = {
         "ap": "mean AP, nodules with two readers or more",
         "second_reader": "  a second reader there",
@@ -183,6 +196,33 @@ def print_evaluation(evaluation: Mapping[str, Any], form: str) -> None:
         data_console().print(
             f"{label:<44}{value['mean']:>7.3f}  [{value['low']:.3f}, {value['high']:.3f}]", markup=False
         )
+    if evaluation["sizes"]:
+        data_console().print()
+        print_records([_describe_measure(measure) for measure in evaluation["sizes"]], form, _SIZES_TITLE)
+
+
+def _describe_measure(measure: Mapping[str, Any]) -> dict[str, Any]:
+    means = {head: measure[name]["mean"] for name, head in _RANKERS.items()}
+    differences = {f"- {head}": _signed(measure[f"above_{name}"], 2) for name, head in _OTHERS.items()}
+    return {"sizes": measure["name"], "nodules": round(measure["nodules"]), **means, **differences}
+
+
+def _signed(value: Mapping[str, float], digits: int) -> str:
+    """A difference, with a ! where its interval excludes zero."""
+    if math.isnan(value["mean"]):
+        return "-"
+    return f"{value['mean']:+.{digits}f}" + ("!" if value["low"] > 0 or value["high"] < 0 else " ")
+
+
+def _flatten(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn {"x": {"mean": 1, "low": 0, "high": 2}} into {"x": 1, "x_low": 0, "x_high": 2}."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            flat |= {name if key == "mean" else f"{name}_{key}": part for key, part in value.items()}
+        else:
+            flat[name] = value
+    return flat
 
 
 def _without_nan(value: Any) -> Any:

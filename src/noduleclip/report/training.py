@@ -1,5 +1,6 @@
 """Training as it goes: a live line with loss, rate, estimate and validation on a terminal, and a line per epoch."""
 
+import math
 import time
 from types import TracebackType
 from typing import Any, Self
@@ -14,15 +15,16 @@ class TrainingDisplay:
 
     Args:
         epochs: Epochs planned.
+        best: Best validation mean AP of the epochs that an earlier call has finished.
     """
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, best: float = -math.inf) -> None:
         self._epochs = epochs
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._steps_seen = 0
         self._started = time.perf_counter()
-        self._best = "-"
+        self._best = f"{best:.3f}" if math.isfinite(best) else "-"
 
     def __enter__(self) -> Self:
         console = message_console()

@@ -11,6 +11,7 @@ from noduleclip.retrieval.metrics import (
     contains_all,
     draw_readers,
     mean_average_precisions,
+    normalized_dcg,
     precision_at,
     rank_by_diameter,
 )
@@ -18,6 +19,20 @@ from noduleclip.size import SizeInterval
 
 Floats = NDArray[np.float64]
 _BOOTSTRAP_DRAWS = 10
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval over patients drawn again."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether zero lies outside the interval."""
+        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)
@@ -30,9 +45,12 @@ class QueryResult:
         ap: Average precision of the model on all nodules.
         precision_10: Precision among the best 10.
         precision_50: Precision among the best 50.
+        ndcg: Normalised discounted cumulative gain of the model, all nodules.
         ap_common: Average precision of the model on the nodules that the readers rank.
         second_reader: Average precision of another reader's diameter.
         panel: Average precision of the mean diameter of all other readers.
+        above_second: Difference of `ap_common` to the second reader.
+        above_panel: Difference of `ap_common` to the panel.
     """
 
     query: str
@@ -40,18 +58,12 @@ class QueryResult:
     ap: float
     precision_10: float
     precision_50: float
+    ndcg: float
     ap_common: float
     second_reader: float
     panel: float
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over the queries with its 95 % interval over patients drawn again."""
-
-    mean: float
-    low: float
-    high: float
+    above_second: Interval
+    above_panel: Interval
 
 
 @dataclass(frozen=True)
@@ -144,16 +156,19 @@ def evaluate_rankings(
         drawn = (_draw_patients(part, generator) for part in (rankings, common))
         samples.append([_score_all(part, intervals, _BOOTSTRAP_DRAWS, sample_seed) for part in drawn])
         on_resample()
-    spread = np.array([[np.nanmean(all_[0]), *_mean_of_known(several_)] for all_, several_ in samples])
+    spread = np.array([[_mean_of_known(all_)[0], *_mean_of_known(several_)] for all_, several_ in samples])
+    by_query = np.array([several_ for _, several_ in samples])  # (S, 3, Q)
     truth = draw_readers(rankings.diameters_mm, draws, seed).truth_mm
     return Evaluation(
         queries=tuple(
-            _judge_query(query, interval, rankings.scores[at], truth, everyone[0, at], several[:, at])
+            _judge_query(
+                query, interval, rankings.scores[at], truth, everyone[0, at], several[:, at], by_query[:, :, at]
+            )
             for at, (query, interval) in enumerate(zip(queries, intervals, strict=True))
         ),
         nodules=len(rankings.patients),
         common=len(common.patients),
-        ap=_make_interval(float(np.nanmean(everyone[0])), spread[:, 0]),
+        ap=make_interval(float(_mean_of_known(everyone)[0]), spread[:, 0]),
         readers=_compare(several, spread[:, 1:]) if len(common.patients) else None,
     )
 
@@ -183,11 +198,28 @@ def _score_all(part: Rankings, intervals: Sequence[SizeInterval], draws: int, se
 
 
 def _judge_query(
-    query: str, interval: SizeInterval, scores: Floats, truth_mm: Floats, ap: float, common: Floats
+    query: str, interval: SizeInterval, scores: Floats, truth_mm: Floats, ap: float, common: Floats, spread: Floats
 ) -> QueryResult:
+    """Put one query together: `common` (3,) of model, second reader and panel, `spread` (S, 3) the same resampled."""
     relevance = contains_all(interval, truth_mm)
     tops = [precision_at(k, scores, relevance) for k in (10, 50)]
-    return QueryResult(query, float(relevance.mean()), float(ap), *tops, *(float(value) for value in common))
+    gain = normalized_dcg(scores, relevance)
+    ndcg = float(gain[np.isfinite(gain)].mean()) if np.isfinite(gain).any() else np.nan
+    ap_common, second, panel = (float(value) for value in common)
+    above = [make_interval(float(common[0] - common[at]), spread[:, 0] - spread[:, at]) for at in (1, 2)]
+    return QueryResult(
+        query=query,
+        base_rate=float(relevance.mean()),
+        ap=float(ap),
+        precision_10=tops[0],
+        precision_50=tops[1],
+        ndcg=ndcg,
+        ap_common=ap_common,
+        second_reader=second,
+        panel=panel,
+        above_second=above[0],
+        above_panel=above[1],
+    )
 
 
 def _mean_of_known(precisions: Floats) -> Floats:
@@ -198,8 +230,10 @@ def _mean_of_known(precisions: Floats) -> Floats:
     )
 
 
-def _make_interval(mean: float, spread: Floats) -> Interval:
-    low, high = np.nanquantile(spread, [0.025, 0.975])
+def make_interval(mean: float, spread: Floats) -> Interval:
+    """Give the mean with the middle 95 % of its bootstrap samples; NaN among them are left out."""
+    known = spread[np.isfinite(spread)]
+    low, high = np.quantile(known, [0.025, 0.975]) if known.size else (np.nan, np.nan)
     return Interval(mean, float(low), float(high))
 
 
@@ -212,9 +246,9 @@ def _compare(several: Floats, spread: Floats) -> Comparison:
     """
     model, second, panel = (float(mean) for mean in _mean_of_known(several))
     return Comparison(
-        ap=_make_interval(model, spread[:, 0]),
-        second_reader=_make_interval(second, spread[:, 1]),
-        panel=_make_interval(panel, spread[:, 2]),
-        above_second=_make_interval(model - second, spread[:, 0] - spread[:, 1]),
-        above_panel=_make_interval(model - panel, spread[:, 0] - spread[:, 2]),
+        ap=make_interval(model, spread[:, 0]),
+        second_reader=make_interval(second, spread[:, 1]),
+        panel=make_interval(panel, spread[:, 2]),
+        above_second=make_interval(model - second, spread[:, 0] - spread[:, 1]),
+        above_panel=make_interval(model - panel, spread[:, 0] - spread[:, 2]),
     )

@@ -36,6 +36,28 @@ def average_precision(scores: Floats, relevance: Bools) -> Floats:
         return np.asarray((precision * ranked).sum(axis=1) / np.where(total > 0, total, np.nan))
 
 
+def normalized_dcg(scores: Floats, relevance: Bools) -> Floats:
+    """Normalised discounted cumulative gain of a whole ranking; tied items share the mean of their discounts.
+
+    Args:
+        scores: (N,) higher ranks first; no NaN.
+        relevance: (K, N) which items are relevant, in each of K judgements.
+
+    Returns:
+        (K,) in (0, 1]; NaN for a judgement in which nothing is relevant.
+
+    Source: sklearn.metrics.ndcg_score with binary relevance.
+    """
+    discounts = 1 / np.log2(np.arange(len(scores)) + 2)
+    order = np.argsort(-scores, kind="stable")
+    _, ties = np.unique(-scores[order], return_inverse=True)
+    shared = (np.bincount(ties, discounts) / np.bincount(ties))[ties]
+    best = np.cumsum(discounts)
+    total = relevance.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(relevance[:, order] @ shared / np.where(total > 0, best[total - 1], np.nan))
+
+
 def _find_last_of_ties(ranked_scores: Floats) -> NDArray[np.int64]:
     """Give for each place of (K, N) descending scores the last place with the same score."""
     places = np.arange(ranked_scores.shape[1])
@@ -100,7 +122,10 @@ def draw_readers(diameters_mm: Floats, draws: int = 50, seed: int = 0) -> Draws:
     )
     others = present.sum(axis=1) - 1
     with np.errstate(invalid="ignore", divide="ignore"):
-        panel = np.where(others > 0, (np.nansum(diameters_mm, axis=1) - truth) / others, np.nan)
+        panel: Floats = np.where(others > 0, (np.nansum(diameters_mm, axis=1) - truth) / others, np.nan)
+    panel = np.asarray(
+        np.round(panel, 9), np.float64
+    )  # without it the rounding of the difference breaks ties between equal diameters
     return Draws(truth, second, panel)
 
 

@@ -44,7 +44,7 @@ def compute_cosines(
     for start in range(0, count, _ROWS_AT_ONCE):
         piece = slice(start, min(start + _ROWS_AT_ONCE, count))
         part = gallery[piece] if rows is None else gallery[rows[piece]]
-        np.matmul(part, query, out=cosines[piece])
+        np.vecdot(part, query, out=cosines[piece])  # matmul may give equal rows different last bits
     if not np.isfinite(cosines).all():
         row = int(np.flatnonzero(~np.isfinite(cosines))[0])
         raise ArtefactError(

@@ -7,12 +7,20 @@ nothing of images or models.
 
 from noduleclip.size.interval import MAX_DIAMETER_MM, SizeInterval, describe_interval
 from noduleclip.size.meaning import EXACT_TOLERANCE_MM
-from noduleclip.size.prompts import BIN_PROMPTS, CURATED_PROMPTS, EVALUATION_QUERIES, Prompt, sample_prompts
+from noduleclip.size.prompts import (
+    BIN_PROMPTS,
+    BIN_SYNONYMS,
+    CURATED_PROMPTS,
+    EVALUATION_QUERIES,
+    Prompt,
+    sample_prompts,
+)
 from noduleclip.size.sentence import SizeReading, describe_reading, parse_interval, parse_intervals, read_sentence
 from noduleclip.size.tokens import MAX_SENTENCE_CHARS
 
 __all__ = [
     "BIN_PROMPTS",
+    "BIN_SYNONYMS",
     "CURATED_PROMPTS",
     "EVALUATION_QUERIES",
     "EXACT_TOLERANCE_MM",

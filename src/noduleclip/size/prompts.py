@@ -16,13 +16,8 @@ BIN_PROMPTS: tuple[str, str, str] = (
     "a lung nodule with diameter 6-10 mm",
     "a lung nodule with diameter > 10 mm",
 )
-CURATED_PROMPTS: tuple[str, ...] = (
-    *BIN_PROMPTS,
-    "a lung nodule with diameter > 3 mm",
-    "a small lung nodule",
-    "a medium-size lung nodule",
-    "a large lung nodule",
-)
+BIN_SYNONYMS: tuple[str, str, str] = ("a small lung nodule", "a medium-size lung nodule", "a large lung nodule")
+CURATED_PROMPTS: tuple[str, ...] = (*BIN_PROMPTS, "a lung nodule with diameter > 3 mm", *BIN_SYNONYMS)
 EVALUATION_QUERIES: tuple[str, ...] = tuple(
     f"a lung nodule with diameter {size} mm"
     for size in ("> 3", "<= 6", "6-10", "> 10", "> 6", "> 8", "<= 8", "8-15", "> 15", "<= 5")

@@ -10,12 +10,15 @@ from noduleclip.size.meaning import make_interval
 from noduleclip.size.statements import Join, Statement, combine_statements
 from noduleclip.size.tokens import Token, tokenise
 from noduleclip.size.words import (
+    AFTER_NAMED,
     AFTER_OR,
     AFTER_OTHER_LENGTHS,
     ATTRIBUTES,
     BRACKETS,
+    COMPARING,
     CONJUNCTIONS,
     DIGITS,
+    JOINING,
     LINKS,
     MIRRORED,
     NAMED_SIZES,
@@ -65,6 +68,7 @@ def read_sentence(text: str) -> SizeReading:
             join, joint = _find_join(gap if sized_end > other_end else ())
             if not join:
                 _refuse_list(gap, phrase)
+            _refuse_half_read(reader.tokens, phrase, statements[-1] if sized_end > other_end else None)
             words[len(words) - len(gap) :] = [t.spoken for t in gap if not any(t is part for part in joint)]
             words += [t.spoken for t in said if t.text == "diameter"]
             statements.append(Statement(join, phrase, make_interval(phrase)))
@@ -145,4 +149,22 @@ def _refuse_list(gap: Sequence[Token], phrase: Phrase) -> None:
     if ends_list and is_amount and not ATTRIBUTES.intersection(texts[-3:]):
         raise SizeLanguageError(
             f"'{' '.join(texts[-2:])} {phrase.text}' is not one size; write a range as 'between 6 and 10 mm'"
+        )
+
+
+def _refuse_half_read(tokens: Sequence[Token], phrase: Phrase, before: Statement | None) -> None:
+    """Refuse a phrase that is one end of something not understood: "larger than small", "6 to not more than 10"."""
+    earlier = [t.text for t in tokens[max(0, phrase.start - 2) : phrase.start]]
+    later = [t.text for t in tokens[phrase.end : phrase.end + 3]]
+    is_named = phrase.operator in NAMED_SIZES
+    compared = (phrase.operator == "=" or is_named) and bool(earlier) and earlier[-1] in COMPARING
+    compares = len(later) == 3 and (tokens[phrase.end + 2].kind == "number" or later[2] in COMPARING)
+    follows = is_named and len(later) > 1 and later[0] in ("or", "and") and later[1] in AFTER_NAMED and not compares
+    first = tokens[before.phrase.end].text if before is not None and before.phrase.end < phrase.start else ""
+    has_number = len(earlier) == 2 and tokens[phrase.start - 2].kind == "number" and earlier[-1] in {*JOINING, "-"}
+    runs_on = has_number or (before is not None and before.phrase.operator == "=" and first in JOINING)
+    if compared or follows or runs_on:
+        said = " ".join(t.spoken for t in tokens[max(0, phrase.start - 2) : phrase.end + 2 * follows])
+        raise SizeLanguageError(
+            f"{said!r} is only half understood; say it with numbers, such as '> 6 mm' or 'between 6 and 10 mm'"
         )

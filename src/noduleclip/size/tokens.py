@@ -36,6 +36,7 @@ _REWRITES = (
     (re.compile(r"[‐‑‒–—―−]"), "-"),
     (re.compile(r"[·٫](?=\d)"), "."),
     (re.compile(r"\bplus(?: or |/)minus\b|\+/?-"), "±"),
+    (re.compile(r"(?<=[\dm]) ?& ?(?=\.?\d)"), " and "),
     (re.compile(r"\bminus (?=\.?\d)"), "-"),
     (re.compile(r"(?<=[\dm]) ?[x×*] ?(?=\.?\d)"), " × "),
     (re.compile(rf"(?<=\d) ?\+ ?({_UNIT_PATTERN})\b"), r" \1 +"),

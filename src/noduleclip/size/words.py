@@ -20,14 +20,24 @@ def _words(text: str) -> frozenset[str]:
 
 _MORE, _LESS = "more|larger|greater|bigger|higher|longer|wider", "less|smaller|lower|shorter|narrower"
 _STRICT = "* than|* then|* in diameter than|* in size than"
-_OR_EQUAL = "* than or equal to|* than or equal|* or equal to|* than / equal to|equal to or * than"
+_OR_EQUAL = (
+    "* than or equal to|* than or equals to|* than or equal|* than or equals|* or equal to|* or equals to|* or equal"
+    "|* than / equal to|equal to or * than|equal or * than"
+)
+_OR_EQUAL_TO = "* or equal to|* or equals to|* or equal"
 _OVER = "over|above|beyond|exceeding|exceeds|exceed|exceeded|in excess of|upwards of"
 COMPARATORS = _phrases(
     **{
         ">": f">|{_OVER}|" + _fill(_STRICT, _MORE),
         "<": "<|under|below|beneath|sub -|" + _fill(_STRICT, _LESS),
-        ">=": ">=|at least|minimum|minimum of|min|starting at|starting from|" + _fill(_OR_EQUAL, _MORE),
-        "<=": "<=|at most|up to|maximum|maximum of|max|" + _fill(_OR_EQUAL, _LESS),
+        ">=": ">=|at least|minimum|minimum of|min|starting at|starting from|"
+        + _fill(_OR_EQUAL, _MORE)
+        + "|"
+        + _fill(_OR_EQUAL_TO, "over|above"),
+        "<=": "<=|at most|up to|up to and including|maximum|maximum of|max|"
+        + _fill(_OR_EQUAL, _LESS)
+        + "|"
+        + _fill(_OR_EQUAL_TO, "under|below"),
         "=": "=|equal to|equals|as large as|as big as|as small as|" + _fill("* diameter", "maximum|maximal|max"),
     }
 )
@@ -73,8 +83,11 @@ UNITS = {
 }
 NUMBER_WORDS = _phrases(number="one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve")
 DIGITS = {word: str(number) for number, (word,) in enumerate(NUMBER_WORDS, start=1)}
-NOT = _words("no not non cannot ≠")
-AFTER_NOT = _words("- a an the very be")
+NOT = _words("no not non cannot never neither without excluding except outside ≠")
+AFTER_NOT = _words("- a an the very be so too")
+COMPARING = _words(f"{_MORE} {_LESS} than then equal equals least most up including".replace("|", " "))
+JOINING = _words("to through thru until till")
+AFTER_NAMED = _words(f"{_MORE} {_LESS} over above under below up upwards".replace("|", " "))
 APPROXIMATELY = _words("about approximately approx around roughly circa ca nearly almost exactly ~ .")  # "approx."
 BEFORE_NUMBER = APPROXIMATELY | _words("a an the of in diameter size")
 STARTERS = NOT | APPROXIMATELY | _words("( [") | {words[0] for words in ADJECTIVES | COMPARATORS | OPENINGS}

@@ -1,0 +1,126 @@
+"""How well a model measures: accuracy of the three bins and error of the implied diameter, beside the readers'.
+
+Every measure is a ratio of sums over nodules, so a bootstrap over patients is one product of matrices.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noduleclip.retrieval.evaluation import Interval, make_interval
+from noduleclip.retrieval.metrics import contains_all, draw_readers
+from noduleclip.size import SizeInterval
+
+Floats = NDArray[np.float64]
+BANDS_MM = ((3, 6), (6, 8), (8, 15), (15, 40))
+"""Bands (low, high] of the judging diameter by which errors are reported."""
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What a model says of the size of nodules, and what readers measured.
+
+    Attributes:
+        bins: (N,) number of the bin that the model finds most probable.
+        implied_mm: (N,) diameter that the model implies.
+        diameters_mm: (N, R) diameters by reader, NaN-padded.
+        patients: (N,) number of each nodule's patient.
+    """
+
+    bins: NDArray[np.int64]
+    implied_mm: Floats
+    diameters_mm: Floats
+    patients: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.int64]) -> "Estimates":
+        """Keep some nodules."""
+        return Estimates(self.bins[rows], self.implied_mm[rows], self.diameters_mm[rows], self.patients[rows])
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of sizes, on the nodules with at least two readers.
+
+    Attributes:
+        name: What is measured.
+        nodules: Nodules that it is measured on, in the mean of the draws.
+        model: Of the model.
+        second_reader: Of another reader.
+        panel: Of the mean of all other readers.
+        above_second: Difference of the model to the second reader.
+        above_panel: Difference of the model to the panel.
+    """
+
+    name: str
+    nodules: float
+    model: Interval
+    second_reader: Interval
+    panel: Interval
+    above_second: Interval
+    above_panel: Interval
+
+
+def measure_sizes(
+    estimates: Estimates, bins: Sequence[SizeInterval], *, draws: int = 50, resamples: int = 300, seed: int = 0
+) -> tuple[Measure, ...]:
+    """Judge bins and implied diameters by a reader drawn at random, beside another reader and the panel.
+
+    Args:
+        estimates: What the model says, and the readers.
+        bins: The intervals that `Estimates.bins` counts; they do not overlap.
+        draws: Draws of the judging reader.
+        resamples: Bootstrap samples of patients.
+        seed: Seed of the draws and of the bootstrap.
+
+    Returns:
+        Three-bin accuracy, mean absolute error and bias, and the last two by band; nothing where no nodule has two
+        readers. A band without nodules is left out.
+    """
+    several = estimates.take(np.flatnonzero(np.isfinite(estimates.diameters_mm).sum(axis=1) >= 2))
+    if len(several.patients) == 0:
+        return ()
+    drawn = draw_readers(several.diameters_mm, draws, seed)
+    judged = [np.broadcast_to(several.implied_mm, drawn.truth_mm.shape), drawn.second_mm, drawn.panel_mm]
+    weights = _draw_weights(several.patients, resamples, seed)
+    truth_bins = _find_bins(drawn.truth_mm, bins)
+    found = [np.broadcast_to(several.bins, truth_bins.shape), *(_find_bins(sizes, bins) for sizes in judged[1:])]
+    everywhere = np.ones(drawn.truth_mm.shape, bool)
+    measures = [_compare("three-bin accuracy", [one == truth_bins for one in found], everywhere, weights)]
+    errors = [sizes - drawn.truth_mm for sizes in judged]
+    absolute: list[Floats] = [np.abs(error) for error in errors]
+    for label, values in (("mean absolute error, mm", absolute), ("bias, mm", errors)):
+        measures.append(_compare(f"implied diameter, {label}", values, everywhere, weights))
+        for low, high in BANDS_MM:
+            inside = (drawn.truth_mm > low) & (drawn.truth_mm <= high)
+            if inside.any():
+                measures.append(_compare(f"  {low}-{high} mm", values, inside, weights))
+    return tuple(measures)
+
+
+def _find_bins(sizes_mm: Floats, bins: Sequence[SizeInterval]) -> NDArray[np.int64]:
+    inside = np.stack([contains_all(interval, sizes_mm) for interval in bins])
+    return np.asarray(np.argmax(inside, axis=0), np.int64)
+
+
+def _draw_weights(patients: NDArray[np.int64], resamples: int, seed: int) -> Floats:
+    """Give (S, N) how often each nodule is drawn when patients are drawn again with all their nodules."""
+    names, where = np.unique(patients, return_inverse=True)
+    generator = np.random.default_rng(seed)
+    counts = [
+        np.bincount(generator.integers(len(names), size=len(names)), minlength=len(names)) for _ in range(resamples)
+    ]
+    return np.array(counts, np.float64).reshape(resamples, len(names))[:, where]
+
+
+def _compare(name: str, values: Sequence[NDArray[np.generic]], counted: NDArray[np.bool_], weights: Floats) -> Measure:
+    """Compare the means of (K, N) values of model, second reader and panel over the judgements that are counted."""
+    sums = np.stack([np.where(counted, value, 0).sum(axis=0) for value in values])
+    counts = counted.sum(axis=0)
+    means = sums.sum(axis=1) / counts.sum()
+    with np.errstate(invalid="ignore"):
+        spread = (sums @ weights.T) / (counts @ weights.T)
+    parts = [make_interval(float(mean), row) for mean, row in zip(means, spread, strict=True)]
+    differences = [make_interval(float(means[0] - means[at]), spread[0] - spread[at]) for at in (1, 2)]
+    return Measure(name, float(counts.sum() / len(counted)), *parts, *differences)
