@@ -123,9 +123,7 @@ def draw_readers(diameters_mm: Floats, draws: int = 50, seed: int = 0) -> Draws:
     others = present.sum(axis=1) - 1
     with np.errstate(invalid="ignore", divide="ignore"):
         panel: Floats = np.where(others > 0, (np.nansum(diameters_mm, axis=1) - truth) / others, np.nan)
-    panel = np.asarray(
-        np.round(panel, 9), np.float64
-    )  # without it the rounding of the difference breaks ties between equal diameters
+    panel = np.where(others == 1, second, panel)  # the rounding of a difference would break ties
     return Draws(truth, second, panel)
 
 
