@@ -83,7 +83,7 @@ def rank_by_diameter(interval: SizeInterval, diameters_mm: Floats) -> Floats:
         return diameters_mm
     if interval.low_mm <= 0:
         return -diameters_mm
-    middle = (np.log(interval.low_mm) + np.log(interval.high_mm)) / 2
+    middle = np.log(max(interval.low_mm * interval.high_mm, np.finfo(np.float64).tiny)) / 2
     return np.asarray(-np.abs(np.log(diameters_mm) - middle))
 
 
