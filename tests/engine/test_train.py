@@ -190,6 +190,20 @@ def test_a_run_is_resumed_only_with_its_own_settings_and_data(
         elsewhere.resume()
 
 
+def test_without_validation_patients_the_last_epoch_is_kept(
+    collection: Collection, noduleclip: Command, tmp_path: Path
+) -> None:
+    arguments = train_arguments(collection, tmp_path / "run")
+    at = arguments.index("--val-patients")
+    done = noduleclip(*arguments[:at], *arguments[at + 2 :])
+    assert done.code == 0, done.err
+    record = json.loads((tmp_path / "run" / schema.RUN_RECORD).read_text())
+    assert record["best"] == {"epoch": 2, "val_map": None}
+    assert record["data"]["val_nodules"] == 0
+    best, last = (read_checkpoint(tmp_path / "run" / name) for name in (schema.BEST_CHECKPOINT, schema.LAST_CHECKPOINT))
+    assert all(torch.equal(tensor, last["ema"][f"image.{name}"]) for name, tensor in best["image_encoder"].items())
+
+
 def test_the_vocabulary_is_the_same_for_every_run() -> None:
     assert make_vocabulary() == make_vocabulary()
     assert {"lung", "nodule", "diameter"} <= set(make_vocabulary().words)

@@ -18,13 +18,17 @@ def train(
     train_patients: Annotated[
         Path, typer.Option(help="Training patients, one id a line.", rich_help_panel=options.INPUTS)
     ],
-    val_patients: Annotated[
-        Path, typer.Option(help="Validation patients, one id a line.", rich_help_panel=options.INPUTS)
-    ],
     out: Annotated[
         Path,
         typer.Option(help="Folder for clip_best.pth and the records of the run.", rich_help_panel=options.OUTPUT),
     ],
+    val_patients: Annotated[
+        Path | None,
+        typer.Option(
+            help="Validation patients, one id a line: they choose the epoch. (default: none, keep the last one)",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = None,
     dicom_root: options.DicomRoot = None,
     assume_hu: options.AssumeHu = False,
     limit: options.Limit = None,
@@ -127,8 +131,11 @@ def train(
     )  # fmt: skip
     if not (resume or overwrite):
         refuse_results(out, TRAIN_FILES, "--resume goes on from it, --overwrite starts again")
-    refuse_overlap(read_patient_list(train_patients), read_patient_list(val_patients))
+    patient_lists = [train_patients]
+    if val_patients is not None:
+        refuse_overlap(read_patient_list(train_patients), read_patient_list(val_patients))
+        patient_lists.append(val_patients)
     table = TableOptions(roi_csv, dicom_root, 0 if strict else max_rejects, assume_hu, cache_dir, workers, limit)
     from noduleclip.cli.training import run_training
 
-    run_training(table, (train_patients, val_patients), model, config, out, arguments, device, resume, pretrained)
+    run_training(table, patient_lists, model, config, out, arguments, device, resume, pretrained)

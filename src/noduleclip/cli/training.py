@@ -1,6 +1,8 @@
 """What `train` does once its options are settled: data, device, loop, record."""
 
+import itertools
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -31,7 +33,7 @@ _OF_THIS_CALL = ("resume", "overwrite")
 
 def run_training(
     table: TableOptions,
-    patient_files: tuple[Path, Path],
+    patient_files: Sequence[Path],
     model: ModelConfig,
     config: TrainConfig,
     out: Path,
@@ -53,7 +55,8 @@ def run_training(
         say(f"{last}: not there, no epoch was finished; starting at the first one")
         resume = False
     check_backbone(model.backbone, pretrained)
-    train_set, val_set, fingerprint = _load_samples(table, patient_files, model.crop, out)
+    (train_set, *val_sets), fingerprint = _load_samples(table, patient_files, model.crop, out)
+    val_set = val_sets[0] if val_sets else None
     cut_seconds = time.perf_counter() - clock
     training = Training(
         train_set, val_set, model, config, out,
@@ -68,7 +71,7 @@ def run_training(
         "git": record_git_state(),
         "device": device.why,
         "data": {"fingerprint": fingerprint, "roi_csv_sha256": hash_file(table.roi_csv),
-                 "train_nodules": len(train_set.crops_hu), "val_nodules": len(val_set.crops_hu)},
+                 "train_nodules": len(train_set.crops_hu), "val_nodules": len(val_set.crops_hu) if val_set else 0},
         "started": started.isoformat(timespec="seconds"),
     }  # fmt: skip
     seconds_before = 0.0
@@ -83,18 +86,18 @@ def run_training(
     with TrainingDisplay(config.epochs, training.progress.best) as display:
         progress = training.run(display)
     seconds = {"crops": round(cut_seconds, 2), "total": round(seconds_before + time.perf_counter() - clock, 2)}
-    best = {"epoch": progress.best_epoch + 1, "val_map": round(progress.best, 6)}
+    judged = val_set is not None
+    best = {"epoch": progress.best_epoch + 1, "val_map": round(progress.best, 6) if judged else None}
     write_json(record_file, {**record, "seconds": seconds, "best": best})
-    say(
-        f"best validation mean AP {progress.best:.3f} at epoch {progress.best_epoch + 1}: "
-        f"{out / schema.BEST_CHECKPOINT}"
-    )
+    what = f"best validation mean AP {progress.best:.3f}" if judged else "no validation patients: the weights"
+    say(f"{what} at epoch {progress.best_epoch + 1}: {out / schema.BEST_CHECKPOINT}")
     return progress
 
 
 def _load_samples(
-    table_options: TableOptions, patient_files: tuple[Path, Path], crop: CropConfig, out: Path
-) -> tuple[Samples, Samples, str]:
+    table_options: TableOptions, patient_files: Sequence[Path], crop: CropConfig, out: Path
+) -> tuple[list[Samples], str]:
+    """Load the nodules of each patient list, and a hash of all that they are made of."""
     table = read_table(table_options)
     parts = [pick_patients(table, file, table_options.limit) for file in patient_files]
     frame = pl.concat(parts)
@@ -103,13 +106,14 @@ def _load_samples(
     rejects = [*cache.rejects, *_find_unmeasured(frame, {reject.row for reject in cache.rejects})]
     judge_rejects(frame, rejects, table_options.max_rejects, out)
     usable = pl.Series([True] * frame.height).scatter([r.row for r in rejects], False) if rejects else None
-    train_set = _gather(frame, usable, slice(0, parts[0].height), cache, patient_files[0])
-    val_set = _gather(frame, usable, slice(parts[0].height, frame.height), cache, patient_files[1])
-    told = [
-        part.numpy().tobytes() for samples in (train_set, val_set) for part in (samples.diameters_mm, samples.inside)
+    ends = [0, *itertools.accumulate(part.height for part in parts)]
+    sets = [
+        _gather(frame, usable, slice(start, end), cache, file)
+        for (start, end), file in zip(itertools.pairwise(ends), patient_files, strict=True)
     ]
+    told = [part.numpy().tobytes() for samples in sets for part in (samples.diameters_mm, samples.inside)]
     fingerprint = sha256(b"".join([cache.fingerprint().encode(), *told])).hexdigest()[:16]
-    return train_set, val_set, fingerprint
+    return sets, fingerprint
 
 
 def _find_unmeasured(frame: pl.DataFrame, known: set[int]) -> list[Reject]:

@@ -77,7 +77,7 @@ class Training:
 
     Args:
         train: Training nodules.
-        val: Validation nodules.
+        val: Validation nodules; without them the last epoch's weights count as the best.
         model_config: What the towers are made of.
         config: How they are trained.
         out: Folder for the checkpoints and `metrics.jsonl`.
@@ -90,7 +90,7 @@ class Training:
     def __init__(
         self,
         train: Samples,
-        val: Samples,
+        val: Samples | None,
         model_config: ModelConfig,
         config: TrainConfig,
         out: Path,
@@ -139,12 +139,12 @@ class Training:
             started = time.perf_counter()
             loss = self._run_epoch(watcher)
             trained = time.perf_counter()
-            value, queries = validate(self.averaged, self.val_set)
-            is_best = value > self.progress.best
+            value, queries = (math.nan, {}) if self.val_set is None else validate(self.averaged, self.val_set)
+            is_best = self.val_set is None or value > self.progress.best
             record = {
                 "epoch": self.progress.epoch + 1,
                 "loss": round(loss, 6),
-                "val_map": round(value, 6),
+                "val_map": None if math.isnan(value) else round(value, 6),
                 "val_ap": {query: round(ap, 4) for query, ap in queries.items()},
                 "lr": self.optimizer.param_groups[0]["lr"],
                 "train_seconds": round(trained - started, 3),

@@ -61,11 +61,12 @@ class TrainingDisplay:
 
     def on_epoch(self, record: dict[str, Any], is_best: bool) -> None:
         """Leave a line for the epoch."""
-        if is_best:
-            self._best = f"{record['val_map']:.3f}"
+        judged = ""
+        if record["val_map"] is not None:
+            judged = f"val mean AP {record['val_map']:.4f}{' *' if is_best else '  '}  "
+            self._best = f"{record['val_map']:.3f}" if is_best else self._best
         say(
-            f"epoch {record['epoch']:>3}/{self._epochs}  loss {record['loss']:.4f}  "
-            f"val mean AP {record['val_map']:.4f}{' *' if is_best else '  '}  "
+            f"epoch {record['epoch']:>3}/{self._epochs}  loss {record['loss']:.4f}  {judged}"
             f"{record['nodules_per_second']:.0f} nodules/s  {record['train_seconds'] + record['val_seconds']:.1f} s"
         )
 
