@@ -182,8 +182,23 @@ def from_mapping(cls: type[Settings], values: Mapping[str, Any], where: str) -> 
         if dataclasses.is_dataclass(nested):
             made[name] = from_mapping(typing.cast(type[Any], nested), value, where)
         else:
+            _check_type(nested, name, value, where)
             made[name] = value
     try:
         return cls(**made)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def _check_type(kind: Any, name: str, value: Any, where: str) -> None:
+    """Refuse a number that is none, or not finite, and a text that is none."""
+    accepted = typing.get_args(kind) or (kind,)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = (
+        (int in accepted and is_number and isinstance(value, int))
+        or (float in accepted and is_number and math.isfinite(value))
+        or (type(None) in accepted and value is None)
+        or (str in accepted and isinstance(value, str))
+    )
+    if not fits and {int, float, str}.intersection(accepted):
+        raise ConfigError(f"{where}: setting {name!r} is {value!r}, not {' or '.join(t.__name__ for t in accepted)}")
