@@ -11,8 +11,15 @@ from noduleclip.cli import options
 
 def embed(
     roi_csv: options.RoiCsv,
-    model: Annotated[Path, typer.Option("--model", help="Checkpoint that train wrote.", rich_help_panel=options.MODEL)],
     out_dir: Annotated[Path, typer.Option("--out-dir", help="Folder for the index.", rich_help_panel=options.OUTPUT)],
+    model: Annotated[
+        Path,
+        typer.Option(
+            "--model",
+            help="Checkpoint that train wrote, or lidc: the one that comes along.",
+            rich_help_panel=options.MODEL,
+        ),
+    ] = Path("lidc"),
     patients_file: Annotated[
         Path | None,
         typer.Option(
@@ -53,8 +60,7 @@ def embed(
 
     A killed run goes on from where it was when the command is given again.
 
-    Example: noduleclip embed --roi-csv rois.csv --patients-file splits/test_patients.txt
-    --model runs/first/clip_best.pth --out-dir runs/first/test
+    Example: noduleclip embed --roi-csv rois.csv --out-dir index
     """
     from noduleclip.cli.collect import TableOptions
     from noduleclip.io.artefacts import refuse_results

@@ -7,6 +7,7 @@ from noduleclip.engine.embed import write_index
 from noduleclip.engine.runtime import choose_device
 from noduleclip.errors import UsageError
 from noduleclip.io.crop_cache import CutSettings
+from noduleclip.io.shipped import find_checkpoint
 from noduleclip.models.checkpoint import load_model
 from noduleclip.report.console import counting, say
 
@@ -14,7 +15,7 @@ from noduleclip.report.console import counting, say
 def run_embedding(
     table_options: TableOptions,
     patients_file: Path | None,
-    checkpoint: Path,
+    model_name: Path,
     out_dir: Path,
     *,
     img_size: int | None,
@@ -27,11 +28,12 @@ def run_embedding(
     Raises:
         NoduleclipError: Anything that a user can cause.
     """
+    checkpoint = find_checkpoint(model_name)
     model = load_model(checkpoint)
     config = model.config
     for option, given, known in (("--img-size", img_size, config.crop.size_px), ("--emb", emb, config.emb)):
         if given is not None and given != known:
-            raise UsageError(f"{option} {given}: {checkpoint} was trained with {known}; leave the option out")
+            raise UsageError(f"{option} {given}: {model_name} was trained with {known}; leave the option out")
     device = choose_device(device_name)
     say(f"device: {device.why}")
     model.to(device.device)

@@ -14,6 +14,7 @@ from noduleclip.io.artefacts import hash_file, refuse_results, replacing
 from noduleclip.io.index_store import Index, open_index
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import guard_cells, select_patients
+from noduleclip.io.shipped import find_checkpoint
 from noduleclip.report.console import say, warn
 from noduleclip.report.tables import choose_format, print_hits
 from noduleclip.retrieval.fusion import fuse_scores, score_rule
@@ -122,9 +123,7 @@ def check_model(index: Index, checkpoint: Path | None) -> None:
     """
     if checkpoint is None:
         return
-    if not checkpoint.is_file():
-        raise ArtefactError(f"{checkpoint}: no such checkpoint; --model may be left out")
-    if hash_file(checkpoint) != index.manifest.checkpoint_sha256:
+    if hash_file(find_checkpoint(checkpoint)) != index.manifest.checkpoint_sha256:
         raise ArtefactError(
             f"{checkpoint} did not make the embeddings in {index.folder}; embed again, or leave --model out"
         )
