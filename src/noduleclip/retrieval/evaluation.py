@@ -153,7 +153,7 @@ def evaluate_rankings(
     samples = []
     for _ in range(resamples):
         sample_seed = int(generator.integers(1 << 31))
-        drawn = (_draw_patients(part, generator) for part in (rankings, common))
+        drawn = (_resample(part, generator) for part in (rankings, common))
         samples.append([_score_all(part, intervals, _BOOTSTRAP_DRAWS, sample_seed) for part in drawn])
         on_resample()
     spread = np.array([[_mean_of_known(all_)[0], *_mean_of_known(several_)] for all_, several_ in samples])
@@ -173,13 +173,17 @@ def evaluate_rankings(
     )
 
 
-def _draw_patients(part: Rankings, generator: np.random.Generator) -> Rankings:
-    """Draw as many patients as there are, with replacement, with all their nodules."""
-    names, where = np.unique(part.patients, return_inverse=True)
-    if len(names) == 0:
+def draw_patients(patients: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
+    """Draw as many patients as there are, with replacement: (N,) how often each nodule is drawn with its patient."""
+    names, where = np.unique(patients, return_inverse=True)
+    drawn = generator.integers(len(names), size=len(names))
+    return np.bincount(drawn, minlength=len(names))[where]
+
+
+def _resample(part: Rankings, generator: np.random.Generator) -> Rankings:
+    if len(part.patients) == 0:
         return part
-    counts = np.bincount(generator.integers(len(names), size=len(names)), minlength=len(names))
-    return part.take(np.repeat(np.arange(len(where)), counts[where]))
+    return part.take(np.repeat(np.arange(len(part.patients)), draw_patients(part.patients, generator)))
 
 
 def _score_all(part: Rankings, intervals: Sequence[SizeInterval], draws: int, seed: int) -> Floats:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noduleclip.retrieval.evaluation import Interval, make_interval
+from noduleclip.retrieval.evaluation import Interval, draw_patients, make_interval
 from noduleclip.retrieval.metrics import contains_all, draw_readers
 from noduleclip.size import SizeInterval
 
@@ -83,7 +83,8 @@ def measure_sizes(
         return ()
     drawn = draw_readers(several.diameters_mm, draws, seed)
     judged = [np.broadcast_to(several.implied_mm, drawn.truth_mm.shape), drawn.second_mm, drawn.panel_mm]
-    weights = _draw_weights(several.patients, resamples, seed)
+    generator = np.random.default_rng(seed)
+    weights = np.array([draw_patients(several.patients, generator) for _ in range(resamples)], np.float64)
     truth_bins = _find_bins(drawn.truth_mm, bins)
     found = [np.broadcast_to(several.bins, truth_bins.shape), *(_find_bins(sizes, bins) for sizes in judged[1:])]
     everywhere = np.ones(drawn.truth_mm.shape, bool)
@@ -102,16 +103,6 @@ def measure_sizes(
 def _find_bins(sizes_mm: Floats, bins: Sequence[SizeInterval]) -> NDArray[np.int64]:
     inside = np.stack([contains_all(interval, sizes_mm) for interval in bins])
     return np.asarray(np.argmax(inside, axis=0), np.int64)
-
-
-def _draw_weights(patients: NDArray[np.int64], resamples: int, seed: int) -> Floats:
-    """Give (S, N) how often each nodule is drawn when patients are drawn again with all their nodules."""
-    names, where = np.unique(patients, return_inverse=True)
-    generator = np.random.default_rng(seed)
-    counts = [
-        np.bincount(generator.integers(len(names), size=len(names)), minlength=len(names)) for _ in range(resamples)
-    ]
-    return np.array(counts, np.float64).reshape(resamples, len(names))[:, where]
 
 
 def _compare(name: str, values: Sequence[NDArray[np.generic]], counted: NDArray[np.bool_], weights: Floats) -> Measure:
