@@ -90,14 +90,9 @@ def draw_nodules(
     known = np.zeros(len(nodules), bool)
     if not {schema.POINTS_JSON, schema.SPACING_ROW, schema.SPACING_COL} <= set(frame.columns):
         return shares, known
-    columns = frame.select(
-        schema.POINTS_JSON, schema.SPACING_ROW, schema.SPACING_COL, schema.CENTER_X, schema.CENTER_Y
-    ).to_dict(as_series=False)
-    texts, centers = (
-        columns[schema.POINTS_JSON],
-        list(zip(columns[schema.CENTER_X], columns[schema.CENTER_Y], strict=True)),
-    )
-    spacings = list(zip(columns[schema.SPACING_ROW], columns[schema.SPACING_COL], strict=True))
+    texts = frame[schema.POINTS_JSON].to_list()
+    centers = frame.select(schema.CENTER_X, schema.CENTER_Y).rows()
+    spacings = frame.select(schema.SPACING_ROW, schema.SPACING_COL).rows()
     for nodule, (row, members) in enumerate(zip(nodules.rows, nodules.members, strict=True)):
         drawn = [
             draw_outline(points, spacings[member], centers[row], fov_mm=fov_mm, size_px=size_px)
