@@ -9,6 +9,8 @@ import typer
 from noduleclip import schema
 from noduleclip.cli import app
 from noduleclip.errors import RejectCode
+from noduleclip.ratings import describe_ratings as describe_ranges
+from noduleclip.ratings.words import EDGES, PHRASES
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/make_reference.py: change the help texts or the schema, not this page. -->\n"
@@ -90,6 +92,16 @@ def describe_files() -> str:
             f"## {schema.TOP_K_CSV}\n\nWhat `query` and `fuse` write with `--out`, and print when piped. These columns, then the\n"
             "other columns of the index.\n",
             _table(("column", "what"), hits),
+            "## What evaluate writes\n",
+            _table(
+                ("file", "what"),
+                (
+                    (f"`{schema.EVALUATION_JSON}`", "all that was measured, as `--format json` prints it: `queries`, the means `model` and `readers`, `ratings` (the same for what readers rated), `sizes`; an interval is `mean`, `low`, `high`; null is not known"),
+                    (f"`{schema.EVALUATION_PAGE}`", "tables, precision over recall, agreement of diameters, reliability of probabilities; one page that needs nothing else"),
+                ),
+            ),
+            "`--scores` takes a CSV with the column `row`, the row of the index, and one column per sentence, named by it:\n"
+            "higher ranks first.\n",
             "## Reject codes\n\n" + ", ".join(f"`{code}`" for code in sorted(RejectCode)) + "\n",
             "## Exit codes\n",
             _table(
@@ -105,7 +117,30 @@ def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(" ".join(cell.split()) for cell in line) + " |" for line in lines) + "\n"
 
 
-PAGES = {"commands.md": describe_commands, "files.md": describe_files}
+def describe_ratings() -> str:
+    """Give the page of the words for ratings."""
+    phrases: dict[str, list[str]] = {}
+    for words, ranges in PHRASES.items():
+        if words[-1] in EDGES:
+            continue
+        phrases.setdefault(describe_ranges(ranges), []).append(" ".join(words))
+    rows = ((f"`{asked}`", ", ".join(said)) for asked, said in sorted(phrases.items()))
+    return "\n".join(
+        [
+            NOTE,
+            "# Words for ratings\n",
+            "LIDC's readers rated each nodule from 1 to 5; calcification has six kinds, of which 6 is none. A sentence asks for\n"
+            "ratings in these words, with or without hyphens, or in numbers: `malignancy 4`, `texture >= 3`, `spiculation 2 to 4`.\n"
+            "`not` before a phrase asks for the other ratings, `or` joins two ranges of one attribute that touch, and sizes may\n"
+            "stand beside them: `a spiculated solid nodule larger than 10 mm`.\n",
+            _table(("ratings", "phrases"), rows),
+            f"What is said of an outline may have its noun: {', '.join(EDGES)}.\n",
+            "What the numbers mean stands with the [columns of the table](files.md).\n",
+        ]
+    )
+
+
+PAGES = {"commands.md": describe_commands, "files.md": describe_files, "ratings.md": describe_ratings}
 
 if __name__ == "__main__":
     REFERENCE.mkdir(exist_ok=True)

@@ -54,6 +54,19 @@ def test_it_survives_json_and_refuses_what_is_none() -> None:
         {"words": [1], "grid_mm": [0, 1]},
         {"words": [], "grid_mm": [1, 0]},
         {"words": [], "grid_mm": [1]},
+        {"words": [], "grid_mm": [0, 1], "attributes": ["weight"]},
     ):
         with pytest.raises(ArtefactError, match=r"^x: its vocabulary"):
             Vocabulary.from_mapping(values, "x")
+
+
+def test_ratings_enter_as_attribute_and_bounds_whatever_their_wording() -> None:
+    rated = Vocabulary(("a", "nodule"), attributes=("texture", "malignancy"))
+    solid = rated.encode("a solid nodule")
+    assert solid.left == rated.encode("a nodule texture >= 4").left
+    assert solid.left != rated.encode("a part-solid nodule").left
+    assert max(rated.encode("malignancy 1 to 5").left) < rated.size
+    assert rated.encode("a spiculated nodule").left == rated.encode("a nodule").left, "an unknown attribute is left out"
+    assert Vocabulary.from_mapping(rated.to_mapping(), "x") == rated
+    long = rated.encode("solid " + "very " * 80 + "malignancy 5 nodule > 6 mm")
+    assert {rated.size - 12 - 2, rated.size - 12 - 1} <= set(long.left), "ratings are never left out"

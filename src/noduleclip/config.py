@@ -100,7 +100,9 @@ class TrainConfig:
         weight_decay: AdamW's weight decay, for matrices only.
         warmup_epochs: Epochs of linear warm-up, at most half of `epochs`; cosine decay follows.
         clip_norm: Largest norm of the gradient.
-        prompts: Sentences sampled for each step.
+        prompts: Sentences about size sampled for each step.
+        rating_prompts: Sentences about ratings sampled for each step, where the table has ratings; 0 = none.
+        rating_weight: Weight of the loss of those.
         outline_weight: Weight of the loss of the drawn outlines; 0 = learn from diameters alone.
         ema_decay: Decay per step of the averaged weights that are validated and saved; 0 = none.
         patience: Epochs without a better validation mean AP after which training stops; None = never.
@@ -108,18 +110,22 @@ class TrainConfig:
         seed: Seed of everything random.
         max_rotation_deg: Largest random rotation.
         max_zoom: Largest random zoom factor (and its inverse); the diameter is scaled with it.
+        max_stretch: Largest random stretch along one direction, and its inverse across it; diameters follow the
+            outlines.
         max_shift_mm: Largest random shift of the centre along each axis.
         noise_hu: Largest standard deviation of added noise.
     """
 
-    epochs: int = 60
-    bs: int = 64
+    epochs: int = 40
+    bs: int = 32
     accumulate: int = 1
     lr: float = 6e-3
     weight_decay: float = 0.1
     warmup_epochs: float = 2.0
     clip_norm: float = 1.0
     prompts: int = 96
+    rating_prompts: int = 48
+    rating_weight: float = 0.5
     outline_weight: float = 1.2
     ema_decay: float = 0.98
     patience: int | None = None
@@ -127,6 +133,7 @@ class TrainConfig:
     seed: int = 0
     max_rotation_deg: float = 180.0
     max_zoom: float = 1.25
+    max_stretch: float = 1.22
     max_shift_mm: float = 2.0
     noise_hu: float = 30.0
 
@@ -139,11 +146,14 @@ class TrainConfig:
         _check(self.warmup_epochs >= 0, "--warmup-epochs", "0 or more", self.warmup_epochs)
         _check(self.clip_norm > 0, "clip_norm", "positive", self.clip_norm)
         _check(self.prompts >= 8, "--prompts", "at least 8", self.prompts)
+        _check(self.rating_prompts >= 0, "--rating-prompts", "0 or more", self.rating_prompts)
+        _check(0 <= self.rating_weight < math.inf, "--rating-weight", "0 or more", self.rating_weight)
         _check(0 <= self.outline_weight < math.inf, "--outline-weight", "0 or more", self.outline_weight)
         _check(0 <= self.ema_decay < 1, "--ema-decay", "in [0, 1)", self.ema_decay)
         _check(self.patience is None or self.patience >= 1, "--patience", "at least 1", self.patience)
         _check(self.amp in typing.get_args(Amp), "--amp", " or ".join(typing.get_args(Amp)), self.amp)
-        _check(1 <= self.max_zoom <= 1.5, "max_zoom", "in [1, 1.5]", self.max_zoom)
+        _check(1 <= self.max_zoom <= 1.5, "--max-zoom", "in [1, 1.5]", self.max_zoom)
+        _check(1 <= self.max_stretch <= 1.5, "--max-stretch", "in [1, 1.5]", self.max_stretch)
         _check(0 <= self.max_shift_mm <= 8, "--max-shift-mm", "in [0, 8]", self.max_shift_mm)
         _check(0 <= self.noise_hu <= 200, "noise_hu", "in [0, 200]", self.noise_hu)
 

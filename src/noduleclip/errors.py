@@ -27,6 +27,10 @@ class SizeLanguageError(UsageError):
     """A sentence about size contradicts itself or has an unreadable number."""
 
 
+class RatingLanguageError(UsageError):
+    """A sentence about rated attributes contradicts itself or asks for what is no range of ratings."""
+
+
 class InputError(NoduleclipError):
     """A table, a patient list or a DICOM file is not what it should be."""
 

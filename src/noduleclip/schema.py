@@ -93,6 +93,8 @@ META: Final = "meta.parquet"
 TEXT_TOWER: Final = "text_tower.onnx"
 INDEX_MANIFEST: Final = "index.json"
 TOP_K_CSV: Final = "topk.csv"
+EVALUATION_JSON: Final = "evaluation.json"
+EVALUATION_PAGE: Final = "evaluation.html"
 REJECTS_CSV: Final = "rejects.csv"
 TRAIN_PATIENTS: Final = "train_patients.txt"
 VAL_PATIENTS: Final = "val_patients.txt"
@@ -145,4 +147,4 @@ COLUMN_MEANINGS: Final = {
 }
 
 INDEX_SCHEMA_VERSION: Final = 1
-CHECKPOINT_SCHEMA_VERSION: Final = 1
+CHECKPOINT_SCHEMA_VERSION: Final = 2

@@ -1,8 +1,9 @@
-"""From a sentence to tokens: words, and the bounds of the size it asks for as points on a grid of millimetres.
+"""From a sentence to tokens: words, the bounds of the size it asks for as points on a grid of millimetres, and ratings.
 
-The size phrases are read by `size`, whatever their wording or unit, and enter as two bounds; the words that are
-left enter as they are. A value between two grid points is a weighted pair of them, so that thresholds that no
-training sentence held still have a place. Knows the standard library alone: a query is tokenised without torch.
+The size phrases are read by `size`, whatever their wording or unit, and enter as two bounds; ratings are read by
+`ratings` and enter as an attribute with its lowest and highest rating; the words that are left enter as they are.
+A value between two grid points is a weighted pair of them, so that thresholds that no training sentence held still
+have a place. Knows the standard library alone: a query is tokenised without torch.
 """
 
 import bisect
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from noduleclip.errors import ArtefactError
-from noduleclip.size import SizeInterval, SizeReading, read_sentence
+from noduleclip.ratings import ATTRIBUTES, LARGEST_RATING, RatingRange
+from noduleclip.sentence import Reading, read_sentence
+from noduleclip.size import SizeInterval
 
 GRID_MM = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 22, 25, 28, 32, 36, 40, 50, 60, 100)
 _SPECIAL = (
@@ -49,25 +52,33 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words and the millimetre grid that a text tower knows.
+    """The words, the millimetre grid and the rated attributes that a text tower knows.
 
     Attributes:
         words: Lower-case words, in the order of their ids.
         grid_mm: Ascending grid points in millimetres.
+        attributes: Rated attributes, of `ratings.ATTRIBUTES`; none where the training table had no ratings.
     """
 
     words: tuple[str, ...]
     grid_mm: tuple[float, ...] = GRID_MM
+    attributes: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
-        """Entries of the embedding table: special tokens, words, grid points."""
+        """Entries of the embedding table: special tokens, words, grid points, attributes, ratings low and high."""
+        rated = len(self.attributes) + 2 * LARGEST_RATING if self.attributes else 0
+        return self._first_rated + rated
+
+    @property
+    def _first_rated(self) -> int:
         return len(_SPECIAL) + len(self.words) + len(self.grid_mm)
 
     @classmethod
-    def from_sentences(cls, sentences: Iterable[str]) -> "Vocabulary":
-        """Collect the words that are left in sentences once their sizes are read, sorted."""
-        return cls(tuple(sorted({word for sentence in sentences for word in read_sentence(sentence).words})))
+    def from_sentences(cls, sentences: Iterable[str], attributes: tuple[str, ...] = ()) -> "Vocabulary":
+        """Collect the words that are left in sentences once their sizes and ratings are read, sorted."""
+        words = sorted({word for sentence in sentences for word in read_sentence(sentence).words})
+        return cls(tuple(words), attributes=attributes)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], where: str) -> "Vocabulary":
@@ -78,32 +89,38 @@ class Vocabulary:
         """
         try:
             words, grid = tuple(values["words"]), tuple(float(mm) for mm in values["grid_mm"])
+            attributes = tuple(values["attributes"])
         except (KeyError, TypeError, ValueError) as error:
             raise ArtefactError(f"{where}: its vocabulary is not readable ({error!r})") from error
         if not all(isinstance(word, str) for word in words) or list(grid) != sorted(set(grid)) or len(grid) < 2:
             raise ArtefactError(f"{where}: its vocabulary needs words and an ascending grid of millimetres")
-        return cls(words, grid)
+        if not set(attributes) <= set(ATTRIBUTES) or len(set(attributes)) < len(attributes):
+            known = ", ".join(ATTRIBUTES)
+            raise ArtefactError(f"{where}: its vocabulary has ratings of {attributes}, known are {known}")
+        return cls(words, grid, attributes)
 
     def to_mapping(self) -> dict[str, Any]:
         """Give plain lists, ready for JSON and for a checkpoint."""
-        return {"words": list(self.words), "grid_mm": list(self.grid_mm)}
+        return {"words": list(self.words), "grid_mm": list(self.grid_mm), "attributes": list(self.attributes)}
 
     def encode(self, sentence: str) -> Tokens:
-        """Tokenise a sentence; words beyond the room that there is are left out, the size never is.
+        """Tokenise a sentence; words beyond the room that there is are left out, sizes and ratings never are.
+
+        Ratings of attributes that the vocabulary does not have are left out.
 
         Raises:
-            SizeLanguageError: The sentence is empty or contradicts itself.
+            UsageError: The sentence is empty or contradicts itself.
         """
         return self.encode_reading(read_sentence(sentence))
 
-    def encode_reading(self, reading: SizeReading) -> Tokens:
+    def encode_reading(self, reading: Reading) -> Tokens:
         """Tokenise a sentence that was read already."""
-        size = self._encode_size(reading.interval)
+        asked = [*self._encode_size(reading.interval), *self._encode_ratings(reading.ratings)]
         known = {word: len(_SPECIAL) + at for at, word in enumerate(self.words)}
         unknown = _SPECIAL.index("<unk>")
-        room = MAX_TOKENS - len(size) - 1
+        room = MAX_TOKENS - len(asked) - 1
         words = [_single(known.get(word, unknown)) for word in reading.words[:room]]
-        tokens = [_single(_SPECIAL.index("<start>")), *size, *words]
+        tokens = [_single(_SPECIAL.index("<start>")), *asked, *words]
         tokens += [_single(0)] * (MAX_TOKENS - len(tokens))
         left, right, share = zip(*tokens, strict=True)
         return Tokens(left, right, share)
@@ -117,6 +134,16 @@ class Vocabulary:
         low = [_special("<any-low>")] if no_low else [_special(low_mark), self._place(interval.low_mm)]
         high = [_special("<any-high>")] if no_high else [_special(high_mark), self._place(interval.high_mm)]
         return [*low, *high]
+
+    def _encode_ratings(self, ratings: Iterable[RatingRange]) -> list[tuple[int, int, float]]:
+        lowest = self._first_rated + len(self.attributes)
+        tokens = []
+        for asked in ratings:
+            if asked.attribute in self.attributes:
+                attribute = self._first_rated + self.attributes.index(asked.attribute)
+                low, high = lowest + asked.low - 1, lowest + LARGEST_RATING + asked.high - 1
+                tokens += [_single(attribute), _single(low), _single(high)]
+        return tokens
 
     def _place(self, value_mm: float) -> tuple[int, int, float]:
         """Give the two grid points around a value and how near it is to the right one; clipped to the grid."""

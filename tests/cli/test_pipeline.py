@@ -60,8 +60,10 @@ def test_evaluate_prints_one_object(noduleclip: Command, index: Path) -> None:
     evaluation = json.loads(done.out)
     assert len(evaluation["queries"]) == 10
     for query in evaluation["queries"]:
-        assert query["ap"] is None or 0 <= query["ap"] <= 1
-    assert evaluation["ap"]["low"] <= evaluation["ap"]["high"]
+        assert query["model"]["ap"]["mean"] is None or 0 <= query["model"]["ap"]["mean"] <= 1
+    assert evaluation["model"]["ap"]["low"] <= evaluation["model"]["ap"]["high"]
+    rated = [query["query"] for query in evaluation["ratings"]["queries"]]  # phantoms have texture and subtlety
+    assert "a solid lung nodule" in rated and "a spiculated lung nodule" not in rated
     assert evaluation["common"] <= evaluation["nodules"]
     table = noduleclip("evaluate", "--emb-dir", index, "--format", "table", "--resamples", 10, "--draws", 5)
     assert max(len(line.rstrip()) for line in table.out.splitlines()) <= 80
@@ -96,10 +98,14 @@ def test_evaluate_judges_other_sentences(noduleclip: Command, index: Path, tmp_p
     arguments = ("evaluate", "--emb-dir", index, "--queries", tmp_path / "sizes.txt", "--resamples", 10, "--draws", 5)
     rows = list(csv.DictReader(io.StringIO(noduleclip(*arguments, "--format", "csv").out)))
     assert [row["query"] for row in rows] == ["nodules bigger than 7.3mm", "between 0.8 and 1.2 cm"]
-    (tmp_path / "sizes.txt").write_text("a spiculated nodule\n")
-    refused = noduleclip(*arguments)
-    assert refused.code == 3
-    assert "'a spiculated nodule' has no size" in refused.err
+    for sentence, message in (
+        ("a pleural nodule", "'a pleural nodule' has no size and no rating"),
+        ("a spiculated nodule", "no reader has rated spiculation"),
+    ):
+        (tmp_path / "sizes.txt").write_text(f"{sentence}\n")
+        refused = noduleclip(*arguments)
+        assert refused.code == 3
+        assert message in refused.err
 
 
 def test_a_narrow_window_never_shortens_a_number(
@@ -110,7 +116,7 @@ def test_a_narrow_window_never_shortens_a_number(
     arguments = ("--queries", tmp_path / "sizes.txt", "--resamples", 10, "--draws", 5, "--format", "table")
     table = noduleclip("evaluate", "--emb-dir", index, *arguments).out
     assert "…" not in table
-    assert len(re.findall(r"\b[01]\.\d{3}\b", table.split("mean AP")[0])) == 9
+    assert len(re.findall(r"\b[01]\.\d{3}\b", table.split("mean AP")[0])) == 12
 
 
 def test_the_demo_takes_no_folder_that_it_did_not_make(noduleclip: Command, tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ def disc_samples(count: int, seed: int) -> Samples:
         torch.from_numpy(sizes[:, None].astype(np.float32)),
         torch.from_numpy(inside.astype(np.uint8)),
         torch.ones(count, dtype=torch.bool),
+        torch.full((count, 1, 48, 2), torch.nan),
+        torch.empty(count, 1, 0),
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noduleclip import schema
-from noduleclip.io.nodules import group_nodules
+from noduleclip.io.nodules import group_nodules, read_ratings
 
 Row = tuple[str, str | None, str, float | None]
 
@@ -63,3 +63,16 @@ def test_grouping_is_that_of_a_plain_loop(rows: list[Row]) -> None:
     assert nodules.rows.tolist() == [first for first, _ in groups.values()]
     found = [[size for size in sizes if not math.isnan(size)] for sizes in nodules.diameters_mm.tolist()]
     assert found == [sizes for _, sizes in groups.values()]
+
+
+def test_ratings_stand_where_their_readers_diameters_stand() -> None:
+    frame = make_frame([("A", "1", "s", 5.0), ("A", "2", "s", 9.0), ("A", "1", "s", 6.0)]).with_columns(
+        pl.Series(schema.TEXTURE, [5.0, 3.5, 4.0]),
+        pl.Series(schema.CALCIFICATION, [6.0, 6.0, 7.0]),
+        pl.Series(schema.MARGIN, [0.0, None, math.nan]),
+    )
+    ratings, attributes = read_ratings(frame, group_nodules(frame))
+    assert attributes == (schema.CALCIFICATION, schema.TEXTURE)  # nobody rated a margin on its scale
+    np.testing.assert_array_equal(ratings[0], [[6, 5], [math.nan, 4]])
+    np.testing.assert_array_equal(ratings[1], [[6, math.nan], [math.nan, math.nan]])
+    assert read_ratings(make_frame([("A", "1", "s", 5.0)]), group_nodules(make_frame([("A", "1", "s", 5.0)])))[1] == ()

@@ -6,11 +6,14 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.io.crops import make_crop
 from noduleclip.io.nodules import group_nodules
-from noduleclip.io.outlines import draw_nodules, draw_outline, parse_points
+from noduleclip.io.outlines import draw_nodules, draw_outline, find_rim, parse_points
 
 
 def disc(diameter_mm: float, spacing_yx_mm: tuple[float, float], center_xy: tuple[float, float]) -> np.ndarray:
@@ -84,7 +87,8 @@ def test_readers_who_draw_give_a_share_and_others_count_for_nothing() -> None:
     square = json.dumps([[20, 20], [40, 20], [40, 40], [20, 40]])
     half = json.dumps([[20, 20], [30, 20], [30, 40], [20, 40]])
     frame = make_frame([square, half, None, "rubbish", None])
-    shares, known = draw_nodules(frame, group_nodules(frame), fov_mm=48, size_px=64)
+    outlines = draw_nodules(frame, group_nodules(frame), fov_mm=48, size_px=64)
+    shares, known = outlines.shares, outlines.known
     assert known.tolist() == [True, False]
     assert shares.dtype == np.uint8
     assert (shares[0, 30, 25], shares[0, 30, 35], shares[0, 30, 50]) == (255, 128, 0)
@@ -94,6 +98,20 @@ def test_readers_who_draw_give_a_share_and_others_count_for_nothing() -> None:
 @pytest.mark.parametrize("spacing", [None, 0.0, math.inf])
 def test_without_a_spacing_there_is_no_outline(spacing: float | None) -> None:
     frame = make_frame([json.dumps([[20, 20], [40, 20], [40, 40]])] * 2, spacing)
-    assert not draw_nodules(frame, group_nodules(frame), fov_mm=48, size_px=64)[1].any()
+    assert not draw_nodules(frame, group_nodules(frame), fov_mm=48, size_px=64).known.any()
     bare = frame.drop(schema.POINTS_JSON)
-    assert not draw_nodules(bare, group_nodules(bare), fov_mm=48, size_px=64)[1].any()
+    assert not draw_nodules(bare, group_nodules(bare), fov_mm=48, size_px=64).known.any()
+
+
+@given(st.integers(3, 40), st.integers(0, 2**31), st.floats(-0.3, 0.3))
+def test_a_rim_keeps_the_largest_distance(vertices: int, seed: int, spread: float) -> None:
+    """To one part in 400; of an outline that is stretched afterwards to one in 200."""
+    points = np.random.default_rng(seed).normal(0, 5, (vertices, 2))
+    rim = find_rim(points)
+    stretched = np.diag([np.exp(spread), np.exp(-spread)])
+
+    def widest(some: NDArray[np.float64]) -> float:
+        return float(np.linalg.norm((some[:, None] - some) @ stretched, axis=2).max())
+
+    assert {tuple(point) for point in rim} <= {tuple(point) for point in points}
+    assert widest(points) * (0.9975 if spread == 0 else 0.995) <= widest(rim) <= widest(points)

@@ -6,9 +6,11 @@ import random
 import pytest
 import torch
 
-from noduleclip.models.loss import interval_targets, outline_loss, pairwise_sigmoid_loss
+from noduleclip.models.loss import outline_loss, pairwise_sigmoid_loss, reading_targets
 from noduleclip.models.two_towers import share_to_bias
-from noduleclip.size import SizeInterval, parse_interval, sample_prompts
+from noduleclip.ratings import ATTRIBUTES, RATING_QUERIES
+from noduleclip.sentence import Reading, read_sentence, read_sentences
+from noduleclip.size import SizeInterval, sample_prompts
 
 
 def slow_loss(
@@ -28,7 +30,9 @@ def test_loss_equals_the_double_loop() -> None:
     images = torch.nn.functional.normalize(torch.randn(7, 5), dim=1)
     sentences = torch.nn.functional.normalize(torch.randn(11, 5), dim=1)
     targets = torch.rand(7, 11)
-    loss = pairwise_sigmoid_loss(images, sentences, targets, torch.tensor(1.3), torch.tensor(-0.4))
+    loss = pairwise_sigmoid_loss(
+        images, sentences, targets, torch.ones(7, 11, dtype=torch.bool), torch.tensor(1.3), torch.tensor(-0.4)
+    )
     assert float(loss) == pytest.approx(slow_loss(images, sentences, targets, 1.3, -0.4), rel=1e-5)
 
 
@@ -38,7 +42,9 @@ def test_targets_equal_the_share_of_readers_one_by_one() -> None:
     padded = torch.tensor([row + [math.nan] * (4 - len(row)) for row in sizes])
     intervals = [prompt.interval for prompt in sample_prompts(60, generator)]
     intervals += [SizeInterval(6, 10, closed) for closed in ("both", "left", "right", "neither")]
-    targets = interval_targets(padded, intervals)
+    readings = [Reading(interval, (), ()) for interval in intervals]
+    targets, known = reading_targets(padded, torch.empty(30, 4, 0), (), readings)
+    assert known.all()
     for row, readers in zip(targets, sizes, strict=True):
         for target, interval in zip(row, intervals, strict=True):
             share = sum(interval.contains(size) for size in readers) / len(readers)
@@ -46,9 +52,41 @@ def test_targets_equal_the_share_of_readers_one_by_one() -> None:
 
 
 def test_a_bound_written_in_decimals_is_met_by_the_diameter_that_equals_it() -> None:
-    interval = parse_interval("<= 7.3 mm")
-    assert interval is not None
-    assert float(interval_targets(torch.tensor([[7.3]]), [interval])) == 1
+    targets, _ = reading_targets(torch.tensor([[7.3]]), torch.empty(1, 1, 0), (), [read_sentence("<= 7.3 mm")])
+    assert float(targets) == 1
+
+
+def test_rated_targets_equal_the_share_of_readers_who_rated_one_by_one() -> None:
+    torch.manual_seed(0)
+    sizes = torch.rand(40, 4) * 20 + 3
+    sizes[torch.rand(40, 4) < 0.3] = math.nan
+    sizes[:, 0] = 8.0
+    ratings = torch.randint(1, 6, (40, 4, len(ATTRIBUTES))).float()
+    ratings[torch.rand(ratings.shape) < 0.2] = math.nan
+    ratings[0] = math.nan
+    readings = read_sentences([*RATING_QUERIES, "> 6 mm", "malignancy 3 and texture >= 2"])
+    targets, known = reading_targets(sizes, ratings, ATTRIBUTES, readings)
+    for nodule, at in torch.cartesian_prod(torch.arange(40), torch.arange(len(readings))).tolist():
+        reading, judged = readings[at], []
+        for size, rated in zip(sizes[nodule].tolist(), ratings[nodule].tolist(), strict=True):
+            said = {one: rated[ATTRIBUTES.index(one.attribute)] for one in reading.ratings}
+            if math.isnan(size) or any(map(math.isnan, said.values())):
+                continue
+            fits = reading.interval is None or reading.interval.contains(size)
+            judged.append(fits and all(one.contains(rating) for one, rating in said.items()))
+        assert bool(known[nodule, at]) == bool(judged)
+        assert float(targets[nodule, at]) == pytest.approx(sum(judged) / max(1, len(judged)))
+
+
+def test_a_pair_that_nobody_judged_counts_for_nothing() -> None:
+    torch.manual_seed(1)
+    images, sentences = (torch.nn.functional.normalize(torch.randn(4, 5), dim=1) for _ in range(2))
+    known = torch.rand(4, 4) < 0.5
+    losses = [
+        pairwise_sigmoid_loss(images, sentences, targets, known, torch.tensor(1.0), torch.tensor(0.0))
+        for targets in (torch.zeros(4, 4), torch.where(known, 0.0, 1.0))
+    ]
+    assert float(losses[0]) == float(losses[1])
 
 
 def test_bias_starts_at_the_share_of_positives() -> None:

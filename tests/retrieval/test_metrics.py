@@ -8,15 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, ndcg_score
+from sklearn.metrics import average_precision_score
 
 from noduleclip.retrieval.metrics import (
     average_precision,
     contains_all,
     draw_readers,
     mean_average_precisions,
-    normalized_dcg,
-    precision_at,
     rank_by_diameter,
 )
 from noduleclip.size import SizeInterval
@@ -152,28 +150,7 @@ def test_means_leave_out_draws_in_which_nothing_is_relevant() -> None:
     assert mean_average_precisions(by_draw, [above], truth).tolist() == [1]
 
 
-def test_precision_at_k_counts_the_best_k() -> None:
-    scores = np.array([0.1, 0.9, 0.5, 0.5])
-    relevance = np.array([[True, False, True, False], [False, True, True, False]])
-    assert precision_at(1, scores, relevance) == 0.5
-    assert precision_at(2, scores, relevance) == 0.75  # rows 1 and 2: the tie goes to the lower row
-    assert precision_at(4, scores, relevance) == precision_at(50, scores, relevance) == 0.5
-
-
 def test_the_panel_of_two_is_the_other_reader() -> None:
     sizes = np.round(np.random.default_rng(0).uniform(3, 30, (500, 2)), 1)
     draws = draw_readers(sizes, draws=20)
     np.testing.assert_array_equal(draws.panel_mm, draws.second_mm)
-
-
-@given(
-    scores=st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), min_size=2, max_size=12),
-    relevant=st.lists(st.booleans(), min_size=12, max_size=12),
-)
-def test_ndcg_is_that_of_scikit_learn(scores: list[float], relevant: list[bool]) -> None:
-    judged = np.array([relevant[: len(scores)]])
-    found = normalized_dcg(np.array(scores), judged)
-    if not judged.any():
-        assert np.isnan(found).all()
-    else:
-        assert found[0] == pytest.approx(ndcg_score(judged.astype(float), [scores]))

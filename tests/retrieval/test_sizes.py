@@ -23,34 +23,34 @@ def simulate(readers: int = 3, noise: float = 0.15, bias: float = 0.0) -> Estima
 
 def measure(estimates: Estimates, resamples: int = 50) -> dict[str, Measure]:
     measures = measure_sizes(estimates, BINS, draws=20, resamples=resamples)
-    assert len(measures) == 11
+    assert len(measures) == 15
     return {f"{at}": one for at, one in enumerate(measures)}
 
 
 def test_a_perfect_model_of_agreeing_readers() -> None:
     measures = measure(simulate(noise=0))
-    assert measures["0"].model.mean == measures["0"].panel.mean == 1
-    for at in range(1, 11):
-        assert measures[str(at)].model.mean == pytest.approx(0, abs=1e-9)
+    assert measures["0"].readers.model.mean == measures["0"].readers.panel.mean == 1
+    for at in range(1, 15):
+        assert measures[str(at)].readers.model.mean == pytest.approx(0, abs=1e-9)
 
 
 def test_the_truth_is_nearer_than_the_panel_and_the_panel_than_a_second_reader() -> None:
     measures = measure(simulate())
     accuracy, error = measures["0"], measures["1"]
-    assert accuracy.model.mean > accuracy.panel.mean > accuracy.second_reader.mean
-    assert error.model.mean < error.panel.mean < error.second_reader.mean
-    assert error.above_second.high < 0
-    assert error.above_second.excludes_zero
+    assert accuracy.readers.model.mean > accuracy.readers.panel.mean > accuracy.readers.second_reader.mean
+    assert error.readers.model.mean < error.readers.panel.mean < error.readers.second_reader.mean
+    assert error.readers.above_second.high < 0
+    assert error.readers.above_second.excludes_zero
     assert error.nodules == NODULES
-    assert error.above_panel.mean == pytest.approx(error.model.mean - error.panel.mean)
-    for one in (accuracy.model, error.model, error.panel, error.above_panel):
+    assert error.readers.above_panel.mean == pytest.approx(error.readers.model.mean - error.readers.panel.mean)
+    for one in (accuracy.readers.model, error.readers.model, error.readers.panel, error.readers.above_panel):
         assert one.low < one.mean < one.high
 
 
 def test_a_bias_is_found_and_bands_add_up() -> None:
     measures = measure(simulate(noise=0, bias=1.5))
-    assert measures["6"].model.mean == pytest.approx(1.5)
-    assert [measures[str(at)].model.mean for at in range(7, 11)] == pytest.approx([1.5] * 4)
+    assert measures["6"].readers.model.mean == pytest.approx(1.5)
+    assert [measures[str(at)].readers.model.mean for at in range(7, 11)] == pytest.approx([1.5] * 4)
     assert sum(measures[str(at)].nodules for at in range(7, 11)) <= NODULES
 
 
@@ -61,11 +61,11 @@ def test_by_a_plain_loop() -> None:
     readers = np.stack([sizes, sizes + 2], axis=1)
     estimates = Estimates(np.zeros(40, np.int64), sizes + 1, readers, np.arange(40))
     measures = measure_sizes(estimates, BINS, draws=30, resamples=5)
-    assert measures[1].model.mean == pytest.approx(1)
-    assert measures[1].second_reader.mean == pytest.approx(2)
-    assert measures[1].panel.mean == pytest.approx(2)
+    assert measures[1].readers.model.mean == pytest.approx(1)
+    assert measures[1].readers.second_reader.mean == pytest.approx(2)
+    assert measures[1].readers.panel.mean == pytest.approx(2)
     small = [np.mean([size <= 6, size + 2 <= 6]) for size in sizes]
-    assert measures[0].model.mean == pytest.approx(np.mean(small), abs=0.03)
+    assert measures[0].readers.model.mean == pytest.approx(np.mean(small), abs=0.03)
 
 
 def test_one_reader_alone_gives_nothing() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from noduleclip.errors import SizeLanguageError
-from noduleclip.size import read_sentence
+from noduleclip.size import read_size
 
 
 @pytest.mark.parametrize(
@@ -54,4 +54,4 @@ from noduleclip.size import read_sentence
 )
 def test_a_phrase_that_cannot_be_meant_is_an_error(text: str, message: str) -> None:
     with pytest.raises(SizeLanguageError, match=message):
-        read_sentence(text)
+        read_size(text)

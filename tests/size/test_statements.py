@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noduleclip.errors import SizeLanguageError
-from noduleclip.size import SizeInterval, describe_interval, parse_interval, read_sentence
+from noduleclip.size import SizeInterval, describe_interval, parse_interval, read_size
 from noduleclip.size.interval import unite
 from size.intervals import at_least, at_most, inclusive, intervals, over, strictly, within
 
@@ -34,7 +34,7 @@ from size.intervals import at_least, at_most, inclusive, intervals, over, strict
 )
 def test_sizes_that_do_not_go_together_are_an_error(text: str, message: str) -> None:
     with pytest.raises(SizeLanguageError, match=message):
-        read_sentence(text)
+        read_size(text)
 
 
 UNIONS: dict[SizeInterval, str] = {
@@ -77,7 +77,7 @@ def test_or_between_other_words_unites_nothing() -> None:
     ],
 )
 def test_the_or_between_sizes_is_no_word_of_its_own(text: str, words: str) -> None:
-    assert read_sentence(text).words == tuple(words.split())
+    assert read_size(text).words == tuple(words.split())
 
 
 @given(st.lists(intervals(), min_size=1, max_size=4), st.floats(0, 100))

@@ -7,32 +7,57 @@ import typer
 
 from noduleclip.cli import options
 
+_PROTOCOL = "Protocol"
+
 
 def evaluate(
     emb_dir: options.EmbDir,
+    readers: Annotated[
+        Path | None,
+        typer.Option(
+            help="ROI table with every reader's row of the same nodules, to judge by. (default: the index's own rows)",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = None,
     queries: Annotated[
         Path | None,
         typer.Option(
             "--queries",
             "--queries-file",
-            help="Sentences to judge instead of the ten, one a line, each with a size.",
+            help="Sentences to judge instead of the protocol's, one a line, each with a size or a rating.",
             rich_help_panel=options.INPUTS,
         ),
     ] = None,
-    draws: Annotated[int, typer.Option(min=1, help="Draws of the reader who judges.", rich_help_panel="Protocol")] = 50,
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            help="Judge these scores, not the index's: a CSV with the column row and one column per sentence.",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the reader who judges.", rich_help_panel=_PROTOCOL)] = 50,
     resamples: Annotated[
-        int, typer.Option(min=10, help="Bootstrap samples of patients.", rich_help_panel="Protocol")
+        int, typer.Option(min=10, help="Bootstrap samples of patients.", rich_help_panel=_PROTOCOL)
     ] = 300,
     seed: options.Seed = 0,
     output_format: options.OutputFormat = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for evaluation.json and a page with plots.", rich_help_panel=options.OUTPUT),
+    ] = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """Judge the ranking of an index on the ten size queries, beside a second reader and the panel of readers.
+    """Judge the rankings of an index, on ten sizes and on what was rated, beside a second reader and the panel.
 
     Rows of one nodule (nodule_id) on one slice are its readers; the first row's crop is ranked.
 
-    Example: noduleclip evaluate --emb-dir runs/first/test_readers
+    Example: noduleclip evaluate --emb-dir runs/first/test_readers --out report
     """
-    from noduleclip.cli.evaluation import run_evaluation
+    from noduleclip.cli.evaluation import EvaluationOptions, run_evaluation
     from noduleclip.report.tables import choose_format
 
-    run_evaluation(emb_dir, queries, draws, resamples, seed, choose_format(output_format))
+    run_evaluation(
+        EvaluationOptions(
+            emb_dir, queries, readers, scores, draws, resamples, seed, choose_format(output_format), out, overwrite
+        )
+    )

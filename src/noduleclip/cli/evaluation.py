@@ -1,63 +1,159 @@
 """What `evaluate` does once its options are settled."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.cli.search import open_text_tower, read_sentence_file
 from noduleclip.errors import InputError
-from noduleclip.io.index_store import open_index
-from noduleclip.io.nodules import group_nodules
-from noduleclip.report.console import counting
-from noduleclip.report.tables import print_evaluation
-from noduleclip.retrieval.evaluation import Rankings, evaluate_rankings
+from noduleclip.io.artefacts import refuse_results, write_json, write_text
+from noduleclip.io.index_store import Index, open_index
+from noduleclip.io.nodules import group_nodules, read_ratings
+from noduleclip.io.reader_table import read_readers
+from noduleclip.io.score_table import read_scores
+from noduleclip.ratings import RATING_QUERIES
+from noduleclip.report.console import counting, say, warn
+from noduleclip.report.tables import print_evaluation, without_nan
+from noduleclip.retrieval.curves import compare_sizes, trace_precision, trace_reliability
+from noduleclip.retrieval.evaluation import Evaluation, Rankings, evaluate_rankings
 from noduleclip.retrieval.implied import imply_diameters, make_sweep
+from noduleclip.retrieval.readers import Readers, list_known
 from noduleclip.retrieval.sizes import Estimates, measure_sizes
 from noduleclip.retrieval.text_query import SentenceEncoder
-from noduleclip.size import (
-    BIN_PROMPTS,
-    BIN_SYNONYMS,
-    EVALUATION_QUERIES,
-    SizeInterval,
-    parse_interval,
-    parse_intervals,
-)
+from noduleclip.sentence import Reading, list_attributes, read_sentences
+from noduleclip.size import BIN_PROMPTS, BIN_SYNONYMS, EVALUATION_QUERIES, parse_intervals
+
+EVALUATION_FILES = (schema.EVALUATION_JSON, schema.EVALUATION_PAGE)
 
 
-def run_evaluation(emb_dir: Path, queries_file: Path | None, draws: int, resamples: int, seed: int, form: str) -> None:
-    """Rank the nodules of an index for the ten queries, or for those of a file, and print what the rankings are worth.
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What to judge, by whom, and where the report goes."""
+
+    emb_dir: Path
+    queries_file: Path | None
+    readers_csv: Path | None
+    scores_csv: Path | None
+    draws: int
+    resamples: int
+    seed: int
+    form: str
+    out: Path | None
+    overwrite: bool
+
+
+@dataclass(frozen=True)
+class _Collection:
+    """The nodules of an index: their embeddings (N, D), and what N nodules' readers say."""
+
+    rows: NDArray[np.int64]
+    images: NDArray[np.float32]
+    readers: Readers
+    patients: NDArray[np.int64]
+
+
+def run_evaluation(options: EvaluationOptions) -> None:
+    """Rank the nodules of an index for the queries of the protocol, or for those of a file, and say what that is worth.
 
     Raises:
         NoduleclipError: The index is broken, or has no nodules with a diameter.
     """
-    queries = EVALUATION_QUERIES if queries_file is None else read_sentence_file(queries_file)
-    intervals = _read_sizes(queries)
-    index = open_index(emb_dir)
+    if options.out is not None and not options.overwrite:
+        refuse_results(options.out, EVALUATION_FILES, "--overwrite replaces it")
+    index = open_index(options.emb_dir)
     encoder = open_text_tower(index)
+    collection = _collect(index, options.readers_csv)
+    groups = _choose_queries(options, collection.readers.attributes, encoder.attributes)
+    judged = [
+        _judge(name, queries, read_sentences(queries), collection, encoder, options) for name, queries in groups.items()
+    ]
+    if np.isnan(judged[0].model["ap"].mean):
+        raise InputError(f"none of the {len(judged[0].queries)} sentence(s) is true of any nodule in {options.emb_dir}")
+    found: dict[str, Any] = asdict(judged[0])
+    found["ratings"] = asdict(judged[1]) if len(judged) > 1 else None
+    found["sizes"] = []
+    if options.scores_csv is None:
+        estimates = Estimates(
+            *_estimate(encoder, collection.images), collection.readers.diameters_mm, collection.patients
+        )
+        settings = {"draws": options.draws, "resamples": options.resamples, "seed": options.seed}
+        found["sizes"] = [asdict(m) for m in measure_sizes(estimates, parse_intervals(BIN_PROMPTS), **settings)]
+    print_evaluation(found, options.form)
+    if options.out is not None:
+        _write_report(options, found, groups, collection, encoder)
+
+
+def _collect(index: Index, readers_csv: Path | None) -> _Collection:
     meta = index.scan().drop(schema.ROW).collect()
+    rows = pl.Series(np.arange(meta.height))
+    if readers_csv is not None:
+        meta, missing = read_readers(readers_csv, meta)
+        if missing:
+            warn(f"{readers_csv}: does not know {missing} nodule(s) of the index; their own rows judge them")
+        rows = meta[schema.ROW]
+        meta = meta.drop(schema.ROW)
     nodules = group_nodules(meta)
     if len(nodules) < 2:
-        raise InputError(f"{emb_dir}: {len(nodules)} nodule(s) with a diameter, at least 2 are needed")
-    images = index.embeddings[nodules.rows]
-    scores = encoder.encode(queries) @ images.T
+        raise InputError(f"{index.folder}: {len(nodules)} nodule(s) with a diameter, at least 2 are needed")
+    of_index = rows.to_numpy()[nodules.rows]
     patients = meta[nodules.rows.tolist(), schema.PATIENT_ID].rank("dense").to_numpy().astype(np.int64)
-    rankings = Rankings(scores.astype(np.float64), nodules.diameters_mm, patients)
-    with counting("drawing patients again", resamples, "samples") as advance:
-        evaluation = evaluate_rankings(
-            rankings, queries, intervals,
-            draws=draws, resamples=resamples, seed=seed, on_resample=lambda: advance(1),
+    readers = Readers(nodules.diameters_mm, *read_ratings(meta, nodules))
+    return _Collection(of_index, index.embeddings[of_index], readers, patients)
+
+
+def _choose_queries(
+    options: EvaluationOptions, rated: Sequence[str], trained: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Give the sentences to judge, by group: those of a file, or the ten sizes and what there are ratings of."""
+    if options.queries_file is not None:
+        queries = tuple(read_sentence_file(options.queries_file))
+        for query, reading in zip(queries, read_sentences(queries), strict=True):
+            _refuse_unjudged(query, reading, rated)
+        return {"sentences": queries}
+    groups = {"sizes": EVALUATION_QUERIES}
+    known = list_known(read_sentences(RATING_QUERIES), [name for name in rated if name in trained])
+    if known and options.scores_csv is None:
+        groups["ratings"] = tuple(RATING_QUERIES[at] for at in known)
+    return groups
+
+
+def _refuse_unjudged(query: str, reading: Reading, rated: Sequence[str]) -> None:
+    if not reading.asks:
+        raise InputError(f"{query!r} has no size and no rating: no reader can say what is relevant")
+    missing = [name for name in list_attributes([reading]) if name not in rated]
+    if missing:
+        raise InputError(f"{query!r}: no reader has rated {missing[0]} in this table; rated are {list(rated)}")
+
+
+def _judge(
+    name: str,
+    queries: Sequence[str],
+    readings: Sequence[Reading],
+    collection: _Collection,
+    encoder: SentenceEncoder,
+    options: EvaluationOptions,
+) -> Evaluation:
+    scores = _score(queries, collection, encoder, options)
+    rankings = Rankings(scores, collection.readers, collection.patients)
+    with counting(f"judging {name}", len(queries), "queries") as advance:
+        return evaluate_rankings(
+            rankings, queries, readings,
+            draws=options.draws, resamples=options.resamples, seed=options.seed, on_query=lambda: advance(1),
         )  # fmt: skip
-    if np.isnan(evaluation.ap.mean):
-        raise InputError(f"none of the {len(queries)} sentence(s) is true of any nodule in {emb_dir}")
-    sizes = measure_sizes(
-        Estimates(*_estimate(encoder, images), nodules.diameters_mm, patients),
-        parse_intervals(BIN_PROMPTS), draws=draws, resamples=resamples, seed=seed,
-    )  # fmt: skip
-    print_evaluation({**asdict(evaluation), "sizes": [asdict(measure) for measure in sizes]}, form)
+
+
+def _score(
+    queries: Sequence[str], collection: _Collection, encoder: SentenceEncoder, options: EvaluationOptions
+) -> NDArray[np.float64]:
+    if options.scores_csv is not None:
+        return read_scores(options.scores_csv, queries, collection.rows)
+    return np.asarray(encoder.encode(queries) @ collection.images.T, np.float64)
 
 
 def _estimate(encoder: SentenceEncoder, images: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -67,11 +163,27 @@ def _estimate(encoder: SentenceEncoder, images: NDArray[np.float32]) -> tuple[ND
     return bins.astype(np.int64), imply_diameters(sweep)
 
 
-def _read_sizes(queries: Sequence[str]) -> list[SizeInterval]:
-    intervals = []
-    for query in queries:
-        interval = parse_interval(query)
-        if interval is None:
-            raise InputError(f"{query!r} has no size: the readers' diameters cannot say what is relevant")
-        intervals.append(interval)
-    return intervals
+def _write_report(
+    options: EvaluationOptions,
+    found: dict[str, Any],
+    groups: dict[str, tuple[str, ...]],
+    collection: _Collection,
+    encoder: SentenceEncoder,
+) -> None:
+    """Write evaluation.json and, with plots of the same rankings, evaluation.html."""
+    from noduleclip.report.evaluation_page import render_evaluation
+
+    assert options.out is not None
+    queries = [query for group in groups.values() for query in group]
+    readings = read_sentences(queries)
+    scores = _score(queries, collection, encoder, options)
+    curves = trace_precision(scores, collection.readers, readings, draws=options.draws, seed=options.seed)
+    sizes, reliability = None, None
+    if options.scores_csv is None:
+        probabilities = encoder.calibration.to_probability(scores)
+        reliability = trace_reliability(probabilities, collection.readers, readings)
+        sizes = compare_sizes(_estimate(encoder, collection.images)[1], collection.readers)
+    page = render_evaluation(without_nan(found), queries, curves, sizes, reliability, str(options.emb_dir))
+    write_json(options.out / schema.EVALUATION_JSON, without_nan(found))
+    write_text(options.out / schema.EVALUATION_PAGE, page)
+    say(f"report: {options.out / schema.EVALUATION_PAGE}")

@@ -1,8 +1,9 @@
 """What `query` and `fuse` share: open the index, read the sentences, rank the rows that are allowed, show the best."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,11 +17,11 @@ from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import guard_cells, select_patients
 from noduleclip.io.shipped import find_checkpoint
 from noduleclip.report.console import say, warn
-from noduleclip.report.tables import choose_format, print_hits
-from noduleclip.retrieval.fusion import fuse_scores, score_rule
+from noduleclip.report.tables import Answer, choose_format, print_hits
+from noduleclip.retrieval.fusion import fuse_scores, multiply_rules, score_rating, score_rule
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import compute_cosines, select_top_k
-from noduleclip.size import SizeReading, describe_reading, read_sentence
+from noduleclip.sentence import Reading, describe_reading, list_attributes, read_sentences
 
 _UNIQUE_COLUMNS = {
     "nodule": (schema.PATIENT_ID, schema.NODULE_ID),
@@ -67,12 +68,13 @@ def run_search(options: SearchOptions, fusion: FusionOptions | None = None) -> N
         NoduleclipError: Anything that a user can cause.
     """
     sentences = _read_sentences(options)
-    readings = [read_sentence(sentence) for sentence in sentences]
+    readings = read_sentences(sentences)
     if options.out is not None and not options.overwrite:
         refuse_results(options.out, (schema.TOP_K_CSV,), "--overwrite replaces it")
     index = open_index(options.emb_dir)
     check_model(index, options.model)
     encoder = open_text_tower(index)
+    _tell_of_unknown_ratings(readings, encoder.attributes)
     rows = _filter_rows(index, options)
     groups = _find_groups(index, options.unique, rows)
     ranked = index.manifest.rows if rows is None else len(rows)
@@ -86,8 +88,14 @@ def run_search(options: SearchOptions, fusion: FusionOptions | None = None) -> N
         scores = _score(cosines, index, rows, reading, encoder, fusion)
         hits = _collect_hits(index, sentence, reading, scores, rows, groups, options.topk)
         say(describe_reading(reading))
-        results.append((sentence, describe_reading(reading), hits))
+        results.append(Answer(sentence, describe_reading(reading), list_attributes([reading]), hits))
     _deliver(results, options)
+
+
+def _tell_of_unknown_ratings(readings: Sequence[Reading], known: Sequence[str]) -> None:
+    unknown = [name for name in list_attributes(readings) if name not in known]
+    if unknown:
+        warn(f"the model was not trained on ratings of {', '.join(unknown)}: the image says nothing of them here")
 
 
 def _read_sentences(options: SearchOptions) -> list[str]:
@@ -201,7 +209,7 @@ def _score(
     cosines: NDArray[np.float32],
     index: Index,
     rows: NDArray[np.int64] | None,
-    reading: SizeReading,
+    reading: Reading,
     encoder: SentenceEncoder,
     fusion: FusionOptions | None,
 ) -> _Scores:
@@ -210,21 +218,53 @@ def _score(
         return _Scores(cosines, columns)
     probability = encoder.calibration.to_probability(cosines)
     rule = np.full(len(cosines), np.nan)
-    if reading.interval is None:
-        warn("the sentence has no size: the rule has no say, the score is the cosine part alone")
+    if not reading.asks:
+        warn("the sentence has no size and no rating: the rule has no say, the score is the cosine part alone")
     else:
-        diameters = index.read_columns([schema.DIAMETER_MM])[schema.DIAMETER_MM].to_numpy().astype(np.float64)
-        rule = score_rule(diameters if rows is None else diameters[rows], reading.interval, fusion.softness_mm)
+        rule = multiply_rules(_score_rules(index, rows, reading, fusion.softness_mm))
         if unmeasured := int(np.isnan(rule).sum()):
-            say(f"note: {unmeasured} row(s) have no diameter; their score is the cosine part alone")
+            lacks = "none of the ratings or sizes asked for" if reading.ratings else "no diameter"
+            say(f"note: {unmeasured} row(s) have {lacks}; their score is the cosine part alone")
     score = fuse_scores(probability, rule, fusion.alpha)
     return _Scores(score, {**columns, schema.COSINE: probability, schema.RULE: rule, schema.SCORE: score})
+
+
+def _score_rules(
+    index: Index, rows: NDArray[np.int64] | None, reading: Reading, softness_mm: float
+) -> list[NDArray[np.float64]]:
+    """Score the candidates by their diameter and by each rating asked for; at least one of them is."""
+    names = [schema.DIAMETER_MM, *list_attributes([reading])]
+    held = index.scan().collect_schema().names()
+    table = index.read_columns([name for name in names if name in held])
+
+    def read(name: str) -> NDArray[np.float64]:
+        if name not in held:
+            return np.full(index.manifest.rows if rows is None else len(rows), np.nan)
+        values = table[name].cast(pl.Float64).to_numpy()
+        return values if rows is None else values[rows]
+
+    sized = [] if reading.interval is None else [score_rule(read(schema.DIAMETER_MM), reading.interval, softness_mm)]
+    return [*sized, *(score_rating(read(asked.attribute), asked) for asked in reading.ratings)]
+
+
+def _satisfies(reading: Reading, hit: Mapping[str, Any]) -> bool | None:
+    """Say whether a row satisfies all that a sentence asks for; None where nothing says no, but not all is known."""
+    said: list[bool | None] = []
+    if reading.interval is not None:
+        size = hit[schema.DIAMETER_MM]
+        said.append(None if size is None else reading.interval.contains(size))
+    for asked in reading.ratings:
+        rating = hit.get(asked.attribute)
+        said.append(None if rating is None else asked.contains(rating))
+    if False in said:
+        return False
+    return None if None in said or not said else True
 
 
 def _collect_hits(
     index: Index,
     sentence: str,
-    reading: SizeReading,
+    reading: Reading,
     scores: _Scores,
     rows: NDArray[np.int64] | None,
     groups: NDArray[np.int64] | None,
@@ -233,9 +273,7 @@ def _collect_hits(
     """Give the hits with their metadata, best first."""
     best = select_top_k(scores.ranking, topk, groups).rows
     frame = index.read_rows(best if rows is None else rows[best])
-    sizes = frame[schema.DIAMETER_MM].to_list()
-    interval = reading.interval
-    satisfies = [None if interval is None or size is None else interval.contains(size) for size in sizes]
+    satisfies = [_satisfies(reading, hit) for hit in frame.iter_rows(named=True)]
     columns = {name: pl.Series(values[best], dtype=pl.Float64) for name, values in scores.columns.items()}
     hits = frame.with_columns(
         pl.lit(sentence).alias(schema.QUERY),
@@ -247,14 +285,14 @@ def _collect_hits(
     return hits.select(*leading, pl.exclude(leading))
 
 
-def _deliver(results: Sequence[tuple[str, str, pl.DataFrame]], options: SearchOptions) -> None:
-    hits = guard_cells(pl.concat([frame for _, _, frame in results]))
+def _deliver(results: Sequence[Answer], options: SearchOptions) -> None:
+    hits = guard_cells(pl.concat([answer.hits for answer in results]))
     if options.out is not None:
         with replacing(options.out / schema.TOP_K_CSV) as temporary:
             hits.write_csv(temporary)
         say(f"{hits.height} hits in {options.out / schema.TOP_K_CSV}")
     if options.paths_only:
-        paths = dict.fromkeys(path for _, _, frame in results for path in frame[schema.DICOM_PATH])
+        paths = dict.fromkeys(path for answer in results for path in answer.hits[schema.DICOM_PATH])
         print("\n".join(paths))  # noqa: T201
     else:
         print_hits(results, choose_format(options.output_format))

@@ -76,8 +76,18 @@ def train(
         float, typer.Option(help="Epochs of linear warm-up.", rich_help_panel=options.OPTIMISATION)
     ] = _TRAIN.warmup_epochs,
     prompts: Annotated[
-        int, typer.Option(help="Sentences sampled for each step.", rich_help_panel=options.OPTIMISATION)
+        int, typer.Option(help="Sentences about size sampled for each step.", rich_help_panel=options.OPTIMISATION)
     ] = _TRAIN.prompts,
+    rating_prompts: Annotated[
+        int,
+        typer.Option(
+            help="Sentences about readers' ratings sampled for each step, where the table has any; 0 = sizes alone.",
+            rich_help_panel=options.OPTIMISATION,
+        ),
+    ] = _TRAIN.rating_prompts,
+    rating_weight: Annotated[
+        float, typer.Option(help="Weight of the loss of those.", rich_help_panel=options.OPTIMISATION)
+    ] = _TRAIN.rating_weight,
     outline_weight: Annotated[
         float,
         typer.Option(
@@ -89,6 +99,16 @@ def train(
         float,
         typer.Option(help="Decay per step of the averaged weights; 0 = none.", rich_help_panel=options.OPTIMISATION),
     ] = _TRAIN.ema_decay,
+    max_zoom: Annotated[
+        float, typer.Option(help="Largest random zoom, diameters included.", rich_help_panel=options.OPTIMISATION)
+    ] = _TRAIN.max_zoom,
+    max_stretch: Annotated[
+        float,
+        typer.Option(
+            help="Largest random stretch in one direction; diameters follow the outlines.",
+            rich_help_panel=options.OPTIMISATION,
+        ),
+    ] = _TRAIN.max_stretch,
     max_shift_mm: Annotated[
         float,
         typer.Option(help="Largest random shift of a crop's centre.", rich_help_panel=options.OPTIMISATION),
@@ -126,8 +146,9 @@ def train(
     model = ModelConfig(backbone=backbone, emb=emb, views=views, crop=crop)
     config = TrainConfig(
         epochs=epochs, bs=bs, accumulate=accumulate, lr=lr, weight_decay=weight_decay, warmup_epochs=warmup_epochs,
-        prompts=prompts, outline_weight=outline_weight, ema_decay=ema_decay,
-        max_shift_mm=max_shift_mm, patience=patience, amp=amp, seed=seed,
+        prompts=prompts, rating_prompts=rating_prompts, rating_weight=rating_weight, outline_weight=outline_weight,
+        ema_decay=ema_decay, max_zoom=max_zoom, max_stretch=max_stretch, max_shift_mm=max_shift_mm,
+        patience=patience, amp=amp, seed=seed,
     )  # fmt: skip
     if not (resume or overwrite):
         refuse_results(out, TRAIN_FILES, "--resume goes on from it, --overwrite starts again")

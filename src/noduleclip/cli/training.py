@@ -21,7 +21,7 @@ from noduleclip.engine.train import Progress, Samples, Training
 from noduleclip.errors import InputError, RejectCode
 from noduleclip.io.artefacts import hash_file, write_json
 from noduleclip.io.crop_cache import CropCache, CutSettings, Reject
-from noduleclip.io.nodules import group_nodules
+from noduleclip.io.nodules import group_nodules, read_ratings
 from noduleclip.io.outlines import draw_nodules
 from noduleclip.models.image_tower import check_backbone
 from noduleclip.report.console import counting, say, warn
@@ -111,7 +111,11 @@ def _load_samples(
         _gather(frame, usable, slice(start, end), cache, file)
         for (start, end), file in zip(itertools.pairwise(ends), patient_files, strict=True)
     ]
-    told = [part.numpy().tobytes() for samples in sets for part in (samples.diameters_mm, samples.inside)]
+    told = [
+        part.numpy().tobytes()
+        for samples in sets
+        for part in (samples.diameters_mm, samples.inside, samples.rims_mm, samples.ratings)
+    ]
     fingerprint = sha256(b"".join([cache.fingerprint().encode(), *told])).hexdigest()[:16]
     return sets, fingerprint
 
@@ -139,14 +143,18 @@ def _gather(frame: pl.DataFrame, usable: pl.Series | None, part: slice, cache: C
     say(f"{file.name}: {len(nodules):,} nodules, up to {nodules.diameters_mm.shape[1]} readers each")
     crops = cache.read([int(row) for row in nodules.rows])
     with counting("drawing outlines", len(nodules), "nodules") as advance:
-        inside, outlined = draw_nodules(
+        outlines = draw_nodules(
             chosen, nodules,
             fov_mm=cache.settings.fov_mm, size_px=cache.settings.size_px, on_nodule=lambda: advance(1),
         )  # fmt: skip
-    if bare := len(nodules) - int(outlined.sum()):
+    if bare := len(nodules) - int(outlines.known.sum()):
         warn(f"{file.name}: {bare:,} nodule(s) without outline or pixel spacing in the table; their diameters count")
     diameters = torch.from_numpy(nodules.diameters_mm).float()
     known = diameters[diameters.isfinite()]
     if float(known.min()) > 6 or float(known.max()) <= 6:
         warn(f"{file.name}: all diameters lie on one side of 6 mm; little can be learnt or judged")
-    return Samples(torch.from_numpy(crops), diameters, torch.from_numpy(inside), torch.from_numpy(outlined))
+    ratings, attributes = read_ratings(chosen, nodules)
+    return Samples(
+        torch.from_numpy(crops), diameters, torch.from_numpy(outlines.shares), torch.from_numpy(outlines.known),
+        torch.from_numpy(outlines.rims_mm), torch.from_numpy(ratings).float(), attributes,
+    )  # fmt: skip

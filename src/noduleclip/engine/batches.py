@@ -34,16 +34,23 @@ def augment(
     crops_hu: Tensor,
     inside: Tensor,
     diameters_mm: Tensor,
+    rims_mm: Tensor,
     crop: CropConfig,
     config: TrainConfig,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Turn, flip, zoom, shift and add noise; a zoom by s makes every diameter s times as large.
+    """Turn, flip, zoom, stretch, shift and add noise; diameters follow what happens to the outlines.
+
+    A zoom by s makes every diameter s times as large. A stretch by s along one direction, and by 1 / s across it,
+    changes a diameter as it changes the largest distance of two points of that reader's outline; a nodule that lacks
+    the outline of a reader who measured it is not stretched.
 
     Args:
         crops_hu: (B, S, S) HU with a margin around the crop, at the crop's pixel size.
         inside: (B, S, S) share of the readers inside whose outline a pixel lies, in [0, 1].
         diameters_mm: (B, R).
+        rims_mm: (B, R, V, 2) outermost points of each reader's outline as (x, y) from the middle of the crop; NaN where
+            there is none.
         crop: The crop to give.
         config: How far each augmentation goes.
         generator: Source of randomness, on the CPU, so that every device sees the same numbers.
@@ -64,10 +71,29 @@ def augment(
     noise_sd = uniform(0, config.noise_hu)
     reach = crop.size_px / side / zoom
     turn = torch.stack([angle.cos() * flip, -angle.sin(), angle.sin() * flip, angle.cos()], dim=1).view(count, 2, 2)
-    theta = torch.cat([turn * reach.view(-1, 1, 1), shift.unsqueeze(-1)], dim=2).to(device)
+    outlined = (rims_mm.isfinite().all(dim=3).all(dim=2) | diameters_mm.isnan()).all(dim=1).cpu()
+    spread = torch.where(outlined, uniform(-1, 1) * math.log(config.max_stretch), 0.0)
+    shape = _stretch(spread, uniform(-1, 1) * math.pi) @ turn  # from places in the new crop to places in the old one
+    theta = torch.cat([shape * reach.view(-1, 1, 1), shift.unsqueeze(-1)], dim=2).to(device)
     grid = F.affine_grid(theta, [count, 1, crop.size_px, crop.size_px], align_corners=False)
     # outside the kept square the sampler gives 0: air, and no nodule
     layers = torch.stack([crops_hu.float() - AIR_HU, inside], dim=1)
     sampled = F.grid_sample(layers, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     noise = torch.randn(count, crop.size_px, crop.size_px, generator=generator) * noise_sd.view(-1, 1, 1)
-    return sampled[:, 0] + AIR_HU + noise.to(device), sampled[:, 1], diameters_mm * zoom.unsqueeze(1).to(device)
+    moved = torch.einsum("bij,brvj->brvi", torch.linalg.inv(shape).to(device), rims_mm)
+    growth = torch.where(outlined.to(device).unsqueeze(1), _find_widths(moved) / _find_widths(rims_mm), 1.0)
+    diameters = diameters_mm * growth * zoom.unsqueeze(1).to(device)
+    return sampled[:, 0] + AIR_HU + noise.to(device), sampled[:, 1], diameters
+
+
+def _stretch(spread: Tensor, angle: Tensor) -> Tensor:
+    """Give (B, 2, 2) matrices that stretch by exp(spread) along a direction and by exp(-spread) across it."""
+    cos, sin = angle.cos(), angle.sin()
+    turn = torch.stack([cos, -sin, sin, cos], dim=1).view(-1, 2, 2)
+    along = torch.diag_embed(torch.stack([spread.exp(), (-spread).exp()], dim=1))
+    return turn @ along @ turn.transpose(1, 2)
+
+
+def _find_widths(points: Tensor) -> Tensor:
+    """Give the largest distance (B, R) of two of the points (B, R, V, 2)."""
+    return torch.cdist(points, points).amax(dim=(2, 3))

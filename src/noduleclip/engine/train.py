@@ -21,12 +21,14 @@ from torch.nn import functional as F
 from noduleclip import schema
 from noduleclip.config import ModelConfig, TrainConfig, to_mapping
 from noduleclip.engine.batches import augment, center_crop, shuffled_batches
+from noduleclip.engine.prompts import sample_rated_sentence, sample_sentences
 from noduleclip.errors import ArtefactError, InputError
 from noduleclip.io.artefacts import write_text
 from noduleclip.io.outlines import FULL_SHARE
 from noduleclip.models.checkpoint import pack_model, read_checkpoint, save_checkpoint
-from noduleclip.models.loss import interval_targets, outline_loss, pairwise_sigmoid_loss
+from noduleclip.models.loss import outline_loss, pairwise_sigmoid_loss, reading_targets
 from noduleclip.models.two_towers import TwoTowers, share_to_bias
+from noduleclip.ratings import RATING_QUERIES
 from noduleclip.retrieval.metrics import draw_readers, mean_average_precisions
 from noduleclip.size import BIN_PROMPTS, CURATED_PROMPTS, EVALUATION_QUERIES, parse_intervals, sample_prompts
 from noduleclip.vocabulary import Vocabulary
@@ -44,12 +46,18 @@ class Samples:
         diameters_mm: (N, R) float32, NaN-padded.
         inside: (N, S, S) uint8, share of the readers inside whose outline a pixel lies, times 255.
         outlined: (N,) bool, whether any reader's outline is known.
+        rims_mm: (N, R, V, 2) float32, outermost points of those readers' outlines (`io.outlines`), NaN-padded.
+        ratings: (N, R, A) float32, what the same readers rated, NaN where they did not.
+        attributes: The A rated attributes; none where the table has no ratings.
     """
 
     crops_hu: Tensor
     diameters_mm: Tensor
     inside: Tensor
     outlined: Tensor
+    rims_mm: Tensor
+    ratings: Tensor
+    attributes: tuple[str, ...] = ()
 
 
 class Watcher(Protocol):
@@ -104,7 +112,8 @@ class Training:
         self.device, self.amp, self.fingerprint = device, amp, fingerprint
         self.crop = model_config.crop
         torch.manual_seed(config.seed)
-        self.model = TwoTowers(model_config, make_vocabulary(), pretrained)
+        self.attributes = train.attributes if config.rating_prompts else ()
+        self.model = TwoTowers(model_config, make_vocabulary(self.attributes), pretrained)
         with torch.no_grad():
             self.model.bias.fill_(share_to_bias(measure_positives(train.diameters_mm)))
         self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -176,12 +185,14 @@ class Training:
         crops = self.train_set.crops_hu[batch].to(self.device)
         diameters = self.train_set.diameters_mm[batch].to(self.device)
         inside = self.train_set.inside[batch].to(self.device).float() / FULL_SHARE
-        crops, inside, diameters = augment(crops, inside, diameters, self.crop, self.config, generator)
+        rims = self.train_set.rims_mm[batch].to(self.device)
+        crops, inside, diameters = augment(crops, inside, diameters, rims, self.crop, self.config, generator)
         inside = F.avg_pool2d(inside.unsqueeze(1), 2).squeeze(1)
         known = self.train_set.outlined[batch].to(self.device)
-        prompts = sample_prompts(self.config.prompts, rng)
-        targets = interval_targets(diameters, [prompt.interval for prompt in prompts])
-        tokens = [self.model.vocabulary.encode(prompt.text) for prompt in prompts]
+        readings = sample_sentences(self.config.prompts, self.config.rating_prompts, self.attributes, rng)
+        ratings = self.train_set.ratings[batch].to(self.device)
+        targets, judged = reading_targets(diameters, ratings, self.train_set.attributes, readings)
+        tokens = [self.model.vocabulary.encode_reading(reading) for reading in readings]
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
         parts = min(self.config.accumulate, len(batch) // 2)  # a part of one has no batch statistics
@@ -189,9 +200,7 @@ class Training:
             with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
                 images, drawn = self.model.image.embed_and_draw(crops[part])
                 sentences = self.model.encode_text(tokens)
-            pairs = pairwise_sigmoid_loss(
-                images.float(), sentences.float(), targets[part], self.model.log_scale, self.model.bias
-            )
+            pairs = self._compare(images, sentences, targets[part], judged[part])
             outlines = outline_loss(drawn, inside[part], known[part])
             outlined = known[part].sum() / known.sum().clamp_min(1)
             loss = pairs * (len(part) / len(batch)) + self.config.outline_weight * outlined * outlines
@@ -203,6 +212,22 @@ class Training:
         self.scaler.update()
         if self.ema is not None:
             self.ema.update(self.model)
+        return total
+
+    def _compare(self, images: Tensor, sentences: Tensor, targets: Tensor, judged: Tensor) -> Tensor:
+        """Give the loss of images against sentences: of sizes, and weighed apart of ratings."""
+        total = torch.zeros((), device=self.device)
+        sized = self.config.prompts
+        for some, weight in ((slice(None, sized), 1.0), (slice(sized, None), self.config.rating_weight)):
+            if len(sentences[some]):
+                total = total + weight * pairwise_sigmoid_loss(
+                    images.float(),
+                    sentences[some].float(),
+                    targets[:, some],
+                    judged[:, some],
+                    self.model.log_scale,
+                    self.model.bias,
+                )
         return total
 
     def _out_of_patience(self) -> bool:
@@ -265,16 +290,20 @@ def _plain(values: object) -> Any:
     return json.loads(json.dumps(values))
 
 
-def make_vocabulary() -> Vocabulary:
-    """Collect the words of every kind of training sentence; the same for every run."""
-    prompts = [prompt.text for prompt in sample_prompts(_VOCABULARY_PROMPTS, random.Random(0))]
-    return Vocabulary.from_sentences([*CURATED_PROMPTS, *BIN_PROMPTS, *EVALUATION_QUERIES, *prompts])
+def make_vocabulary(attributes: tuple[str, ...] = ()) -> Vocabulary:
+    """Collect the words of every kind of training sentence; the same for every run on the same attributes."""
+    rng = random.Random(0)
+    texts = [prompt.text for prompt in sample_prompts(_VOCABULARY_PROMPTS, rng)]
+    if attributes:
+        texts += [*RATING_QUERIES, *(sample_rated_sentence(attributes, rng) for _ in range(_VOCABULARY_PROMPTS))]
+    return Vocabulary.from_sentences([*CURATED_PROMPTS, *BIN_PROMPTS, *EVALUATION_QUERIES, *texts], attributes)
 
 
 def measure_positives(diameters_mm: Tensor) -> float:
     """Give the share of true pairs of a nodule and a training sentence."""
-    prompts = sample_prompts(_VOCABULARY_PROMPTS // 10, random.Random(1))
-    return float(interval_targets(diameters_mm, [prompt.interval for prompt in prompts]).mean())
+    readings = sample_sentences(_VOCABULARY_PROMPTS // 10, 0, (), random.Random(1))
+    ratings = torch.empty(*diameters_mm.shape, 0)
+    return float(reading_targets(diameters_mm, ratings, (), readings)[0].mean())
 
 
 @torch.inference_mode()

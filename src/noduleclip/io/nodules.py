@@ -7,6 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
+from noduleclip.ratings import ATTRIBUTES, last_rating
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,29 @@ def group_nodules(frame: pl.DataFrame) -> Nodules:
         schema.PATIENT_ID, schema.NODULE_ID, schema.DICOM_PATH, nameless.alias("nameless"), maintain_order=True
     ).agg(pl.col(schema.ROW), pl.col(schema.DIAMETER_MM))
     return _make_nodules([tuple(members) for members in groups[schema.ROW]], groups[schema.DIAMETER_MM].to_list())
+
+
+def read_ratings(frame: pl.DataFrame, nodules: Nodules) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Give what the readers of each nodule rated.
+
+    Args:
+        frame: The rows that the nodules were grouped from.
+        nodules: N nodules with up to R readers.
+
+    Returns:
+        (N, R, A) ratings in the order of `Nodules.diameters_mm`, NaN where one is missing or not a whole number on its
+        scale; and the A attributes of which there is any rating.
+    """
+    ratings = np.full((*nodules.diameters_mm.shape, len(ATTRIBUTES)), np.nan)
+    for at, name in enumerate(ATTRIBUTES):
+        if name in frame.columns:
+            column = frame[name].cast(pl.Float64).to_numpy()
+            fits = (column >= 1) & (column <= last_rating(name)) & (column == np.round(column))
+            column = np.where(fits, column, np.nan)
+            for nodule, rows in enumerate(nodules.members):
+                ratings[nodule, : len(rows), at] = column[list(rows)]
+    known = np.flatnonzero(np.isfinite(ratings).any(axis=(0, 1)))
+    return ratings[:, :, known], tuple(ATTRIBUTES[at] for at in known)
 
 
 def _make_nodules(members: list[tuple[int, ...]], sizes_mm: list[list[float]]) -> Nodules:

@@ -14,6 +14,7 @@ from noduleclip.errors import ConfigError, InputError
 from noduleclip.models.outline import SIZES, OutlineDecoder, measure_outline
 
 _MEASURE_WIDTH = 64
+_LEAST_MAP_PX = 4
 
 
 class HuWindows(nn.Module):
@@ -39,8 +40,9 @@ class HuWindows(nn.Module):
 class ImageTower(nn.Module):
     """Crops in HU to unit vectors, by way of the outline that it draws.
 
-    A timm backbone gives feature maps; a decoder draws the nodule's outline from them; the embedding is made of the
-    coarsest map, of the decoder's features inside the outline and everywhere, and of the outline's measures.
+    A timm backbone gives feature maps, down to the last of at least four pixels a side; a decoder draws the nodule's
+    outline from them; the embedding is made of the coarsest map, of the decoder's features inside the outline and
+    everywhere, and of the outline's measures.
 
     Args:
         backbone: Name of a timm model.
@@ -129,12 +131,18 @@ def check_backbone(name: str, pretrained: bool) -> None:
 
 def _make_backbone(name: str, size_px: int, channels: int, pretrained: bool) -> nn.Module:
     check_backbone(name, pretrained)
-    options = {"pretrained": pretrained, "in_chans": channels, "features_only": True}
-    try:
+
+    def make(**options: object) -> nn.Module:
+        options |= {"in_chans": channels, "features_only": True}
         try:
             return cast(nn.Module, timm.create_model(name, img_size=size_px, **options))
         except TypeError:  # convolutional backbones take any size and have no such argument
             return cast(nn.Module, timm.create_model(name, **options))
+
+    try:
+        info = make().feature_info
+        kept = sum(step * _LEAST_MAP_PX <= size_px for step in info.reduction()) or 1  # type: ignore[operator, union-attr]
+        return make(pretrained=pretrained, out_indices=info.out_indices[:kept])  # type: ignore[union-attr, index]
     except Exception as error:
         if not pretrained:
             reason = " ".join(str(error).split())[:200]

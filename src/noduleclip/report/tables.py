@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -21,21 +22,35 @@ _DIAMETER_WIDTH = 6
 _GAP = 3
 _WIDEST = 500
 _COMMON_START = "a lung nodule with diameter "
-_EVALUATION_HEADS = {
-    "query": "query",
-    "base_rate": "base",
-    "precision_10": "P@10",
-    "precision_50": "P@50",
-    "ndcg": "nDCG",
-    "ap": "AP",
-    "ap_common": "AP*",
-    "second_reader": "reader*",
-    "panel": "panel*",
+_DIFFERENCES = {"above_second": "- reader", "above_panel": "- panel"}
+_READER_HEADS = (("second_reader", "reader"), ("panel", "panel"))
+_MEAN_LABELS = {
+    "model": "mean AP, nodules with two readers or more",
+    "second_reader": "  a second reader there",
+    "panel": "  the panel of all other readers there",
+    "above_second": "model - second reader",
+    "above_panel": "model - panel",
 }
-_RANKERS = {"model": "model", "second_reader": "second", "panel": "panel"}
-_OTHERS = {"second": "second", "panel": "panel"}
+_AP_TITLE = "AP there; P@50 and nDCG above the panel's; ! = the 95 % interval over patients excludes zero"
 _SIZES_TITLE = "nodules with two readers or more; ! = the 95 % interval over patients excludes zero"
 _BIN_LABELS = ("<= 6 mm", "6-10 mm", "> 10 mm")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found for a sentence.
+
+    Attributes:
+        sentence: As it was asked.
+        reading: How it was read, in one line.
+        attributes: Columns of the ratings that it asks for.
+        hits: The hits, best first.
+    """
+
+    sentence: str
+    reading: str
+    attributes: tuple[str, ...]
+    hits: pl.DataFrame
 
 
 def choose_format(wanted: str) -> str:
@@ -45,18 +60,18 @@ def choose_format(wanted: str) -> str:
     return "table" if data_console().is_terminal else "csv"
 
 
-def print_hits(results: Sequence[tuple[str, str, pl.DataFrame]], form: str) -> None:
+def print_hits(results: Sequence[Answer], form: str) -> None:
     """Print the Top-K of each sentence.
 
     Args:
-        results: (sentence, how it was read, hits) by sentence; hits best first.
+        results: One answer per sentence.
         form: "table", "csv" or "json" (one object a line).
     """
     if form == "table":
-        for sentence, reading, hits in results:
-            data_console().print(_make_hits_table(sentence, reading, hits))
+        for answer in results:
+            data_console().print(_make_hits_table(answer))
         return
-    hits = pl.concat([frame for _, _, frame in results])
+    hits = pl.concat([answer.hits for answer in results])
     print_frame(hits, form)
 
 
@@ -66,27 +81,30 @@ def print_frame(frame: pl.DataFrame, form: str) -> None:
     sys.stdout.flush()
 
 
-def _make_hits_table(sentence: str, reading: str, hits: pl.DataFrame) -> Table:
+def _make_hits_table(answer: Answer) -> Table:
+    hits = answer.hits
     fused: list[str] = [name for name in (schema.SCORE, schema.COSINE, schema.RULE) if name in hits.columns]
     scores = fused or [schema.SIMILARITY]
     patients = [hit or "-" for hit in hits[schema.PATIENT_ID]]
     patient_width = max([7, *(cell_len(name) for name in patients)])
-    fixed = _fixed_width(hits.height, scores)
+    rated = [name for name in answer.attributes if name in hits.columns]
+    fixed = _fixed_width(hits.height, scores, rated)
     if fixed + patient_width + _GAP + _MIN_PATH_WIDTH > data_console().width:
         patient_width, scores = 0, scores[:1]
-        fixed = _fixed_width(hits.height, scores)
+        fixed = _fixed_width(hits.height, scores, rated)
     room = max(_MIN_PATH_WIDTH, data_console().width - fixed - (patient_width + _GAP if patient_width else 0))
     table = Table(
         box=box.SIMPLE_HEAD,
-        title=escape(sentence),
-        caption=escape(reading),
+        title=escape(answer.sentence),
+        caption=escape(answer.reading),
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("#", justify="right", style="dim", no_wrap=True)
     for name in scores:
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("mm", justify="right", no_wrap=True)
+    for name in ("mm", *rated):
+        table.add_column(name, justify="right", no_wrap=True)
     if patient_width:
         table.add_column("patient", no_wrap=True)
     table.add_column("slice", overflow="fold")
@@ -94,13 +112,14 @@ def _make_hits_table(sentence: str, reading: str, hits: pl.DataFrame) -> Table:
         numbers = [_number(hit[name], 3) for name in scores]
         path = escape(shorten_path(hit[schema.DICOM_PATH], room))
         named = [escape(patient)] if patient_width else []
-        table.add_row(str(hit[schema.RANK]), *numbers, _diameter(hit), *named, path)
+        ratings = [_number(hit[name], 0) for name in rated]
+        table.add_row(str(hit[schema.RANK]), *numbers, _diameter(hit), *ratings, *named, path)
     return table
 
 
-def _fixed_width(rows: int, scores: Sequence[str]) -> int:
-    """Give the characters that rank, scores and diameter take, with the gaps up to the next column."""
-    widths = [len(str(rows)), *(max(len(name), 5) for name in scores), _DIAMETER_WIDTH]
+def _fixed_width(rows: int, scores: Sequence[str], rated: Sequence[str]) -> int:
+    """Give the characters that rank, scores, diameter and ratings take, with the gaps up to the next column."""
+    widths = [len(str(rows)), *(max(len(name), 5) for name in scores), _DIAMETER_WIDTH, *map(len, rated)]
     return sum(widths) + _GAP * (len(widths) + 1) + 1
 
 
@@ -170,40 +189,69 @@ def _cell(value: Any, as_percent: bool) -> str:
 
 def print_evaluation(evaluation: Mapping[str, Any], form: str) -> None:
     """Print an evaluation: tables of queries and of sizes and a line per mean; as JSON one object with everything."""
+    groups = [group for group in (evaluation, evaluation["ratings"]) if group is not None]
     if form == "json":
-        sys.stdout.write(json.dumps(_without_nan(evaluation)) + "\n")
+        sys.stdout.write(json.dumps(without_nan(evaluation)) + "\n")
         return
     if form == "csv":
-        print_records([_flatten(query) for query in evaluation["queries"]], form, "")
+        print_records([_flatten(query) for group in groups for query in group["queries"]], form, "")
         return
     title = f"{evaluation['nodules']} nodules, {evaluation['common']} with two readers or more (*)"
-    shown = [{head: query[name] for name, head in _EVALUATION_HEADS.items()} for query in evaluation["queries"]]
-    for row, query in zip(shown, evaluation["queries"], strict=True):
-        row["query"] = row["query"].removeprefix(_COMMON_START)
-        row["- panel*"] = _signed(query["above_panel"], 3)
-    print_records(shown, form, title)
-    labels = {
-        "ap": "mean AP, nodules with two readers or more",
-        "second_reader": "  a second reader there",
-        "panel": "  the panel of all other readers there",
-        "above_second": "model - second reader",
-        "above_panel": "model - panel",
-    }
-    rows = [("mean AP, all nodules", evaluation["ap"])]
-    if (readers := evaluation["readers"]) is not None:
-        rows += [(label, readers[name]) for name, label in labels.items()]
-    for label, value in rows:
-        data_console().print(
-            f"{label:<44}{value['mean']:>7.3f}  [{value['low']:.3f}, {value['high']:.3f}]", markup=False
-        )
+    for group in groups:
+        print_records([_describe_query(query) for query in group["queries"]], form, title)
+        title = "what readers rated"
+        if group["readers"]:
+            print_records([_compare_query(query) for query in group["queries"] if query["readers"]], form, _AP_TITLE)
+        _print_means(group)
     if evaluation["sizes"]:
         data_console().print()
         print_records([_describe_measure(measure) for measure in evaluation["sizes"]], form, _SIZES_TITLE)
 
 
+def _describe_query(query: Mapping[str, Any]) -> dict[str, Any]:
+    model = {name: interval["mean"] for name, interval in query["model"].items()}
+    return {
+        "query": query["query"].removeprefix(_COMMON_START),
+        "base": query["base_rate"],
+        "P@10": model["precision_10"],
+        "lift": _lift(query["lift_10"]),
+        "P@50": model["precision_50"],
+        "lift ": _lift(query["lift_50"]),
+        "nDCG": model["ndcg"],
+        "AP": model["ap"],
+    }
+
+
+def _lift(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}x"
+
+
+def _compare_query(query: Mapping[str, Any]) -> dict[str, Any]:
+    ap = query["readers"]["ap"]
+    ranked = {f"{head}*": ap[name]["mean"] for name, head in (("model", "AP"), *_READER_HEADS)}
+    return {
+        "query": query["query"].removeprefix(_COMMON_START),
+        **ranked,
+        **{head: _signed(ap[name], 3) for name, head in _DIFFERENCES.items()},
+        "P@50": _signed(query["readers"]["precision_50"]["above_panel"], 3),
+        "nDCG": _signed(query["readers"]["ndcg"]["above_panel"], 3),
+    }
+
+
+def _print_means(group: Mapping[str, Any]) -> None:
+    rows = [("mean AP, all nodules", group["model"]["ap"])]
+    if group["readers"]:
+        rows += [(label, group["readers"]["ap"][name]) for name, label in _MEAN_LABELS.items()]
+    for label, value in rows:
+        data_console().print(
+            f"{label:<44}{value['mean']:>7.3f}  [{value['low']:.3f}, {value['high']:.3f}]", markup=False
+        )
+
+
 def _describe_measure(measure: Mapping[str, Any]) -> dict[str, Any]:
-    means = {head: measure[name]["mean"] for name, head in _RANKERS.items()}
-    differences = {f"- {head}": _signed(measure[f"above_{name}"], 2) for name, head in _OTHERS.items()}
+    readers = measure["readers"]
+    means = {head: readers[name]["mean"] for name, head in (("model", "model"), *_READER_HEADS)}
+    differences = {head: _signed(readers[name], 2) for name, head in _DIFFERENCES.items()}
     return {"sizes": measure["name"], "nodules": round(measure["nodules"]), **means, **differences}
 
 
@@ -214,21 +262,19 @@ def _signed(value: Mapping[str, float], digits: int) -> str:
     return f"{value['mean']:+.{digits}f}" + ("!" if value["low"] > 0 or value["high"] < 0 else " ")
 
 
-def _flatten(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn {"x": {"mean": 1, "low": 0, "high": 2}} into {"x": 1, "x_low": 0, "x_high": 2}."""
+def _flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn {"x": {"mean": 1, "low": 0}} into {"x": 1, "x_low": 0}, at any depth."""
     flat: dict[str, Any] = {}
     for name, value in record.items():
-        if isinstance(value, Mapping):
-            flat |= {name if key == "mean" else f"{name}_{key}": part for key, part in value.items()}
-        else:
-            flat[name] = value
+        key = prefix.rstrip("_") if name == "mean" else f"{prefix}{name}"
+        flat |= _flatten(value, f"{key}_") if isinstance(value, Mapping) else {key: value}
     return flat
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """Replace NaN, which JSON has not, by None."""
     if isinstance(value, float) and math.isnan(value):
         return None
     if isinstance(value, Mapping):
-        return {name: _without_nan(item) for name, item in value.items()}
-    return [_without_nan(item) for item in value] if isinstance(value, list | tuple) else value
+        return {name: without_nan(item) for name, item in value.items()}
+    return [without_nan(item) for item in value] if isinstance(value, list | tuple) else value

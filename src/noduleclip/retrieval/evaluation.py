@@ -1,21 +1,15 @@
-"""The protocol: size queries, truth by a reader drawn at random, beside another reader and the panel of all others."""
+"""The protocol: sentences, truth by a reader drawn at random, beside another reader and the panel of all others."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noduleclip.retrieval.metrics import (
-    Draws,
-    contains_all,
-    draw_readers,
-    mean_average_precisions,
-    normalized_dcg,
-    precision_at,
-    rank_by_diameter,
-)
-from noduleclip.size import SizeInterval
+from noduleclip.retrieval.ranked import METRICS, Ranked
+from noduleclip.retrieval.readers import Readers, draw_judgements
+from noduleclip.sentence import Reading
 
 Floats = NDArray[np.float64]
 _BOOTSTRAP_DRAWS = 10
@@ -36,49 +30,18 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class QueryResult:
-    """One query. The readers rank nodules with at least two readers, and so does `ap_common`.
-
-    Attributes:
-        query: The sentence.
-        base_rate: Share of true nodules: the AP of a random order.
-        ap: Average precision of the model on all nodules.
-        precision_10: Precision among the best 10.
-        precision_50: Precision among the best 50.
-        ndcg: Normalised discounted cumulative gain of the model, all nodules.
-        ap_common: Average precision of the model on the nodules that the readers rank.
-        second_reader: Average precision of another reader's diameter.
-        panel: Average precision of the mean diameter of all other readers.
-        above_second: Difference of `ap_common` to the second reader.
-        above_panel: Difference of `ap_common` to the panel.
-    """
-
-    query: str
-    base_rate: float
-    ap: float
-    precision_10: float
-    precision_50: float
-    ndcg: float
-    ap_common: float
-    second_reader: float
-    panel: float
-    above_second: Interval
-    above_panel: Interval
-
-
-@dataclass(frozen=True)
 class Comparison:
-    """The model beside the readers, on nodules with at least two of them; means over the queries.
+    """One measure of the model beside the readers, on nodules with at least two of them.
 
     Attributes:
-        ap: Of the model.
-        second_reader: Of another reader's diameter.
-        panel: Of the mean diameter of all other readers.
+        model: Of the model.
+        second_reader: Of another reader.
+        panel: Of all other readers together.
         above_second: Difference of the model to the second reader.
         above_panel: Difference of the model to the panel.
     """
 
-    ap: Interval
+    model: Interval
     second_reader: Interval
     panel: Interval
     above_second: Interval
@@ -86,22 +49,47 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class QueryResult:
+    """One query.
+
+    Attributes:
+        query: The sentence.
+        base_rate: Share of true nodules: the AP of a random order.
+        nodules: Nodules with a reader who measured, and rated what is asked for.
+        common: Nodules with two such readers.
+        model: By metric (`ranked.METRICS`), of the model on all nodules.
+        lift_10: Precision among the best 10 over the base rate.
+        lift_50: Precision among the best 50 over the base rate.
+        readers: By metric, the model beside the readers; empty without nodules that two have read.
+    """
+
+    query: str
+    base_rate: float
+    nodules: int
+    common: int
+    model: dict[str, Interval]
+    lift_10: float
+    lift_50: float
+    readers: dict[str, Comparison]
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """What a model's ranking is worth.
+    """What a model's rankings are worth: means over queries, leaving out those that are true of nothing.
 
     Attributes:
         queries: One result per query.
         nodules: Nodules ranked.
         common: Nodules with at least two readers.
-        ap: Mean average precision over the queries, on all nodules.
-        readers: The same beside the readers; None without nodules that two have read.
+        model: By metric, of the model on all nodules.
+        readers: By metric, the model beside the readers; empty without nodules that two have read.
     """
 
     queries: tuple[QueryResult, ...]
     nodules: int
     common: int
-    ap: Interval
-    readers: Comparison | None
+    model: dict[str, Interval]
+    readers: dict[str, Comparison]
 
 
 @dataclass(frozen=True)
@@ -110,66 +98,54 @@ class Rankings:
 
     Attributes:
         scores: (Q, N) the model's scores by query.
-        diameters_mm: (N, R) diameters by reader, NaN-padded.
+        readers: What N nodules' readers say; each nodule has at least one diameter.
         patients: (N,) number of each nodule's patient.
     """
 
     scores: Floats
-    diameters_mm: Floats
+    readers: Readers
     patients: NDArray[np.int64]
 
     def take(self, rows: NDArray[np.int64]) -> "Rankings":
         """Keep some nodules, perhaps repeatedly."""
-        return Rankings(self.scores[:, rows], self.diameters_mm[rows], self.patients[rows])
+        return Rankings(self.scores[:, rows], self.readers.take(rows), self.patients[rows])
 
 
 def evaluate_rankings(
     rankings: Rankings,
     queries: Sequence[str],
-    intervals: Sequence[SizeInterval],
+    readings: Sequence[Reading],
     *,
     draws: int = 50,
     resamples: int = 300,
     seed: int = 0,
-    on_resample: Callable[[], None] = lambda: None,
+    on_query: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Evaluate a model's rankings by the protocol.
 
     Args:
         rankings: Scores and readers.
         queries: Q sentences.
-        intervals: Their intervals.
+        readings: What they ask for, a size or ratings that some reader gave.
         draws: Draws of the judging reader.
-        resamples: Bootstrap samples of patients, with fewer draws each.
+        resamples: Bootstrap samples of patients, each with a few of the draws.
         seed: Seed of the draws and of the bootstrap.
-        on_resample: Called after each bootstrap sample.
+        on_query: Called after each query.
     """
-    common = rankings.take(np.flatnonzero(np.isfinite(rankings.diameters_mm).sum(axis=1) >= 2))
-    everyone, several = (
-        _score_all(rankings, intervals, draws, seed),
-        _score_all(common, intervals, draws, seed),
-    )
-    generator = np.random.default_rng(seed)
-    samples = []
-    for _ in range(resamples):
-        sample_seed = int(generator.integers(1 << 31))
-        drawn = (_resample(part, generator) for part in (rankings, common))
-        samples.append([_score_all(part, intervals, _BOOTSTRAP_DRAWS, sample_seed) for part in drawn])
-        on_resample()
-    spread = np.array([[_mean_of_known(all_)[0], *_mean_of_known(several_)] for all_, several_ in samples])
-    by_query = np.array([several_ for _, several_ in samples])  # (S, 3, Q)
-    truth = draw_readers(rankings.diameters_mm, draws, seed).truth_mm
+    several = np.isfinite(rankings.readers.diameters_mm).sum(axis=1) >= 2
+    counts = [_draw_counts(rankings.patients, chosen, resamples, seed) for chosen in (np.ones_like(several), several)]
+    judged = []
+    for at, (query, reading) in enumerate(zip(queries, readings, strict=True)):
+        judged.append(_judge_query(query, reading, at, rankings, counts, draws, seed))
+        on_query()
+    everyone = np.stack([alone for _, alone, _ in judged])  # (Q, 1 + S, rankers, metrics)
+    common = np.stack([beside for _, _, beside in judged])
     return Evaluation(
-        queries=tuple(
-            _judge_query(
-                query, interval, rankings.scores[at], truth, everyone[0, at], several[:, at], by_query[:, :, at]
-            )
-            for at, (query, interval) in enumerate(zip(queries, intervals, strict=True))
-        ),
+        queries=tuple(result for result, _, _ in judged),
         nodules=len(rankings.patients),
-        common=len(common.patients),
-        ap=make_interval(float(_mean_of_known(everyone)[0]), spread[:, 0]),
-        readers=_compare(several, spread[:, 1:]) if len(common.patients) else None,
+        common=int(several.sum()),
+        model=_describe_model(_mean_of_known(everyone)),
+        readers=_compare(_mean_of_known(common)) if several.any() else {},
     )
 
 
@@ -180,58 +156,79 @@ def draw_patients(patients: NDArray[np.int64], generator: np.random.Generator) -
     return np.bincount(drawn, minlength=len(names))[where]
 
 
-def _resample(part: Rankings, generator: np.random.Generator) -> Rankings:
-    if len(part.patients) == 0:
-        return part
-    return part.take(np.repeat(np.arange(len(part.patients)), draw_patients(part.patients, generator)))
-
-
-def _score_all(part: Rankings, intervals: Sequence[SizeInterval], draws: int, seed: int) -> Floats:
-    """Give (3, Q) average precisions: of the model, of a second reader, of the panel; NaN where there is none."""
-    if len(part.patients) == 0:
-        return np.full((3, len(intervals)), np.nan)
-    drawn: Draws = draw_readers(part.diameters_mm, draws, seed)
-    model = mean_average_precisions(part.scores, intervals, drawn.truth_mm)
-    if np.isnan(drawn.second_mm).any():
-        return np.stack([model, np.full_like(model, np.nan), np.full_like(model, np.nan)])
-    readers = [
-        mean_average_precisions([rank_by_diameter(i, sizes) for i in intervals], intervals, drawn.truth_mm)
-        for sizes in (drawn.second_mm, drawn.panel_mm)
-    ]
-    return np.stack([model, *readers])
+def _draw_counts(
+    patients: NDArray[np.int64], chosen: NDArray[np.bool_], resamples: int, seed: int
+) -> NDArray[np.int64]:
+    """Give (1 + S, N) how often each nodule counts: once, then in each bootstrap sample of the chosen nodules."""
+    counts = np.zeros((1 + resamples, len(patients)), np.int64)
+    counts[0, chosen] = 1
+    generator = np.random.default_rng(seed)
+    if chosen.any():
+        for sample in counts[1:]:
+            sample[chosen] = draw_patients(patients[chosen], generator)
+    return counts
 
 
 def _judge_query(
-    query: str, interval: SizeInterval, scores: Floats, truth_mm: Floats, ap: float, common: Floats, spread: Floats
-) -> QueryResult:
-    """Put one query together: `common` (3,) of model, second reader and panel, `spread` (S, 3) the same resampled."""
-    relevance = contains_all(interval, truth_mm)
-    tops = [precision_at(k, scores, relevance) for k in (10, 50)]
-    gain = normalized_dcg(scores, relevance)
-    ndcg = float(gain[np.isfinite(gain)].mean()) if np.isfinite(gain).any() else np.nan
-    ap_common, second, panel = (float(value) for value in common)
-    above = [make_interval(float(common[0] - common[at]), spread[:, 0] - spread[:, at]) for at in (1, 2)]
-    return QueryResult(
+    query: str,
+    reading: Reading,
+    at: int,
+    rankings: Rankings,
+    counts: Sequence[NDArray[np.int64]],
+    draws: int,
+    seed: int,
+) -> tuple[QueryResult, Floats, Floats]:
+    """Judge one query: its result, and (1 + S, 1, metrics) of the model and (1 + S, 3, metrics) beside the readers."""
+    judges = rankings.readers.find_judges(reading).sum(axis=1)
+    measured, base_rate, sizes = [], np.nan, []
+    for least, (chosen, rankers) in zip((1, 2), ((counts[0], 1), (counts[1], 3)), strict=True):
+        rows = np.flatnonzero((judges >= least) & (chosen[0] > 0))
+        sizes.append(len(rows))
+        if not len(rows):
+            measured.append(np.full((len(chosen), rankers, len(METRICS)), np.nan))
+            continue
+        some = rankings.take(rows)
+        drawn = draw_judgements(some.readers, reading, draws, seed)
+        if least == 1:
+            base_rate = float(drawn.truth.mean())
+        scores = (some.scores[at], drawn.second, drawn.panel)[:rankers]
+        ranked = [Ranked(one, drawn.truth) for one in scores]
+        measured.append(_measure_all(ranked, chosen[:, rows], draws, seed))
+    everyone, common = measured
+    model = _describe_model(everyone)
+    result = QueryResult(
         query=query,
-        base_rate=float(relevance.mean()),
-        ap=float(ap),
-        precision_10=tops[0],
-        precision_50=tops[1],
-        ndcg=ndcg,
-        ap_common=ap_common,
-        second_reader=second,
-        panel=panel,
-        above_second=above[0],
-        above_panel=above[1],
+        base_rate=base_rate,
+        nodules=sizes[0],
+        common=sizes[1],
+        model=model,
+        lift_10=model["precision_10"].mean / base_rate if base_rate else np.nan,
+        lift_50=model["precision_50"].mean / base_rate if base_rate else np.nan,
+        readers=_compare(common) if sizes[1] else {},
     )
+    return result, everyone, common
 
 
-def _mean_of_known(precisions: Floats) -> Floats:
-    """Mean over queries of (3, Q), leaving out those true of nothing; NaN where there is no reader."""
-    known = np.isfinite(precisions)
-    return np.asarray(
-        np.where(known, precisions, 0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
-    )
+def _measure_all(ranked: Sequence[Ranked], counts: NDArray[np.int64], draws: int, seed: int) -> Floats:
+    """Give (1 + S, rankers, metrics): all draws with every nodule once, then some draws with each sample's counts."""
+    generator = np.random.default_rng(seed)
+    measured = []
+    for sample, count in enumerate(counts):
+        some = generator.choice(draws, min(draws, _BOOTSTRAP_DRAWS), replace=False) if sample else None
+        measured.append([_mean(one.measure(count, some), axis=1) for one in ranked])
+    return np.array(measured)
+
+
+def _mean(values: Floats, axis: int) -> Floats:
+    """Mean of what is known; NaN where nothing is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.asarray(np.nanmean(values, axis=axis))
+
+
+def _mean_of_known(measured: Floats) -> Floats:
+    """Mean over queries of (Q, 1 + S, rankers, metrics), leaving out those that are true of nothing."""
+    return _mean(measured, axis=0)
 
 
 def make_interval(mean: float, spread: Floats) -> Interval:
@@ -241,18 +238,22 @@ def make_interval(mean: float, spread: Floats) -> Interval:
     return Interval(mean, float(low), float(high))
 
 
-def _compare(several: Floats, spread: Floats) -> Comparison:
-    """Put the model beside the readers.
+def _interval_of(samples: Floats) -> Interval:
+    """Make an interval of (1 + S,): the value itself, then its bootstrap samples."""
+    return make_interval(float(samples[0]), samples[1:])
 
-    Args:
-        several: (3, Q) average precisions of model, second reader and panel.
-        spread: (S, 3) their means in each bootstrap sample.
-    """
-    model, second, panel = (float(mean) for mean in _mean_of_known(several))
-    return Comparison(
-        ap=make_interval(model, spread[:, 0]),
-        second_reader=make_interval(second, spread[:, 1]),
-        panel=make_interval(panel, spread[:, 2]),
-        above_second=make_interval(model - second, spread[:, 0] - spread[:, 1]),
-        above_panel=make_interval(model - panel, spread[:, 0] - spread[:, 2]),
-    )
+
+def _describe_model(measured: Floats) -> dict[str, Interval]:
+    """Name what (1 + S, 1, metrics) holds."""
+    return {name: _interval_of(measured[:, 0, at]) for at, name in enumerate(METRICS)}
+
+
+def _compare(measured: Floats) -> dict[str, Comparison]:
+    """Put the model beside the readers, by metric, from (1 + S, 3, metrics)."""
+    return {name: compare_rankers(measured[:, :, at]) for at, name in enumerate(METRICS)}
+
+
+def compare_rankers(samples: Floats) -> Comparison:
+    """Put model, second reader and panel beside each other, from (1 + S, 3): values, then bootstrap samples."""
+    model, second, panel = samples.T
+    return Comparison(*map(_interval_of, (model, second, panel, model - second, model - panel)))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from noduleclip.ratings import NOMINAL, RatingRange
 from noduleclip.retrieval.metrics import contains_all, draw_readers, mean_average_precisions
 from noduleclip.size import SizeInterval
 
@@ -44,6 +45,30 @@ def score_rule(diameters_mm: Floats, interval: SizeInterval, softness_mm: float)
     distance = np.maximum(np.maximum(interval.low_mm - diameters_mm, diameters_mm - interval.high_mm), 0)
     outside = np.exp(-0.5 * (distance / softness_mm) ** 2) if softness_mm > 0 else np.zeros_like(distance)
     return np.asarray(np.where(np.isnan(diameters_mm), np.nan, np.where(inside, 1.0, outside)))
+
+
+def score_rating(ratings: Floats, asked: RatingRange) -> Floats:
+    """Score ratings against a range.
+
+    Args:
+        ratings: (N,) ratings; NaN where there is none.
+        asked: What was asked for.
+
+    Returns:
+        (N,) 1 inside, falling as a Gaussian of the steps outside, by one step to exp(-1/2); 0 outside where ratings are
+        kinds and not degrees; NaN without a rating.
+    """
+    inside = (ratings >= asked.low) & (ratings <= asked.high)
+    steps = np.maximum(np.maximum(asked.low - ratings, ratings - asked.high), 0)
+    outside = np.zeros_like(steps) if asked.attribute in NOMINAL else np.exp(-0.5 * steps**2)
+    return np.asarray(np.where(np.isnan(ratings), np.nan, np.where(inside, 1.0, outside)))
+
+
+def multiply_rules(parts: Sequence[Floats]) -> Floats:
+    """Give the product of rule scores (N,), leaving out what is NaN; NaN where all are."""
+    stacked = np.stack(parts)
+    known = np.isfinite(stacked)
+    return np.asarray(np.where(known.any(axis=0), np.where(known, stacked, 1.0).prod(axis=0), np.nan))
 
 
 def fuse_scores(cosine: Floats, rule: Floats, alpha: float) -> Floats:

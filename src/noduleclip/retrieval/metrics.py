@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from noduleclip.retrieval.ranked import Ranked
 from noduleclip.size import SizeInterval
 
 Floats = NDArray[np.float64]
@@ -24,47 +25,7 @@ def average_precision(scores: Floats, relevance: Bools) -> Floats:
 
     Source: sklearn.metrics.average_precision_score: sum over thresholds of precision times gain in recall.
     """
-    scores = np.atleast_2d(scores)
-    order = np.argsort(-scores, axis=1, kind="stable")
-    ranked_scores = np.take_along_axis(scores, order, axis=1)
-    ranked = np.take_along_axis(relevance, np.broadcast_to(order, relevance.shape), axis=1)
-    last_of_tie = np.broadcast_to(_find_last_of_ties(ranked_scores), relevance.shape)
-    found = np.cumsum(ranked, axis=1)
-    precision = np.take_along_axis(found, last_of_tie, axis=1) / (last_of_tie + 1)
-    total = found[:, -1]
-    with np.errstate(invalid="ignore"):
-        return np.asarray((precision * ranked).sum(axis=1) / np.where(total > 0, total, np.nan))
-
-
-def normalized_dcg(scores: Floats, relevance: Bools) -> Floats:
-    """Normalised discounted cumulative gain of a whole ranking; tied items share the mean of their discounts.
-
-    Args:
-        scores: (N,) higher ranks first; no NaN.
-        relevance: (K, N) which items are relevant, in each of K judgements.
-
-    Returns:
-        (K,) in (0, 1]; NaN for a judgement in which nothing is relevant.
-
-    Source: sklearn.metrics.ndcg_score with binary relevance.
-    """
-    discounts = 1 / np.log2(np.arange(len(scores)) + 2)
-    order = np.argsort(-scores, kind="stable")
-    _, ties = np.unique(-scores[order], return_inverse=True)
-    shared = (np.bincount(ties, discounts) / np.bincount(ties))[ties]
-    best = np.cumsum(discounts)
-    total = relevance.sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(relevance[:, order] @ shared / np.where(total > 0, best[total - 1], np.nan))
-
-
-def _find_last_of_ties(ranked_scores: Floats) -> NDArray[np.int64]:
-    """Give for each place of (K, N) descending scores the last place with the same score."""
-    places = np.arange(ranked_scores.shape[1])
-    ends = np.ones(ranked_scores.shape, bool)
-    ends[:, :-1] = ranked_scores[:, :-1] != ranked_scores[:, 1:]
-    ahead = np.where(ends, places, ranked_scores.shape[1])
-    return np.minimum.accumulate(ahead[:, ::-1], axis=1)[:, ::-1]
+    return np.asarray(Ranked(scores, relevance).measure()[0])
 
 
 def contains_all(interval: SizeInterval, diameters_mm: Floats) -> Bools:
@@ -102,6 +63,24 @@ class Draws:
     panel_mm: Floats
 
 
+def draw_pairs(present: Bools, draws: int = 50, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw for each nodule a reader as the truth, and another.
+
+    Args:
+        present: (N, R) whether a reader has read a nodule.
+        draws: K.
+        seed: Seed of the draws.
+
+    Returns:
+        (K, N) numbers of the readers drawn, and (K, N) of others; what is no reader, for a nodule with one reader, is a
+        number whose `present` is False, or that same reader where R is 1.
+    """
+    generator = np.random.default_rng(seed)
+    keys = np.where(present, generator.random((draws, *present.shape)), -1.0)
+    order = np.argsort(-keys, axis=2)
+    return order[:, :, 0], order[:, :, min(1, present.shape[1] - 1)]
+
+
 def draw_readers(diameters_mm: Floats, draws: int = 50, seed: int = 0) -> Draws:
     """Draw a reader for each nodule as the truth, and another to be compared with.
 
@@ -110,17 +89,12 @@ def draw_readers(diameters_mm: Floats, draws: int = 50, seed: int = 0) -> Draws:
         draws: K.
         seed: Seed of the draws.
     """
-    generator = np.random.default_rng(seed)
-    nodules, readers = diameters_mm.shape
     present = np.isfinite(diameters_mm)
-    keys = np.where(present, generator.random((draws, nodules, readers)), -1.0)
-    order = np.argsort(-keys, axis=2)
-    everyone = np.broadcast_to(diameters_mm, keys.shape)
-    truth = np.take_along_axis(everyone, order[:, :, :1], axis=2)[:, :, 0]
-    second = (
-        np.take_along_axis(everyone, order[:, :, 1:2], axis=2)[:, :, 0] if readers > 1 else np.full_like(truth, np.nan)
-    )
+    first, other = draw_pairs(present, draws, seed)
+    nodules = np.arange(len(diameters_mm))
+    truth, second = diameters_mm[nodules, first], diameters_mm[nodules, other]
     others = present.sum(axis=1) - 1
+    second = np.where(others > 0, second, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
         panel: Floats = np.where(others > 0, (np.nansum(diameters_mm, axis=1) - truth) / others, np.nan)
     panel = np.where(others == 1, second, panel)  # the rounding of a difference would break ties
@@ -146,9 +120,3 @@ def mean_average_precisions(
         known = precisions[np.isfinite(precisions)]
         values.append(known.mean() if known.size else np.nan)
     return np.array(values)
-
-
-def precision_at(k: int, scores: Floats, relevance: Bools) -> float:
-    """Share of relevant items among the best `k` (or all, if fewer) of (N,) scores, over (K, N) judgements."""
-    best = np.argsort(-scores, kind="stable")[:k]
-    return float(relevance[:, best].mean())

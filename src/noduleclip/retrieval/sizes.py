@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noduleclip.retrieval.evaluation import Interval, draw_patients, make_interval
+from noduleclip.retrieval.evaluation import Comparison, compare_rankers, draw_patients
 from noduleclip.retrieval.metrics import contains_all, draw_readers
 from noduleclip.size import SizeInterval
 
@@ -46,20 +46,12 @@ class Measure:
     Attributes:
         name: What is measured.
         nodules: Nodules that it is measured on, in the mean of the draws.
-        model: Of the model.
-        second_reader: Of another reader.
-        panel: Of the mean of all other readers.
-        above_second: Difference of the model to the second reader.
-        above_panel: Difference of the model to the panel.
+        readers: The model beside the readers.
     """
 
     name: str
     nodules: float
-    model: Interval
-    second_reader: Interval
-    panel: Interval
-    above_second: Interval
-    above_panel: Interval
+    readers: Comparison
 
 
 def measure_sizes(
@@ -75,8 +67,9 @@ def measure_sizes(
         seed: Seed of the draws and of the bootstrap.
 
     Returns:
-        Three-bin accuracy, mean absolute error and bias, and the last two by band; nothing where no nodule has two
-        readers. A band without nodules is left out.
+        Three-bin accuracy, mean absolute error and bias, and the last two by band of the judging reader; then the bias
+        by band of another reader, whose errors the judge does not share: there a model without bias shows none. Nothing
+        where no nodule has two readers. A band without nodules is left out.
     """
     several = estimates.take(np.flatnonzero(np.isfinite(estimates.diameters_mm).sum(axis=1) >= 2))
     if len(several.patients) == 0:
@@ -97,6 +90,10 @@ def measure_sizes(
             inside = (drawn.truth_mm > low) & (drawn.truth_mm <= high)
             if inside.any():
                 measures.append(_compare(f"  {low}-{high} mm", values, inside, weights))
+    for low, high in BANDS_MM:
+        inside = (drawn.second_mm > low) & (drawn.second_mm <= high)
+        if inside.any():
+            measures.append(_compare(f"  {low}-{high} mm by another", errors, inside, weights))
     return tuple(measures)
 
 
@@ -112,6 +109,5 @@ def _compare(name: str, values: Sequence[NDArray[np.generic]], counted: NDArray[
     means = sums.sum(axis=1) / counts.sum()
     with np.errstate(invalid="ignore"):
         spread = (sums @ weights.T) / (counts @ weights.T)
-    parts = [make_interval(float(mean), row) for mean, row in zip(means, spread, strict=True)]
-    differences = [make_interval(float(means[0] - means[at]), spread[0] - spread[at]) for at in (1, 2)]
-    return Measure(name, float(counts.sum() / len(counted)), *parts, *differences)
+    samples = np.concatenate([means[None], spread.T])
+    return Measure(name, float(counts.sum() / len(counted)), compare_rankers(samples))

@@ -20,6 +20,7 @@ class SentenceEncoder:
     Attributes:
         model_id: The model that the text tower belongs to.
         calibration: What turns its cosines into probabilities.
+        attributes: The rated attributes that it knows, by column name.
 
     Raises:
         ArtefactError: The file is missing or is no text tower.
@@ -46,12 +47,13 @@ class SentenceEncoder:
         self.calibration = Calibration(float(metadata["scale"]), float(metadata["bias"]))
         vocabulary: dict[str, Any] = json.loads(metadata["vocabulary"])
         self._vocabulary = Vocabulary.from_mapping(vocabulary, str(path))
+        self.attributes = self._vocabulary.attributes
 
     def encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
         """Embed sentences: (Q, D) unit vectors.
 
         Raises:
-            SizeLanguageError: A sentence is empty or contradicts itself.
+            UsageError: A sentence is empty or contradicts itself.
         """
         left, right, share = stack_tokens([self._vocabulary.encode(sentence) for sentence in sentences])
         feed = {

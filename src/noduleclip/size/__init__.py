@@ -15,7 +15,7 @@ from noduleclip.size.prompts import (
     Prompt,
     sample_prompts,
 )
-from noduleclip.size.sentence import SizeReading, describe_reading, parse_interval, parse_intervals, read_sentence
+from noduleclip.size.sentence import SizeReading, parse_interval, parse_intervals, read_size
 from noduleclip.size.tokens import MAX_SENTENCE_CHARS
 
 __all__ = [
@@ -30,9 +30,8 @@ __all__ = [
     "SizeInterval",
     "SizeReading",
     "describe_interval",
-    "describe_reading",
     "parse_interval",
     "parse_intervals",
-    "read_sentence",
+    "read_size",
     "sample_prompts",
 ]

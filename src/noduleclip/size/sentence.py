@@ -41,7 +41,7 @@ class SizeReading:
     words: tuple[str, ...]
 
 
-def read_sentence(text: str) -> SizeReading:
+def read_size(text: str) -> SizeReading:
     """Read the size in a sentence: sizes joined by "or" unite, all others intersect.
 
     Raises:
@@ -76,12 +76,12 @@ def read_sentence(text: str) -> SizeReading:
 
 
 def parse_interval(text: str) -> SizeInterval | None:
-    """Read the size in a sentence, None where it has none; raises as `read_sentence` does."""
-    return read_sentence(text).interval
+    """Read the size in a sentence, None where it has none; raises as `read_size` does."""
+    return read_size(text).interval
 
 
 def parse_intervals(sentences: Sequence[str]) -> list[SizeInterval]:
-    """Read the sizes of sentences that each have one; raises as `read_sentence` does.
+    """Read the sizes of sentences that each have one; raises as `read_size` does.
 
     Raises:
         ValueError: A sentence has no size.
@@ -93,13 +93,6 @@ def parse_intervals(sentences: Sequence[str]) -> list[SizeInterval]:
             raise ValueError(f"{sentence!r} has no size")
         intervals.append(interval)
     return intervals
-
-
-def describe_reading(reading: SizeReading) -> str:
-    """Say in one line how a sentence was understood."""
-    if reading.interval is None:
-        return "read as: no size; ranked by the words alone"
-    return f"read as: diameter in {reading.interval}"
 
 
 def _concerns_another_thing(tokens: Sequence[Token], phrase: Phrase, other_end: int) -> bool:

@@ -1,0 +1,49 @@
+"""The sentences of a training step: sizes in varied words, and where the table has ratings, what readers rated."""
+
+import random
+from collections.abc import Sequence
+
+from noduleclip.errors import RatingLanguageError
+from noduleclip.ratings import sample_rating_words
+from noduleclip.sentence import Reading, read_sentence
+from noduleclip.size import sample_prompts
+
+_CONTEXTS = ("a lung nodule", "a nodule", "a pulmonary nodule", "lung nodules", "a nodule in the lung", "a lesion")
+
+
+def sample_sentences(sized: int, rated: int, attributes: Sequence[str], rng: random.Random) -> list[Reading]:
+    """Draw the sentences of a step, already read.
+
+    Args:
+        sized: Sentences that ask for a size alone; they come first.
+        rated: Sentences that ask for ratings, half of them for a size too.
+        attributes: Rated attributes to ask for; none = no such sentences.
+        rng: Source of randomness.
+    """
+    readings = [read_sentence(prompt.text) for prompt in sample_prompts(sized, rng)]
+    if attributes:
+        readings += [read_sentence(sample_rated_sentence(attributes, rng)) for _ in range(rated)]
+    return readings
+
+
+def sample_rated_sentence(attributes: Sequence[str], rng: random.Random) -> str:
+    """Draw a sentence about one rated attribute or, one time in four, two; half of them with a size."""
+    with_size = rng.random() < 0.5
+    text = sample_prompts(1, rng)[0].text if with_size else _CONTEXTS[int(rng.random() * len(_CONTEXTS))]
+    sentence = _say_too(text, sample_rating_words(attributes, rng))
+    if rng.random() < 0.25:
+        both = _say_too(sentence, sample_rating_words(attributes, rng))
+        try:
+            read_sentence(both)
+        except RatingLanguageError:  # "a solid ground-glass nodule"
+            return sentence
+        return both
+    return sentence
+
+
+def _say_too(text: str, phrase: str) -> str:
+    """Put a phrase before the noun of a sentence, or behind the sentence."""
+    for noun in ("lung nodule", "pulmonary nodule", "nodule", "lesion"):
+        if noun in text:
+            return text.replace(noun, f"{phrase} {noun}", 1)
+    return f"{text}, {phrase}"

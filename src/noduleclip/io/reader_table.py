@@ -1,0 +1,41 @@
+"""Readers' diameters and ratings from a table of their own, found again for the nodules of an index."""
+
+from pathlib import Path
+
+import polars as pl
+
+from noduleclip import schema
+from noduleclip.errors import InputError
+from noduleclip.io.roi_table import read_roi_table
+
+_KEYS = (schema.PATIENT_ID, schema.NODULE_ID, schema.DICOM_PATH)
+
+
+def read_readers(path: Path, meta: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Replace the rows of an index by those of a table in which every reader has a row.
+
+    Args:
+        path: ROI table with `nodule_id`; a row is a reader's who has read that nodule on that slice.
+        meta: Metadata of the index, in the order of its rows.
+
+    Returns:
+        The rows of the readers, each with the `row` of its nodule in the index, in the order of the index, and how
+        many nodules of the index the table does not know; these keep their own rows.
+
+    Raises:
+        InputError: Table or index name no nodules, or not one nodule is in both.
+    """
+    table = read_roi_table(path).frame
+    for where, frame in ((str(path), table), ("the index", meta)):
+        if schema.NODULE_ID not in frame.columns:
+            raise InputError(f"{where}: has no column {schema.NODULE_ID}, by which readers' rows are found")
+    nodules = meta.with_row_index(schema.ROW).unique(list(_KEYS), keep="first", maintain_order=True)
+    known = nodules.select(schema.ROW, *_KEYS).join(table, on=list(_KEYS), how="inner", maintain_order="left_right")
+    missing = nodules.join(table, on=list(_KEYS), how="anti", maintain_order="left")
+    if known.height == 0:
+        raise InputError(
+            f"{path}: none of its nodules is in the index; {', '.join(_KEYS)} must be those of the table embedded"
+        )
+    shared = [name for name in known.columns if name in missing.columns]
+    rows = pl.concat([known.select(shared), missing.select(shared)], how="vertical_relaxed")
+    return rows.sort(schema.ROW, maintain_order=True), missing.height

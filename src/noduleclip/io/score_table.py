@@ -1,0 +1,44 @@
+"""Scores of some other way of ranking, so that it can be judged by the same protocol."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from noduleclip import schema
+from noduleclip.errors import InputError
+
+
+def read_scores(path: Path, queries: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Read scores of an index's rows, higher ranks first.
+
+    Args:
+        path: CSV with a column `row`, the row of the index, and one column per sentence, named by it.
+        queries: Q sentences.
+        rows: (N,) rows of the index.
+
+    Returns:
+        (Q, N) scores.
+
+    Raises:
+        InputError: The file is no such table, or a row, a sentence or a score is missing.
+    """
+    try:
+        table = pl.read_csv(path, infer_schema=False)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such table of scores") from error
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"{path}: not a readable CSV ({str(error).splitlines()[0]})") from error
+    missing = [name for name in (schema.ROW, *queries) if name not in table.columns]
+    if missing:
+        raise InputError(f"{path}: has no column {missing[0]!r}; needed are {schema.ROW} and one per sentence")
+    numbers = table.select(pl.col(name).cast(pl.Float64, strict=False) for name in (schema.ROW, *queries))
+    wanted = pl.DataFrame({schema.ROW: rows.astype(np.float64)})
+    found = wanted.join(numbers.unique(schema.ROW, keep="first"), on=schema.ROW, how="left", maintain_order="left")
+    scores = found.select(queries).to_numpy().T.astype(np.float64)
+    if not np.isfinite(scores).all():
+        query, row = np.argwhere(~np.isfinite(scores))[0]
+        raise InputError(f"{path}: row {rows[row]} of the index has no score for {queries[query]!r}")
+    return scores

@@ -1,0 +1,190 @@
+"""From the words of a sentence to the ratings that it asks for, and the words that are left."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from noduleclip.errors import RatingLanguageError
+from noduleclip.ratings.scale import ATTRIBUTES, RatingRange, complement, intersect, last_rating, unite
+from noduleclip.ratings.words import (
+    AFTER_NOT,
+    BEFORE_NUMBER,
+    BETWEEN_NUMBERS,
+    BETWEEN_PARTS,
+    COMPARISONS,
+    LONGEST_COMPARISON,
+    LONGEST_PHRASE,
+    NOT,
+    PHRASES,
+    Ranges,
+)
+
+
+class _Found(NamedTuple):
+    """One phrase: the ranges that it asks for, together, and where it stands."""
+
+    ranges: Ranges
+    start: int
+    end: int
+    text: str
+
+
+def read_ratings(words: Sequence[str]) -> tuple[Ranges, tuple[str, ...]]:
+    """Read the ratings that words ask for: "or" unites ranges of one attribute, all else intersects.
+
+    Args:
+        words: Lower-case words and numbers in order, without hyphens: those that `size` leaves over.
+
+    Returns:
+        One range per attribute asked for, in the order of `ATTRIBUTES`, and the words left.
+
+    Raises:
+        RatingLanguageError: The ratings contradict each other, are no single range, or lie outside their scale.
+    """
+    found: list[_Found] = []
+    left: list[str] = []
+    at = 0
+    while at < len(words):
+        phrase = _take_number(words, at) or _take_phrase(words, at)
+        if phrase is None:
+            left.append(words[at])
+            at += 1
+            continue
+        gap = words[found[-1].end : phrase.start] if found else ()
+        if found and "or" in gap and BETWEEN_PARTS.issuperset(gap):
+            del left[len(left) - len(gap) :]
+            phrase = _unite(found.pop(), phrase)
+        found.append(phrase)
+        at = phrase.end
+    _refuse_other_unions(words, found)
+    return _intersect_all(found), tuple(left)
+
+
+def describe_ratings(ranges: Ranges) -> str:
+    """Say what was asked for: "texture 4-5, spiculation 3-5"."""
+    return ", ".join(map(str, ranges))
+
+
+def _take_phrase(words: Sequence[str], at: int) -> _Found | None:
+    start, negated = at, False
+    ranges, length = _find_longest(words, at)
+    if not length and words[at] in NOT:
+        negated = True
+        at += 1
+        while at < len(words) and words[at] in AFTER_NOT:
+            at += 1
+        ranges, length = _find_longest(words, at)
+    if not length:
+        return None
+    text = " ".join(words[start : at + length])
+    return _Found(_negate(ranges, text) if negated else ranges, start, at + length, text)
+
+
+def _find_longest(words: Sequence[str], at: int) -> tuple[Ranges, int]:
+    for length in range(min(LONGEST_PHRASE, len(words) - at), 0, -1):
+        ranges = PHRASES.get(tuple(words[at : at + length]))
+        if ranges:
+            return ranges, length
+    return (), 0
+
+
+def _negate(ranges: Ranges, text: str) -> Ranges:
+    outside = complement(ranges[0]) if len(ranges) == 1 else None
+    if outside is None:
+        raise RatingLanguageError(f"{text!r} leaves more than one range of ratings; say what is wanted instead")
+    return (outside,)
+
+
+def _take_number(words: Sequence[str], at: int) -> _Found | None:
+    """Take "malignancy 4", "malignancy 4 5", "malignancy rating of at least 4", "texture > 2 and < 5"."""
+    attribute, start = words[at], at
+    if attribute not in ATTRIBUTES:
+        return None
+    at += 1
+    asked: RatingRange | None = None
+    while at < len(words):
+        fillers = BEFORE_NUMBER | BETWEEN_NUMBERS if asked else BEFORE_NUMBER
+        end = at
+        operator, after = _take_comparison(words, end)
+        while not operator and end < len(words) and words[end] in fillers:
+            end += 1
+            operator, after = _take_comparison(words, end)
+        end = after
+        if end >= len(words) or not words[end].isdecimal() or (asked and not operator):
+            break
+        numbers = [int(words[end])]
+        end += 1
+        if not operator:
+            after = end + (end < len(words) and words[end] in BETWEEN_NUMBERS)
+            if after < len(words) and words[after].isdecimal():
+                numbers.append(int(words[after]))
+                end = after + 1
+        text = " ".join(words[start:end])
+        asked = _meet(asked, _make_range(attribute, operator, numbers, text), text)
+        at = end
+    return _Found((asked,), start, at, " ".join(words[start:at])) if asked else None
+
+
+def _take_comparison(words: Sequence[str], at: int) -> tuple[str, int]:
+    for length in range(LONGEST_COMPARISON, 0, -1):
+        operator = COMPARISONS.get(tuple(words[at : at + length]))
+        if operator:
+            return operator, at + length
+    return "", at
+
+
+def _make_range(attribute: str, operator: str, numbers: Sequence[int], text: str) -> RatingRange:
+    last = last_rating(attribute)
+    low, high = {
+        "": (numbers[0], numbers[-1]),
+        ">": (numbers[0] + 1, last),
+        ">=": (numbers[0], last),
+        "<": (1, numbers[0] - 1),
+        "<=": (1, numbers[0]),
+    }[operator]
+    if any(not 1 <= number <= last for number in numbers) or low > high:
+        raise RatingLanguageError(f"{text!r}: no such rating; {attribute} is rated from 1 to {last}")
+    return RatingRange(attribute, low, high)
+
+
+def _meet(one: RatingRange | None, other: RatingRange, text: str) -> RatingRange:
+    both = intersect(one, other) if one else other
+    if both is None:
+        raise RatingLanguageError(f"{text!r} contradicts itself: {one} and {other}; keep one")
+    return both
+
+
+def _unite(one: _Found, other: _Found) -> _Found:
+    text = f"{one.text} or {other.text}"
+    if len(one.ranges) != 1 or len(other.ranges) != 1 or one.ranges[0].attribute != other.ranges[0].attribute:
+        raise RatingLanguageError(f"{text!r} asks for one of two things; ask for each in a query of its own")
+    united = unite(one.ranges[0], other.ranges[0])
+    if united is None:
+        raise RatingLanguageError(f"{text!r} leaves a gap between two ranges of ratings; ask for one of them")
+    return _Found((united,), one.start, other.end, text)
+
+
+def _refuse_other_unions(words: Sequence[str], found: Sequence[_Found]) -> None:
+    """Refuse "spiculated or > 10 mm": what stands beside a rating in a union is no rating."""
+    for phrase in found:
+        before, after = words[phrase.start - 1] if phrase.start else "", words[phrase.end : phrase.end + 1]
+        if before == "or" or "or" in after:
+            raise RatingLanguageError(
+                f"'or' beside {phrase.text!r} asks for one of two things; ask for each in a query of its own"
+            )
+
+
+def _intersect_all(found: Sequence[_Found]) -> Ranges:
+    asked: dict[str, RatingRange] = {}
+    said: dict[str, str] = {}
+    for phrase in found:
+        for one in phrase.ranges:
+            name = one.attribute
+            both = intersect(asked[name], one) if name in asked else one
+            if both is None:
+                raise RatingLanguageError(
+                    f"{said[name]!r} is {asked[name]} and {phrase.text!r} is {one}: these contradict each other; "
+                    "keep one"
+                )
+            asked[name] = both
+            said[name] = phrase.text
+    return tuple(asked[name] for name in ATTRIBUTES if name in asked)

@@ -1,0 +1,97 @@
+"""The words for ratings, as tables: a phrase without its hyphens -> the ranges that it asks for.
+
+Source: the scales of the LIDC-IDRI reading protocol (Armato et al., Medical Physics 38:915-931, 2011) and, for what is
+not on them, the Fleischner Society's glossary (Hansell et al., Radiology 246:697-722, 2008).
+"""
+
+from noduleclip import schema
+from noduleclip.ratings.scale import RatingRange
+
+Ranges = tuple[RatingRange, ...]
+
+
+def _phrases(attribute: str, low: int, high: int, phrases: str) -> dict[tuple[str, ...], Ranges]:
+    return {tuple(phrase.split()): (RatingRange(attribute, low, high),) for phrase in phrases.split("|")}
+
+
+def _with_nouns(adjectives: str, nouns: str) -> str:
+    """Give the adjectives alone and before each noun."""
+    return "|".join(f"{adjective}{noun}" for adjective in adjectives.split("|") for noun in ("", *nouns.split("|")))
+
+
+EDGES = ("margin", "margins", "border", "borders", "edge", "edges", "contour", "contours")
+_EDGE = "|".join(f" {noun}" for noun in EDGES)
+_SMOOTH = (
+    RatingRange(schema.MARGIN, 4, 5),
+    RatingRange(schema.LOBULATION, 1, 2),
+    RatingRange(schema.SPICULATION, 1, 2),
+)
+
+PHRASES: dict[tuple[str, ...], Ranges] = {
+    **_phrases(schema.TEXTURE, 1, 2, "ground glass|groundglass|ground glass opacity|ggo|ggn|non solid|nonsolid"),
+    **_phrases(schema.TEXTURE, 3, 3, "part solid|partly solid|partially solid|semi solid|mixed texture"),
+    **_phrases(schema.TEXTURE, 1, 3, "sub solid|subsolid"),
+    **_phrases(schema.TEXTURE, 4, 5, "solid"),
+    **_phrases(schema.SPICULATION, 3, 5, _with_nouns("spiculated|spiculate", _EDGE) + "|spiculation|spiculations"),
+    **_phrases(schema.SPICULATION, 4, 5, _with_nouns("markedly spiculated", _EDGE) + "|marked spiculation"),
+    **_phrases(schema.SPICULATION, 1, 2, "non spiculated|nonspiculated|unspiculated"),
+    **_phrases(schema.LOBULATION, 3, 5, _with_nouns("lobulated|lobular", _EDGE) + "|lobulation|lobulations"),
+    **_phrases(schema.LOBULATION, 4, 5, _with_nouns("markedly lobulated", _EDGE) + "|marked lobulation"),
+    **_phrases(schema.LOBULATION, 1, 2, "non lobulated|nonlobulated|unlobulated"),
+    **_phrases(
+        schema.MARGIN,
+        4,
+        5,
+        _with_nouns("sharp|sharply defined|well defined|well circumscribed|circumscribed|distinct", _EDGE),
+    ),
+    **_phrases(
+        schema.MARGIN, 1, 2, _with_nouns("poorly defined|ill defined|indistinct|blurred|fuzzy|unsharp|vague", _EDGE)
+    ),
+    **_phrases(schema.SPHERICITY, 4, 5, "round|rounded|spherical"),
+    **_phrases(schema.SPHERICITY, 3, 3, "ovoid|oval"),
+    **_phrases(schema.SPHERICITY, 1, 2, "linear|elongated"),
+    **_phrases(schema.CALCIFICATION, 1, 5, "calcified|calcification|calcifications"),
+    **_phrases(schema.CALCIFICATION, 6, 6, "non calcified|noncalcified|uncalcified"),
+    **_phrases(schema.CALCIFICATION, 1, 1, "popcorn calcification|popcorn calcified"),
+    **_phrases(schema.CALCIFICATION, 2, 2, "laminated calcification"),
+    **_phrases(schema.CALCIFICATION, 3, 3, "solid calcification|solidly calcified"),
+    **_phrases(schema.CALCIFICATION, 4, 4, "non central calcification|eccentric calcification"),
+    **_phrases(schema.CALCIFICATION, 5, 5, "central calcification|centrally calcified"),
+    **_phrases(schema.MALIGNANCY, 5, 5, "highly suspicious|highly suspicious for malignancy"),
+    **_phrases(schema.MALIGNANCY, 4, 4, "moderately suspicious|moderately suspicious for malignancy"),
+    **_phrases(schema.MALIGNANCY, 4, 5, "suspicious|suspicious for malignancy|malignant|malignancy|cancerous"),
+    **_phrases(schema.MALIGNANCY, 3, 3, "indeterminate"),
+    **_phrases(schema.MALIGNANCY, 1, 2, "benign|unlikely malignant|unlikely to be malignant"),
+    **_phrases(schema.MALIGNANCY, 2, 2, "moderately unlikely|moderately unlikely for cancer"),
+    **_phrases(schema.MALIGNANCY, 1, 1, "highly unlikely|highly unlikely for cancer"),
+    **_phrases(schema.SUBTLETY, 1, 3, "subtle"),
+    **_phrases(schema.SUBTLETY, 3, 3, "fairly subtle"),
+    **_phrases(schema.SUBTLETY, 2, 2, "moderately subtle"),
+    **_phrases(schema.SUBTLETY, 1, 1, "extremely subtle"),
+    **_phrases(schema.SUBTLETY, 4, 4, "moderately obvious"),
+    **_phrases(schema.SUBTLETY, 4, 5, "obvious|conspicuous"),
+    **{
+        tuple(phrase.split()): _SMOOTH
+        for phrase in ("smooth", *(f"smooth{noun}" for noun in _EDGE.split("|")), "smoothly marginated")
+    },
+}
+LONGEST_PHRASE = max(map(len, PHRASES))
+
+COMPARISONS: dict[tuple[str, ...], str] = {
+    tuple(phrase.split()): operator
+    for operator, phrases in {
+        ">": ">|over|above|more than|greater than|higher than|larger than",
+        ">=": ">=|at least",
+        "<": "<|under|below|less than|lower than|smaller than",
+        "<=": "<=|at most|up to|no more than",
+    }.items()
+    for phrase in phrases.split("|")
+}
+LONGEST_COMPARISON = max(map(len, COMPARISONS))
+BETWEEN_NUMBERS = frozenset(("to", "and", "or"))
+BEFORE_NUMBER = frozenset(
+    ("rating", "ratings", "rated", "score", "scored", "of", "is", "at", "a", "between", "from", "the")
+)
+NOT = frozenset(("not", "no", "non", "without", "never", "neither", "isn't", "aren't"))
+AFTER_NOT = frozenset(("a", "an", "any", "the", "be", "very"))
+BETWEEN_PARTS = frozenset(("or", "a", "an"))

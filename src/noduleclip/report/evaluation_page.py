@@ -1,0 +1,131 @@
+"""The report of an evaluation: one self-contained page with tables and plots, no script and no request to a network."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
+
+from noduleclip import __version__
+from noduleclip.retrieval.curves import RECALLS, PrecisionCurves, Reliability, SizeErrors
+
+_MODEL, _READER, _PLAIN = "#0072b2", "#d55e00", "#777777"  # told apart by the colour-blind (Okabe and Ito)
+_COLUMNS = 5
+_TEMPLATE = "evaluation.html.jinja"
+
+
+def render_evaluation(
+    found: Mapping[str, Any],
+    queries: Sequence[str],
+    curves: Sequence[PrecisionCurves | None],
+    sizes: SizeErrors | None,
+    reliability: Reliability | None,
+    source: str,
+) -> str:
+    """Give the page.
+
+    Args:
+        found: What `evaluation.json` holds; None for what is not known.
+        queries: All sentences judged.
+        curves: Their precision over recall.
+        sizes: Implied and read diameters.
+        reliability: Probabilities beside what readers say.
+        source: Where the index lies.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("noduleclip", "report"),
+        autoescape=True,
+        trim_blocks=True,
+        undefined=jinja2.ChainableUndefined,
+    )
+    environment.filters |= {"number": _number, "interval": _interval, "sure": _is_sure, "short": _shorten}
+    groups = [("Sentences", found)]
+    if found["ratings"]:
+        groups = [("Sizes", found), ("What readers rated", found["ratings"])]
+    return environment.get_template(_TEMPLATE).render(
+        version=__version__,
+        source=source,
+        found=found,
+        groups=groups,
+        precision=_inline(_plot_precision(queries, curves)),
+        sizes=_inline(_plot_sizes(sizes)) if sizes and found["sizes"] else None,
+        errors=sizes,
+        reliability=_inline(_plot_reliability(reliability)) if reliability else None,
+        calibration=reliability,
+    )
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(value: Mapping[str, float | None], digits: int = 3) -> str:
+    if value["mean"] is None or value["low"] is None or value["high"] is None:
+        return "-"
+    return f"{value['mean']:+.{digits}f} [{value['low']:+.{digits}f}, {value['high']:+.{digits}f}]"
+
+
+def _is_sure(value: Mapping[str, float | None]) -> bool:
+    low, high = value["low"], value["high"]
+    return low is not None and high is not None and (low > 0 or high < 0)
+
+
+def _inline(figure: Figure) -> Markup:
+    """Give a figure as SVG that stands in the page, so that it scales and prints."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    text = file.getvalue()
+    return Markup(text[text.index("<svg") :])  # noqa: S704  # drawn by matplotlib, which escapes its texts
+
+
+def _plot_precision(queries: Sequence[str], curves: Sequence[PrecisionCurves | None]) -> Figure:
+    rows = -(-len(queries) // _COLUMNS)
+    figure = Figure(figsize=(10, 2.2 * rows), layout="constrained")
+    grid = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False).flatten()
+    for axes in grid[len(queries) :]:
+        axes.axis("off")
+    for axes, query, curve in zip(grid, queries, curves, strict=False):
+        axes.set_title(_shorten(query), fontsize=8, parse_math=False)
+        if curve is not None:
+            axes.plot(RECALLS, curve.model, color=_MODEL)
+            axes.plot(RECALLS, curve.second_reader, color=_READER, linestyle="--")
+            axes.axhline(curve.base_rate, color=_PLAIN, linestyle=":")
+    grid[0].set(xlim=(0, 1), ylim=(0, 1.02))
+    figure.supxlabel("recall", fontsize=9)
+    figure.supylabel("precision", fontsize=9)
+    return figure
+
+
+def _shorten(query: str) -> str:
+    short = query.removeprefix("a lung nodule with ").removeprefix("diameter ")
+    return short if len(short) <= 32 else short[:31] + "…"
+
+
+def _plot_sizes(sizes: SizeErrors) -> Figure:
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter((sizes.read_mm + sizes.implied_mm) / 2, sizes.implied_mm - sizes.read_mm, s=9, alpha=0.6, color=_MODEL)
+    axes.axhline(sizes.mean_mm, color=_READER)
+    for limit in sizes.limits_mm:
+        axes.axhline(limit, color=_READER, linestyle="--")
+    axes.axhline(0, color=_PLAIN, linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_xticks([3, 4, 6, 8, 10, 15, 20, 30, 40])
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.minorticks_off()
+    axes.set(xlabel="mean of implied and read diameter, mm", ylabel="implied - read, mm")
+    return figure
+
+
+def _plot_reliability(reliability: Reliability) -> Figure:
+    figure = Figure(figsize=(4.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=_PLAIN, linewidth=0.8)
+    axes.plot(reliability.predicted, reliability.observed, color=_MODEL)
+    area = 20 + 180 * reliability.pairs / reliability.pairs.max()
+    axes.scatter(reliability.predicted, reliability.observed, s=area, color=_MODEL, alpha=0.6)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability given", ylabel="share of readers who agree")
+    return figure

@@ -1,0 +1,83 @@
+"""Rankings sorted once, and what they are worth however often each item counts: one sort serves a whole bootstrap."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Indices = NDArray[np.int64]
+
+METRICS: Final = ("ap", "precision_10", "precision_50", "ndcg")
+
+
+class Ranked:
+    """K rankings of N items, best first, with what is relevant in each.
+
+    Items with the same score share a place: they count as found together, and what cuts through them counts in shares.
+
+    Args:
+        scores: (N,) or (K, N), one ranking for all judgements or one for each; higher ranks first; no NaN.
+        relevance: (K, N) which items are relevant, in each of K judgements.
+    """
+
+    def __init__(self, scores: Floats, relevance: Bools) -> None:
+        scores = np.atleast_2d(scores)
+        order = np.argsort(-scores, axis=1, kind="stable")
+        ranked = np.take_along_axis(scores, order, axis=1)
+        places = np.arange(scores.shape[1])
+        starts = np.ones(ranked.shape, bool)
+        starts[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
+        ends = np.ones(ranked.shape, bool)
+        ends[:, :-1] = starts[:, 1:]
+        first = np.maximum.accumulate(np.where(starts, places, 0), axis=1)
+        last = np.minimum.accumulate(np.where(ends, places, scores.shape[1])[:, ::-1], axis=1)[:, ::-1]
+        self.order: Indices = np.broadcast_to(order, relevance.shape)
+        self.first: Indices = np.broadcast_to(first, relevance.shape)
+        self.last: Indices = np.broadcast_to(last, relevance.shape)
+        self.relevant: Bools = np.take_along_axis(relevance, self.order, axis=1)
+
+    def measure(self, counts: NDArray[np.integer] | None = None, judgements: Indices | None = None) -> Floats:
+        """Give (4, K) of `METRICS`; NaN for a judgement in which nothing is relevant.
+
+        Args:
+            counts: (N,) how often each item counts; None = once.
+            judgements: Which of the K judgements to measure; None = all.
+
+        Source: sklearn.metrics.average_precision_score and ndcg_score with binary relevance and `counts` copies of
+        every item; precision at k as its expectation over the orders of tied items.
+        """
+        some = slice(None) if judgements is None else judgements
+        order, first, last = self.order[some], self.first[some], self.last[some]
+        relevant = self.relevant[some]
+        counts = np.ones(order.shape[1], np.int64) if counts is None else counts
+        weight = counts[order]
+        gain = np.where(relevant, weight, 0)
+        seen, found = (np.pad(np.cumsum(part, axis=1), ((0, 0), (1, 0))) for part in (weight, gain))
+        to_end = np.take_along_axis(seen, last + 1, axis=1), np.take_along_axis(found, last + 1, axis=1)
+        to_start = np.take_along_axis(seen, first, axis=1), np.take_along_axis(found, first, axis=1)
+        total = found[:, -1]
+        known = np.where(total > 0, total, np.nan)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            precision = np.where(to_end[0] > 0, to_end[1] / to_end[0], 0)
+            ap = (precision * gain).sum(axis=1) / known
+            discounts = np.concatenate([[0], np.cumsum(1 / np.log2(np.arange(seen[:, -1].max()) + 2))])
+            tied = to_end[0] - to_start[0]
+            shared = np.where(tied > 0, (discounts[to_end[0]] - discounts[to_start[0]]) / tied, 0)
+            ndcg = (gain * shared).sum(axis=1) / np.where(total > 0, discounts[total], np.nan)
+        precisions = [_precision_at(k, to_start, to_end, total) for k in (10, 50)]
+        return np.stack([ap, *precisions, ndcg])
+
+
+def _precision_at(k: int, to_start: tuple[Indices, Indices], to_end: tuple[Indices, Indices], total: Indices) -> Floats:
+    """Give (K,) share of relevant items among the best k, or among all where there are fewer."""
+    k_of = np.minimum(k, to_end[0][:, -1])
+    place = np.argmax(to_end[0] >= k_of[:, None], axis=1)[:, None]
+    seen, found, seen_after, found_after = (
+        np.take_along_axis(part, place, axis=1)[:, 0] for part in (*to_start, *to_end)
+    )
+    tied = np.maximum(seen_after - seen, 1)
+    with np.errstate(invalid="ignore"):
+        share = (found + (found_after - found) * (k_of - seen) / tied) / k_of
+    return np.asarray(np.where(total > 0, share, np.nan))

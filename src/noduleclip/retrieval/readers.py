@@ -1,0 +1,137 @@
+"""What readers measured and rated, and how they judge and rank nodules for a sentence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noduleclip.ratings import NOMINAL, RatingRange, last_rating
+from noduleclip.retrieval.fusion import multiply_rules, score_rating, score_rule
+from noduleclip.retrieval.metrics import contains_all, draw_pairs, rank_by_diameter
+from noduleclip.sentence import Reading
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+_SOFTNESS_MM = 1.5
+
+
+@dataclass(frozen=True)
+class Readers:
+    """What up to R readers say of N nodules.
+
+    Attributes:
+        diameters_mm: (N, R) diameters, NaN where a nodule has fewer readers.
+        ratings: (N, R, A) ratings by the same readers, NaN where one is missing.
+        attributes: The A rated attributes, by column name.
+    """
+
+    diameters_mm: Floats
+    ratings: Floats
+    attributes: tuple[str, ...]
+
+    def take(self, rows: NDArray[np.int64]) -> "Readers":
+        """Keep some nodules, perhaps repeatedly."""
+        return Readers(self.diameters_mm[rows], self.ratings[rows], self.attributes)
+
+    def rating(self, attribute: str) -> Floats:
+        """Give (N, R) ratings of one attribute."""
+        return self.ratings[:, :, self.attributes.index(attribute)]
+
+    def find_judges(self, reading: Reading) -> Bools:
+        """Say (N, R) who has measured, and rated all that a sentence asks for."""
+        judges = np.isfinite(self.diameters_mm)
+        for asked in reading.ratings:
+            judges = judges & np.isfinite(self.rating(asked.attribute))
+        return judges
+
+    def find_true(self, reading: Reading) -> Bools:
+        """Say (N, R) of which reader a sentence is true; of a NaN it is not."""
+        true = np.isfinite(self.diameters_mm)
+        if reading.interval is not None:
+            true = true & contains_all(reading.interval, self.diameters_mm)
+        for asked in reading.ratings:
+            rating = self.rating(asked.attribute)
+            true = true & (rating >= asked.low) & (rating <= asked.high)
+        return true
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """K draws of a judging reader over N nodules.
+
+    Attributes:
+        truth: (K, N) whether the sentence is true by the reader drawn.
+        second: (K, N) score by another reader; NaN where there is no other.
+        panel: (K, N) score by all other readers together; NaN where there is none.
+    """
+
+    truth: Bools
+    second: Floats
+    panel: Floats
+
+
+def draw_judgements(readers: Readers, reading: Reading, draws: int, seed: int) -> Judgements:
+    """Draw for each nodule a reader who judges, and rank by what another one, and all others together, say.
+
+    Args:
+        readers: Who says what; each nodule has a judge (`find_judges`).
+        reading: The sentence, which asks for a size or a rating.
+        draws: K.
+        seed: Seed of the draws.
+    """
+    judges = readers.find_judges(reading)
+    first, other = draw_pairs(judges, draws, seed)
+    nodules = np.arange(len(judges))
+    others = judges.sum(axis=1) - 1
+    alone = others == 0
+
+    def of_panel(values: Floats, second: Floats) -> Floats:
+        """Give (K, N) means of the other readers' values (N, R); of one other its very value, so that ties stay."""
+        total = np.where(judges, values, 0).sum(axis=1)
+        mean = (total - values[nodules, first]) / np.maximum(others, 1)
+        return np.where(alone, np.nan, np.where(others == 1, second, mean))
+
+    seconds: dict[str, Floats] = {}
+    panels: dict[str, Floats] = {}
+    for asked in reading.ratings:
+        values = readers.rating(asked.attribute)
+        if asked.attribute in NOMINAL:  # a share of votes: kinds have no mean
+            values = ((values >= asked.low) & (values <= asked.high)).astype(np.float64)
+        seconds[asked.attribute] = values[nodules, other]
+        panels[asked.attribute] = of_panel(values, seconds[asked.attribute])
+    second_mm = readers.diameters_mm[nodules, other]
+    panel_mm = of_panel(readers.diameters_mm, second_mm)
+    rankings = [_rank(reading, second_mm, seconds), _rank(reading, panel_mm, panels)]
+    return Judgements(
+        readers.find_true(reading)[nodules, first], *(np.where(alone, np.nan, scores) for scores in rankings)
+    )
+
+
+def _rank(reading: Reading, diameters_mm: Floats, ratings: dict[str, Floats]) -> Floats:
+    """Score nodules by values as a reader would rank them for a sentence; higher is better."""
+    if reading.interval is not None and not reading.ratings:
+        return rank_by_diameter(reading.interval, diameters_mm)
+    if reading.interval is None and len(reading.ratings) == 1:
+        return _rank_by_rating(reading.ratings[0], ratings[reading.ratings[0].attribute])
+    parts = [] if reading.interval is None else [score_rule(diameters_mm, reading.interval, _SOFTNESS_MM)]
+    for asked in reading.ratings:
+        values = ratings[asked.attribute]
+        parts.append(values if asked.attribute in NOMINAL else score_rating(values, asked))
+    return multiply_rules(parts)
+
+
+def _rank_by_rating(asked: RatingRange, ratings: Floats) -> Floats:
+    """Descending for a range at the end of the scale, ascending for one at its start, else from the middle outwards."""
+    if asked.attribute in NOMINAL or asked.high == last_rating(asked.attribute):
+        return ratings
+    return -ratings if asked.low == 1 else -np.abs(ratings - (asked.low + asked.high) / 2)
+
+
+def list_known(readings: Sequence[Reading], attributes: Sequence[str]) -> list[int]:
+    """Give the places of sentences that ask for a size or a rating, and for no rating that nobody gave."""
+    return [
+        at
+        for at, reading in enumerate(readings)
+        if reading.asks and all(asked.attribute in attributes for asked in reading.ratings)
+    ]

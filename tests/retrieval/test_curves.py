@@ -1,0 +1,55 @@
+"""Curves on planted rankings, beside scikit-learn and plain arithmetic."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import precision_recall_curve
+
+from noduleclip.retrieval.curves import RECALLS, compare_sizes, trace_precision, trace_reliability
+from noduleclip.retrieval.readers import Readers
+from noduleclip.sentence import read_sentence, read_sentences
+
+
+def one_reader_each(sizes: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Readers:
+    """Two readers who agree, so that the truth does not depend on the draw."""
+    return Readers(np.stack([sizes, sizes], axis=1), np.empty((len(sizes), 2, 0)), ())
+
+
+def test_precision_is_that_of_scikit_learn() -> None:
+    generator = np.random.default_rng(0)
+    sizes = generator.uniform(3, 20, 120)
+    scores = sizes + generator.normal(0, 4, 120)
+    (curve,) = trace_precision(scores[None], one_reader_each(sizes), [read_sentence("> 8 mm")], draws=2)
+    assert curve is not None
+    precision, recall, _ = precision_recall_curve(sizes > 8, scores)
+    expected = [precision[recall >= wanted - 1e-9].max() for wanted in RECALLS]
+    np.testing.assert_allclose(curve.model, expected)
+    np.testing.assert_allclose(curve.second_reader, 1)
+    assert curve.base_rate == pytest.approx(np.mean(sizes > 8))
+
+
+def test_a_query_that_is_true_of_nothing_has_no_curve() -> None:
+    sizes = np.full(5, 7.0)
+    assert trace_precision(np.zeros((1, 5)), one_reader_each(sizes), [read_sentence("> 30 mm")]) == [None]
+    alone = Readers(sizes[:, None], np.empty((5, 1, 0)), ())
+    assert trace_precision(np.zeros((1, 5)), alone, [read_sentence("> 3 mm")]) == [None]
+
+
+def test_honest_probabilities_lie_on_the_diagonal() -> None:
+    generator = np.random.default_rng(1)
+    said = generator.random((2, 4000))
+    sizes = np.where(generator.random((4000, 50)) < said[0, :, None], 9.0, 5.0)
+    readers = Readers(sizes, np.empty((4000, 50, 0)), ())
+    honest = trace_reliability(said[:1], readers, read_sentences(["> 6 mm"]))
+    assert honest.error < 0.01
+    np.testing.assert_allclose(honest.predicted, honest.observed, atol=0.02)
+    assert honest.pairs.sum() == 4000
+    assert trace_reliability(said[1:], readers, read_sentences(["> 6 mm"])).error > 0.2
+
+
+def test_agreement_of_sizes() -> None:
+    errors = compare_sizes(np.array([6.0, 8.0, 13.0]), one_reader_each(np.array([5.0, 8.0, 11.0])))
+    assert errors.mean_mm == pytest.approx(1)
+    assert errors.limits_mm == pytest.approx((1 - 1.96, 1 + 1.96))
+    assert not math.isnan(errors.read_mm[0])
