@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_named(checkpoint: Path, tmp_path: Path) -> None:
             load_model(path)
 
     values = read_checkpoint(checkpoint)
-    refused({"schema_version": 99}, r"not a noduleclip checkpoint of version 1 \(found 99\)")
+    refused({"schema_version": 99}, r"not a noduleclip checkpoint of version 2 \(found 99\)")
     refused({"config": {**values["config"], "backbone": "resnet18"}}, r"image_encoder does not fit resnet18")
     refused({"config": {**values["config"], "colour": 1}}, "unknown setting 'colour'")
     broken = {name: tensor.clone() for name, tensor in values["text_encoder"].items()}

@@ -22,8 +22,8 @@ _DIAMETER_WIDTH = 6
 _GAP = 3
 _WIDEST = 500
 _COMMON_START = "a lung nodule with diameter "
-_DIFFERENCES = {"above_second": "- reader", "above_panel": "- panel"}
-_READER_HEADS = (("second_reader", "reader"), ("panel", "panel"))
+_DIFFERENCES = {"above_second": "- second", "above_panel": "- panel"}
+_READER_HEADS = (("second_reader", "second"), ("panel", "panel"))
 _MEAN_LABELS = {
     "model": "mean AP, nodules with two readers or more",
     "second_reader": "  a second reader there",
