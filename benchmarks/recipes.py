@@ -11,17 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
+UNSETTLED = ("--epochs", "40", "--settle-epochs", "0")
+UNRATED, UNSTRETCHED, LARGER = ("--rating-prompts", "0"), ("--max-stretch", "1"), ("--bs", "64")
 VARIANTS: dict[str, tuple[str, ...]] = {
     "defaults": (),
-    "without ratings": ("--rating-prompts", "0"),
-    "without stretching": ("--max-stretch", "1"),
-    "without ratings and stretching": ("--rating-prompts", "0", "--max-stretch", "1"),
-    "without ratings and stretching, batches of 64": ("--rating-prompts", "0", "--max-stretch", "1", "--bs", "64"),
-    "without ratings, batches of 64": ("--rating-prompts", "0", "--bs", "64"),
-    "batches of 64": ("--bs", "64"),
+    "without settling": UNSETTLED,
+    "without ratings": (*UNSETTLED, *UNRATED),
+    "without ratings and stretching": (*UNSETTLED, *UNRATED, *UNSTRETCHED),
+    "without ratings and stretching, batches of 64": (*UNSETTLED, *UNRATED, *UNSTRETCHED, *LARGER),
+    "without ratings, batches of 64": (*UNSETTLED, *UNRATED, *LARGER),
+    "batches of 64": (*UNSETTLED, *LARGER),
     "without outlines": ("--outline-weight", "0"),
-    "96 px": ("--img-size", "96"),
-    "80 epochs": ("--epochs", "80"),
+    "96 px, 64 epochs": ("--img-size", "96", "--epochs", "64"),
+    "84 epochs": ("--epochs", "84"),
 }
 HELD_OUT = 140
 COLUMNS = ("recipe", "all nodules", "two readers or more", "panel", "<= 6", "6-10", "8-15", "MAE mm", "ratings")

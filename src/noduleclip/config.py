@@ -99,6 +99,8 @@ class TrainConfig:
         lr: Peak learning rate of AdamW.
         weight_decay: AdamW's weight decay, for matrices only.
         warmup_epochs: Epochs of linear warm-up, at most half of `epochs`; cosine decay follows.
+        settle_epochs: The last of `epochs`, at most a tenth of them: without stretching, from a sixth of the peak
+            learning rate down, so that sizes settle where they are in nature.
         clip_norm: Largest norm of the gradient.
         prompts: Sentences about size sampled for each step.
         rating_prompts: Sentences about ratings sampled for each step, where the table has ratings; 0 = none.
@@ -116,12 +118,13 @@ class TrainConfig:
         noise_hu: Largest standard deviation of added noise.
     """
 
-    epochs: int = 40
+    epochs: int = 44
     bs: int = 32
     accumulate: int = 1
     lr: float = 6e-3
     weight_decay: float = 0.1
     warmup_epochs: float = 2.0
+    settle_epochs: int = 4
     clip_norm: float = 1.0
     prompts: int = 96
     rating_prompts: int = 48
@@ -144,6 +147,7 @@ class TrainConfig:
         _check(math.isfinite(self.lr) and self.lr > 0, "--lr", "a positive number", self.lr)
         _check(0 <= self.weight_decay < 1, "--weight-decay", "in [0, 1)", self.weight_decay)
         _check(self.warmup_epochs >= 0, "--warmup-epochs", "0 or more", self.warmup_epochs)
+        _check(self.settle_epochs >= 0, "--settle-epochs", "0 or more", self.settle_epochs)
         _check(self.clip_norm > 0, "clip_norm", "positive", self.clip_norm)
         _check(self.prompts >= 8, "--prompts", "at least 8", self.prompts)
         _check(self.rating_prompts >= 0, "--rating-prompts", "0 or more", self.rating_prompts)
@@ -156,6 +160,11 @@ class TrainConfig:
         _check(1 <= self.max_stretch <= 1.5, "--max-stretch", "in [1, 1.5]", self.max_stretch)
         _check(0 <= self.max_shift_mm <= 8, "--max-shift-mm", "in [0, 8]", self.max_shift_mm)
         _check(0 <= self.noise_hu <= 200, "noise_hu", "in [0, 200]", self.noise_hu)
+
+    @property
+    def stretched_epochs(self) -> int:
+        """Epochs before those in which sizes settle."""
+        return self.epochs - min(self.settle_epochs, self.epochs // 10)
 
 
 Settings = TypeVar("Settings")

@@ -25,7 +25,7 @@ def test_embed_and_query_without_training(noduleclip: Command, collection: Colle
 
 def test_its_settings_are_those_of_its_card() -> None:
     config = load_model(find_checkpoint(Path("lidc"))).config
-    assert (config.backbone, config.crop.size_px, config.crop.fov_mm, config.emb) == ("resnet10t", 64, 48, 128)
+    assert (config.backbone, config.crop.size_px, config.crop.fov_mm, config.emb) == ("resnet10t", 96, 48, 128)
 
 
 def test_on_real_slices_it_ranks_the_large_ones_first(noduleclip: Command, shared_data: Path, tmp_path: Path) -> None:

@@ -234,3 +234,23 @@ def test_sigkill_and_resume_through_the_command(collection: Collection, nodulecl
         one, two = weights(tmp_path / "whole" / name), weights(tmp_path / "broken" / name)
         assert all(torch.equal(one[key], two[key]) for key in one)
     assert not list((tmp_path / "broken").glob(".*.part"))
+
+
+def test_the_last_tenth_of_the_epochs_settles(samples: tuple[Samples, Samples], tmp_path: Path) -> None:
+    """Without stretching, along a second cosine from a sixth of the peak learning rate; few epochs have none."""
+    assert [TrainConfig(epochs=epochs).stretched_epochs for epochs in (1, 9, 10, 44, 64)] == [1, 9, 9, 40, 60]
+    assert TrainConfig(settle_epochs=0).stretched_epochs == TrainConfig().epochs
+    config = replace(QUICK, epochs=10, max_stretch=1.3)
+    training = Training(
+        *samples, MODEL, config, tmp_path, device=torch.device("cpu"), amp=None, fingerprint="discs"
+    )  # fmt: skip
+    rates, stretches = [], []
+    for epoch in range(10):
+        training.progress.epoch = epoch
+        training._set_learning_rate(epoch * training.steps)
+        rates.append(training.optimizer.param_groups[0]["lr"])
+        stretches.append(training._augmentation().max_stretch)
+    assert stretches == [1.3] * 9 + [1.0]
+    assert rates[8] < rates[9] == pytest.approx(config.lr / 6)
+    training._set_learning_rate(10 * training.steps - 1)
+    assert training.optimizer.param_groups[0]["lr"] < config.lr / 60

@@ -75,6 +75,13 @@ def train(
     warmup_epochs: Annotated[
         float, typer.Option(help="Epochs of linear warm-up.", rich_help_panel=options.OPTIMISATION)
     ] = _TRAIN.warmup_epochs,
+    settle_epochs: Annotated[
+        int,
+        typer.Option(
+            help="The last epochs, at most a tenth of them, go without stretching.",
+            rich_help_panel=options.OPTIMISATION,
+        ),
+    ] = _TRAIN.settle_epochs,
     prompts: Annotated[
         int, typer.Option(help="Sentences about size sampled for each step.", rich_help_panel=options.OPTIMISATION)
     ] = _TRAIN.prompts,
@@ -148,7 +155,7 @@ def train(
         epochs=epochs, bs=bs, accumulate=accumulate, lr=lr, weight_decay=weight_decay, warmup_epochs=warmup_epochs,
         prompts=prompts, rating_prompts=rating_prompts, rating_weight=rating_weight, outline_weight=outline_weight,
         ema_decay=ema_decay, max_zoom=max_zoom, max_stretch=max_stretch, max_shift_mm=max_shift_mm,
-        patience=patience, amp=amp, seed=seed,
+        settle_epochs=settle_epochs, patience=patience, amp=amp, seed=seed,
     )  # fmt: skip
     if not (resume or overwrite):
         refuse_results(out, TRAIN_FILES, "--resume goes on from it, --overwrite starts again")

@@ -6,7 +6,7 @@ import math
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -124,7 +124,7 @@ class Training:
         warmup = min(config.warmup_epochs, config.epochs / 2) * self.steps
         self.schedule = CosineLRScheduler(
             self.optimizer,
-            t_initial=max(1, config.epochs * self.steps),
+            t_initial=max(1, config.stretched_epochs * self.steps),
             lr_min=config.lr / 100,
             warmup_t=round(warmup),
             warmup_lr_init=config.lr / 100,
@@ -173,7 +173,7 @@ class Training:
         self.model.train()
         total = 0.0
         for step, batch in enumerate(shuffled_batches(len(self.train_set.crops_hu), self.config.bs, generator)):
-            self.schedule.step_update(epoch * self.steps + step)
+            self._set_learning_rate(epoch * self.steps + step)
             loss = self._step(batch, generator, prompts)
             if not math.isfinite(loss):
                 raise InputError(f"the loss is {loss} at epoch {epoch + 1}, step {step + 1}; try a smaller --lr")
@@ -181,12 +181,25 @@ class Training:
             watcher.on_step(epoch + 1, step + 1, self.steps, loss)
         return total / self.steps
 
+    def _set_learning_rate(self, step: int) -> None:
+        """Warm up and decay along a cosine; then a second cosine, from a sixth, while sizes settle."""
+        self.schedule.step_update(step)
+        settling = step - self.config.stretched_epochs * self.steps
+        if settling >= 0:
+            left = (self.config.epochs - self.config.stretched_epochs) * self.steps
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.config.lr / 6 * (1 + math.cos(math.pi * settling / left)) / 2
+
+    def _augmentation(self) -> TrainConfig:
+        settling = self.progress.epoch >= self.config.stretched_epochs
+        return replace(self.config, max_stretch=1.0) if settling else self.config
+
     def _step(self, batch: Tensor, generator: torch.Generator, rng: random.Random) -> float:
         crops = self.train_set.crops_hu[batch].to(self.device)
         diameters = self.train_set.diameters_mm[batch].to(self.device)
         inside = self.train_set.inside[batch].to(self.device).float() / FULL_SHARE
         rims = self.train_set.rims_mm[batch].to(self.device)
-        crops, inside, diameters = augment(crops, inside, diameters, rims, self.crop, self.config, generator)
+        crops, inside, diameters = augment(crops, inside, diameters, rims, self.crop, self._augmentation(), generator)
         inside = F.avg_pool2d(inside.unsqueeze(1), 2).squeeze(1)
         known = self.train_set.outlined[batch].to(self.device)
         readings = sample_sentences(self.config.prompts, self.config.rating_prompts, self.attributes, rng)

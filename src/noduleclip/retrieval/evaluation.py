@@ -192,8 +192,7 @@ def _judge_query(
         if least == 1:
             base_rate = float(drawn.truth.mean())
         scores = (some.scores[at], drawn.second, drawn.panel)[:rankers]
-        ranked = [Ranked(one, drawn.truth) for one in scores]
-        measured.append(_measure_all(ranked, chosen[:, rows], draws, seed))
+        measured.append(_measure_all(scores, drawn.truth, chosen[:, rows], seed))
     everyone, common = measured
     model = _describe_model(everyone)
     result = QueryResult(
@@ -209,13 +208,24 @@ def _judge_query(
     return result, everyone, common
 
 
-def _measure_all(ranked: Sequence[Ranked], counts: NDArray[np.int64], draws: int, seed: int) -> Floats:
-    """Give (1 + S, rankers, metrics): all draws with every nodule once, then some draws with each sample's counts."""
+def _measure_all(scores: Sequence[Floats], truth: NDArray[np.bool_], counts: NDArray[np.int64], seed: int) -> Floats:
+    """Give (1 + S, rankers, metrics): all draws with every nodule once, then some draws with each sample's counts.
+
+    Args:
+        scores: (N,) or (K, N) by ranker.
+        truth: (K, N) by draw.
+        counts: (1 + S, N) how often each nodule counts.
+        seed: Seed of which draws a sample takes.
+    """
+    draws, rankers = len(truth), len(scores)
+    together = np.concatenate([np.broadcast_to(one, truth.shape) for one in scores])
+    ranked = Ranked(together, np.tile(truth, (rankers, 1)))  # one pass over all rankers is a third of three passes
     generator = np.random.default_rng(seed)
     measured = []
     for sample, count in enumerate(counts):
-        some = generator.choice(draws, min(draws, _BOOTSTRAP_DRAWS), replace=False) if sample else None
-        measured.append([_mean(one.measure(count, some), axis=1) for one in ranked])
+        some = generator.choice(draws, min(draws, _BOOTSTRAP_DRAWS), replace=False) if sample else np.arange(draws)
+        places = (some + np.arange(rankers)[:, None] * draws).flatten()
+        measured.append(_mean(ranked.measure(count, places).reshape(len(METRICS), rankers, -1), axis=2).T)
     return np.array(measured)
 
 
