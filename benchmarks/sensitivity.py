@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("patients", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", default="lidc")
+    parser.add_argument("--only", default="", help="variants whose name starts so")
     options = parser.parse_args()
     crops = options.data / "lidc_crops"
     frame = pl.read_csv(crops / "rois_all_readers.csv", infer_schema_length=None)
@@ -99,9 +100,12 @@ def main() -> None:
     for noise_hu, coarser in ((25.0, 1.0), (50.0, 1.0), (100.0, 1.0), (0.0, 1.5)):
         name = f"noise of {noise_hu:g} HU added" if noise_hu else f"pixels {coarser:g} times as large"
         roots[name] = options.out / f"slices-{noise_hu:g}-{coarser:g}"
-        variants[name] = degrade(crops, frame, roots[name], noise_hu, coarser)
+        if name.startswith(options.only):
+            variants[name] = degrade(crops, frame, roots[name], noise_hu, coarser)
     options.out.mkdir(parents=True, exist_ok=True)
     for number, (name, rows) in enumerate(variants.items()):
+        if not name.startswith(options.only):
+            continue
         table, index = options.out / f"{number}.csv", options.out / str(number)
         rows.write_csv(table)
         tool = [sys.executable, "-m", "noduleclip"]

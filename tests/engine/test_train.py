@@ -253,4 +253,4 @@ def test_the_last_tenth_of_the_epochs_settles(samples: tuple[Samples, Samples], 
     assert stretches == [1.3] * 9 + [1.0]
     assert rates[8] < rates[9] == pytest.approx(config.lr / 6)
     training._set_learning_rate(10 * training.steps - 1)
-    assert training.optimizer.param_groups[0]["lr"] < config.lr / 60
+    assert training.optimizer.param_groups[0]["lr"] < rates[9] / 5
