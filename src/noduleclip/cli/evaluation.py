@@ -77,16 +77,15 @@ def run_evaluation(options: EvaluationOptions) -> None:
         raise InputError(f"none of the {len(judged[0].queries)} sentence(s) is true of any nodule in {options.emb_dir}")
     found: dict[str, Any] = asdict(judged[0])
     found["ratings"] = asdict(judged[1]) if len(judged) > 1 else None
-    found["sizes"] = []
+    found["sizes"], implied_mm = [], None
     if options.scores_csv is None:
-        estimates = Estimates(
-            *_estimate(encoder, collection.images), collection.readers.diameters_mm, collection.patients
-        )
+        bins, implied_mm = _estimate(encoder, collection.images)
+        estimates = Estimates(bins, implied_mm, collection.readers.diameters_mm, collection.patients)
         settings = {"draws": options.draws, "resamples": options.resamples, "seed": options.seed}
         found["sizes"] = [asdict(m) for m in measure_sizes(estimates, parse_intervals(BIN_PROMPTS), **settings)]
     print_evaluation(found, options.form)
     if options.out is not None:
-        _write_report(options, found, groups, collection, encoder)
+        _write_report(options, without_nan(found), groups, collection, encoder, implied_mm)
 
 
 def _collect(index: Index, readers_csv: Path | None) -> _Collection:
@@ -169,6 +168,7 @@ def _write_report(
     groups: dict[str, tuple[str, ...]],
     collection: _Collection,
     encoder: SentenceEncoder,
+    implied_mm: NDArray[np.float64] | None,
 ) -> None:
     """Write evaluation.json and, with plots of the same rankings, evaluation.html."""
     from noduleclip.report.evaluation_page import render_evaluation
@@ -179,11 +179,11 @@ def _write_report(
     scores = _score(queries, collection, encoder, options)
     curves = trace_precision(scores, collection.readers, readings, draws=options.draws, seed=options.seed)
     sizes, reliability = None, None
-    if options.scores_csv is None:
+    if implied_mm is not None:
         probabilities = encoder.calibration.to_probability(scores)
         reliability = trace_reliability(probabilities, collection.readers, readings)
-        sizes = compare_sizes(_estimate(encoder, collection.images)[1], collection.readers)
-    page = render_evaluation(without_nan(found), queries, curves, sizes, reliability, str(options.emb_dir))
-    write_json(options.out / schema.EVALUATION_JSON, without_nan(found))
+        sizes = compare_sizes(implied_mm, collection.readers)
+    page = render_evaluation(found, queries, curves, sizes, reliability, str(options.emb_dir))
+    write_json(options.out / schema.EVALUATION_JSON, found)
     write_text(options.out / schema.EVALUATION_PAGE, page)
     say(f"report: {options.out / schema.EVALUATION_PAGE}")
