@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.errors import ArtefactError, UsageError
+from noduleclip.io import index_store
 from noduleclip.io.index_store import INDEX_FILES, Manifest, open_index, write_manifest
 
 ROWS, EMB = 7, 8
@@ -76,6 +77,12 @@ def test_rows_come_in_the_order_asked_for(sound: Path, rows: list[int]) -> None:
     assert frame[schema.ROW].to_list() == rows
     assert frame[schema.DICOM_PATH].to_list() == [f"{row}.dcm" for row in rows]
     assert frame[schema.DIAMETER_MM].to_list() == [float(row) or None for row in rows]
+
+
+def test_rows_are_found_in_every_part_of_the_file(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_store, "META_GROUP_ROWS", 2)
+    order = np.random.default_rng(0).permutation(META.height)
+    assert open_index(sound).read_rows(order)[schema.ROW].to_list() == order.tolist()
 
 
 def test_columns_are_read_whole(sound: Path) -> None:

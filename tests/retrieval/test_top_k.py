@@ -1,6 +1,7 @@
 """Exact search, against `sorted`."""
 
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_the_nearest_rows_are_found(count: int, k: int, seed: int, distinct: int
     cosines = compute_cosines(query, gallery)
     np.testing.assert_allclose(cosines, [math.fsum(row * query) for row in gallery.astype(np.float64)], atol=1e-6)
     expected = sorted(range(count), key=lambda row: (-cosines[row], row))[:k]
-    found = find_top_k(query, gallery, k)
+    found = find_top_k(query[None], gallery, k)[0]
     assert found.rows.tolist() == expected
     assert found.scores.tolist() == cosines[expected].tolist()
 
@@ -65,7 +66,7 @@ def test_the_nearest_rows_are_found(count: int, k: int, seed: int, distinct: int
 def test_copies_of_a_row_stand_in_the_order_of_their_rows() -> None:
     gallery = np.repeat(unit_rows(3), 50, axis=0)[np.random.default_rng(0).permutation(150)]
     copies = np.flatnonzero((gallery == gallery[7]).all(axis=1))
-    assert find_top_k(gallery[7], gallery, 50).rows.tolist() == copies.tolist()
+    assert find_top_k(gallery[[7]], gallery, 50)[0].rows.tolist() == copies.tolist()
 
 
 def test_cosines_stay_in_their_range() -> None:
@@ -95,7 +96,7 @@ def test_a_mapped_gallery_is_searched_and_left_as_it_was(tmp_path: Path) -> None
     gallery, query = unit_rows(50), unit_rows(1, seed=1)[0]
     np.save(tmp_path / "g.npy", gallery)
     mapped = np.load(tmp_path / "g.npy", mmap_mode="r")
-    found, expected = find_top_k(query, mapped, 5), find_top_k(query, gallery, 5)
+    found, expected = find_top_k(query[None], mapped, 5)[0], find_top_k(query[None], gallery, 5)[0]
     assert found.rows.tolist() == expected.rows.tolist()
     np.testing.assert_array_equal(np.load(tmp_path / "g.npy"), gallery)
 
@@ -105,7 +106,7 @@ def test_a_row_that_is_not_finite_is_named(bad: float) -> None:
     gallery, query = unit_rows(10), np.full(8, 8**-0.5, np.float32)
     gallery[6, 2] = bad
     with pytest.raises(ArtefactError, match=r"^row 6 of the embeddings is not finite; embed again"):
-        find_top_k(query, gallery, 3)
+        find_top_k(query[None], gallery, 3)
     with pytest.raises(ArtefactError, match=r"^row 6 of the embeddings"):
         compute_cosines(query, gallery, np.array([2, 6, 9]))
 
@@ -115,6 +116,58 @@ def test_equal_rows_tie_wherever_they_stand(count: int) -> None:
     row = np.random.default_rng(1).normal(size=128).astype(np.float32)
     row /= np.linalg.norm(row)
     gallery = np.tile(row, (count, 1))
-    assert find_top_k(row, gallery, 5).rows.tolist() == [0, 1, 2, 3, 4]
+    assert find_top_k(row[None], gallery, 5)[0].rows.tolist() == [0, 1, 2, 3, 4]
     cosines = compute_cosines(row, gallery)
     np.testing.assert_array_equal(compute_cosines(row, gallery, np.arange(1, count, 3)), cosines[1::3])
+
+
+@given(
+    count=st.integers(1, 80),
+    k=st.integers(1, 12),
+    queries=st.integers(1, 9),
+    distinct=st.integers(1, 60),
+    at_once=st.integers(1, 90),
+    seed=st.integers(0, 50),
+)
+def test_many_sentences_find_what_each_one_finds(
+    count: int, k: int, queries: int, distinct: int, at_once: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    gallery = unit_rows(distinct, 32, seed)[np.sort(random.integers(distinct, size=count))]
+    asked = unit_rows(queries, 32, seed + 1)
+    rows = np.flatnonzero(random.random(count) < 0.7) if seed % 2 else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(top_k, "_ROWS_AT_ONCE", at_once)
+        found = find_top_k(asked, gallery, k, rows)
+    for query, best in zip(asked, found, strict=True):
+        expected = select_top_k(compute_cosines(query, gallery, rows), k)
+        numbers = expected.rows if rows is None else rows[expected.rows]
+        assert best.rows.tolist() == numbers.tolist()
+        assert best.scores.tolist() == expected.scores.tolist()
+
+
+@pytest.mark.parametrize("queries", [1, 20])
+def test_rows_that_get_better_to_the_end_are_found_in_little_memory(queries: int) -> None:
+    angles = np.linspace(np.pi / 2, 0, 200_000, dtype=np.float32)
+    gallery = np.zeros((len(angles), 4), np.float32)
+    gallery[:, 0], gallery[:, 1] = np.cos(angles), np.sin(angles)
+    asked = np.tile(np.array([[1, 0, 0, 0]], np.float32), (queries, 1))
+    tracemalloc.start()
+    found = find_top_k(asked, gallery, 5)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    expected = select_top_k(compute_cosines(asked[0], gallery), 5).rows.tolist()
+    assert all(best.rows.tolist() == expected for best in found)
+    assert peak < 16e6  # all scores alone are 16 MB for 20 queries
+
+
+@pytest.mark.parametrize("queries", [1, 5])
+def test_huge_numbers_are_finite(queries: int) -> None:
+    gallery = np.full((10, 4), 3e38, np.float32)
+    asked = np.tile(np.array([[0.9, 0, 0, 0]], np.float32), (queries, 1))
+    assert all(best.rows.tolist() == [0, 1] for best in find_top_k(asked, gallery, 2))
+
+
+def test_no_hits_are_no_number_of_hits() -> None:
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        find_top_k(unit_rows(1), unit_rows(3), 0)

@@ -1,6 +1,5 @@
 """From a ROI table to cut crops: what `train` and `embed` do first, with its messages and its policy on bad rows."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from noduleclip import schema
+from noduleclip.cores import count_cores
 from noduleclip.errors import InputError, UsageError
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.crop_cache import CropCache, CutSettings, Reject, default_cache_folder
@@ -97,7 +97,7 @@ def count_workers(wanted: str) -> int:
         UsageError: The text is neither a number nor "auto".
     """
     if wanted == "auto":
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return count_cores()
     if not wanted.isdecimal() or int(wanted) < 1:
         raise UsageError(f"--workers must be a number from 1, or auto, got {wanted!r}")
     return int(wanted)

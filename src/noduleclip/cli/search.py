@@ -1,6 +1,6 @@
 """What `query` and `fuse` share: open the index, read the sentences, rank the rows that are allowed, show the best."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from noduleclip.report.console import say, warn
 from noduleclip.report.tables import Answer, choose_format, print_hits
 from noduleclip.retrieval.fusion import fuse_scores, multiply_rules, score_rating, score_rule
 from noduleclip.retrieval.text_query import SentenceEncoder
-from noduleclip.retrieval.top_k import compute_cosines, select_top_k
+from noduleclip.retrieval.top_k import compute_cosines, find_top_k, select_top_k
 from noduleclip.sentence import Reading, describe_reading, list_attributes, read_sentences
 
 _UNIQUE_COLUMNS = {
@@ -82,13 +82,19 @@ def run_search(options: SearchOptions, fusion: FusionOptions | None = None) -> N
     if options.topk > candidates:
         what = "rows" if options.unique is None else f"of one {options.unique} each"
         say(f"note: {options.topk} hits were asked for, there are {candidates} {what} to rank")
-    results = []
-    for sentence, reading, vector in zip(sentences, readings, encoder.encode(sentences), strict=True):
-        cosines = compute_cosines(vector, index.embeddings, rows)
-        scores = _score(cosines, index, rows, reading, encoder, fusion)
-        hits = _collect_hits(index, sentence, reading, scores, rows, groups, options.topk)
+    hits = []
+    vectors = encoder.encode(sentences)
+    for reading, one in zip(
+        readings, _find_hits(index, vectors, readings, rows, groups, encoder, options.topk, fusion), strict=True
+    ):
         say(describe_reading(reading))
-        results.append(Answer(sentence, describe_reading(reading), list_attributes([reading]), hits))
+        hits.append(one)
+    found = index.read_rows(np.concatenate([one.rows for one in hits]))
+    ends = np.cumsum([len(one.rows) for one in hits]).tolist()
+    results = []
+    for sentence, reading, one, end in zip(sentences, readings, hits, ends, strict=True):
+        table = _describe_hits(found[end - len(one.rows) : end], one.columns, sentence, reading)
+        results.append(Answer(sentence, describe_reading(reading), list_attributes([reading]), table))
     _deliver(results, options)
 
 
@@ -198,24 +204,48 @@ def _find_groups(index: Index, unique: str | None, rows: NDArray[np.int64] | Non
 
 
 @dataclass(frozen=True)
-class _Scores:
-    """Scores of the candidates: what ranks them, and the columns to show."""
+class _Hits:
+    """The best rows for a sentence, best first, and their scores as columns to show."""
 
-    ranking: NDArray[np.floating]
+    rows: NDArray[np.int64]
     columns: dict[str, NDArray[np.floating]]
 
 
-def _score(
-    cosines: NDArray[np.float32],
+def _find_hits(
+    index: Index,
+    vectors: NDArray[np.float32],
+    readings: Sequence[Reading],
+    rows: NDArray[np.int64] | None,
+    groups: NDArray[np.int64] | None,
+    encoder: SentenceEncoder,
+    topk: int,
+    fusion: FusionOptions | None,
+) -> Iterator[_Hits]:
+    """Find the hits of each sentence; every row's score is made only where the rule or a group needs it."""
+    if fusion is None and groups is None:
+        for best in find_top_k(vectors, index.embeddings, topk, rows):
+            yield _Hits(best.rows, {schema.SIMILARITY: best.scores})
+        return
+    for vector, reading in zip(vectors, readings, strict=True):
+        columns: dict[str, NDArray[np.floating]] = {
+            schema.SIMILARITY: compute_cosines(vector, index.embeddings, rows)
+        }
+        if fusion is not None:
+            columns |= _fuse(columns[schema.SIMILARITY], index, rows, reading, encoder, fusion)
+        ranking = columns[schema.SIMILARITY if fusion is None else schema.SCORE]
+        chosen = select_top_k(ranking, topk, groups).rows
+        yield _Hits(chosen if rows is None else rows[chosen], {n: values[chosen] for n, values in columns.items()})
+
+
+def _fuse(
+    cosines: NDArray[np.floating],
     index: Index,
     rows: NDArray[np.int64] | None,
     reading: Reading,
     encoder: SentenceEncoder,
-    fusion: FusionOptions | None,
-) -> _Scores:
-    columns: dict[str, NDArray[np.floating]] = {schema.SIMILARITY: cosines}
-    if fusion is None:
-        return _Scores(cosines, columns)
+    fusion: FusionOptions,
+) -> dict[str, NDArray[np.floating]]:
+    """Mix the cosines of the candidates with the rule."""
     probability = encoder.calibration.to_probability(cosines)
     rule = np.full(len(cosines), np.nan)
     if not reading.asks:
@@ -226,7 +256,7 @@ def _score(
             lacks = "none of the ratings or sizes asked for" if reading.ratings else "no diameter"
             say(f"note: {unmeasured} row(s) have {lacks}; their score is the cosine part alone")
     score = fuse_scores(probability, rule, fusion.alpha)
-    return _Scores(score, {**columns, schema.COSINE: probability, schema.RULE: rule, schema.SCORE: score})
+    return {schema.COSINE: probability, schema.RULE: rule, schema.SCORE: score}
 
 
 def _score_rules(
@@ -261,25 +291,16 @@ def _satisfies(reading: Reading, hit: Mapping[str, Any]) -> bool | None:
     return None if None in said or not said else True
 
 
-def _collect_hits(
-    index: Index,
-    sentence: str,
-    reading: Reading,
-    scores: _Scores,
-    rows: NDArray[np.int64] | None,
-    groups: NDArray[np.int64] | None,
-    topk: int,
+def _describe_hits(
+    found: pl.DataFrame, scores: Mapping[str, NDArray[np.floating]], sentence: str, reading: Reading
 ) -> pl.DataFrame:
-    """Give the hits with their metadata, best first."""
-    best = select_top_k(scores.ranking, topk, groups).rows
-    frame = index.read_rows(best if rows is None else rows[best])
-    satisfies = [_satisfies(reading, hit) for hit in frame.iter_rows(named=True)]
-    columns = {name: pl.Series(values[best], dtype=pl.Float64) for name, values in scores.columns.items()}
-    hits = frame.with_columns(
+    """Give hits with their metadata, scores, rank, and whether they satisfy the sentence."""
+    satisfies = [_satisfies(reading, hit) for hit in found.iter_rows(named=True)]
+    hits = found.with_columns(
         pl.lit(sentence).alias(schema.QUERY),
         pl.int_range(1, pl.len() + 1).alias(schema.RANK),
         pl.Series(schema.SATISFIES, satisfies, dtype=pl.Boolean),
-        *(values.fill_nan(None).alias(name) for name, values in columns.items()),
+        *(pl.Series(name, values, dtype=pl.Float64).fill_nan(None) for name, values in scores.items()),
     )
     leading = [name for name in _LEADING if name in hits.columns]
     return hits.select(*leading, pl.exclude(leading))

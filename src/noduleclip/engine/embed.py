@@ -16,7 +16,7 @@ import torch
 from noduleclip import schema
 from noduleclip.io.artefacts import hash_file, replacing, write_text
 from noduleclip.io.crop_cache import CropCache
-from noduleclip.io.index_store import Manifest, write_manifest
+from noduleclip.io.index_store import META_GROUP_ROWS, Manifest, write_manifest
 from noduleclip.models.checkpoint import hash_model
 from noduleclip.models.onnx_export import export_text_tower
 from noduleclip.models.two_towers import TwoTowers
@@ -75,7 +75,7 @@ def write_index(
             for start in range(0, len(rows), _PIECE_ROWS):
                 part = rows[start : start + _PIECE_ROWS]
                 file.write(_embed_piece(pieces / f"{start}.npy", part, cache, model, bs, on_rows).tobytes())
-        meta.write_parquet(meta_file)
+        meta.write_parquet(meta_file, row_group_size=META_GROUP_ROWS)
         export_text_tower(model, tower_file)
         (out_dir / schema.INDEX_MANIFEST).unlink(missing_ok=True)  # without it no mixture of old and new files opens
     manifest = write_manifest(

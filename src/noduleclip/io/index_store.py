@@ -14,6 +14,8 @@ from noduleclip.config import ModelConfig, from_mapping, to_mapping
 from noduleclip.errors import ArtefactError, ConfigError, UsageError
 from noduleclip.io.artefacts import hash_file, read_json, write_json
 
+META_GROUP_ROWS = 1 << 15  # rows of the metadata that are compressed, and read, together
+_HASHED_BYTES = 1 << 26
 INDEX_FILES = (schema.EMBEDDINGS, schema.META, schema.TEXT_TOWER)
 
 
@@ -65,10 +67,14 @@ class Index:
         return pl.scan_parquet(self.folder / schema.META).with_row_index(schema.ROW)
 
     def read_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
-        """Read the metadata of some rows, in the order asked for."""
+        """Read the metadata of some rows, in the order asked for, from the parts of the file that hold them."""
         wanted = pl.DataFrame({schema.ROW: pl.Series(list(rows), dtype=pl.get_index_type())})
-        found = self.scan().filter(pl.col(schema.ROW).is_in(wanted[schema.ROW].implode())).collect()
-        return wanted.join(found, on=schema.ROW, how="left", maintain_order="left")
+        parts = []
+        for start in sorted({row - row % META_GROUP_ROWS for row in map(int, rows)}) or [0]:
+            part = pl.scan_parquet(self.folder / schema.META).slice(start, META_GROUP_ROWS)
+            numbered = part.with_row_index(schema.ROW, offset=start)
+            parts.append(numbered.filter(pl.col(schema.ROW).is_in(wanted[schema.ROW].implode())))
+        return wanted.join(pl.concat(parts).collect(), on=schema.ROW, how="left", maintain_order="left")
 
     def read_columns(self, names: Sequence[str]) -> pl.DataFrame:
         """Read whole columns.
@@ -133,7 +139,7 @@ def open_index(folder: Path) -> Index:
     for name in INDEX_FILES:
         _check_file(folder / name, manifest)
     for name in (schema.META, schema.TEXT_TOWER):  # not the embeddings: they may be larger than memory
-        if hash_file(folder / name) != manifest.files[name].get("sha256"):
+        if manifest.files[name]["bytes"] <= _HASHED_BYTES and hash_file(folder / name) != manifest.files[name].get("sha256"):
             raise ArtefactError(f"{folder / name}: is not the file that {schema.INDEX_MANIFEST} names; embed again")
     embeddings = _map_embeddings(folder / schema.EMBEDDINGS, (manifest.rows, manifest.emb))
     try:

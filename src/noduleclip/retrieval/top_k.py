@@ -1,13 +1,26 @@
-"""Exact Top-K over unit rows. Filters come before it: only the rows asked for are ranked."""
+"""Exact Top-K over unit rows. Filters come before it: only the rows asked for are ranked.
 
+Scores are made by `numpy.vecdot`, row by row: a matrix product may give equal rows different last bits, and ties would
+then not stand in the order of their rows. Many sentences at once are sifted by a matrix product, and what it lets
+through is scored anew.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from noduleclip.cores import count_cores
 from noduleclip.errors import ArtefactError
 
-_ROWS_AT_ONCE = 1 << 18
+_ROWS_AT_ONCE = 1 << 14  # 8 MB of 128 numbers: small enough to stay in the cache, large enough for a thread
+_MANY_QUERIES = 4
+_PRODUCT_ERROR = 1e-4  # far above what a product of unit vectors of any usual width is off by in float32
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -23,10 +36,8 @@ class TopK:
     scores: NDArray[np.float64]
 
 
-def compute_cosines(
-    query: NDArray[np.float32], gallery: NDArray[np.float32], rows: NDArray[np.int64] | None = None
-) -> NDArray[np.float32]:
-    """Give the cosine of a query with rows of a gallery, read once and in pieces.
+def compute_cosines(query: Floats, gallery: Floats, rows: Rows | None = None) -> Floats:
+    """Give the cosine of a query with rows of a gallery, read once, in pieces, on all cores.
 
     Args:
         query: (D,) unit vector.
@@ -39,18 +50,70 @@ def compute_cosines(
     Raises:
         ArtefactError: A row is not finite.
     """
-    count = len(gallery) if rows is None else len(rows)
-    cosines = np.empty(count, np.float32)
-    for start in range(0, count, _ROWS_AT_ONCE):
-        piece = slice(start, min(start + _ROWS_AT_ONCE, count))
-        part = gallery[piece] if rows is None else gallery[rows[piece]]
-        np.vecdot(part, query, out=cosines[piece])  # matmul may give equal rows different last bits
-    if not np.isfinite(cosines).all():
-        row = int(np.flatnonzero(~np.isfinite(cosines))[0])
-        raise ArtefactError(
-            f"row {row if rows is None else int(rows[row])} of the embeddings is not finite; embed again"
-        )
+    cosines = np.empty(len(gallery) if rows is None else len(rows), np.float32)
+    for piece, scores in _score_pieces(query[None], gallery, rows):
+        cosines[piece] = scores[0]
     return np.clip(cosines, -1, 1, out=cosines)
+
+
+def find_top_k(queries: Floats, gallery: Floats, k: int, rows: Rows | None = None) -> list[TopK]:
+    """Find the `k` gallery rows most similar to each query, in memory that does not grow with the gallery.
+
+    Args:
+        queries: (Q, D) unit vectors.
+        gallery: (N, D) unit rows; may be memory-mapped.
+        k: Rows wanted, at least 1; clipped to what there is.
+        rows: (M,) ascending rows to choose from; None = all N.
+
+    Returns:
+        For each query its rows (k,), best first, ties to the lower row, and their cosines (k,) in [-1, 1], those of
+        `compute_cosines`.
+
+    Raises:
+        ArtefactError: A row is not finite.
+    """
+    best = [TopK(np.empty(0, np.int64), np.empty(0)) for _ in queries]
+    floors = np.full(len(queries), -np.inf, np.float32)  # what scores less is not among the best
+    for piece, scores in _score_pieces(queries, gallery, rows):
+        for query in np.flatnonzero(scores.max(axis=1) >= floors):
+            if np.isneginf(floors[query]) and scores.shape[1] > k:
+                floors[query] = np.partition(scores[query], -k)[-k] - _PRODUCT_ERROR
+            found = np.flatnonzero(scores[query] >= floors[query]) + piece.start
+            exact = np.vecdot(gallery[found if rows is None else rows[found]], queries[query])
+            old = best[query]
+            merged = select_top_k(np.concatenate([old.scores, np.clip(exact, -1, 1)]), k)
+            best[query] = TopK(np.concatenate([old.rows, found])[merged.rows], merged.scores)
+            if len(merged.rows) == k:
+                floors[query] = merged.scores[-1] - _PRODUCT_ERROR
+    return [one if rows is None else TopK(rows[one.rows], one.scores) for one in best]
+
+
+def _score_pieces(queries: Floats, gallery: Floats, rows: Rows | None) -> Iterator[tuple[slice, Floats]]:
+    """Score a gallery piece by piece, in order: (Q, n) for each slice of n rows.
+
+    Few queries are scored by as many threads as there are cores; many by a matrix product, which has its own.
+    """
+    count = len(gallery) if rows is None else len(rows)
+    pieces = [slice(start, min(start + _ROWS_AT_ONCE, count)) for start in range(0, count, _ROWS_AT_ONCE)]
+
+    def score(piece: slice) -> Floats:
+        part = gallery[piece] if rows is None else gallery[rows[piece]]
+        if len(queries) < _MANY_QUERIES:
+            scores: Floats = np.stack([np.vecdot(part, query) for query in queries])
+        else:
+            scores = queries @ part.T
+        if not np.isfinite([scores.min(), scores.max()]).all():  # NaN wins in both
+            at = piece.start + int(np.flatnonzero(~np.isfinite(scores).all(axis=0))[0])
+            raise ArtefactError(
+                f"row {at if rows is None else int(rows[at])} of the embeddings is not finite; embed again"
+            )
+        return scores
+
+    if len(pieces) == 1 or len(queries) >= _MANY_QUERIES:
+        yield from zip(pieces, map(score, pieces), strict=True)
+        return
+    with ThreadPoolExecutor(count_cores()) as pool:
+        yield from zip(pieces, pool.map(score, pieces), strict=True)
 
 
 def select_top_k(scores: NDArray[np.floating], k: int, groups: NDArray[np.integer] | None = None) -> TopK:
@@ -78,17 +141,3 @@ def select_top_k(scores: NDArray[np.floating], k: int, groups: NDArray[np.intege
         level = np.flatnonzero(scores == lowest)[: k - len(above)]
         rows = np.concatenate([above[np.argsort(-scores[above], kind="stable")], level])
     return TopK(rows.astype(np.int64), scores[rows].astype(np.float64))
-
-
-def find_top_k(query: NDArray[np.float32], gallery: NDArray[np.float32], k: int) -> TopK:
-    """Find the `k` gallery rows most similar to a query.
-
-    Args:
-        query: (D,) unit vector.
-        gallery: (N, D) unit rows; may be memory-mapped.
-        k: Rows wanted, at least 1; clipped to N.
-
-    Returns:
-        Rows (k,), best first, ties to the lower row; cosines (k,) in [-1, 1].
-    """
-    return select_top_k(compute_cosines(query, gallery), k)

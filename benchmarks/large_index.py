@@ -1,0 +1,48 @@
+"""An index of any number of rows, made of a small one's: `python benchmarks/large_index.py INDEX ROWS OUT`.
+
+The rows repeat with a little noise on their unit vectors, so that there are no ties; the text tower and the model stay.
+"""
+
+import dataclasses
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+
+from noduleclip import schema
+from noduleclip.io.index_store import META_GROUP_ROWS, open_index, write_manifest
+
+_AT_ONCE = 1 << 18
+
+
+def make_large_index(source: Path, rows: int, out: Path) -> None:
+    """Write an index of `rows` rows in pieces."""
+    index = open_index(source)
+    meta = index.scan().drop(schema.ROW).collect()
+    small, generator = np.array(index.embeddings), np.random.default_rng(0)
+    out.mkdir(parents=True)
+    shutil.copy(source / schema.TEXT_TOWER, out)
+    writer = None
+    with (out / schema.EMBEDDINGS).open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, small.shape[1])}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, rows, _AT_ONCE):
+            picked = np.arange(start, min(start + _AT_ONCE, rows)) % len(small)
+            noise = generator.standard_normal((len(picked), small.shape[1]), dtype=np.float32)
+            vectors = small[picked] + 0.02 * noise
+            file.write((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).tobytes())
+            table = meta[picked.tolist()].with_columns(pl.Series(schema.CSV_ROW, picked + 1)).to_arrow()
+            writer = writer or pq.ParquetWriter(out / schema.META, table.schema, compression="zstd")
+            writer.write_table(table.cast(writer.schema), row_group_size=META_GROUP_ROWS)
+    assert writer is not None
+    writer.close()
+    manifest = dataclasses.asdict(index.manifest)
+    kept = {name: manifest[name] for name in ("model_id", "checkpoint_sha256", "scale", "bias")}
+    write_manifest(out, model=index.manifest.model, rows=rows, **kept)
+
+
+if __name__ == "__main__":
+    make_large_index(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
