@@ -34,7 +34,7 @@ def describe_commands() -> str:
 
 def _describe_option(option: Any) -> tuple[str, ...]:
     names = ", ".join(f"`{text}`" for text in (*option.opts, *option.secondary_opts))
-    kind = "" if option.is_flag else f"`{option.display_type(typer.Context(typer.main.get_command(app)))}`"
+    kind = "" if option.is_flag else f"`{option.make_metavar(typer.Context(typer.main.get_command(app)))}`"
     default = (
         "required"
         if option.required

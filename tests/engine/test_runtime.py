@@ -1,5 +1,9 @@
 """Which device is chosen, and what is said of it."""
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -38,3 +42,24 @@ def test_a_cpu_computes_in_float32() -> None:
 
 def test_versions_name_the_libraries() -> None:
     assert {"noduleclip", "python", "torch", "timm", "pydicom"} <= set(record_versions())
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator is told")
+def test_freed_memory_is_not_mapped_anew() -> None:
+    code = """
+import resource, torch
+from noduleclip.engine.runtime import keep_freed_memory
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def touch():
+    before = faults()
+    for _ in range(20):
+        torch.empty(8_000_000).fill_(1)
+    return faults() - before
+before = touch()
+assert keep_freed_memory()
+torch.empty(8_000_000).fill_(1)
+print(before, touch())
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    before, after = map(int, told)
+    assert after < before / 20

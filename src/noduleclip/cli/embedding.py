@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import torch
+
 from noduleclip.cli.collect import TableOptions, cut_crops, judge_rejects, pick_patients, read_table
 from noduleclip.engine.embed import write_index
-from noduleclip.engine.runtime import choose_device
+from noduleclip.engine.runtime import choose_device, keep_freed_memory
 from noduleclip.errors import UsageError
 from noduleclip.io.crop_cache import CutSettings
 from noduleclip.io.shipped import find_checkpoint
@@ -36,7 +38,8 @@ def run_embedding(
             raise UsageError(f"{option} {given}: {model_name} was trained with {known}; leave the option out")
     device = choose_device(device_name)
     say(f"device: {device.why}")
-    model.to(device.device)
+    keep_freed_memory()
+    model.to(device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     table = read_table(table_options)
     frame = table.frame.head(table_options.limit) if table_options.limit else table.frame
     if patients_file is not None:

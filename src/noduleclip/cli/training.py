@@ -16,7 +16,7 @@ from noduleclip.cli.collect import TableOptions, cut_crops, judge_rejects, pick_
 from noduleclip.cli.settings import OPTION_OF_RUN_RECORD, plain_arguments
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig, to_mapping
 from noduleclip.engine.batches import margin_px
-from noduleclip.engine.runtime import choose_amp, choose_device, record_git_state, record_versions
+from noduleclip.engine.runtime import choose_amp, choose_device, keep_freed_memory, record_git_state, record_versions
 from noduleclip.engine.train import Progress, Samples, Training
 from noduleclip.errors import InputError, RejectCode
 from noduleclip.io.artefacts import hash_file, write_json
@@ -50,6 +50,7 @@ def run_training(
     started, clock = datetime.now(UTC), time.perf_counter()
     device = choose_device(device_name)
     say(f"device: {device.why}")
+    keep_freed_memory()
     last, record_file = out / schema.LAST_CHECKPOINT, out / schema.RUN_RECORD
     if resume and not last.exists():
         say(f"{last}: not there, no epoch was finished; starting at the first one")

@@ -1,5 +1,6 @@
 """What the machine has: device, precision, worker processes, and a record of versions."""
 
+import ctypes
 import importlib.metadata
 import os
 import platform
@@ -14,6 +15,7 @@ from noduleclip import __version__
 from noduleclip.config import Amp
 from noduleclip.errors import UsageError
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _RECORDED_PACKAGES = ("torch", "timm", "numpy", "polars", "pydicom", "onnx", "onnxruntime")
 
 
@@ -65,6 +67,24 @@ def _try_card(device: torch.device) -> Device:
         return Device(torch.device("cpu"), f"cpu ({device} does not work with this torch: {reason})")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     return Device(device, f"{device} ({name})")
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep the memory of freed tensors for the next ones, where it is glibc.
+
+    Otherwise each large tensor is mapped anew and its pages are cleared one by one as they are touched, at every layer
+    of every batch: a fifth of the time of a small network on a CPU. The process's peak stays as it is.
+
+    Returns:
+        Whether it took effect.
+
+    Source:
+        mallopt(3): M_MMAP_MAX, M_TRIM_THRESHOLD.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return all(mallopt(option, value) == 1 for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1)))
 
 
 def choose_amp(wanted: Amp, device: torch.device) -> torch.dtype | None:
