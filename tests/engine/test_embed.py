@@ -16,7 +16,9 @@ from noduleclip.errors import ArtefactError
 from noduleclip.io.crop_cache import CropCache, CutSettings
 from noduleclip.io.index_store import open_index
 from noduleclip.io.roi_table import read_roi_table
+from noduleclip.models import onnx_export
 from noduleclip.models.checkpoint import load_model
+from noduleclip.models.onnx_export import export_text_tower
 from noduleclip.models.two_towers import TwoTowers
 
 
@@ -116,7 +118,7 @@ def test_a_killed_run_goes_on_from_its_pieces(
     )
 
 
-@pytest.mark.parametrize("where", ["export_text_tower", "write_manifest"])
+@pytest.mark.parametrize("where", ["_write_text_tower", "write_manifest"])
 def test_a_run_that_ends_while_it_replaces_an_index_leaves_the_old_one_or_none(
     collection: Collection, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -137,12 +139,36 @@ def test_a_run_that_ends_while_it_replaces_an_index_leaves_the_old_one_or_none(
     monkeypatch.setattr(module, where, stop)
     with pytest.raises(KeyboardInterrupt):
         write_index(frame, cache, model, checkpoint, out, bs=32)
-    if where == "export_text_tower":
+    if where == "_write_text_tower":
         assert open_index(out).manifest.model_id == old.model_id
         assert (out / schema.EMBEDDINGS).read_bytes() == embeddings
     else:
         with pytest.raises(ArtefactError, match="did not finish here"):
             open_index(out)
+
+
+def test_the_text_tower_is_exported_once_and_again_where_its_copy_is_broken(
+    collection: Collection, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = read_roi_table(collection.roi_csv).frame.head(4)
+    model = load_model(checkpoint)
+    cache = CropCache(tmp_path / "cache", frame, CutSettings.for_crop(model.config.crop))
+    cache.fill(1)
+    exported: list[Path] = []
+
+    def count(towers: TwoTowers, path: Path) -> None:
+        exported.append(path)
+        export_text_tower(towers, path)
+
+    monkeypatch.setattr(onnx_export, "export_text_tower", count)
+    for out, exports in (("a", 1), ("b", 1), ("c", 2)):
+        if out == "c":
+            (kept,) = (tmp_path / "cache" / "towers").iterdir()
+            kept.write_bytes(kept.read_bytes()[:-100])
+        write_index(frame, cache, model, checkpoint, tmp_path / out, bs=8)
+        assert len(exported) == exports
+    written = {(tmp_path / out / schema.TEXT_TOWER).read_bytes() for out in "abc"}
+    assert len(written) == 1
 
 
 def test_settings_that_contradict_the_checkpoint_are_refused(

@@ -227,9 +227,7 @@ def _find_hits(
             yield _Hits(best.rows, {schema.SIMILARITY: best.scores})
         return
     for vector, reading in zip(vectors, readings, strict=True):
-        columns: dict[str, NDArray[np.floating]] = {
-            schema.SIMILARITY: compute_cosines(vector, index.embeddings, rows)
-        }
+        columns: dict[str, NDArray[np.floating]] = {schema.SIMILARITY: compute_cosines(vector, index.embeddings, rows)}
         if fusion is not None:
             columns |= _fuse(columns[schema.SIMILARITY], index, rows, reading, encoder, fusion)
         ranking = columns[schema.SIMILARITY if fusion is None else schema.SCORE]

@@ -14,12 +14,13 @@ import polars as pl
 import torch
 
 from noduleclip import schema
+from noduleclip.errors import ArtefactError
 from noduleclip.io.artefacts import hash_file, replacing, write_text
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.index_store import META_GROUP_ROWS, Manifest, write_manifest
 from noduleclip.models.checkpoint import hash_model
-from noduleclip.models.onnx_export import export_text_tower
 from noduleclip.models.two_towers import TwoTowers
+from noduleclip.retrieval.text_query import SentenceEncoder
 
 _PIECE_ROWS = 1024
 _PIECES_FOLDER = ".pieces"
@@ -76,7 +77,7 @@ def write_index(
                 part = rows[start : start + _PIECE_ROWS]
                 file.write(_embed_piece(pieces / f"{start}.npy", part, cache, model, bs, on_rows).tobytes())
         meta.write_parquet(meta_file, row_group_size=META_GROUP_ROWS)
-        export_text_tower(model, tower_file)
+        _write_text_tower(model, model_id, cache.folder / "towers", tower_file)
         (out_dir / schema.INDEX_MANIFEST).unlink(missing_ok=True)  # without it no mixture of old and new files opens
     manifest = write_manifest(
         out_dir,
@@ -89,6 +90,21 @@ def write_index(
     )
     shutil.rmtree(pieces)
     return manifest
+
+
+def _write_text_tower(model: TwoTowers, model_id: str, folder: Path, path: Path) -> None:
+    """Write the text tower, from `folder` where an earlier run left it: to export one takes seconds."""
+    kept = folder / f"{model_id}-{schema.INDEX_SCHEMA_VERSION}.onnx"
+    try:
+        known = SentenceEncoder(kept).model_id == model_id
+    except ArtefactError:
+        known = False
+    if not known:
+        from noduleclip.models.onnx_export import export_text_tower  # takes a while to import, too
+
+        with replacing(kept) as temporary:
+            export_text_tower(model, temporary)
+    shutil.copyfile(kept, path)
 
 
 def _open_pieces(folder: Path, model_id: str, cache: CropCache, rows: list[int]) -> Path:

@@ -186,6 +186,7 @@ class CropCache:
     """The crops of one frame's rows, cut at most once.
 
     Attributes:
+        folder: Where the crops are kept.
         settings: What decides the crops.
         rejects: Rows that have no crop, once `fill` has run, by row.
     """
@@ -193,7 +194,7 @@ class CropCache:
     def __init__(self, folder: Path, frame: pl.DataFrame, settings: CutSettings) -> None:
         self.settings = settings
         self.rejects: list[Reject] = []
-        self._folder = folder
+        self.folder = folder
         self._jobs = make_jobs(frame, settings)
         self._place = {row: (number, at) for number, job in enumerate(self._jobs) for at, row in enumerate(job.rows)}
         self._read_entry = functools.lru_cache(maxsize=64)(self._read_or_cut)
@@ -217,7 +218,7 @@ class CropCache:
         Returns:
             Slices that were decoded.
         """
-        missing = [job for job in self._jobs if not (self._folder / job.entry).exists()]
+        missing = [job for job in self._jobs if not (self.folder / job.entry).exists()]
         for _ in range(len(self._jobs) - len(missing)):
             on_slice()
         failures: dict[str, tuple[RejectCode, str]] = {}
@@ -233,7 +234,7 @@ class CropCache:
             yield from self._cut_in_processes(jobs, workers)
             return
         for job in jobs:
-            yield job, _cut_into(job, self.settings, str(self._folder))
+            yield job, _cut_into(job, self.settings, str(self.folder))
 
     def _cut_in_processes(self, jobs: Sequence[SliceJob], workers: int) -> Iterator[tuple[SliceJob, Failure]]:
         """Cut in worker processes; one that its decoder kills costs the slice that it was at, not the run.
@@ -257,7 +258,7 @@ class CropCache:
             futures = {}
             with contextlib.suppress(BrokenProcessPool):  # what was not submitted is cut in the next pool
                 for job in jobs:
-                    futures[pool.submit(_cut_into, job, self.settings, str(self._folder))] = job
+                    futures[pool.submit(_cut_into, job, self.settings, str(self.folder))] = job
             try:
                 for future in as_completed(futures):
                     if not isinstance(future.exception(), BrokenProcessPool):
@@ -284,7 +285,7 @@ class CropCache:
     def _read_or_cut(self, number: int) -> NDArray[np.int16]:
         """Read an entry; cut and write it anew where it is missing or broken."""
         job = self._jobs[number]
-        path = self._folder / job.entry
+        path = self.folder / job.entry
         try:
             crops: NDArray[np.int16] = np.load(path, allow_pickle=False)
         except Exception:  # numpy's parser of headers raises whatever it runs into

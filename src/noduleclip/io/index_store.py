@@ -138,8 +138,9 @@ def open_index(folder: Path) -> Index:
     manifest = _parse_manifest(read_json(path), path)
     for name in INDEX_FILES:
         _check_file(folder / name, manifest)
-    for name in (schema.META, schema.TEXT_TOWER):  # not the embeddings: they may be larger than memory
-        if manifest.files[name]["bytes"] <= _HASHED_BYTES and hash_file(folder / name) != manifest.files[name].get("sha256"):
+    for name in (schema.META, schema.TEXT_TOWER):  # not the embeddings, nor metadata as large: a query cannot wait
+        said = manifest.files[name]
+        if said["bytes"] <= _HASHED_BYTES and hash_file(folder / name) != said.get("sha256"):
             raise ArtefactError(f"{folder / name}: is not the file that {schema.INDEX_MANIFEST} names; embed again")
     embeddings = _map_embeddings(folder / schema.EMBEDDINGS, (manifest.rows, manifest.emb))
     try:

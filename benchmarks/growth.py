@@ -1,0 +1,86 @@
+"""How `embed` grows with the collection: `python benchmarks/growth.py OUT [ROWS ...]`.
+
+Makes phantoms, trains a tiny model on them for an epoch (one view of 32 px: what is measured is all around the forward
+pass), repeats their slices under new names until there are ROWS rows at four a slice, and embeds them twice: with
+nothing in the cache, and with everything. Prints seconds, rows a second, and the largest resident memory of a process.
+"""
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+
+ROWS = (1_000, 10_000, 100_000)
+
+
+def run(*arguments: object) -> tuple[float, float]:
+    """Run a command of the tool: seconds, and the peak of its resident memory in MB."""
+    command = [sys.executable, "-m", "noduleclip", *map(str, arguments)]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    said = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(said)
+    return time.perf_counter() - started, usage.ru_maxrss / 1024
+
+
+def make_collection(phantoms: pl.DataFrame, folder: Path, rows: int) -> Path:
+    """Link the phantoms' slices under new names and write their table."""
+    folder.mkdir(parents=True)
+    of_slice = phantoms.partition_by("dicom_path", maintain_order=True)
+    parts, made = [], 0
+    for number, part in enumerate(itertools.cycle(of_slice)):
+        name = folder / f"{number // 1000}" / f"{number}.dcm"
+        name.parent.mkdir(exist_ok=True)
+        os.link(part[0, "dicom_path"], name)
+        four = part[[at % part.height for at in range(min(4, rows - made))]]
+        shift = pl.int_range(pl.len())  # else they would be duplicates
+        moved = [pl.col(f"bbox_{edge}") + shift for edge in ("xmin", "xmax")]
+        parts.append(four.with_columns(pl.lit(str(name.relative_to(folder))).alias("dicom_path"), *moved))
+        made += four.height
+        if made == rows:
+            break
+    table = pl.concat(parts)
+    table.drop("points_json", strict=False).write_csv(folder / "rois.csv")
+    return folder / "rois.csv"
+
+
+def main(out: Path, sizes: list[int]) -> None:
+    """Measure each size."""
+    phantoms, model = out / "phantoms", out / "model"
+    if not model.exists():
+        run("phantom", "--out", phantoms, "--patients", 30)
+        csv = phantoms / "roi_with_diam.csv"
+        patients = pl.read_csv(csv)["patient_id"].unique(maintain_order=True)
+        (out / "patients.txt").write_text("\n".join(patients), encoding="utf-8")
+        run("train", "--roi-csv", csv, "--train-patients", out / "patients.txt", "--out", model, "--epochs", 1,
+            "--img-size", 32, "--views", 1, "--cache-dir", out / "cache")  # fmt: skip
+    frame = pl.read_csv(phantoms / "roi_with_diam.csv")
+    frame = frame.with_columns(pl.lit(f"{phantoms}/").add(pl.col("dicom_path")).alias("dicom_path"))
+    print("| rows | cut and embed, s | rows/s | embed from the cache, s | rows/s | largest process, MB |")
+    print("|---|---|---|---|---|---|")
+    for rows in sizes:
+        folder = out / f"rows{rows}"
+        shutil.rmtree(folder, ignore_errors=True)
+        csv = make_collection(frame, folder, rows)
+        command = ("embed", "--roi-csv", csv, "--model", model / "clip_best.pth", "--out-dir", folder / "index",
+                   "--cache-dir", folder / "cache", "--overwrite")  # fmt: skip
+        cold, peak_cold = run(*command)
+        warm, peak_warm = run(*command)
+        print(
+            f"| {rows:,} | {cold:.1f} | {rows / cold:.0f} | {warm:.1f} | {rows / warm:.0f} "
+            f"| {max(peak_cold, peak_warm):.0f} |",
+            flush=True,
+        )
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), [int(text) for text in sys.argv[2:]] or list(ROWS))
