@@ -212,6 +212,21 @@ def test_a_margin_keeps_the_size_of_a_pixel() -> None:
     assert CutSettings.for_crop(crop, margin_px=8, assume_hu=True) == CutSettings(fov_mm=60, size_px=80, assume_hu=True)
 
 
+@pytest.mark.parametrize("zeroed", [slice(0, None), slice(5, None), slice(100, None), slice(200, 201), slice(-1, None)])
+def test_an_entry_that_a_power_cut_left_zeros_in_is_cut_again(
+    slices: dict[str, str], tmp_path: Path, zeroed: slice
+) -> None:
+    frame = make_frame([(slices["a"], 12.0, 21.0)])
+    before, _ = fill(tmp_path, frame)
+    (entry,) = tmp_path.rglob("*.npy")
+    content = bytearray(entry.read_bytes())
+    content[zeroed] = bytes(len(content[zeroed]))
+    entry.write_bytes(content)
+    after, _ = fill(tmp_path, frame)
+    np.testing.assert_array_equal(after.read([0]), before.read([0]))
+    np.testing.assert_array_equal(np.load(entry), before.read([0]), "it is an array file still")
+
+
 @pytest.mark.parametrize("kept_bytes", [0, 5, 100, -1])
 def test_a_truncated_entry_is_cut_again(slices: dict[str, str], tmp_path: Path, kept_bytes: int) -> None:
     frame = make_frame([(slices["a"], 12.0, 21.0), (slices["a"], 99.0, 21.0)])

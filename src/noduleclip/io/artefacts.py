@@ -13,10 +13,14 @@ from noduleclip.errors import ArtefactError, UsageError
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """Give a temporary path in the folder of `path`; move it onto `path` once the block has ended well.
 
     Whatever ends the block early leaves the file that was there before, or none, and no temporary one.
+
+    Args:
+        path: The file to write.
+        flush: Wait until the disk has it, so that it is whole after a power cut, too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -24,8 +28,9 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if flush:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:

@@ -7,8 +7,10 @@ the spacing from the table, and the geometry. Entries appear whole, so processes
 import contextlib
 import functools
 import hashlib
+import io
 import json
 import multiprocessing
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -25,7 +27,8 @@ from noduleclip.config import MAX_SPACING_MM, MIN_SPACING_MM, CropConfig
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.io.artefacts import replacing
 
-_ENTRY_VERSION = 1
+_ENTRY_VERSION = 2
+_CHECKSUM_BYTES = 4
 _OUTSIDE_HU = -32768  # marks a ROI whose centre lies outside its slice; no crop holds less than air
 _SPACING_TOLERANCE = 0.01
 _SLICES_WORTH_A_POOL = 400
@@ -135,17 +138,23 @@ def cut_slice(job: SliceJob, settings: CutSettings) -> NDArray[np.int16]:
     Raises:
         SliceError: The file gives no slice in HU, or its spacing contradicts the table's.
     """
-    from noduleclip.io.crops import AIR_HU, make_crop
+    from noduleclip.io.crops import AIR_HU, find_rows, make_crop
     from noduleclip.io.dicom import read_ct_slice
 
     ct = read_ct_slice(Path(job.path), max_pixels=settings.max_pixels, assume_hu=settings.assume_hu)
     spacing = _agree_on_spacing(job, ct.spacing_yx_mm)
-    height, width = ct.hu.shape
+    height, width = ct.stored.shape
     crops = np.full((len(job.rows), settings.size_px, settings.size_px), _OUTSIDE_HU, np.int16)
-    for crop, (x, y) in zip(crops, job.centers_xy_px, strict=True):
-        if -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5:
-            cut = make_crop(ct.hu, spacing, (x, y), fov_mm=settings.fov_mm, size_px=settings.size_px)
-            crop[:] = np.clip(np.rint(cut), AIR_HU, 32767)
+    inside = [
+        at for at, (x, y) in enumerate(job.centers_xy_px) if -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5
+    ]
+    if inside:
+        middles_px = [job.centers_xy_px[at][1] for at in inside]
+        rows = find_rows(height, spacing[0], middles_px, fov_mm=settings.fov_mm, size_px=settings.size_px)
+        hu = ct.convert_rows(*rows)
+    for at in inside:
+        cut = make_crop(hu, spacing, job.centers_xy_px[at], fov_mm=settings.fov_mm, size_px=settings.size_px)
+        crops[at] = np.clip(np.rint(cut), AIR_HU, 32767)
     return crops
 
 
@@ -178,8 +187,28 @@ def _cut_into(job: SliceJob, settings: CutSettings, folder: str) -> Failure:
 
 
 def _write_entry(path: Path, crops: NDArray[np.int16]) -> None:
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, crops)
+    """Write crops and a checksum over them; it tells what a power cut left behind, and the disk is not waited for."""
+    content = io.BytesIO()
+    np.save(content, crops)
+    with replacing(path, flush=False) as temporary:
+        temporary.write_bytes(content.getvalue() + _checksum(content.getvalue()))
+
+
+def _read_entry(path: Path) -> NDArray[np.int16]:
+    """Read what `_write_entry` wrote.
+
+    Raises:
+        ValueError: It is not that.
+    """
+    content = path.read_bytes()
+    if _checksum(content[:-_CHECKSUM_BYTES]) != content[-_CHECKSUM_BYTES:]:
+        raise ValueError(f"{path}: is broken")
+    crops: NDArray[np.int16] = np.load(io.BytesIO(content), allow_pickle=False)
+    return crops
+
+
+def _checksum(content: bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(_CHECKSUM_BYTES)
 
 
 class CropCache:
@@ -287,7 +316,7 @@ class CropCache:
         job = self._jobs[number]
         path = self.folder / job.entry
         try:
-            crops: NDArray[np.int16] = np.load(path, allow_pickle=False)
+            crops = _read_entry(path)
         except Exception:  # numpy's parser of headers raises whatever it runs into
             crops = cut_slice(job, self.settings)
             _write_entry(path, crops)

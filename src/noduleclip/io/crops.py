@@ -4,6 +4,7 @@ Knows arrays and spacings; knows nothing of files, tables or models.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -57,13 +58,30 @@ def make_crop(
     step_mm = fov_mm / size_px
     rows, row_weights = _axis_taps(hu.shape[0], center_xy_px[1], step_mm / spacing_yx_mm[0], size_px)
     columns, column_weights = _axis_taps(hu.shape[1], center_xy_px[0], step_mm / spacing_yx_mm[1], size_px)
-    left, right = int(columns.min()), int(columns.max()) + 1
+    left, right = int(columns[0, 0]), int(columns[-1, -1]) + 1
     above_air = hu[rows, left:right] - np.float32(AIR_HU)
     # einsum, not a matrix product: BLAS starts threads for it, which on busy cores takes 100 times as long.
     resampled_rows = np.einsum("yt,ytx->yx", row_weights, above_air)
     crop: NDArray[np.float32] = np.einsum("yxt,xt->yx", resampled_rows[:, columns - left], column_weights)
     crop += np.float32(AIR_HU)
     return crop
+
+
+def find_rows(
+    height_px: int, spacing_y_mm: float, centers_y_px: Sequence[float], *, fov_mm: float, size_px: int
+) -> tuple[int, int]:
+    """Give the first row and the one behind the last that crops around some centres are made of; the rest is unread.
+
+    Args:
+        height_px: Rows of the image.
+        spacing_y_mm: Distance of rows in mm.
+        centers_y_px: Rows of the centres.
+        fov_mm: As in `make_crop`.
+        size_px: As in `make_crop`.
+    """
+    reach_px = fov_mm / 2 / spacing_y_mm + max(fov_mm / size_px / spacing_y_mm, 1.0) + 1
+    first, last = math.floor(min(centers_y_px) - reach_px), math.ceil(max(centers_y_px) + reach_px) + 1
+    return max(0, min(first, height_px)), max(0, min(last, height_px))
 
 
 def _axis_taps(
@@ -93,4 +111,4 @@ def _axis_taps(
     weights /= weights.sum(axis=1, keepdims=True)
     taps_px += base
     weights[(taps_px < 0) | (taps_px >= length_px)] = 0.0
-    return np.clip(taps_px, 0, length_px - 1), weights.astype(np.float32)
+    return np.minimum(np.maximum(taps_px, 0), length_px - 1), weights.astype(np.float32)

@@ -4,6 +4,7 @@ Knows what makes a slice fit for use; knows nothing of regions, crops or tables.
 message but the few coded values that explain a rejection, and the patient's name is never parsed.
 """
 
+import functools
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,18 +37,43 @@ class CtSlice:
     """One axial image.
 
     Attributes:
-        hu: (Y, X) Hounsfield units, at least -1024; padding outside the field of view is air.
+        stored: (Y, X) values as the file has them.
+        slope: Hounsfield units of one stored unit.
+        intercept_hu: Hounsfield units of a stored 0.
+        padding: Lowest and highest stored value that means "outside the field of view", or None.
         spacing_yx_mm: Distance of rows, then of columns, in mm; None when the header has none.
         patient_id: DICOM PatientID, empty when absent.
         series_uid: SeriesInstanceUID, empty when absent.
         sop_uid: SOPInstanceUID, empty when absent.
     """
 
-    hu: NDArray[np.float32]
+    stored: NDArray[np.integer]
+    slope: float
+    intercept_hu: float
+    padding: tuple[int, int] | None
     spacing_yx_mm: tuple[float, float] | None
     patient_id: str
     series_uid: str
     sop_uid: str
+
+    @functools.cached_property
+    def hu(self) -> NDArray[np.float32]:
+        """(Y, X) Hounsfield units, at least -1024; padding outside the field of view is air."""
+        return self.convert_rows(0, len(self.stored))
+
+    def convert_rows(self, first: int, last: int) -> NDArray[np.float32]:
+        """Give (Y, X) Hounsfield units, as `hu` has them in the rows from `first` to before `last`, and air elsewhere.
+
+        A nodule lies on few rows of a slice, and the whole conversion takes longer than reading the file.
+        """
+        hu = np.full(self.stored.shape, AIR_HU, np.float32)
+        some, stored = hu[first:last], self.stored[first:last]
+        np.multiply(stored, np.float32(self.slope), out=some, casting="unsafe")
+        some += np.float32(self.intercept_hu)
+        np.maximum(some, np.float32(AIR_HU), out=some)
+        if self.padding:
+            some[(stored >= self.padding[0]) & (stored <= self.padding[1])] = AIR_HU
+        return hu
 
 
 def read_ct_slice(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS, assume_hu: bool = False) -> CtSlice:
@@ -61,7 +87,7 @@ def read_ct_slice(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS, assume_hu
         assume_hu: Take the stored values as HU where slope and intercept are absent.
 
     Returns:
-        The slice, padding and everything below -1024 HU set to -1024.
+        The slice; its Hounsfield units have padding and everything below -1024 at -1024.
 
     Raises:
         SliceError: The file cannot be read, or is not such an image; `code` is one of `RejectCode`.
@@ -73,7 +99,10 @@ def read_ct_slice(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS, assume_hu
         header = read_header(path, max_pixels, (*_HEADER_TAGS, "PixelData"), stop_before_pixels=False)
         layout, scale, spacing_yx_mm = _check_header(header, max_pixels, assume_hu=assume_hu)
         return CtSlice(
-            hu=_make_hu(header, decode_pixels(header, layout), layout, *scale),
+            stored=decode_pixels(header, layout),
+            slope=scale[0],
+            intercept_hu=scale[1],
+            padding=_parse_padding(header, layout),
             spacing_yx_mm=spacing_yx_mm,
             patient_id=header.text("PatientID"),
             series_uid=header.text("SeriesInstanceUID"),
@@ -216,20 +245,13 @@ def _listed(numbers: list[float]) -> str:
     return "\\".join(f"{number:g}" for number in numbers[:4]) or "empty"
 
 
-def _make_hu(
-    header: Header, stored: NDArray[np.integer], layout: PixelLayout, slope: float, intercept_hu: float
-) -> NDArray[np.float32]:
-    """(Y, X) Hounsfield units of stored values, padding and all below air at -1024."""
-    hu: NDArray[np.float32] = stored.astype(np.float32)
-    hu *= np.float32(slope)
-    hu += np.float32(intercept_hu)
-    np.maximum(hu, np.float32(AIR_HU), out=hu)
+def _parse_padding(header: Header, layout: PixelLayout) -> tuple[int, int] | None:
     padding = header.numbers("PixelPaddingValue")
-    if padding:
-        limit = header.numbers("PixelPaddingRangeLimit") or padding
-        low, high = sorted(_as_stored(int(bound), layout) for bound in (padding[0], limit[0]))
-        hu[(stored >= low) & (stored <= high)] = AIR_HU
-    return hu
+    if not padding:
+        return None
+    limit = header.numbers("PixelPaddingRangeLimit") or padding
+    low, high = sorted(_as_stored(int(bound), layout) for bound in (padding[0], limit[0]))
+    return low, high
 
 
 def _as_stored(value: int, layout: PixelLayout) -> int:

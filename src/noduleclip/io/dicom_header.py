@@ -11,11 +11,12 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from noduleclip.errors import RejectCode, SliceError
 
@@ -96,9 +97,13 @@ def read_header(path: Path, max_pixels: int, tags: Sequence[str], *, stop_before
         if status.st_size == 0:
             raise _rejection(path, RejectCode.EMPTY_FILE, "the file is empty", COPY_AGAIN)
         limit_bytes = 4 * max_pixels + _LARGEST_HEADER_BYTES
-        with _BoundedFile(path, status.st_size, limit_bytes) as file:
+        with _open_bounded(path, status.st_size, limit_bytes, in_memory=not stop_before_pixels) as file:
             # What is larger than a slice stays in the file, such as the pixels of a volume in many frames.
-            return Header(path, pydicom.dcmread(file, limit_bytes, stop_before_pixels, specific_tags=list(tags)))
+            dataset = pydicom.dcmread(file, limit_bytes, stop_before_pixels, specific_tags=list(tags))
+        # Where the file ends in an element without a length, pydicom drops all that it read before.
+        if not stop_before_pixels and not len(dataset) and len(read_header(path, max_pixels, tags).dataset):
+            raise _rejection(path, RejectCode.TRUNCATED_PIXELS, "the pixel data are cut short", COPY_AGAIN)
+        return Header(path, dataset)
     except SliceError:
         raise
     except Exception as error:  # a parser on broken bytes raises whatever it runs into
@@ -129,6 +134,18 @@ def _rejection(path: Path, code: RejectCode, fact: str, remedy: str) -> SliceErr
     return SliceError(code, f"{path}: {fact}; {remedy}")
 
 
+def _open_bounded(path: Path, size_bytes: int, limit_bytes: int, *, in_memory: bool) -> BinaryIO:
+    """Open a file that cannot make pydicom allocate more than it should.
+
+    One that is read whole anyway is read at once: pydicom makes a hundred small reads of a slice.
+    """
+    if in_memory and size_bytes <= limit_bytes:
+        content = path.read_bytes()
+        if str(DeflatedExplicitVRLittleEndian).encode() not in content:
+            return io.BytesIO(content)
+    return _BoundedFile(path, size_bytes, limit_bytes)
+
+
 class _InflatesTooFar(Exception):  # noqa: N818 - never leaves this module
     """A deflated file is larger than any slice."""
 
@@ -140,7 +157,7 @@ class _BoundedFile(io.BufferedReader):
     """
 
     def __init__(self, path: Path, size_bytes: int, largest_inflated_bytes: int) -> None:
-        super().__init__(io.FileIO(path))
+        super().__init__(io.FileIO(str(path)))
         self._size_bytes = size_bytes
         self._largest_inflated_bytes = largest_inflated_bytes
 
