@@ -7,7 +7,9 @@ Judges, by `noduleclip evaluate --scores` on the test patients of `split --seed 
   sentence it ranks as a reader would by a diameter;
 - `infonce`: the design that was published as a course project: ResNet-18 on the box with a margin of 16 px, percentiles
   stretched to [0, 1], resized to 256 px; curated sentences through a word vocabulary; the diagonal InfoNCE of CLIP,
-  5 epochs of batch 256.
+  5 epochs of batch 256;
+- `open_clip`: the library as it comes, on the same boxes: its preprocessing to 224 px, its tokenizer, its loss, and a
+  model of the size of ours (the same timm backbone, a text tower of two layers), as many epochs.
 
 OUT/index has to be an index of those patients (every reader's row), embedded with any model: it says which rows there
 are. Nothing here is part of the tool.
@@ -15,6 +17,7 @@ are. Nothing here is part of the tool.
 
 import argparse
 import math
+import resource
 import subprocess
 import sys
 import time
@@ -126,12 +129,17 @@ class WordTower(nn.Module):
         return F.normalize((hidden * counted).sum(dim=1) / counted.sum(dim=1), dim=1)
 
 
+def name_bins(nodules: Nodules) -> list[str]:
+    """Give the curated sentence that is true of each nodule's first diameter."""
+    bins = parse_intervals(BIN_PROMPTS)
+    first = nodules.diameters_mm[:, 0]
+    return [BIN_PROMPTS[[interval.contains(float(size)) for interval in bins].index(True)] for size in first]
+
+
 def rank_as_published(frame: pl.DataFrame, nodules: Nodules, _crops: Tensor, train: NDArray[np.bool_]) -> Floats:
     """Train and rank by the published recipe."""
     torch.manual_seed(0)
-    bins = parse_intervals(BIN_PROMPTS)
-    first = nodules.diameters_mm[:, 0]
-    said = [BIN_PROMPTS[[interval.contains(float(size)) for interval in bins].index(True)] for size in first]
+    said = name_bins(nodules)
     images = torch.stack([cut_box(frame, int(row)) for row in nodules.rows])
     image, text = timm.create_model("resnet18", in_chans=1, num_classes=128), WordTower(BIN_PROMPTS)
     scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
@@ -155,6 +163,38 @@ def rank_as_published(frame: pl.DataFrame, nodules: Nodules, _crops: Tensor, tra
         return (text(list(EVALUATION_QUERIES)) @ vectors.T).double().numpy()
 
 
+def rank_by_open_clip(frame: pl.DataFrame, nodules: Nodules, _crops: Tensor, train: NDArray[np.bool_]) -> Floats:
+    """Train and rank by open_clip, from scratch."""
+    import open_clip
+
+    torch.manual_seed(0)
+    said = name_bins(nodules)
+    vision = {"timm_model_name": "resnet10t", "timm_pool": "avg", "timm_proj": "linear", "image_size": 224}
+    words = {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 2}
+    model = open_clip.CLIP(128, vision, words)
+    prepare = open_clip.image_transform(224, is_train=False)
+    tokenizer = open_clip.SimpleTokenizer(context_length=32)
+    boxes = [cut_box(frame, int(row)).squeeze(0).numpy() for row in nodules.rows]
+    images = torch.stack([prepare(Image.fromarray((box * 255).astype(np.uint8))) for box in boxes])
+    tokens, loss_of = tokenizer(said), open_clip.ClipLoss()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.1)
+    rows = np.flatnonzero(train)
+    for epoch in range(5):
+        model.train()
+        for batch in shuffled_batches(len(rows), 256, torch.Generator().manual_seed(epoch)):
+            some = rows[batch.numpy()]
+            loss = loss_of(*model(images[some], tokens[some]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            print(f"epoch {epoch + 1}/5 loss {loss.item():.3f}", file=sys.stderr, flush=True)
+    model.eval()
+    with torch.inference_mode():
+        vectors = torch.cat([model.encode_image(part, normalize=True) for part in torch.split(images, 32)])
+        sentences = model.encode_text(tokenizer(list(EVALUATION_QUERIES)), normalize=True)
+        return (sentences @ vectors.T).double().numpy()
+
+
 def cut_box(frame: pl.DataFrame, row: int) -> Tensor:
     """Cut the box of a row with 16 px around it, stretch its percentiles, resize it: (1, 256, 256)."""
     place = frame.row(row, named=True)
@@ -172,6 +212,7 @@ WAYS: dict[str, Callable[[pl.DataFrame, Nodules, Tensor, NDArray[np.bool_]], Flo
     "random": rank_at_random,
     "regressor": rank_by_regression,
     "infonce": rank_as_published,
+    "open_clip": rank_by_open_clip,
 }
 
 
@@ -195,7 +236,8 @@ def main() -> None:
         )  # fmt: skip
         path = options.out / f"{name}.csv"
         meta.select("row", *keys).join(table, on=keys, how="left").drop(keys).write_csv(path)
-        print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"{name}: {time.perf_counter() - started:.0f} s, {peak:.0f} MB at most", flush=True)
         command = [sys.executable, "-m", "noduleclip", "evaluate", "--emb-dir", options.out / "index", "--scores", path]
         subprocess.run([*map(str, command), "--format", "table"], check=True)
 
