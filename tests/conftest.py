@@ -11,6 +11,8 @@ import pytest
 
 from noduleclip import schema
 from noduleclip.cli import main
+from noduleclip.engine.towers import open_towers
+from noduleclip.io.crop_cache import default_cache_folder
 from noduleclip.io.phantom import PhantomConfig, make_phantoms
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
@@ -95,7 +97,14 @@ def checkpoint(collection: Collection, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def index(collection: Collection, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(checkpoint: Path) -> Path:
+    """The tests' own default cache, with the towers of `checkpoint` in it: to export them takes seconds."""
+    open_towers(checkpoint, default_cache_folder(), "cpu")
+    return default_cache_folder()
+
+
+@pytest.fixture(scope="session")
+def index(collection: Collection, checkpoint: Path, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All phantoms embedded."""
     out = tmp_path_factory.mktemp("indexes") / "index"
     outcome = call("embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--out-dir", out, "--device", "cpu")

@@ -11,10 +11,10 @@ import noduleclip
 from noduleclip import schema
 
 SOURCE = Path(noduleclip.__file__).parent
-EVERYWHERE = {"errors", "cores", "schema", "config", "size", "ratings", "sentence", "vocabulary", ""}
+EVERYWHERE = {"errors", "machine", "schema", "config", "size", "ratings", "sentence", "vocabulary", ""}
 ALLOWED = {
     "errors": set(),
-    "cores": set(),
+    "machine": set(),
     "schema": set(),
     "size": set(),
     "ratings": set(),
@@ -30,7 +30,7 @@ ALLOWED = {
     "__main__": {"cli"},
 }
 TORCH_ROOMS = {"models", "engine", "cli"}
-LIGHT = {"errors", "cores", "schema", "config", "size", "ratings", "sentence", "vocabulary"}
+LIGHT = {"errors", "machine", "schema", "config", "size", "ratings", "sentence", "vocabulary"}
 
 
 def imports_of(path: Path) -> set[str]:

@@ -1,25 +1,26 @@
 """Row i of the embeddings is row i of the metadata, whatever failed, and a killed run goes on."""
 
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.config import CropConfig
 from noduleclip.engine import embed as module
 from noduleclip.engine.embed import write_index
+from noduleclip.engine.towers import Encoder, open_towers
 from noduleclip.errors import ArtefactError
 from noduleclip.io.crop_cache import CropCache, CutSettings
 from noduleclip.io.index_store import open_index
 from noduleclip.io.roi_table import read_roi_table
-from noduleclip.models import onnx_export
 from noduleclip.models.checkpoint import load_model
-from noduleclip.models.onnx_export import export_text_tower
-from noduleclip.models.two_towers import TwoTowers
 
 
 def one_by_one(index: Path, collection: Collection, checkpoint: Path) -> None:
@@ -49,7 +50,7 @@ def test_rows_stay_together(index: Path, collection: Collection, checkpoint: Pat
 
 @pytest.mark.parametrize("broken", [[0], [3, 4], [-1], [0, 7, -1]])
 def test_rows_stay_together_when_some_fail(
-    collection: Collection, checkpoint: Path, noduleclip: Command, tmp_path: Path, broken: list[int]
+    collection: Collection, checkpoint: Path, exported: Path, noduleclip: Command, tmp_path: Path, broken: list[int]
 ) -> None:
     frame = pl.read_csv(collection.roi_csv)
     paths = [str(collection.roi_csv.parent / path) for path in frame[schema.DICOM_PATH]]
@@ -58,7 +59,7 @@ def test_rows_stay_together_when_some_fail(
     frame.with_columns(pl.Series(schema.DICOM_PATH, paths)).write_csv(tmp_path / "rois.csv")
     done = noduleclip(
         "embed", "--roi-csv", tmp_path / "rois.csv", "--model", checkpoint, "--out-dir", tmp_path / "index",
-        "--max-rejects", 0.5, "--device", "cpu",
+        "--max-rejects", 0.5, "--device", "cpu", "--cache-dir", exported,
     )  # fmt: skip
     assert done.code == 0, done.err
     assert open_index(tmp_path / "index").manifest.rows == frame.height - len(broken)
@@ -81,94 +82,79 @@ def test_too_many_rejects_end_the_run_without_an_index(
     assert not (tmp_path / "index" / schema.INDEX_MANIFEST).exists()
 
 
+@dataclass
+class Watched:
+    """An encoder that counts, and is interrupted once it has embedded so many."""
+
+    encoder: Encoder
+    most: int = 1_000_000
+    embedded: int = 0
+
+    def __post_init__(self) -> None:
+        self.model_id, self.config, self.calibration = (
+            self.encoder.model_id, self.encoder.config, self.encoder.calibration
+        )  # fmt: skip
+
+    def encode(self, crops_hu: NDArray[np.int16]) -> NDArray[np.float32]:
+        if self.embedded + len(crops_hu) > self.most:
+            raise KeyboardInterrupt
+        self.embedded += len(crops_hu)
+        return self.encoder.encode(crops_hu)
+
+
 def test_a_killed_run_goes_on_from_its_pieces(
-    collection: Collection, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    collection: Collection, checkpoint: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_PIECE_ROWS", 8)
-    model = load_model(checkpoint)
+    towers = open_towers(checkpoint, exported, "cpu")
     frame = read_roi_table(collection.roi_csv).frame
-    cache = CropCache(tmp_path / "cache", frame, CutSettings.for_crop(model.config.crop))
+    cache = CropCache(tmp_path / "cache", frame, CutSettings.for_crop(towers.image.config.crop))
     cache.fill(1)
-    embedded: list[int] = []
-    original = module.embed_crops
-
-    def count(towers: TwoTowers, crops: torch.Tensor) -> object:
-        embedded.append(len(crops))
-        if sum(embedded) > 20:
-            raise KeyboardInterrupt
-        return original(towers, crops)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(module, "embed_crops", count)
-        with pytest.raises(KeyboardInterrupt):
-            write_index(frame, cache, model, checkpoint, tmp_path / "index", bs=8)
+    with pytest.raises(KeyboardInterrupt):
+        write_index(frame, cache, replace(towers, image=Watched(towers.image, 20)), tmp_path / "index", bs=8)
     assert not (tmp_path / "index" / schema.INDEX_MANIFEST).exists()
-    seen: list[int] = []
-
-    def watch(towers: TwoTowers, crops: torch.Tensor) -> object:
-        seen.append(len(crops))
-        return original(towers, crops)
-
-    monkeypatch.setattr(module, "embed_crops", watch)
-    write_index(frame, cache, model, checkpoint, tmp_path / "index", bs=8)
-    assert sum(seen) == frame.height - 16
+    watched = Watched(towers.image)
+    write_index(frame, cache, replace(towers, image=watched), tmp_path / "index", bs=8)
+    assert watched.embedded == frame.height - 16
     one_by_one(tmp_path / "index", collection, checkpoint)
     assert sorted(path.name for path in (tmp_path / "index").iterdir()) == sorted(
         [schema.EMBEDDINGS, schema.META, schema.TEXT_TOWER, schema.INDEX_MANIFEST]
     )
 
 
-@pytest.mark.parametrize("where", ["_write_text_tower", "write_manifest"])
+@pytest.mark.parametrize("early", [True, False])
 def test_a_run_that_ends_while_it_replaces_an_index_leaves_the_old_one_or_none(
-    collection: Collection, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    collection: Collection,
+    checkpoint: Path,
+    exported: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    early: bool,
 ) -> None:
     """Never the embeddings of one model beside the text tower of another."""
     frame = read_roi_table(collection.roi_csv).frame
-    model = load_model(checkpoint)
-    cache = CropCache(tmp_path / "cache", frame, CutSettings.for_crop(model.config.crop))
+    towers = open_towers(checkpoint, exported, "cpu")
+    cache = CropCache(tmp_path / "cache", frame, CutSettings.for_crop(towers.image.config.crop))
     cache.fill(1)
     out = tmp_path / "index"
-    old = write_index(frame, cache, model, checkpoint, out, bs=32)
+    old = write_index(frame, cache, towers, out, bs=32)
     embeddings = (out / schema.EMBEDDINGS).read_bytes()
-    with torch.no_grad():
-        model.image.project.bias.add_(1.0)
+    image = Watched(towers.image)
+    image.model_id = "another"
+    other = replace(towers, image=image)
 
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, where, stop)
+    monkeypatch.setattr(*((shutil, "copyfile") if early else (module, "write_manifest")), stop)
     with pytest.raises(KeyboardInterrupt):
-        write_index(frame, cache, model, checkpoint, out, bs=32)
-    if where == "_write_text_tower":
+        write_index(frame, cache, other, out, bs=32)
+    if early:
         assert open_index(out).manifest.model_id == old.model_id
         assert (out / schema.EMBEDDINGS).read_bytes() == embeddings
     else:
         with pytest.raises(ArtefactError, match="did not finish here"):
             open_index(out)
-
-
-def test_the_text_tower_is_exported_once_and_again_where_its_copy_is_broken(
-    collection: Collection, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    frame = read_roi_table(collection.roi_csv).frame.head(4)
-    model = load_model(checkpoint)
-    cache = CropCache(tmp_path / "cache", frame, CutSettings.for_crop(model.config.crop))
-    cache.fill(1)
-    exported: list[Path] = []
-
-    def count(towers: TwoTowers, path: Path) -> None:
-        exported.append(path)
-        export_text_tower(towers, path)
-
-    monkeypatch.setattr(onnx_export, "export_text_tower", count)
-    for out, exports in (("a", 1), ("b", 1), ("c", 2)):
-        if out == "c":
-            (kept,) = (tmp_path / "cache" / "towers").iterdir()
-            kept.write_bytes(kept.read_bytes()[:-100])
-        write_index(frame, cache, model, checkpoint, tmp_path / out, bs=8)
-        assert len(exported) == exports
-    written = {(tmp_path / out / schema.TEXT_TOWER).read_bytes() for out in "abc"}
-    assert len(written) == 1
 
 
 def test_settings_that_contradict_the_checkpoint_are_refused(

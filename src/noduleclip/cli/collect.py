@@ -8,12 +8,12 @@ from pathlib import Path
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.cores import count_cores
 from noduleclip.errors import InputError, UsageError
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.crop_cache import CropCache, CutSettings, Reject, default_cache_folder
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import RoiTable, guard_cells, read_roi_table, select_patients
+from noduleclip.machine import count_cores
 from noduleclip.report.console import counting, say, warn
 
 

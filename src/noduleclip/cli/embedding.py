@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-import torch
-
 from noduleclip.cli.collect import TableOptions, cut_crops, judge_rejects, pick_patients, read_table
 from noduleclip.engine.embed import write_index
-from noduleclip.engine.runtime import choose_device, keep_freed_memory
+from noduleclip.engine.towers import open_towers
 from noduleclip.errors import UsageError
-from noduleclip.io.crop_cache import CutSettings
+from noduleclip.io.crop_cache import CutSettings, default_cache_folder
 from noduleclip.io.shipped import find_checkpoint
-from noduleclip.models.checkpoint import load_model
 from noduleclip.report.console import counting, say
 
 
@@ -30,16 +27,17 @@ def run_embedding(
     Raises:
         NoduleclipError: Anything that a user can cause.
     """
-    checkpoint = find_checkpoint(model_name)
-    model = load_model(checkpoint)
-    config = model.config
+    towers = open_towers(
+        find_checkpoint(model_name),
+        table_options.cache_dir or default_cache_folder(),
+        device_name,
+        lambda: say(f"{model_name}: preparing the model, which takes some seconds the first time"),
+    )
+    config = towers.image.config
     for option, given, known in (("--img-size", img_size, config.crop.size_px), ("--emb", emb, config.emb)):
         if given is not None and given != known:
             raise UsageError(f"{option} {given}: {model_name} was trained with {known}; leave the option out")
-    device = choose_device(device_name)
-    say(f"device: {device.why}")
-    keep_freed_memory()
-    model.to(device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    say(f"device: {towers.device}")
     table = read_table(table_options)
     frame = table.frame.head(table_options.limit) if table_options.limit else table.frame
     if patients_file is not None:
@@ -47,7 +45,5 @@ def run_embedding(
     cache = cut_crops(frame, CutSettings.for_crop(config.crop, assume_hu=table_options.assume_hu), table_options)
     judge_rejects(frame, cache.rejects, table_options.max_rejects, out_dir)
     with counting("embedding", frame.height - len(cache.rejects), "crops") as advance:
-        manifest = write_index(
-            frame, cache, model, checkpoint, out_dir, bs=bs, keep=table_options.keep, on_rows=advance
-        )
+        manifest = write_index(frame, cache, towers, out_dir, bs=bs, keep=table_options.keep, on_rows=advance)
     say(f"{manifest.rows:,} rows of width {manifest.emb} in {out_dir}")

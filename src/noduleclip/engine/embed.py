@@ -11,16 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import torch
 
 from noduleclip import schema
-from noduleclip.errors import ArtefactError
-from noduleclip.io.artefacts import hash_file, replacing, write_text
+from noduleclip.engine.towers import Encoder, Towers
+from noduleclip.io.artefacts import replacing, write_text
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.index_store import META_GROUP_ROWS, Manifest, write_manifest
-from noduleclip.models.checkpoint import hash_model
-from noduleclip.models.two_towers import TwoTowers
-from noduleclip.retrieval.text_query import SentenceEncoder
 
 _PIECE_ROWS = 1024
 _PIECES_FOLDER = ".pieces"
@@ -36,8 +32,7 @@ _META_COLUMNS = (
 def write_index(
     frame: pl.DataFrame,
     cache: CropCache,
-    model: TwoTowers,
-    checkpoint: Path,
+    towers: Towers,
     out_dir: Path,
     *,
     bs: int,
@@ -49,8 +44,7 @@ def write_index(
     Args:
         frame: Checked ROI rows.
         cache: Their crops, filled; its rejected rows are left out of embeddings and metadata alike.
-        model: The towers, on the device to compute on.
-        checkpoint: The file that they came from.
+        towers: The towers.
         out_dir: Folder to write.
         bs: Rows in a forward pass.
         keep: Further columns of the frame to carry along.
@@ -61,50 +55,35 @@ def write_index(
     """
     rejected = {reject.row for reject in cache.rejects}
     rows = [row for row in range(frame.height) if row not in rejected]
-    model_id = hash_model(model)
+    image = towers.image
     meta = frame[rows].select([name for name in dict.fromkeys((*_META_COLUMNS, *keep)) if name in frame.columns])
     out_dir.mkdir(parents=True, exist_ok=True)
-    pieces = _open_pieces(out_dir / _PIECES_FOLDER, model_id, cache, rows)
+    pieces = _open_pieces(out_dir / _PIECES_FOLDER, image.model_id, cache, rows)
     with (
         replacing(out_dir / schema.TEXT_TOWER) as tower_file,
         replacing(out_dir / schema.META) as meta_file,
         replacing(out_dir / schema.EMBEDDINGS) as embeddings_file,
     ):
         with embeddings_file.open("wb") as file:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), model.config.emb)}
+            header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), image.config.emb)}
             np.lib.format.write_array_header_1_0(file, header)
             for start in range(0, len(rows), _PIECE_ROWS):
                 part = rows[start : start + _PIECE_ROWS]
-                file.write(_embed_piece(pieces / f"{start}.npy", part, cache, model, bs, on_rows).tobytes())
+                file.write(_embed_piece(pieces / f"{start}.npy", part, cache, image, bs, on_rows).tobytes())
         meta.write_parquet(meta_file, row_group_size=META_GROUP_ROWS)
-        _write_text_tower(model, model_id, cache.folder / "towers", tower_file)
+        shutil.copyfile(towers.text_file, tower_file)
         (out_dir / schema.INDEX_MANIFEST).unlink(missing_ok=True)  # without it no mixture of old and new files opens
     manifest = write_manifest(
         out_dir,
-        model_id=model_id,
-        checkpoint_sha256=hash_file(checkpoint),
-        model=model.config,
+        model_id=image.model_id,
+        checkpoint_sha256=towers.checkpoint_sha256,
+        model=image.config,
         rows=len(rows),
-        scale=float(model.log_scale.detach().exp()),
-        bias=float(model.bias.detach()),
+        scale=image.calibration.scale,
+        bias=image.calibration.bias,
     )
     shutil.rmtree(pieces)
     return manifest
-
-
-def _write_text_tower(model: TwoTowers, model_id: str, folder: Path, path: Path) -> None:
-    """Write the text tower, from `folder` where an earlier run left it: to export one takes seconds."""
-    kept = folder / f"{model_id}-{schema.INDEX_SCHEMA_VERSION}.onnx"
-    try:
-        known = SentenceEncoder(kept).model_id == model_id
-    except ArtefactError:
-        known = False
-    if not known:
-        from noduleclip.models.onnx_export import export_text_tower  # takes a while to import, too
-
-        with replacing(kept) as temporary:
-            export_text_tower(model, temporary)
-    shutil.copyfile(kept, path)
 
 
 def _open_pieces(folder: Path, model_id: str, cache: CropCache, rows: list[int]) -> Path:
@@ -118,7 +97,7 @@ def _open_pieces(folder: Path, model_id: str, cache: CropCache, rows: list[int])
 
 
 def _embed_piece(
-    path: Path, rows: list[int], cache: CropCache, model: TwoTowers, bs: int, on_rows: Callable[[int], None]
+    path: Path, rows: list[int], cache: CropCache, image: Encoder, bs: int, on_rows: Callable[[int], None]
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Give the (n, D) unit rows of some rows, from the piece's file if it is there."""
     if path.exists():
@@ -127,16 +106,9 @@ def _embed_piece(
     parts = []
     for start in range(0, len(rows), bs):
         part = rows[start : start + bs]
-        parts.append(embed_crops(model, torch.from_numpy(cache.read(part))))
+        parts.append(image.encode(cache.read(part)))
         on_rows(len(part))
     piece = np.concatenate(parts)
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, piece)
     return piece
-
-
-@torch.inference_mode()
-def embed_crops(model: TwoTowers, crops_hu: torch.Tensor) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Embed (B, Y, X) int16 crops: (B, D) unit rows, little-endian float32."""
-    device = model.bias.device
-    return np.asarray(model.encode_views(crops_hu.to(device).float()).float().cpu().numpy(), "<f4")

@@ -1,4 +1,4 @@
-"""The text tower as an ONNX file that carries its vocabulary and calibration, so that a query needs no torch."""
+"""The towers as ONNX files that carry vocabulary, configuration and calibration, so that nothing needs torch to run."""
 
 import contextlib
 import io
@@ -9,10 +9,14 @@ from pathlib import Path
 
 import onnx
 import torch
+from torch import Tensor, nn
 
+from noduleclip.config import to_mapping
 from noduleclip.models.checkpoint import hash_model
 from noduleclip.models.two_towers import TwoTowers
 from noduleclip.vocabulary import stack_tokens
+
+_MOST_ROWS = 1 << 16
 
 
 def export_text_tower(model: TwoTowers, path: Path) -> None:
@@ -21,22 +25,44 @@ def export_text_tower(model: TwoTowers, path: Path) -> None:
     Inputs `left`, `right` (P, T) int64 and `share` (P, T) float32 as `vocabulary.Tokens` has them; output (P, D).
 
     Args:
-        model: The towers, on any device.
+        model: The towers, on the CPU.
         path: The file to write; its folder exists.
     """
-    tower = model.text.cpu().eval()
     left, right, share = stack_tokens([model.vocabulary.encode("> 6 mm"), model.vocabulary.encode("6-10 mm")])
-    example = (torch.tensor(left), torch.tensor(right), torch.tensor(share, dtype=torch.float32))
-    rows = torch.export.Dim("sentences", min=1, max=1 << 16)
+    example = {
+        "left": torch.tensor(left),
+        "right": torch.tensor(right),
+        "share": torch.tensor(share, dtype=torch.float32),
+    }
+    vocabulary = json.dumps(model.vocabulary.to_mapping())
+    _export(model, model.text, example, "sentences", path, {"vocabulary": vocabulary})
+
+
+def export_image_tower(model: TwoTowers, path: Path) -> None:
+    """Write the image tower: input `crops` (B, Y, X) float32 HU, seen from one side; output (B, D).
+
+    Args:
+        model: The towers, on the CPU.
+        path: The file to write; its folder exists.
+    """
+    side = model.config.crop.size_px
+    example = {"crops": torch.zeros(2, side, side)}
+    _export(model, model.image, example, "images", path, {"config": json.dumps(to_mapping(model.config))})
+
+
+def _export(
+    model: TwoTowers, tower: nn.Module, example: dict[str, Tensor], output: str, path: Path, told: dict[str, str]
+) -> None:
+    rows = torch.export.Dim("rows", min=1, max=_MOST_ROWS)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter warns of its own dependencies
         program = torch.onnx.export(
-            tower,
-            example,
-            input_names=["left", "right", "share"],
-            output_names=["sentences"],
-            dynamic_shapes=({0: rows}, {0: rows}, {0: rows}),
+            tower.eval(),
+            tuple(example.values()),
+            input_names=list(example),
+            output_names=[output],
+            dynamic_shapes=tuple({0: rows} for _ in example),
             dynamo=True,
             verbose=False,
         )
@@ -44,9 +70,9 @@ def export_text_tower(model: TwoTowers, path: Path) -> None:
     graph = program.model_proto
     metadata = {
         "model_id": hash_model(model),
-        "vocabulary": json.dumps(model.vocabulary.to_mapping()),
         "scale": repr(float(model.log_scale.detach().exp())),
         "bias": repr(float(model.bias.detach())),
+        **told,
     }
     onnx.helper.set_model_props(graph, metadata)
     onnx.save(graph, path)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from noduleclip.errors import ArtefactError
 from noduleclip.retrieval.fusion import Calibration
+from noduleclip.retrieval.onnx_file import open_tower
 from noduleclip.vocabulary import Vocabulary, stack_tokens
 
 
@@ -27,18 +27,9 @@ class SentenceEncoder:
     """
 
     def __init__(self, path: Path) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        if not path.is_file():
-            raise ArtefactError(f"{path}: no such file; noduleclip embed writes it")
+        self._session, metadata = open_tower(path, "text tower", threads=1)
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the library raises its own unrelated types
-            raise ArtefactError(f"{path}: not a readable text tower ({type(error).__name__})") from error
-        try:
-            self._read_metadata(self._session.get_modelmeta().custom_metadata_map, path)
+            self._read_metadata(metadata, path)
         except (KeyError, ValueError) as error:
             raise ArtefactError(f"{path}: not a text tower of this tool ({error!r})") from error
 

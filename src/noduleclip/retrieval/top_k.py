@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noduleclip.cores import count_cores
 from noduleclip.errors import ArtefactError
+from noduleclip.machine import count_cores
 
 _ROWS_AT_ONCE = 1 << 14  # 8 MB of 128 numbers: small enough to stay in the cache, large enough for a thread
 _MANY_QUERIES = 4

@@ -1,0 +1,36 @@
+"""The image tower in torch, for a card."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from noduleclip.models.checkpoint import hash_model
+from noduleclip.models.two_towers import TwoTowers
+from noduleclip.retrieval.fusion import Calibration
+
+
+class TorchEncoder:
+    """Crops to unit vectors on any device that torch knows.
+
+    Args:
+        model: The towers.
+        device: Where to compute.
+
+    Attributes:
+        model_id: The model's id.
+        config: What it is made of.
+        calibration: What turns its cosines into probabilities.
+    """
+
+    def __init__(self, model: TwoTowers, device: torch.device) -> None:
+        self.model_id = hash_model(model)
+        self.config = model.config
+        self.calibration = Calibration(float(model.log_scale.detach().exp()), float(model.bias.detach()))
+        self._model, self._device = model, device
+        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def encode(self, crops_hu: NDArray[np.int16]) -> NDArray[np.float32]:
+        """Embed (B, Y, X) HU: (B, D) unit vectors."""
+        crops = torch.from_numpy(crops_hu).to(self._device).float()
+        return np.asarray(self._model.encode_views(crops).float().cpu().numpy(), "<f4")

@@ -1,0 +1,105 @@
+"""A checkpoint's towers: in ONNX Runtime as in torch, exported once, and without torch from then on."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import Collection
+from noduleclip.engine import towers as towers_module
+from noduleclip.engine.torch_encoder import TorchEncoder
+from noduleclip.engine.towers import Towers, open_towers
+from noduleclip.errors import ArtefactError, UsageError
+from noduleclip.models import onnx_export
+from noduleclip.models.checkpoint import hash_model, load_model
+from noduleclip.models.two_towers import TwoTowers
+from noduleclip.retrieval.image_query import ImageEncoder
+from noduleclip.retrieval.text_query import SentenceEncoder
+
+
+@pytest.mark.parametrize("rows", [1, 2, 9])
+def test_both_runtimes_give_what_the_towers_give(checkpoint: Path, exported: Path, rows: int) -> None:
+    model = load_model(checkpoint)
+    side = model.config.crop.size_px
+    crops = np.random.default_rng(rows).integers(-1024, 500, (rows, side, side)).astype(np.int16)
+    with torch.no_grad():
+        expected = model.encode_views(torch.from_numpy(crops).float()).numpy()
+    towers = open_towers(checkpoint, exported, "cpu")
+    assert isinstance(towers.image, ImageEncoder)
+    in_torch = TorchEncoder(model, torch.device("cpu"))
+    for encoder in (towers.image, in_torch):
+        np.testing.assert_allclose(encoder.encode(crops), expected, rtol=0, atol=1e-5)
+        assert (encoder.model_id, encoder.config) == (hash_model(model), model.config)
+    assert towers.image.calibration == in_torch.calibration
+    assert SentenceEncoder(towers.text_file).calibration == in_torch.calibration
+
+
+@pytest.mark.parametrize("name", ["text_tower.onnx", "image_tower.onnx"])
+def test_towers_are_exported_again_where_a_copy_is_broken(
+    checkpoint: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    asked: list[Path] = []
+    export = towers_module._export
+
+    def count(file: Path, checksum: str, text: Path, image: Path, device: str) -> Towers:
+        asked.append(file)
+        if name == "image_tower.onnx":
+            return export(file, checksum, text, image, device)
+        return open_towers(file, exported, device)
+
+    shutil.copytree(exported / "towers", tmp_path / "cache" / "towers")
+    monkeypatch.setattr(towers_module, "_export", count)
+    open_towers(checkpoint, tmp_path / "cache", "cpu")
+    assert not asked
+    (kept,) = (tmp_path / "cache").rglob(name)
+    kept.write_bytes(kept.read_bytes()[:-100])
+    open_towers(checkpoint, tmp_path / "cache", "cpu")
+    assert asked == [checkpoint]
+
+
+def test_layers_that_do_not_export_stay_in_torch(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(model: TwoTowers, path: Path) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(onnx_export, "export_image_tower", refuse)
+    towers = open_towers(checkpoint, tmp_path, "cpu")
+    assert isinstance(towers.image, TorchEncoder)
+    assert towers.device == "cpu (as asked); ONNX Runtime does not take resnet10t: RuntimeError"
+
+
+def test_broken_files_and_other_devices_are_refused(checkpoint: Path, exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.pth").write_bytes(checkpoint.read_bytes()[:-5000])
+    with pytest.raises(ArtefactError, match=r"broken\.pth"):
+        open_towers(tmp_path / "broken.pth", tmp_path, "cpu")
+    with pytest.raises(UsageError, match="use auto, cpu, cuda"):
+        open_towers(checkpoint, tmp_path, "gpu!")
+    with pytest.raises(ArtefactError, match="not an image tower of this tool"):
+        ImageEncoder(open_towers(checkpoint, exported, "cpu").text_file)
+
+
+def test_with_towers_exported_before_embed_imports_no_torch(
+    collection: Collection, checkpoint: Path, exported: Path, tmp_path: Path
+) -> None:
+    command = (
+        "embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--cache-dir", exported, "--workers", 1,
+        "--out-dir", tmp_path / "index",
+    )  # fmt: skip
+    code = f"""
+import sys
+from noduleclip import machine
+machine._DRIVERS = ()
+from noduleclip.cli import main
+try:
+    main({[str(text) for text in command]!r})
+except SystemExit as end:
+    assert not end.code, end.code
+assert not {{name.split(".")[0] for name in sys.modules}} & {{"torch", "timm", "onnx"}}
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (tmp_path / "index" / "index.json").exists()
