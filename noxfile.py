@@ -55,3 +55,11 @@ def docs(session: nox.Session) -> None:
 def reference(session: nox.Session) -> None:
     """Write the reference pages anew."""
     session.run(_shared_python(session), "docs/make_reference.py", external=True)
+
+
+@nox.session(venv_backend="none")
+def bench(session: nox.Session) -> None:
+    """Measure all of docs/performance.md: `nox -s bench -- DATA OUT`."""
+    python = _shared_python(session)
+    session.run(python, "-m", "pip", "install", "--quiet", "-e", ".[dev,bench]", external=True)
+    session.run(python, "benchmarks/all.py", *session.posargs, external=True)

@@ -1,10 +1,11 @@
-"""How `embed` grows with the collection: `python benchmarks/growth.py OUT [ROWS ...]`.
+"""How `embed` grows with the collection: `python benchmarks/growth.py OUT [ROWS ...] [--chart SVG]`.
 
 Makes phantoms, trains a tiny model on them for an epoch (one view of 32 px: what is measured is all around the forward
 pass), repeats their slices under new names until there are ROWS rows at four a slice, and embeds them twice: with
 nothing in the cache, and with everything. Prints seconds, rows a second, and the largest resident memory of a process.
 """
 
+import argparse
 import itertools
 import os
 import shutil
@@ -52,8 +53,29 @@ def make_collection(phantoms: pl.DataFrame, folder: Path, rows: int) -> Path:
     return folder / "rois.csv"
 
 
-def main(out: Path, sizes: list[int]) -> None:
+def draw(measured: list[tuple[int, float, float]], chart: Path) -> None:
+    """Draw seconds against rows."""
+    from matplotlib import pyplot as plt
+
+    rows, cold, warm = zip(*measured, strict=True)
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    axes.loglog(rows, cold, "o-", label="cut and embed")
+    axes.loglog(rows, warm, "s-", label="embed from the cache")
+    axes.loglog(rows, [warm[-1] * count / rows[-1] for count in rows], ":", color="grey", label="proportional")
+    axes.set(xlabel="rows", ylabel="seconds", title="noduleclip embed, four ROIs a slice, a tiny model")
+    axes.legend()
+    plt.rcParams["svg.hashsalt"] = "noduleclip"
+    figure.savefig(chart, metadata={"Date": None})
+
+
+def main() -> None:
     """Measure each size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("rows", type=int, nargs="*", default=ROWS)
+    parser.add_argument("--chart", type=Path)
+    options = parser.parse_args()
+    out: Path = options.out
     phantoms, model = out / "phantoms", out / "model"
     if not model.exists():
         run("phantom", "--out", phantoms, "--patients", 30)
@@ -66,7 +88,8 @@ def main(out: Path, sizes: list[int]) -> None:
     frame = frame.with_columns(pl.lit(f"{phantoms}/").add(pl.col("dicom_path")).alias("dicom_path"))
     print("| rows | cut and embed, s | rows/s | embed from the cache, s | rows/s | largest process, MB |")
     print("|---|---|---|---|---|---|")
-    for rows in sizes:
+    measured = []
+    for rows in options.rows:
         folder = out / f"rows{rows}"
         shutil.rmtree(folder, ignore_errors=True)
         csv = make_collection(frame, folder, rows)
@@ -80,7 +103,10 @@ def main(out: Path, sizes: list[int]) -> None:
             flush=True,
         )
         shutil.rmtree(folder)
+        measured.append((rows, cold, warm))
+    if options.chart:
+        draw(measured, options.chart)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [int(text) for text in sys.argv[2:]] or list(ROWS))
+    main()

@@ -3,6 +3,7 @@
 Prints medians in seconds and their ratio to importing torch.
 """
 
+import os
 import statistics
 import subprocess
 import sys
@@ -20,12 +21,16 @@ def main(index: str) -> None:
         "query": [*tool, "query", "--emb-dir", index, "--query", SENTENCE, "--format", "table"],
         "fuse": [*tool, "fuse", "--emb-dir", index, "--query", SENTENCE, "--format", "table"],
         "--help": [*tool, "--help"],
+        "completion": [*tool],
+        "evaluate": [*tool, "evaluate", "--emb-dir", index, "--format", "json"],
     }
+    completing = {"_NODULECLIP_COMPLETE": "complete_bash", "COMP_WORDS": "noduleclip que", "COMP_CWORD": "1"}
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(ROUNDS):
         for name, command in commands.items():
             start = time.perf_counter()
-            subprocess.run(command, check=True, capture_output=True)
+            more = completing if name == "completion" else {}
+            subprocess.run(command, check=True, capture_output=True, env={**os.environ, **more})
             seconds[name].append(time.perf_counter() - start)
     torch = statistics.median(seconds["import torch"])
     for name, values in seconds.items():
