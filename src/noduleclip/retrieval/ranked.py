@@ -1,5 +1,6 @@
 """Rankings sorted once, and what they are worth however often each item counts: one sort serves a whole bootstrap."""
 
+import functools
 from typing import Final
 
 import numpy as np
@@ -33,6 +34,7 @@ class Ranked:
         ends[:, :-1] = starts[:, 1:]
         first = np.maximum.accumulate(np.where(starts, places, 0), axis=1)
         last = np.minimum.accumulate(np.where(ends, places, scores.shape[1])[:, ::-1], axis=1)[:, ::-1]
+        self.tied = not (starts.all() and ends.all())
         self.order: Indices = np.broadcast_to(order, relevance.shape)
         self.first: Indices = np.broadcast_to(first, relevance.shape)
         self.last: Indices = np.broadcast_to(last, relevance.shape)
@@ -49,20 +51,22 @@ class Ranked:
         every item; precision at k as its expectation over the orders of tied items.
         """
         some = slice(None) if judgements is None else judgements
-        order, first, last = self.order[some], self.first[some], self.last[some]
-        relevant = self.relevant[some]
-        counts = np.ones(order.shape[1], np.int64) if counts is None else counts
-        weight = counts[order]
-        gain = np.where(relevant, weight, 0)
-        seen, found = (np.pad(np.cumsum(part, axis=1), ((0, 0), (1, 0))) for part in (weight, gain))
-        to_end = np.take_along_axis(seen, last + 1, axis=1), np.take_along_axis(found, last + 1, axis=1)
-        to_start = np.take_along_axis(seen, first, axis=1), np.take_along_axis(found, first, axis=1)
+        order, relevant = self.order[some], self.relevant[some]
+        weight: Indices = np.ones(order.shape, np.int64) if counts is None else counts.astype(np.int64).take(order)
+        gain: Indices = weight * relevant
+        seen, found = _sum_up(weight), _sum_up(gain)
+        if self.tied:
+            rows = np.arange(len(order))[:, None] * seen.shape[1]
+            starts, ends = self.first[some] + rows, self.last[some] + rows + 1
+            to_start, to_end = (seen.take(starts), found.take(starts)), (seen.take(ends), found.take(ends))
+        else:
+            to_start, to_end = (seen[:, :-1], found[:, :-1]), (seen[:, 1:], found[:, 1:])
         total = found[:, -1]
         known = np.where(total > 0, total, np.nan)
         with np.errstate(invalid="ignore", divide="ignore"):
             precision = np.where(to_end[0] > 0, to_end[1] / to_end[0], 0)
             ap = (precision * gain).sum(axis=1) / known
-            discounts = np.concatenate([[0], np.cumsum(1 / np.log2(np.arange(seen[:, -1].max()) + 2))])
+            discounts = _sum_discounts(1 << int(seen[:, -1].max()).bit_length())
             tied = to_end[0] - to_start[0]
             shared = np.where(tied > 0, (discounts[to_end[0]] - discounts[to_start[0]]) / tied, 0)
             ndcg = (gain * shared).sum(axis=1) / np.where(total > 0, discounts[total], np.nan)
@@ -70,13 +74,24 @@ class Ranked:
         return np.stack([ap, *precisions, ndcg])
 
 
+def _sum_up(values: Indices) -> Indices:
+    """Give (K, N + 1) sums of the first 0 to N of (K, N) values."""
+    sums = np.zeros((values.shape[0], values.shape[1] + 1), np.int64)
+    np.cumsum(values, axis=1, out=sums[:, 1:])
+    return sums
+
+
+@functools.lru_cache(maxsize=32)
+def _sum_discounts(most: int) -> Floats:
+    """Give (most + 1,) sums of the discounts of the first places."""
+    return np.concatenate([[0], np.cumsum(1 / np.log2(np.arange(most) + 2))])
+
+
 def _precision_at(k: int, to_start: tuple[Indices, Indices], to_end: tuple[Indices, Indices], total: Indices) -> Floats:
     """Give (K,) share of relevant items among the best k, or among all where there are fewer."""
     k_of = np.minimum(k, to_end[0][:, -1])
-    place = np.argmax(to_end[0] >= k_of[:, None], axis=1)[:, None]
-    seen, found, seen_after, found_after = (
-        np.take_along_axis(part, place, axis=1)[:, 0] for part in (*to_start, *to_end)
-    )
+    where = np.arange(len(k_of)), np.argmax(to_end[0] >= k_of[:, None], axis=1)
+    seen, found, seen_after, found_after = (part[where] for part in (*to_start, *to_end))
     tied = np.maximum(seen_after - seen, 1)
     with np.errstate(invalid="ignore"):
         share = (found + (found_after - found) * (k_of - seen) / tied) / k_of
