@@ -142,6 +142,7 @@ def rank_as_published(frame: pl.DataFrame, nodules: Nodules, _crops: Tensor, tra
     said = name_bins(nodules)
     images = torch.stack([cut_box(frame, int(row)) for row in nodules.rows])
     image, text = timm.create_model("resnet18", in_chans=1, num_classes=128), WordTower(BIN_PROMPTS)
+    image.to(memory_format=torch.channels_last)
     scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
     optimizer = torch.optim.AdamW([*image.parameters(), *text.parameters(), scale], lr=1e-4)
     rows = np.flatnonzero(train)
@@ -171,7 +172,7 @@ def rank_by_open_clip(frame: pl.DataFrame, nodules: Nodules, _crops: Tensor, tra
     said = name_bins(nodules)
     vision = {"timm_model_name": "resnet10t", "timm_pool": "avg", "timm_proj": "linear", "image_size": 224}
     words = {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 2}
-    model = open_clip.CLIP(128, vision, words)
+    model = open_clip.CLIP(128, vision, words).to(memory_format=torch.channels_last)
     prepare = open_clip.image_transform(224, is_train=False)
     tokenizer = open_clip.SimpleTokenizer(context_length=32)
     boxes = [cut_box(frame, int(row)).squeeze(0).numpy() for row in nodules.rows]

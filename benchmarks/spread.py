@@ -52,9 +52,9 @@ def main(data: Path, out: Path) -> None:
             run("split", "--roi-csv", readers, "--out", lists, "--seed", split)
             patients = [(lists / f"{name}_patients.txt").read_text(encoding="utf-8") for name in ("train", "val")]
             (lists / "patients.txt").write_text("".join(patients), encoding="utf-8")
-        run("train", "--roi-csv", readers, "--train-patients", lists / "patients.txt", "--out", model, "--seed", seed,
-            "--resume", *cache)  # fmt: skip
         if not (index / "index.json").exists():
+            run("train", "--roi-csv", readers, "--train-patients", lists / "patients.txt", "--out", model,
+                "--seed", seed, "--resume", *cache)  # fmt: skip
             run("embed", "--roi-csv", readers, "--patients-file", lists / "test_patients.txt",
                 "--model", model / "clip_best.pth", "--out-dir", index, *cache)  # fmt: skip
         print(f"| {split} | {seed} | {judge(index)} |", flush=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from noduleclip.errors import ArtefactError
 from noduleclip.machine import count_cores
 
-_ROWS_AT_ONCE = 1 << 14  # 8 MB of 128 numbers: small enough to stay in the cache, large enough for a thread
+_ROWS_AT_ONCE = 1 << 14  # of a matrix product; a thread's share of few sentences is up to eight times as large
 _MANY_QUERIES = 4
 _PRODUCT_ERROR = 1e-4  # far above what a product of unit vectors of any usual width is off by in float32
 
@@ -94,7 +94,10 @@ def _score_pieces(queries: Floats, gallery: Floats, rows: Rows | None) -> Iterat
     Few queries are scored by as many threads as there are cores; many by a matrix product, which has its own.
     """
     count = len(gallery) if rows is None else len(rows)
-    pieces = [slice(start, min(start + _ROWS_AT_ONCE, count)) for start in range(0, count, _ROWS_AT_ONCE)]
+    step, cores = _ROWS_AT_ONCE, count_cores()
+    if len(queries) < _MANY_QUERIES:  # each piece costs the others' threads a moment
+        step = min(max(step, count // (4 * cores)), 8 * step)
+    pieces = [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
     def score(piece: slice) -> Floats:
         part = gallery[piece] if rows is None else gallery[rows[piece]]
@@ -112,7 +115,7 @@ def _score_pieces(queries: Floats, gallery: Floats, rows: Rows | None) -> Iterat
     if len(pieces) == 1 or len(queries) >= _MANY_QUERIES:
         yield from zip(pieces, map(score, pieces), strict=True)
         return
-    with ThreadPoolExecutor(count_cores()) as pool:
+    with ThreadPoolExecutor(cores) as pool:
         yield from zip(pieces, pool.map(score, pieces), strict=True)
 
 
