@@ -3,7 +3,10 @@
 import ctypes
 import os
 import sys
+from typing import Final
 
+CPU_AS_ASKED: Final = "cpu (as asked)"
+CPU_ALONE: Final = "cpu (no CUDA or MPS device is available)"
 _DRIVERS = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libamdhip64.so")
 
 

@@ -85,6 +85,18 @@ def test_rows_are_found_in_every_part_of_the_file(sound: Path, monkeypatch: pyte
     assert open_index(sound).read_rows(order)[schema.ROW].to_list() == order.tolist()
 
 
+@pytest.mark.parametrize("most", [0, 1 << 26])
+def test_only_small_files_are_read_for_their_checksum(folder: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    content = (folder / schema.TEXT_TOWER).read_bytes()
+    (folder / schema.TEXT_TOWER).write_bytes(content[::-1])
+    monkeypatch.setattr(index_store, "_HASHED_BYTES", most)
+    if most:
+        with pytest.raises(ArtefactError, match=r"is not the file that index\.json names"):
+            open_index(folder)
+    else:
+        open_index(folder)
+
+
 def test_columns_are_read_whole(sound: Path) -> None:
     index = open_index(sound)
     assert index.read_columns([schema.DIAMETER_MM]).equals(META.select(schema.DIAMETER_MM))

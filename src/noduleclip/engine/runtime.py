@@ -14,6 +14,7 @@ import torch
 from noduleclip import __version__
 from noduleclip.config import Amp
 from noduleclip.errors import UsageError
+from noduleclip.machine import CPU_ALONE, CPU_AS_ASKED
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _RECORDED_PACKAGES = ("torch", "timm", "numpy", "polars", "pydicom", "onnx", "onnxruntime")
@@ -46,13 +47,13 @@ def choose_device(wanted: str) -> Device:
             return _try_card(torch.device("cuda"))
         if torch.backends.mps.is_available():
             return _try_card(torch.device("mps"))
-        return Device(torch.device("cpu"), "cpu (no CUDA or MPS device is available)")
+        return Device(torch.device("cpu"), CPU_ALONE)
     try:
         device = torch.device(wanted)
     except RuntimeError as error:
         raise UsageError(f"--device {wanted!r} is not a device; use auto, cpu, cuda, cuda:1 or mps") from error
     if device.type == "cpu":
-        return Device(device, "cpu (as asked)")
+        return Device(device, CPU_AS_ASKED)
     return _try_card(device)
 
 

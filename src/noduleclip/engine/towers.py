@@ -15,7 +15,7 @@ from noduleclip import __version__, schema
 from noduleclip.config import ModelConfig
 from noduleclip.errors import ArtefactError
 from noduleclip.io.artefacts import hash_file, replacing
-from noduleclip.machine import may_have_accelerator
+from noduleclip.machine import CPU_ALONE, CPU_AS_ASKED, may_have_accelerator
 from noduleclip.retrieval.fusion import Calibration
 from noduleclip.retrieval.image_query import ImageEncoder
 from noduleclip.retrieval.text_query import SentenceEncoder
@@ -70,7 +70,7 @@ def open_towers(
     kept = cache / "towers" / f"{checksum[:32]}-{__version__}"
     text, image = kept / schema.TEXT_TOWER, kept / _IMAGE_TOWER
     if device == "cpu" or (device == "auto" and not may_have_accelerator()):
-        why = "cpu (as asked)" if device == "cpu" else "cpu (no CUDA or MPS device is available)"
+        why = CPU_AS_ASKED if device == "cpu" else CPU_ALONE
         try:
             encoder = ImageEncoder(image)
             if SentenceEncoder(text).model_id == encoder.model_id:
@@ -91,13 +91,13 @@ def _export(checkpoint: Path, checksum: str, text: Path, image: Path, device: st
     chosen = choose_device(device)
     with replacing(text) as temporary:
         export_text_tower(model, temporary)
+    why = chosen.why
     if chosen.device.type == "cpu":
         try:
             with replacing(image) as temporary:
                 export_image_tower(model, temporary)
-            return Towers(ImageEncoder(image), text, checksum, chosen.why)
+            return Towers(ImageEncoder(image), text, checksum, why)
         except Exception as error:  # the exporter knows not every layer that timm has, and raises what it likes
-            name = f"{chosen.why}; ONNX Runtime does not take {model.config.backbone}: {type(error).__name__}"
+            why = f"{why}; ONNX Runtime does not take {model.config.backbone}: {type(error).__name__}"
             keep_freed_memory()
-            return Towers(TorchEncoder(model, chosen.device), text, checksum, name)
-    return Towers(TorchEncoder(model, chosen.device), text, checksum, chosen.why)
+    return Towers(TorchEncoder(model, chosen.device), text, checksum, why)

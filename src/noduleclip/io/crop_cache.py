@@ -188,10 +188,11 @@ def _cut_into(job: SliceJob, settings: CutSettings, folder: str) -> Failure:
 
 def _write_entry(path: Path, crops: NDArray[np.int16]) -> None:
     """Write crops and a checksum over them; it tells what a power cut left behind, and the disk is not waited for."""
-    content = io.BytesIO()
-    np.save(content, crops)
+    file = io.BytesIO()
+    np.save(file, crops)
+    content = file.getvalue()
     with replacing(path, flush=False) as temporary:
-        temporary.write_bytes(content.getvalue() + _checksum(content.getvalue()))
+        temporary.write_bytes(content + _checksum(content))
 
 
 def _read_entry(path: Path) -> NDArray[np.int16]:

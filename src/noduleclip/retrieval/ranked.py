@@ -52,7 +52,9 @@ class Ranked:
         """
         some = slice(None) if judgements is None else judgements
         order, relevant = self.order[some], self.relevant[some]
-        weight: Indices = np.ones(order.shape, np.int64) if counts is None else counts.astype(np.int64).take(order)
+        weight: Indices = (
+            np.ones(order.shape, np.int64) if counts is None else counts.astype(np.int64, copy=False).take(order)
+        )
         gain: Indices = weight * relevant
         seen, found = _sum_up(weight), _sum_up(gain)
         if self.tied:
