@@ -4,9 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +20,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from noduleclip import schema
 from noduleclip.config import CropConfig
 from noduleclip.errors import RejectCode
-from noduleclip.io import crop_cache, dicom
-from noduleclip.io.crop_cache import CropCache, CutSettings
+from noduleclip.io import crop_cache, dicom, job_pool
+from noduleclip.io.crop_cache import CropCache, CutSettings, SliceJob
 from noduleclip.io.crops import make_crop
 from noduleclip.io.dicom import CtSlice, read_ct_slice
+from noduleclip.io.job_pool import Died
 
 SETTINGS = CutSettings(fov_mm=20, size_px=16)
 Spacing = tuple[float, float] | None
@@ -243,7 +242,7 @@ def test_a_pool_gives_what_one_process_gives(
 ) -> None:
     frame = make_frame([(path, 5.0 + n, 20.0) for n in range(4) for path in slices.values()])
     alone, _ = fill(tmp_path / "alone", frame)
-    monkeypatch.setattr(crop_cache, "_SLICES_WORTH_A_POOL", 1)
+    monkeypatch.setattr(job_pool, "_JOBS_WORTH_A_POOL", 1)
     together = CropCache(tmp_path / "together", frame, SETTINGS)
     ticks: list[int] = []
     assert together.fill(workers=2, on_slice=lambda: ticks.append(1)) == len(ticks) == 5
@@ -289,32 +288,13 @@ def test_two_processes_may_fill_one_cache(tmp_path: Path) -> None:
 def test_a_worker_killed_by_its_decoder_costs_its_slice_alone(
     slices: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class DyingPool:
-        """Ends at one slice, as a process pool does: that slice and all not yet finished have no result."""
+    def run(
+        work: Callable[[SliceJob], object], jobs: Sequence[SliceJob], _workers: int
+    ) -> Iterator[tuple[SliceJob, object]]:
+        for job in jobs:
+            yield job, Died() if job.path == slices["b"] else work(job)
 
-        def __init__(self, workers: int, **_: object) -> None:
-            self.workers = workers
-            self.broken = False
-
-        def __enter__(self) -> "DyingPool":
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            """Nothing to release."""
-
-        def submit(self, work: Callable[..., object], job: crop_cache.SliceJob, *rest: object) -> Future[object]:
-            if self.broken:
-                raise BrokenProcessPool
-            future: Future[object] = Future()
-            self.broken = job.path == slices["b"]
-            if self.broken:
-                future.set_exception(BrokenProcessPool())
-            else:
-                future.set_result(work(job, *rest))
-            return future
-
-    monkeypatch.setattr(crop_cache, "ProcessPoolExecutor", DyingPool)
-    monkeypatch.setattr(crop_cache, "_SLICES_WORTH_A_POOL", 1)
+    monkeypatch.setattr(crop_cache, "run_jobs", run)
     cache = CropCache(tmp_path, make_frame([(slices[name], 10.0, 12.5) for name in "abcab"]), SETTINGS)
     cache.fill(workers=2)
     assert [reject.row for reject in cache.rejects] == [1, 4]

@@ -4,16 +4,12 @@ An entry's name is a hash of all that makes its crops: the slice file (path, siz
 the spacing from the table, and the geometry. Entries appear whole, so processes may share a cache without locks.
 """
 
-import contextlib
 import functools
 import hashlib
 import io
 import json
-import multiprocessing
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,12 +22,12 @@ from noduleclip import schema
 from noduleclip.config import MAX_SPACING_MM, MIN_SPACING_MM, CropConfig
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.io.artefacts import replacing
+from noduleclip.io.job_pool import Died, run_jobs
 
 _ENTRY_VERSION = 2
 _CHECKSUM_BYTES = 4
 _OUTSIDE_HU = -32768  # marks a ROI whose centre lies outside its slice; no crop holds less than air
 _SPACING_TOLERANCE = 0.01
-_SLICES_WORTH_A_POOL = 400
 
 Failure = tuple[RejectCode, str] | None
 
@@ -252,50 +248,15 @@ class CropCache:
         for _ in range(len(self._jobs) - len(missing)):
             on_slice()
         failures: dict[str, tuple[RejectCode, str]] = {}
-        for job, failure in self._cut_all(missing, workers):
+        work = functools.partial(_cut_into, settings=self.settings, folder=str(self.folder))
+        for job, failure in run_jobs(work, missing, workers):
             on_slice()
-            if failure is not None:
+            if isinstance(failure, Died):
+                failures[job.entry] = RejectCode.DECODE_FAILED, f"{Path(job.path).name}: its decoder ended the process"
+            elif failure is not None:
                 failures[job.entry] = failure
         self.rejects = sorted(self._find_rejects(failures), key=lambda reject: reject.row)
         return len(missing)
-
-    def _cut_all(self, jobs: Sequence[SliceJob], workers: int) -> Iterator[tuple[SliceJob, Failure]]:
-        if workers > 1 and len(jobs) >= _SLICES_WORTH_A_POOL:
-            yield from self._cut_in_processes(jobs, workers)
-            return
-        for job in jobs:
-            yield job, _cut_into(job, self.settings, str(self.folder))
-
-    def _cut_in_processes(self, jobs: Sequence[SliceJob], workers: int) -> Iterator[tuple[SliceJob, Failure]]:
-        """Cut in worker processes; one that its decoder kills costs the slice that it was at, not the run.
-
-        Which slice that was shows with a single worker, that takes them in order: the first one without a result.
-        """
-        waiting = {job.entry: job for job in jobs}
-        alone = False
-        while waiting:
-            for job, failure in self._cut_until_broken(list(waiting.values()), 1 if alone else workers):
-                del waiting[job.entry]
-                yield job, failure
-            if waiting and alone:
-                job = waiting.pop(next(iter(waiting)))
-                yield job, (RejectCode.DECODE_FAILED, f"{Path(job.path).name}: its decoder ended the process")
-            alone = bool(waiting) and not alone
-
-    def _cut_until_broken(self, jobs: Sequence[SliceJob], workers: int) -> Iterator[tuple[SliceJob, Failure]]:
-        """Cut in a pool of processes; ends early where one of them dies."""
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            futures = {}
-            with contextlib.suppress(BrokenProcessPool):  # what was not submitted is cut in the next pool
-                for job in jobs:
-                    futures[pool.submit(_cut_into, job, self.settings, str(self.folder))] = job
-            try:
-                for future in as_completed(futures):
-                    if not isinstance(future.exception(), BrokenProcessPool):
-                        yield futures[future], future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
 
     def _find_rejects(self, failures: dict[str, tuple[RejectCode, str]]) -> Iterator[Reject]:
         for number, job in enumerate(self._jobs):

@@ -1,0 +1,59 @@
+"""Many small jobs in worker processes, any of which a library written in C may end. Knows nothing of what is done."""
+
+import contextlib
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+_JOBS_WORTH_A_POOL = 400
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class Died:
+    """What a job gives whose process ended."""
+
+
+def run_jobs(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Result | Died]]:
+    """Do jobs, each once, in any order; few are done in this process.
+
+    A worker that ends costs the job that it was at, which gives `Died`. Which job that was shows with a single
+    worker, that takes them in order: the first one without a result.
+
+    Args:
+        work: What to do; importable, as the workers are spawned.
+        jobs: What to do it with.
+        workers: Processes.
+    """
+    if workers == 1 or len(jobs) < _JOBS_WORTH_A_POOL:
+        yield from ((job, work(job)) for job in jobs)
+        return
+    waiting = dict(enumerate(jobs))
+    alone = False
+    while waiting:
+        for number, result in _run_until_broken(work, list(waiting.items()), 1 if alone else workers):
+            yield waiting.pop(number), result
+        if waiting and alone:
+            yield waiting.pop(next(iter(waiting))), Died()
+        alone = bool(waiting) and not alone
+
+
+def _run_until_broken(
+    work: Callable[[Job], Result], numbered: Sequence[tuple[int, Job]], workers: int
+) -> Iterator[tuple[int, Result]]:
+    """Work in a pool of processes; ends early where one of them dies."""
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = {}
+        with contextlib.suppress(BrokenProcessPool):  # what was not submitted is done in the next pool
+            for number, job in numbered:
+                futures[pool.submit(work, job)] = number
+        try:
+            for future in as_completed(futures):
+                if not isinstance(future.exception(), BrokenProcessPool):
+                    yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
