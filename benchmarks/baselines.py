@@ -55,7 +55,7 @@ def load(data: Path, cache: Path) -> tuple[pl.DataFrame, Nodules, Tensor]:
     """Read every reader's rows, the nodules, and their crops with a margin."""
     options = TableOptions(data / "lidc_crops" / "rois_all_readers.csv", cache_dir=cache)
     frame = read_table(options).frame
-    cut = cut_crops(frame, CutSettings.for_crop(CROP, margin_px(CROP.size_px), False), options)
+    cut = cut_crops(frame, CutSettings.for_crop(CROP, margin_px(CROP.size_px)), options)
     nodules = group_nodules(frame)
     return frame, nodules, torch.from_numpy(cut.read([int(row) for row in nodules.rows]))
 

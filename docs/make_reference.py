@@ -67,6 +67,14 @@ def describe_files() -> str:
             _table(("column", "", "what"), columns),
             "## Patient lists\n\nOne patient id a line; blank lines and lines that start with `#` are skipped.\n"
             f"`split` writes `{schema.TRAIN_PATIENTS}`, `{schema.VAL_PATIENTS}` and `{schema.TEST_PATIENTS}`.\n",
+            "## What check writes\n\nWith `--out`; `--format json` prints the same report.\n",
+            _table(
+                ("file", "what"),
+                (
+                    (f"`{schema.CHECK_REPORT}`", "`roi_csv`; `slices`; `rejected`: `code`, `rows`, `first` reason; `syntaxes`: `syntax`, `slices`, `decoder`; `parts`, all rows and each patient list: `part`, `patients`, `rows`, `sizes` by diameter in mm; `estimates`: `step`, `work`, `seconds`, `bytes`"),
+                    _REJECTS,
+                ),
+            ),
             "## What train writes\n",
             _table(
                 ("file", "what"),

@@ -68,15 +68,15 @@ def test_a_written_list_comes_back(tmp_path_factory: pytest.TempPathFactory, ids
 
 
 def test_shared_patients_are_named_up_to_five() -> None:
-    refuse_overlap(["A", "B"], ["C"])
-    with pytest.raises(InputError, match=r"^1 patient\(s\) stand in both .*: lidc-1 ; split by patient"):
-        refuse_overlap(["lidc-1 ", "B"], [" LIDC-1"])
+    refuse_overlap({"a.txt": ["A", "B"], "b.txt": ["C"]})
+    with pytest.raises(InputError, match=r"^1 patient\(s\) stand in both a and c: lidc-1 ; split by patient"):
+        refuse_overlap({"a": ["lidc-1 ", "B"], "b": ["C"], "c": [" LIDC-1"]})
     five = [f"P{number}" for number in range(5)]
     with pytest.raises(InputError, match=r"^5 patient\(s\).*: P0, P1, P2, P3, P4; "):
-        refuse_overlap(five, five)
+        refuse_overlap({"a": five, "b": five})
     many = [f"P{number}" for number in range(7)]
     with pytest.raises(InputError, match=r"^7 patient\(s\).*: P0, P1, P2, P3, P4, …; "):
-        refuse_overlap(many, many)
+        refuse_overlap({"a": many, "b": many})
 
 
 def realistic_counts(patients: int, seed: int) -> dict[str, tuple[int, int, int]]:

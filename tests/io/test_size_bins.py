@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noduleclip import schema
-from noduleclip.io.size_bins import count_bins, size_bins
+from noduleclip.io.size_bins import count_bins, count_sizes, size_bins
 
 SIZES = st.none() | st.sampled_from([3.0, 6.0, 6.000001, 10.0, 10.000001, 100.0]) | st.floats(0.1, 100)
 
@@ -29,3 +29,12 @@ def test_counts_are_those_of_the_intervals(rows: list[tuple[str, float | None]])
     counts = count_bins(frame)
     assert counts == expected
     assert sum(map(sum, counts.values())) == sum(size is not None for _, size in rows)
+
+
+@given(sizes=st.lists(SIZES | st.just(4.0), max_size=30))
+def test_a_histogram_holds_every_row_once(sizes: list[float | None]) -> None:
+    counts = count_sizes(pl.DataFrame({schema.DIAMETER_MM: pl.Series(sizes, dtype=pl.Float64)}))
+    assert sum(counts.values()) == len(sizes)
+    assert counts["unknown"] == sizes.count(None)
+    assert counts["3-4"] == sum(size is not None and 3 < size <= 4 for size in sizes)
+    assert counts["> 30"] == sum(size is not None and size > 30 for size in sizes)

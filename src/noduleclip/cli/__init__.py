@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from noduleclip import __version__
+from noduleclip.cli.check_command import check
 from noduleclip.cli.demo_command import demo
+from noduleclip.cli.doctor_command import doctor
 from noduleclip.cli.embed_command import embed
 from noduleclip.cli.evaluate_command import evaluate
 from noduleclip.cli.fuse_command import fuse
@@ -24,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, phantom, split, train, embed, query, fuse, evaluate):
+for command in (demo, check, phantom, split, train, embed, query, fuse, evaluate, doctor):
     # The prefix is the commands' alone: NODULECLIP_VERSION, say, is no setting.
     app.command(context_settings={"auto_envvar_prefix": f"NODULECLIP_{command.__name__.upper()}"})(
         with_settings(command)

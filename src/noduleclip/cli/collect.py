@@ -8,11 +8,13 @@ from pathlib import Path
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.errors import InputError, UsageError
+from noduleclip.config import MAX_PIXELS, CropConfig
+from noduleclip.errors import InputError, RejectCode, UsageError
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.crop_cache import CropCache, CutSettings, Reject, default_cache_folder
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import RoiTable, guard_cells, read_roi_table, select_patients
+from noduleclip.io.suspicions import find_suspicions
 from noduleclip.machine import count_cores
 from noduleclip.report.console import counting, say, warn
 
@@ -25,41 +27,46 @@ class TableOptions:
         roi_csv: The table.
         dicom_root: Folder that relative paths start from.
         max_rejects: Share of unusable rows over which the run ends.
+        strict: End at any unusable row.
         assume_hu: Take stored values as HU where a slice has no rescale.
         cache_dir: Where crops are kept.
         workers: Processes that decode, or "auto".
         limit: Use the first rows only.
         keep: Further columns to carry along.
+        contain: Refuse files outside the DICOM root.
+        max_pixels: Largest slice, in pixels, that is decoded.
     """
 
     roi_csv: Path
     dicom_root: Path | None = None
     max_rejects: float = 0.01
+    strict: bool = False
     assume_hu: bool = False
     cache_dir: Path | None = None
     workers: str = "auto"
     limit: int | None = None
     keep: tuple[str, ...] = ()
+    contain: bool = False
+    max_pixels: int = MAX_PIXELS
+
+    def cut_settings(self, crop: CropConfig, margin_px: int = 0) -> CutSettings:
+        """Say how crops are cut from the slices, with `margin_px` more on each side."""
+        return CutSettings.for_crop(crop, margin_px, self.assume_hu, self.max_pixels)
+
+    def open_cache(self, frame: pl.DataFrame, settings: CutSettings) -> CropCache:
+        """Open the cache of a frame's crops."""
+        return CropCache(self.cache_dir or default_cache_folder(), frame, settings)
 
 
 def read_table(options: TableOptions) -> RoiTable:
-    """Read the table, and say what was dropped.
+    """Read the table, and say what is odd about it.
 
     Raises:
         InputError: It is no ROI table.
     """
-    table = read_roi_table(options.roi_csv, options.dicom_root, options.keep)
-    if table.duplicates:
-        warn(f"{options.roi_csv}: dropped {table.duplicates} exact duplicate row(s)")
-    nameless = table.frame.filter(pl.col(schema.PATIENT_ID) == "")
-    if nameless.height:
-        warn(
-            f"{options.roi_csv}: {nameless.height} row(s) belong to no known patient, so to no patient list: no "
-            f"{schema.PATIENT_ID}, and no header to take it from; first: {nameless[0, schema.DICOM_PATH]}"
-        )
-    median = table.frame[schema.DIAMETER_MM].median()
-    if isinstance(median, float) and not 1 <= median <= 60:
-        warn(f"{options.roi_csv}: the median of {schema.DIAMETER_MM} is {median:g}; is it in millimetres?")
+    table = read_roi_table(options.roi_csv, options.dicom_root, options.keep, contain=options.contain)
+    for suspicion in find_suspicions(table):
+        warn(suspicion)
     return table
 
 
@@ -78,9 +85,19 @@ def pick_patients(table: RoiTable, patients_file: Path, limit: int | None) -> pl
     return chosen.head(limit) if limit else chosen
 
 
+def pick_parts(table: RoiTable, patient_files: Sequence[Path], limit: int | None) -> dict[str, pl.DataFrame]:
+    """Give the rows of each patient list, by the list's name.
+
+    Raises:
+        InputError: A list is unreadable, or nothing is left of it.
+    """
+    are_distinct = len({file.stem for file in patient_files}) == len(patient_files)
+    return {file.stem if are_distinct else str(file): pick_patients(table, file, limit) for file in patient_files}
+
+
 def cut_crops(frame: pl.DataFrame, settings: CutSettings, options: TableOptions) -> CropCache:
     """Cut the crops of a frame's rows, or find them in the cache."""
-    cache = CropCache(options.cache_dir or default_cache_folder(), frame, settings)
+    cache = options.open_cache(frame, settings)
     with counting("cutting crops", cache.slices, "slices") as advance:
         decoded = cache.fill(count_workers(options.workers), lambda: advance(1))
     say(
@@ -103,27 +120,64 @@ def count_workers(wanted: str) -> int:
     return int(wanted)
 
 
-def judge_rejects(frame: pl.DataFrame, rejects: Sequence[Reject], max_rejects: float, out: Path) -> None:
+def find_unmeasured(frame: pl.DataFrame, known: Sequence[Reject]) -> list[Reject]:
+    """Find the rows that have no diameter to learn from, but those already rejected."""
+    rejected = {reject.row for reject in known}
+    nulls = frame.with_row_index(schema.ROW).filter(pl.col(schema.DIAMETER_MM).is_null())
+    return [
+        Reject(row, RejectCode.NO_DIAMETER, f"row {csv_row}: {schema.DIAMETER_MM} is not a number in (0, 100] mm")
+        for row, csv_row in nulls.select(schema.ROW, schema.CSV_ROW).iter_rows()
+        if row not in rejected
+    ]
+
+
+def judge_rejects(frame: pl.DataFrame, rejects: Sequence[Reject], options: TableOptions, out: Path) -> None:
     """Go on without the unusable rows, keeping their reasons in `rejects.csv`, or end the run.
 
     Raises:
-        InputError: They are more than `max_rejects` of the rows, or nothing is left.
+        InputError: They are more than the options allow, or nothing is left.
     """
+    refuse_many_rejects(frame, rejects, options)
+    write_rejects(frame, rejects, out)
+    if rejects:
+        warn(f"{describe_rejects(frame, rejects)}; all are in {out / schema.REJECTS_CSV}")
+
+
+def refuse_many_rejects(frame: pl.DataFrame, rejects: Sequence[Reject], options: TableOptions) -> None:
+    """End the run where more rows are unusable than the options allow.
+
+    Raises:
+        InputError: They are more, or nothing is left.
+    """
+    share = 0 if options.strict else options.max_rejects
+    if len(rejects) > share * frame.height or len(rejects) == frame.height:
+        raise InputError(f"{describe_rejects(frame, rejects)}; allowed is a share of {share:g} (--max-rejects)")
+
+
+def describe_rejects(frame: pl.DataFrame, rejects: Sequence[Reject]) -> str:
+    """Say how many rows cannot be used and why, in one line."""
+    if not rejects:
+        return f"all {frame.height} rows can be used"
+    counts = ", ".join(f"{count} {code}" for code, count in Counter(r.code for r in rejects).most_common())
+    return f"{len(rejects)} of {frame.height} rows cannot be used ({counts}); first: {rejects[0].reason}"
+
+
+def list_rejects(frame: pl.DataFrame, rejects: Sequence[Reject]) -> pl.DataFrame:
+    """Give the unusable rows as `rejects.csv` has them."""
+    return pl.DataFrame(
+        {
+            schema.CSV_ROW: pl.Series([frame[reject.row, schema.CSV_ROW] for reject in rejects], dtype=pl.UInt32),
+            schema.DICOM_PATH: pl.Series([frame[reject.row, schema.DICOM_PATH] for reject in rejects], dtype=pl.String),
+            schema.REJECT_CODE: pl.Series([str(reject.code) for reject in rejects], dtype=pl.String),
+            schema.REJECT_REASON: pl.Series([reject.reason for reject in rejects], dtype=pl.String),
+        }
+    )
+
+
+def write_rejects(frame: pl.DataFrame, rejects: Sequence[Reject], out: Path) -> None:
+    """Write `rejects.csv`; where every row can be used, remove that of an earlier run."""
     if not rejects:
         (out / schema.REJECTS_CSV).unlink(missing_ok=True)
         return
-    counts = ", ".join(f"{count} {code}" for code, count in Counter(r.code for r in rejects).most_common())
-    summary = f"{len(rejects)} of {frame.height} rows cannot be used ({counts}); first: {rejects[0].reason}"
-    if len(rejects) > max_rejects * frame.height or len(rejects) == frame.height:
-        raise InputError(f"{summary}; allowed is a share of {max_rejects:g} (--max-rejects)")
-    reasons = pl.DataFrame(
-        {
-            schema.CSV_ROW: [frame[reject.row, schema.CSV_ROW] for reject in rejects],
-            schema.DICOM_PATH: [frame[reject.row, schema.DICOM_PATH] for reject in rejects],
-            schema.REJECT_CODE: [reject.code for reject in rejects],
-            schema.REJECT_REASON: [reject.reason for reject in rejects],
-        }
-    )
     with replacing(out / schema.REJECTS_CSV) as temporary:
-        guard_cells(reasons).write_csv(temporary)
-    warn(f"{summary}; all are in {out / schema.REJECTS_CSV}")
+        guard_cells(list_rejects(frame, rejects)).write_csv(temporary)

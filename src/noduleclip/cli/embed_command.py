@@ -7,6 +7,7 @@ import typer
 
 from noduleclip import schema
 from noduleclip.cli import options
+from noduleclip.config import MAX_PIXELS
 
 
 def embed(
@@ -36,6 +37,8 @@ def embed(
             rich_help_panel=options.INPUTS,
         ),
     ] = None,
+    contain: options.Contain = False,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
     limit: options.Limit = None,
     max_rejects: options.MaxRejects = 0.01,
     strict: options.Strict = False,
@@ -54,6 +57,7 @@ def embed(
     device: options.DeviceName = "auto",
     workers: options.Workers = "auto",
     cache_dir: options.CacheDir = None,
+    dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Embed every row of a ROI table and write a folder that query and fuse need nothing else for.
@@ -65,10 +69,15 @@ def embed(
     from noduleclip.cli.collect import TableOptions
     from noduleclip.io.artefacts import refuse_results
 
-    if not overwrite:
+    if not (overwrite or dry_run):
         refuse_results(out_dir, (schema.INDEX_MANIFEST,), "--overwrite replaces it")
-    share = 0 if strict else max_rejects
-    table = TableOptions(roi_csv, dicom_root, share, assume_hu, cache_dir, workers, limit, tuple(keep or ()))
+    table = TableOptions(
+        roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit, tuple(keep or ()),
+        contain=contain, max_pixels=max_pixels,
+    )  # fmt: skip
     from noduleclip.cli.embedding import run_embedding
 
-    run_embedding(table, patients_file, model, out_dir, img_size=img_size, emb=emb, bs=bs, device_name=device)
+    run_embedding(
+        table, patients_file, model, out_dir,
+        img_size=img_size, emb=emb, bs=bs, device_name=device, dry_run=dry_run,
+    )  # fmt: skip

@@ -1,12 +1,16 @@
 """What `embed` does once its options are settled."""
 
+import time
 from pathlib import Path
 
+import numpy as np
+
+from noduleclip.cli.checking import Estimate, conclude, examine
 from noduleclip.cli.collect import TableOptions, cut_crops, judge_rejects, pick_patients, read_table
 from noduleclip.engine.embed import write_index
-from noduleclip.engine.towers import open_towers
+from noduleclip.engine.towers import Encoder, open_towers
 from noduleclip.errors import UsageError
-from noduleclip.io.crop_cache import CutSettings, default_cache_folder
+from noduleclip.io.crop_cache import default_cache_folder
 from noduleclip.io.shipped import find_checkpoint
 from noduleclip.report.console import counting, say
 
@@ -21,8 +25,9 @@ def run_embedding(
     emb: int | None,
     bs: int,
     device_name: str,
+    dry_run: bool,
 ) -> None:
-    """Cut the crops, embed them, and write the index.
+    """Cut the crops, embed them, and write the index; or only say how it would go.
 
     Raises:
         NoduleclipError: Anything that a user can cause.
@@ -42,8 +47,25 @@ def run_embedding(
     frame = table.frame.head(table_options.limit) if table_options.limit else table.frame
     if patients_file is not None:
         frame = pick_patients(table, patients_file, table_options.limit)
-    cache = cut_crops(frame, CutSettings.for_crop(config.crop, assume_hu=table_options.assume_hu), table_options)
-    judge_rejects(frame, cache.rejects, table_options.max_rejects, out_dir)
+    settings = table_options.cut_settings(config.crop)
+    if dry_run:
+        conclude(
+            examine(frame, {}, settings, table_options, [_estimate(towers.image, frame.height, bs)]), table_options
+        )
+        return
+    cache = cut_crops(frame, settings, table_options)
+    judge_rejects(frame, cache.rejects, table_options, out_dir)
     with counting("embedding", frame.height - len(cache.rejects), "crops") as advance:
         manifest = write_index(frame, cache, towers, out_dir, bs=bs, keep=table_options.keep, on_rows=advance)
     say(f"{manifest.rows:,} rows of width {manifest.emb} in {out_dir}")
+
+
+def _estimate(encoder: Encoder, rows: int, bs: int) -> Estimate:
+    """Time a batch of noise, after one that warms up."""
+    size_px, count = encoder.config.crop.size_px, min(bs, rows)
+    crops = np.random.default_rng(0).integers(-1000, 400, (count, size_px, size_px)).astype(np.int16)
+    encoder.encode(crops)
+    started = time.perf_counter()
+    encoder.encode(crops)
+    seconds = rows / count * (time.perf_counter() - started)
+    return Estimate("embedding", f"{rows:,} crops", seconds, 4 * rows * encoder.config.emb)

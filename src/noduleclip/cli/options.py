@@ -37,6 +37,26 @@ MaxRejects = Annotated[
         rich_help_panel=INPUTS,
     ),
 ]
+Contain = Annotated[
+    bool,
+    typer.Option(
+        "--contain",
+        help="Refuse a table that names files outside the DICOM root, links followed.",
+        rich_help_panel=INPUTS,
+    ),
+]
+MaxPixels = Annotated[
+    int,
+    typer.Option("--max-pixels", min=1, help="Largest slice, rows x columns, that is decoded.", rich_help_panel=INPUTS),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Read every header, say what would be rejected and how long it would take, and stop.",
+        rich_help_panel=RUNTIME,
+    ),
+]
 Strict = Annotated[
     bool, typer.Option("--strict", help="End at any unusable row: --max-rejects 0.", rich_help_panel=INPUTS)
 ]

@@ -7,7 +7,7 @@ import typer
 
 from noduleclip import schema
 from noduleclip.cli import options
-from noduleclip.config import Amp, CropConfig, ModelConfig, TrainConfig
+from noduleclip.config import MAX_PIXELS, Amp, CropConfig, ModelConfig, TrainConfig
 
 _TRAIN, _MODEL, _CROP = TrainConfig(), ModelConfig(), CropConfig()
 TRAIN_FILES = (schema.BEST_CHECKPOINT, schema.LAST_CHECKPOINT)
@@ -31,6 +31,8 @@ def train(
     ] = None,
     dicom_root: options.DicomRoot = None,
     assume_hu: options.AssumeHu = False,
+    contain: options.Contain = False,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
     limit: options.Limit = None,
     max_rejects: options.MaxRejects = 0.01,
     strict: options.Strict = False,
@@ -132,6 +134,7 @@ def train(
     workers: options.Workers = "auto",
     cache_dir: options.CacheDir = None,
     seed: options.Seed = _TRAIN.seed,
+    dry_run: options.DryRun = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from last.pth in --out.", rich_help_panel=options.OUTPUT)
     ] = False,
@@ -157,13 +160,20 @@ def train(
         ema_decay=ema_decay, max_zoom=max_zoom, max_stretch=max_stretch, max_shift_mm=max_shift_mm,
         settle_epochs=settle_epochs, patience=patience, amp=amp, seed=seed,
     )  # fmt: skip
-    if not (resume or overwrite):
+    if not (resume or overwrite or dry_run):
         refuse_results(out, TRAIN_FILES, "--resume goes on from it, --overwrite starts again")
     patient_lists = [train_patients]
     if val_patients is not None:
-        refuse_overlap(read_patient_list(train_patients), read_patient_list(val_patients))
+        lists = {"--train-patients": train_patients, "--val-patients": val_patients}
+        refuse_overlap({option: read_patient_list(file) for option, file in lists.items()})
         patient_lists.append(val_patients)
-    table = TableOptions(roi_csv, dicom_root, 0 if strict else max_rejects, assume_hu, cache_dir, workers, limit)
-    from noduleclip.cli.training import run_training
+    table = TableOptions(
+        roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit,
+        contain=contain, max_pixels=max_pixels,
+    )  # fmt: skip
+    from noduleclip.cli.training import rehearse_training, run_training
 
+    if dry_run:
+        rehearse_training(table, patient_lists, model, config, device, pretrained)
+        return
     run_training(table, patient_lists, model, config, out, arguments, device, resume, pretrained)

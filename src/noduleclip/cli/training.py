@@ -1,6 +1,7 @@
 """What `train` does once its options are settled: data, device, loop, record."""
 
 import itertools
+import math
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,15 +13,24 @@ import polars as pl
 import torch
 
 from noduleclip import schema
-from noduleclip.cli.collect import TableOptions, cut_crops, judge_rejects, pick_patients, read_table
+from noduleclip.cli.checking import Estimate, conclude, examine
+from noduleclip.cli.collect import (
+    TableOptions,
+    cut_crops,
+    find_unmeasured,
+    judge_rejects,
+    pick_parts,
+    pick_patients,
+    read_table,
+)
 from noduleclip.cli.settings import OPTION_OF_RUN_RECORD, plain_arguments
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig, to_mapping
 from noduleclip.engine.batches import margin_px
 from noduleclip.engine.runtime import choose_amp, choose_device, keep_freed_memory, record_git_state, record_versions
-from noduleclip.engine.train import Progress, Samples, Training
-from noduleclip.errors import InputError, RejectCode
+from noduleclip.engine.train import Progress, Samples, Training, make_noise
+from noduleclip.errors import InputError
 from noduleclip.io.artefacts import hash_file, write_json
-from noduleclip.io.crop_cache import CropCache, CutSettings, Reject
+from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.nodules import group_nodules, read_ratings
 from noduleclip.io.outlines import draw_nodules
 from noduleclip.models.image_tower import check_backbone
@@ -28,7 +38,8 @@ from noduleclip.report.console import counting, say, warn
 from noduleclip.report.training import TrainingDisplay
 
 _RUN_FILES = (schema.BEST_CHECKPOINT, schema.LAST_CHECKPOINT, schema.METRICS_LOG, schema.RUN_RECORD)
-_OF_THIS_CALL = ("resume", "overwrite")
+_OF_THIS_CALL = ("resume", "overwrite", "dry_run")
+_COPIES_OF_WEIGHTS = 5  # the best ones; for resuming those trained, their average, and two of the optimiser's
 
 
 def run_training(
@@ -95,6 +106,44 @@ def run_training(
     return progress
 
 
+def rehearse_training(
+    table_options: TableOptions,
+    patient_files: Sequence[Path],
+    model: ModelConfig,
+    config: TrainConfig,
+    device_name: str,
+    pretrained: bool,
+) -> None:
+    """Check all that can be checked before the crops are cut, and say what the run would take.
+
+    Raises:
+        NoduleclipError: Anything that a user can cause.
+    """
+    device = choose_device(device_name)
+    say(f"device: {device.why}")
+    keep_freed_memory()
+    check_backbone(model.backbone, pretrained)
+    parts = pick_parts(read_table(table_options), patient_files, table_options.limit)
+    estimate = _estimate_training(next(iter(parts.values())), model, config, device.device)
+    settings = table_options.cut_settings(model.crop, margin_px(model.crop.size_px))
+    frame = pl.concat(parts.values())
+    conclude(examine(frame, parts, settings, table_options, [estimate], needs_diameters=True), table_options)
+
+
+def _estimate_training(frame: pl.DataFrame, model: ModelConfig, config: TrainConfig, device: torch.device) -> Estimate:
+    """Time an optimiser step on noise in place of the nodules of a frame; validation is not in it."""
+    grouped = group_nodules(frame)
+    nodules, (_, attributes) = len(grouped), read_ratings(frame, grouped)
+    training = Training(
+        make_noise(min(config.bs, max(2, nodules)), model.crop, attributes), None, model, config, Path(),
+        device=device, amp=choose_amp(config.amp, device), fingerprint="",
+    )  # fmt: skip
+    steps = config.epochs * math.ceil(nodules / config.bs)
+    weights = 4 * sum(weight.numel() for weight in training.model.parameters())
+    work = f"{config.epochs:,} epochs of {nodules:,} nodules"
+    return Estimate("training", work, steps * training.time_step(), _COPIES_OF_WEIGHTS * weights)
+
+
 def _load_samples(
     table_options: TableOptions, patient_files: Sequence[Path], crop: CropConfig, out: Path
 ) -> tuple[list[Samples], str]:
@@ -102,10 +151,10 @@ def _load_samples(
     table = read_table(table_options)
     parts = [pick_patients(table, file, table_options.limit) for file in patient_files]
     frame = pl.concat(parts)
-    settings = CutSettings.for_crop(crop, margin_px(crop.size_px), table_options.assume_hu)
+    settings = table_options.cut_settings(crop, margin_px(crop.size_px))
     cache = cut_crops(frame, settings, table_options)
-    rejects = [*cache.rejects, *_find_unmeasured(frame, {reject.row for reject in cache.rejects})]
-    judge_rejects(frame, rejects, table_options.max_rejects, out)
+    rejects = [*cache.rejects, *find_unmeasured(frame, cache.rejects)]
+    judge_rejects(frame, rejects, table_options, out)
     usable = pl.Series([True] * frame.height).scatter([r.row for r in rejects], False) if rejects else None
     ends = [0, *itertools.accumulate(part.height for part in parts)]
     sets = [
@@ -119,15 +168,6 @@ def _load_samples(
     ]
     fingerprint = sha256(b"".join([cache.fingerprint().encode(), *told])).hexdigest()[:16]
     return sets, fingerprint
-
-
-def _find_unmeasured(frame: pl.DataFrame, known: set[int]) -> list[Reject]:
-    nulls = frame.with_row_index(schema.ROW).filter(pl.col(schema.DIAMETER_MM).is_null())
-    return [
-        Reject(row, RejectCode.NO_DIAMETER, f"row {csv_row}: {schema.DIAMETER_MM} is not a number in (0, 100] mm")
-        for row, csv_row in nulls.select(schema.ROW, schema.CSV_ROW).iter_rows()
-        if row not in known
-    ]
 
 
 def _gather(frame: pl.DataFrame, usable: pl.Series | None, part: slice, cache: CropCache, file: Path) -> Samples:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noduleclip import schema
-from noduleclip.config import ModelConfig, TrainConfig, to_mapping
-from noduleclip.engine.batches import augment, center_crop, shuffled_batches
+from noduleclip.config import CropConfig, ModelConfig, TrainConfig, to_mapping
+from noduleclip.engine.batches import augment, center_crop, margin_px, shuffled_batches
 from noduleclip.engine.prompts import sample_rated_sentence, sample_sentences
 from noduleclip.errors import ArtefactError, InputError
 from noduleclip.io.artefacts import write_text
@@ -58,6 +58,21 @@ class Samples:
     rims_mm: Tensor
     ratings: Tensor
     attributes: tuple[str, ...] = ()
+
+
+def make_noise(nodules: int, crop: CropConfig, attributes: tuple[str, ...]) -> Samples:
+    """Make nodules of noise, to time a step on."""
+    generator, side = torch.Generator().manual_seed(0), crop.size_px + 2 * margin_px(crop.size_px)
+    square = (nodules, side, side)
+    return Samples(
+        crops_hu=torch.randint(-1000, 400, square, dtype=torch.int16, generator=generator),
+        diameters_mm=3 + 27 * torch.rand(nodules, 1, generator=generator),
+        inside=torch.zeros(square, dtype=torch.uint8),
+        outlined=torch.ones(nodules, dtype=torch.bool),
+        rims_mm=torch.full((nodules, 1, 8, 2), math.nan),
+        ratings=torch.full((nodules, 1, len(attributes)), 3.0),
+        attributes=attributes,
+    )
 
 
 class Watcher(Protocol):
@@ -242,6 +257,14 @@ class Training:
                     self.model.bias,
                 )
         return total
+
+    def time_step(self) -> float:
+        """Give the seconds of an optimiser step, after one that warms up; the run is of no use afterwards."""
+        batch, generator, prompts = torch.arange(len(self.train_set.crops_hu)), torch.Generator(), random.Random(0)
+        self._step(batch, generator, prompts)
+        started = time.perf_counter()
+        self._step(batch, generator, prompts)
+        return time.perf_counter() - started
 
     def _out_of_patience(self) -> bool:
         patience, progress = self.config.patience, self.progress

@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.config import MAX_SPACING_MM, MIN_SPACING_MM, CropConfig
+from noduleclip.config import MAX_PIXELS, MAX_SPACING_MM, MIN_SPACING_MM, CropConfig
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.job_pool import Died, run_jobs
@@ -46,13 +46,15 @@ class CutSettings:
     fov_mm: float
     size_px: int
     assume_hu: bool = False
-    max_pixels: int = 4096 * 4096
+    max_pixels: int = MAX_PIXELS
 
     @classmethod
-    def for_crop(cls, crop: CropConfig, margin_px: int = 0, assume_hu: bool = False) -> "CutSettings":
+    def for_crop(
+        cls, crop: CropConfig, margin_px: int = 0, assume_hu: bool = False, max_pixels: int = MAX_PIXELS
+    ) -> "CutSettings":
         """Widen a crop by `margin_px` on each side at the same pixel size."""
         size_px = crop.size_px + 2 * margin_px
-        return cls(fov_mm=crop.pixel_mm * size_px, size_px=size_px, assume_hu=assume_hu)
+        return cls(fov_mm=crop.pixel_mm * size_px, size_px=size_px, assume_hu=assume_hu, max_pixels=max_pixels)
 
 
 @dataclass(frozen=True)
@@ -138,12 +140,10 @@ def cut_slice(job: SliceJob, settings: CutSettings) -> NDArray[np.int16]:
     from noduleclip.io.dicom import read_ct_slice
 
     ct = read_ct_slice(Path(job.path), max_pixels=settings.max_pixels, assume_hu=settings.assume_hu)
-    spacing = _agree_on_spacing(job, ct.spacing_yx_mm)
+    spacing = agree_on_spacing(job, ct.spacing_yx_mm)
     height, width = ct.stored.shape
     crops = np.full((len(job.rows), settings.size_px, settings.size_px), _OUTSIDE_HU, np.int16)
-    inside = [
-        at for at, (x, y) in enumerate(job.centers_xy_px) if -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5
-    ]
+    inside = [at for at, center in enumerate(job.centers_xy_px) if lies_inside(center, height, width)]
     if inside:
         middles_px = [job.centers_xy_px[at][1] for at in inside]
         rows = find_rows(height, spacing[0], middles_px, fov_mm=settings.fov_mm, size_px=settings.size_px)
@@ -154,7 +154,24 @@ def cut_slice(job: SliceJob, settings: CutSettings) -> NDArray[np.int16]:
     return crops
 
 
-def _agree_on_spacing(job: SliceJob, of_header: tuple[float, float] | None) -> tuple[float, float]:
+def lies_inside(center_xy_px: tuple[float, float], height: int, width: int) -> bool:
+    """Say whether a centre lies on one of the pixels of a slice."""
+    x, y = center_xy_px
+    return -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5
+
+
+def explain_outside(job: SliceJob, at: int) -> Reject:
+    """Give the reject of a job's ROI whose centre lies outside the slice."""
+    reason = f"{Path(job.path).name}: the box's centre {job.centers_xy_px[at]} lies outside the slice"
+    return Reject(job.rows[at], RejectCode.OUTSIDE, reason)
+
+
+def agree_on_spacing(job: SliceJob, of_header: tuple[float, float] | None) -> tuple[float, float]:
+    """Give the spacing that header and table agree on, rows before columns, in mm.
+
+    Raises:
+        SliceError: They contradict each other, or neither has any.
+    """
     of_table = job.spacing_yx_mm
     name = Path(job.path).name
     if of_table is not None and not all(MIN_SPACING_MM <= mm <= MAX_SPACING_MM for mm in of_table):
@@ -234,6 +251,10 @@ class CropCache:
         """Give a hash of all that makes the crops."""
         return hashlib.sha256("".join(job.entry for job in self._jobs).encode()).hexdigest()
 
+    def find_missing(self) -> list[SliceJob]:
+        """Find the slices that the cache does not hold yet."""
+        return [job for job in self._jobs if not (self.folder / job.entry).exists()]
+
     def fill(self, workers: int, on_slice: Callable[[], None] = lambda: None) -> int:
         """Cut what the cache does not hold yet.
 
@@ -244,7 +265,7 @@ class CropCache:
         Returns:
             Slices that were decoded.
         """
-        missing = [job for job in self._jobs if not (self.folder / job.entry).exists()]
+        missing = self.find_missing()
         for _ in range(len(self._jobs) - len(missing)):
             on_slice()
         failures: dict[str, tuple[RejectCode, str]] = {}
@@ -268,10 +289,7 @@ class CropCache:
             except SliceError as error:  # its entry was broken, and the slice can no longer be read
                 yield from (Reject(row, error.code, str(error)) for row in job.rows)
                 continue
-            for row, crop, center in zip(job.rows, crops, job.centers_xy_px, strict=True):
-                if crop[0, 0] == _OUTSIDE_HU:
-                    reason = f"{Path(job.path).name}: the box's centre {center} lies outside the slice"
-                    yield Reject(row, RejectCode.OUTSIDE, reason)
+            yield from (explain_outside(job, at) for at, crop in enumerate(crops) if crop[0, 0] == _OUTSIDE_HU)
 
     def _read_or_cut(self, number: int) -> NDArray[np.int16]:
         """Read an entry; cut and write it anew where it is missing or broken."""

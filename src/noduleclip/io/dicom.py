@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 
-from noduleclip.config import MAX_SPACING_MM, MIN_SPACING_MM
+from noduleclip.config import MAX_PIXELS, MAX_SPACING_MM, MIN_SPACING_MM
 from noduleclip.errors import RejectCode
 from noduleclip.io.crops import AIR_HU
 from noduleclip.io.dicom_header import COPY_AGAIN, LEAVE_OUT, Header, read_header
 from noduleclip.io.dicom_pixels import PixelLayout, choose_decoder, decode_pixels
 
-DEFAULT_MAX_PIXELS: Final = 4096 * 4096
 _HEADER_TAGS: Final = (
     *("Modality", "SOPClassUID", "ImageType", "PatientID", "SeriesInstanceUID", "SOPInstanceUID"),
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
@@ -76,7 +75,7 @@ class CtSlice:
         return hu
 
 
-def read_ct_slice(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS, assume_hu: bool = False) -> CtSlice:
+def read_ct_slice(path: Path, *, max_pixels: int = MAX_PIXELS, assume_hu: bool = False) -> CtSlice:
     """Read one single-frame CT image as Hounsfield units.
 
     HU = stored value * RescaleSlope + RescaleIntercept; MONOCHROME1 concerns display and leaves them be.
@@ -110,7 +109,9 @@ def read_ct_slice(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS, assume_hu
         )
 
 
-def check_ct_slice(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS, assume_hu: bool = False) -> None:
+def check_ct_slice(
+    path: Path, *, max_pixels: int = MAX_PIXELS, assume_hu: bool = False
+) -> tuple[PixelLayout, tuple[float, float] | None]:
     """Make every check of `read_ct_slice` that needs no pixels, a decoder for the compression included.
 
     Args:
@@ -118,11 +119,17 @@ def check_ct_slice(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS, assume_h
         max_pixels: As in `read_ct_slice`.
         assume_hu: As in `read_ct_slice`.
 
+    Returns:
+        How its pixels lie in the file, and the distance of rows, then of columns, in mm, None where it has none.
+
     Raises:
         SliceError: As `read_ct_slice` would, save for what is wrong with the pixel data.
     """
     with _no_warnings():
-        _check_header(read_header(path, max_pixels, _HEADER_TAGS), max_pixels, assume_hu=assume_hu)
+        layout, _, spacing_yx_mm = _check_header(
+            read_header(path, max_pixels, _HEADER_TAGS), max_pixels, assume_hu=assume_hu
+        )
+        return layout, spacing_yx_mm
 
 
 def read_patient_id(path: Path) -> str:
@@ -138,7 +145,7 @@ def read_patient_id(path: Path) -> str:
         SliceError: The file cannot be read or is not DICOM.
     """
     with _no_warnings():
-        return read_header(path, DEFAULT_MAX_PIXELS, ("PatientID",)).text("PatientID")
+        return read_header(path, MAX_PIXELS, ("PatientID",)).text("PatientID")
 
 
 @contextmanager

@@ -74,16 +74,27 @@ def choose_decoder(header: Header, syntax: uid.UID) -> str:
     """
     if syntax in _NATIVE:
         return ""
+    if plugin := _find_installed(syntax):
+        return plugin
+    name = f"{syntax.name} ({syntax})" if syntax.is_valid else repr(syntax[:64])
+    remedy = _name_remedy(syntax) if syntax in _DECODERS else "decompress it first, for example with dcmdjpeg"
+    raise header.reject(RejectCode.NO_DECODER, f"no decoder for its transfer syntax {name}", remedy)
+
+
+def list_decoders() -> dict[str, tuple[str, str]]:
+    """Give, for each compression that can be read, the decoder ("" where none is installed), and how to get one."""
+    return {uid.UID(syntax).name: (_find_installed(syntax), _name_remedy(syntax)) for syntax in _DECODERS}
+
+
+def _find_installed(syntax: str) -> str:
     plugins = _DECODERS.get(syntax, ())
     available = get_decoder(syntax).available_plugins if plugins else ()
-    for plugin in plugins:
-        if plugin in available:
-            return plugin
-    name = f"{syntax.name} ({syntax})" if syntax.is_valid else repr(syntax[:64])
-    remedy = "decompress it first, for example with dcmdjpeg"
-    if plugins:
-        remedy = f"pip install {_PACKAGES.get(plugins[0], plugins[0])}"
-    raise header.reject(RejectCode.NO_DECODER, f"no decoder for its transfer syntax {name}", remedy)
+    return next((plugin for plugin in plugins if plugin in available), "")
+
+
+def _name_remedy(syntax: str) -> str:
+    first = _DECODERS[syntax][0]
+    return f"pip install {_PACKAGES.get(first, first)}"
 
 
 def decode_pixels(header: Header, layout: PixelLayout) -> NDArray[np.integer]:

@@ -1,5 +1,6 @@
 """Patient lists (one id a line) and the split of a table's patients into train, validation and test."""
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,20 +41,24 @@ def fold_id(patient_id: str) -> str:
     return patient_id.strip().casefold()
 
 
-def refuse_overlap(train: Sequence[str], val: Sequence[str]) -> None:
-    """Refuse patients that stand in both lists.
+def refuse_overlap(lists: Mapping[str, Sequence[str]]) -> None:
+    """Refuse patients that stand in two lists.
+
+    Args:
+        lists: Patient ids by the name of their list.
 
     Raises:
         InputError: Names up to five of them.
     """
-    val_ids = {fold_id(patient) for patient in val}
-    shared = [patient for patient in train if fold_id(patient) in val_ids]
-    if shared:
-        named = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
-        raise InputError(
-            f"{len(shared)} patient(s) stand in both --train-patients and --val-patients: {named}; "
-            "split by patient (noduleclip split)"
-        )
+    for (one, patients), (other, others) in itertools.combinations(lists.items(), 2):
+        ids = {fold_id(patient) for patient in others}
+        shared = [patient for patient in patients if fold_id(patient) in ids]
+        if shared:
+            named = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
+            raise InputError(
+                f"{len(shared)} patient(s) stand in both {one} and {other}: {named}; "
+                "split by patient (noduleclip split)"
+            )
 
 
 def split_patients(bin_counts: Mapping[str, Sequence[int]], shares: Sequence[float], seed: int) -> list[list[str]]:

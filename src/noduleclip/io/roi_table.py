@@ -40,7 +40,9 @@ class RoiTable:
     duplicates: int
 
 
-def read_roi_table(path: Path, dicom_root: Path | None = None, keep: Sequence[str] = ()) -> RoiTable:
+def read_roi_table(
+    path: Path, dicom_root: Path | None = None, keep: Sequence[str] = (), *, contain: bool = False
+) -> RoiTable:
     """Read a ROI table.
 
     Args:
@@ -49,6 +51,7 @@ def read_roi_table(path: Path, dicom_root: Path | None = None, keep: Sequence[st
         dicom_root: Folder that relative paths start from; left out, it is the CSV's folder, else the working
             folder, whichever holds the file.
         keep: Further columns of the CSV to carry along as text.
+        contain: Refuse files outside those folders, links followed.
 
     Raises:
         InputError: The file is not such a table; the message names row and column.
@@ -76,7 +79,10 @@ def read_roi_table(path: Path, dicom_root: Path | None = None, keep: Sequence[st
         if name in frame.columns:
             frame = _parse_numbers(frame, name, path)
     frame = _check_boxes(frame, path)
-    frame = _resolve_paths(frame, path, dicom_root)
+    roots = [dicom_root] if dicom_root is not None else [path.parent, Path.cwd()]
+    frame = _resolve_paths(frame, path, roots)
+    if contain:
+        _refuse_paths_outside(frame, path, roots)
     frame = _name_patients(frame)
     return RoiTable(path=path, frame=frame, duplicates=numbered.height - distinct.height)
 
@@ -173,17 +179,27 @@ def _check_boxes(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
     return frame.with_columns(((xmin + xmax) / 2).alias(schema.CENTER_X), ((ymin + ymax) / 2).alias(schema.CENTER_Y))
 
 
-def _resolve_paths(frame: pl.DataFrame, path: Path, dicom_root: Path | None) -> pl.DataFrame:
+def _resolve_paths(frame: pl.DataFrame, path: Path, roots: Sequence[Path]) -> pl.DataFrame:
     """Store paths with forward slashes; add the absolute path of each row's slice."""
     blank = frame.filter(pl.col(schema.DICOM_PATH).str.strip_chars().fill_null("") == "")
     if blank.height:
         raise InputError(f"{path}: row {blank[0, schema.CSV_ROW]}, column {schema.DICOM_PATH}: is empty")
     frame = frame.with_columns(pl.col(schema.DICOM_PATH).str.strip_chars().str.replace_all("\\", "/", literal=True))
-    roots = [dicom_root] if dicom_root is not None else [path.parent, Path.cwd()]
     unique = frame[schema.DICOM_PATH].unique(maintain_order=True)
     found = [_find_file(text, roots) for text in unique]
     places = pl.DataFrame({schema.DICOM_PATH: unique, schema.ABSOLUTE_PATH: found})
     return frame.join(places, on=schema.DICOM_PATH, how="left", maintain_order="left")
+
+
+def _refuse_paths_outside(frame: pl.DataFrame, path: Path, roots: Sequence[Path]) -> None:
+    inside = [root.resolve() for root in roots]
+    for row, text, absolute in frame.select(schema.CSV_ROW, schema.DICOM_PATH, schema.ABSOLUTE_PATH).iter_rows():
+        file = Path(absolute).resolve()
+        if not any(file.is_relative_to(root) for root in inside):
+            raise InputError(
+                f"{path}: row {row}, column {schema.DICOM_PATH}: {text!r} lies outside {inside[0]}; "
+                "--contain allows only files below the DICOM root"
+            )
 
 
 def _find_file(text: str, roots: Sequence[Path]) -> str:

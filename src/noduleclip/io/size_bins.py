@@ -1,14 +1,32 @@
 """How many rows of each patient fall into each of the three size bins."""
 
+import itertools
+
+import numpy as np
 import polars as pl
 
 from noduleclip import schema
 from noduleclip.size import BIN_PROMPTS, SizeInterval, parse_intervals
 
+_EDGES_MM = (3, 4, 6, 8, 10, 15, 20, 30)
+_UNKNOWN = "unknown"
+
 
 def size_bins() -> tuple[SizeInterval, ...]:
     """Give the intervals of the three curated bins: small, medium, large."""
     return tuple(parse_intervals(BIN_PROMPTS))
+
+
+def count_sizes(frame: pl.DataFrame) -> dict[str, int]:
+    """Count rows by diameter, for a histogram: open below, closed above, and those without a diameter."""
+    labels = [
+        f"<= {_EDGES_MM[0]}",
+        *(f"{low}-{high}" for low, high in itertools.pairwise(_EDGES_MM)),
+        f"> {_EDGES_MM[-1]}",
+    ]
+    known_mm = frame[schema.DIAMETER_MM].drop_nulls().to_numpy()
+    counts = np.bincount(np.searchsorted(_EDGES_MM, known_mm), minlength=len(labels)).tolist()
+    return {**dict(zip(labels, counts, strict=True)), _UNKNOWN: frame.height - len(known_mm)}
 
 
 def count_bins(frame: pl.DataFrame) -> dict[str, tuple[int, ...]]:

@@ -1,0 +1,63 @@
+"""`noduleclip check`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from noduleclip import schema
+from noduleclip.cli import options
+from noduleclip.config import MAX_PIXELS, CropConfig
+
+CHECK_FILES = (schema.CHECK_REPORT, schema.REJECTS_CSV)
+
+
+def check(
+    roi_csv: options.RoiCsv,
+    patients_file: Annotated[
+        list[Path] | None,
+        typer.Option(help="Count the patients of a list apart; repeatable.", rich_help_panel=options.INPUTS),
+    ] = None,
+    dicom_root: options.DicomRoot = None,
+    assume_hu: options.AssumeHu = False,
+    contain: options.Contain = False,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
+    limit: options.Limit = None,
+    max_rejects: options.MaxRejects = 0.01,
+    strict: options.Strict = False,
+    img_size: Annotated[
+        int, typer.Option(help="Side of a crop in pixels, for the estimates.", rich_help_panel=options.MODEL)
+    ] = CropConfig().size_px,
+    workers: options.Workers = "auto",
+    cache_dir: options.CacheDir = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for check.json and rejects.csv.", rich_help_panel=options.OUTPUT)
+    ] = None,
+    output_format: Annotated[
+        Literal["auto", "table", "csv", "json"],
+        typer.Option(
+            "--format",
+            help="What stdout gets: tables, the unusable rows as csv, or all as json; auto is a table on a terminal, "
+            "else csv.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = "auto",
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Look at a ROI table and the header of every slice before the long work, and say what would go wrong.
+
+    Nothing is decoded but a sample of slices, for the estimate of time. Ends with 3 where embed would.
+
+    Example: noduleclip check --roi-csv rois.csv --patients-file splits/train_patients.txt
+    """
+    from noduleclip.cli.checking import run_check
+    from noduleclip.cli.collect import TableOptions
+    from noduleclip.io.artefacts import refuse_results
+
+    if out is not None and not overwrite:
+        refuse_results(out, CHECK_FILES, "--overwrite replaces them")
+    table = TableOptions(
+        roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit,
+        contain=contain, max_pixels=max_pixels,
+    )  # fmt: skip
+    run_check(table, patients_file or [], CropConfig(size_px=img_size), out, output_format)

@@ -1,0 +1,99 @@
+"""Every slice's header before any pixel: which rows will be rejected, and how the pixels are compressed."""
+
+import functools
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from noduleclip import schema
+from noduleclip.errors import RejectCode, SliceError
+from noduleclip.io.crop_cache import (
+    CutSettings,
+    Reject,
+    SliceJob,
+    agree_on_spacing,
+    explain_outside,
+    lies_inside,
+    make_jobs,
+)
+from noduleclip.io.job_pool import Died, run_jobs
+
+
+@dataclass(frozen=True)
+class HeaderCheck:
+    """What the headers say of a frame's rows.
+
+    Attributes:
+        slices: Slices that the rows lie on.
+        rejects: Rows that `embed` and `train` cannot use, as far as headers tell, by row.
+        syntaxes: Usable slices by transfer syntax and decoder ("" for pixels that are not compressed).
+        spacings_yx_mm: Distance of rows, then of columns, by row; rows that are rejected have none.
+    """
+
+    slices: int
+    rejects: list[Reject]
+    syntaxes: Counter[tuple[str, str]]
+    spacings_yx_mm: dict[int, tuple[float, float]]
+
+    def add_spacings(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Give the frame with the spacing that headers and table agree on."""
+        pairs = [self.spacings_yx_mm.get(row, (None, None)) for row in range(frame.height)]
+        sides = zip((schema.SPACING_ROW, schema.SPACING_COL), zip(*pairs, strict=True), strict=True)
+        return frame.with_columns(pl.Series(name, side, pl.Float64) for name, side in sides)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What one header says."""
+
+    rejects: list[Reject]
+    syntax: tuple[str, str] | None = None
+    spacing_yx_mm: tuple[float, float] | None = None
+
+
+def check_headers(
+    frame: pl.DataFrame, settings: CutSettings, workers: int, on_slice: Callable[[], None] = lambda: None
+) -> HeaderCheck:
+    """Read the header of every slice, and make every check of cutting that needs no pixels.
+
+    Args:
+        frame: Rows of a checked table.
+        settings: How they would be cut.
+        workers: Processes that read.
+        on_slice: Called once for each slice.
+    """
+    jobs = make_jobs(frame, settings)
+    check = HeaderCheck(len(jobs), [], Counter(), {})
+    for job, told in run_jobs(functools.partial(_check_job, settings=settings), jobs, workers):
+        on_slice()
+        if isinstance(told, Died):
+            told = _reject_all(job, RejectCode.BAD_HEADER, f"{Path(job.path).name}: reading it ended the process")
+        check.rejects.extend(told.rejects)
+        if told.syntax is not None and told.spacing_yx_mm is not None:
+            check.syntaxes[told.syntax] += 1
+            check.spacings_yx_mm.update(dict.fromkeys(job.rows, told.spacing_yx_mm))
+    check.rejects.sort(key=lambda reject: reject.row)
+    return check
+
+
+def _check_job(job: SliceJob, settings: CutSettings) -> _Told:
+    from noduleclip.io.dicom import check_ct_slice
+
+    try:
+        layout, of_header = check_ct_slice(Path(job.path), max_pixels=settings.max_pixels, assume_hu=settings.assume_hu)
+        spacing_yx_mm = agree_on_spacing(job, of_header)
+    except SliceError as error:
+        return _reject_all(job, error.code, str(error))
+    outside = [
+        explain_outside(job, at)
+        for at, center in enumerate(job.centers_xy_px)
+        if not lies_inside(center, layout.rows, layout.columns)
+    ]
+    return _Told(outside, (layout.syntax.name, layout.plugin), spacing_yx_mm)
+
+
+def _reject_all(job: SliceJob, code: RejectCode, reason: str) -> _Told:
+    return _Told([Reject(row, code, reason) for row in job.rows])
