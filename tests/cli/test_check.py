@@ -11,7 +11,7 @@ from conftest import Collection, Command, train_arguments
 from noduleclip import schema
 from noduleclip.io import dicom, dicom_pixels
 from noduleclip.io.dicom_header import Header
-from noduleclip.io.dicom_pixels import PixelLayout
+from noduleclip.io.dicom_pixels import PixelLayout, decode_pixels
 
 
 @pytest.fixture
@@ -93,11 +93,10 @@ def test_only_a_sample_is_decoded(
     noduleclip: Command, collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[Path] = []
-    original = dicom.decode_pixels
 
     def count(header: Header, layout: PixelLayout) -> object:
         decoded.append(header.path)
-        return original(header, layout)
+        return decode_pixels(header, layout)
 
     monkeypatch.setattr(dicom, "decode_pixels", count)
     done = noduleclip("check", "--roi-csv", collection.roi_csv, "--cache-dir", tmp_path / "cache")
