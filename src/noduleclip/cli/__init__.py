@@ -20,6 +20,8 @@ from noduleclip.cli.split_command import split
 from noduleclip.cli.train_command import train
 from noduleclip.errors import NoduleclipError
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="noduleclip",
     no_args_is_help=True,
@@ -69,6 +71,10 @@ def main(arguments: list[str] | None = None) -> None:
         _end(error.format_message(), error.exit_code)
     except OSError as error:
         _end(f"{error.filename or 'a file'}: {error.strerror or error}", 3)
+    except MemoryError:
+        _end("the memory is used up; try fewer --workers, a smaller --bs, or --max-pixels", 3)
+    if code == _INTERRUPTED:
+        _end("interrupted; what was finished is kept, and the same command goes on from there (train: --resume)", code)
     sys.exit(code if isinstance(code, int) else 0)
 
 

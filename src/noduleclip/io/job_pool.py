@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -41,11 +42,17 @@ def run_jobs(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -
         alone = bool(waiting) and not alone
 
 
+def open_pool(workers: int) -> ProcessPoolExecutor:
+    """Open a pool of spawned processes; Ctrl-C, which reaches them all, is left to the one that waits for them."""
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
+
+
 def _run_until_broken(
     work: Callable[[Job], Result], numbered: Sequence[tuple[int, Job]], workers: int
 ) -> Iterator[tuple[int, Result]]:
     """Work in a pool of processes; ends early where one of them dies."""
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with open_pool(workers) as pool:
         futures = {}
         with contextlib.suppress(BrokenProcessPool):  # what was not submitted is done in the next pool
             for number, job in numbered:

@@ -8,10 +8,8 @@ import math
 import shutil
 import uuid
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +20,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from noduleclip import schema
 from noduleclip.errors import ConfigError, UsageError
+from noduleclip.io.job_pool import open_pool
 from noduleclip.io.phantom_readers import Row, measure_feret_mm, read_nodule
 from noduleclip.io.phantom_tissue import (
     OUTLINE_ANGLES,
@@ -171,7 +170,7 @@ def _write_patients(folder: Path, config: PhantomConfig, workers: int) -> Genera
         for number in range(1, config.patients + 1):
             yield _write_patient(folder, config, number)
         return
-    pool = ProcessPoolExecutor(min(workers, config.patients), mp_context=get_context("spawn"))
+    pool = open_pool(min(workers, config.patients))
     try:
         tasks = [pool.submit(_write_patient, folder, config, n) for n in range(1, config.patients + 1)]
         for task in tasks:

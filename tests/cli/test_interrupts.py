@@ -1,0 +1,60 @@
+"""Ctrl-C, and readers that have seen enough: quiet ends that lose nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import Collection, train_arguments
+from noduleclip import schema
+from noduleclip.models.checkpoint import read_checkpoint
+
+INTERRUPTED = "error: interrupted; what was finished is kept, and the same command goes on from there (train: --resume)"
+
+
+def start(*arguments: object) -> "subprocess.Popen[str]":
+    """Start the command in a process group of its own, as a terminal does."""
+    command = [sys.executable, "-m", "noduleclip", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "TERM": "dumb"},
+    )  # fmt: skip
+
+
+def interrupt(process: "subprocess.Popen[str]", after: Path) -> str:
+    """Send Ctrl-C to the whole group once a file is there; give what was said of it."""
+    deadline = time.monotonic() + 120
+    while not list(after.parent.glob(after.name)) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    return said.splitlines()[-1]
+
+
+def test_training_keeps_its_epochs_after_ctrl_c(collection: Collection, tmp_path: Path) -> None:
+    arguments = train_arguments(collection, tmp_path / "run", "--epochs", 40)
+    assert interrupt(start(*arguments), tmp_path / "run" / schema.LAST_CHECKPOINT) == INTERRUPTED
+    assert not list((tmp_path / "run").glob("*.part"))
+    assert read_checkpoint(tmp_path / "run" / schema.LAST_CHECKPOINT)["progress"]["epoch"] >= 1
+
+
+def test_worker_processes_end_quietly_with_the_command(tmp_path: Path) -> None:
+    process = start("phantom", "--out", tmp_path / "phantoms", "--patients", 200, "--workers", 2)
+    assert interrupt(process, tmp_path / ".phantoms*") == INTERRUPTED
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("query", "--help"), ("doctor", "--format", "csv")])
+def test_a_reader_that_leaves_hears_nothing(arguments: tuple[str, ...]) -> None:
+    process = start(*arguments)
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode in (0, 1)
