@@ -1,7 +1,9 @@
 """The command line. `main` is the only place where an error becomes a message and an exit code."""
 
 import io
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -60,7 +62,10 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: What stands behind the command; None = the arguments of this process.
     """
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started the process
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a console of few characters shows a ? for the others
     try:
@@ -70,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     except typer.TyperException as error:
         _end(error.format_message(), error.exit_code)
     except OSError as error:
-        _end(f"{error.filename or 'a file'}: {error.strerror or error}", 3)
+        _end(f"{error.filename or 'the output'}: {error.strerror or error}", 3)
     except MemoryError:
         _end("the memory is used up; try fewer --workers, a smaller --bs, or --max-pixels", 3)
     if code == _INTERRUPTED:

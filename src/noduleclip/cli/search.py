@@ -108,6 +108,10 @@ def _read_sentences(options: SearchOptions) -> list[str]:
     if (options.query is None) == (options.queries_file is None):
         raise UsageError('give a sentence with --query "…", or many with --queries-file FILE, not both')
     if options.query is not None:
+        if any("\udc80" <= character <= "\udcff" for character in options.query):  # bytes that are no characters here
+            raise UsageError(
+                "--query has characters that this locale cannot read; set LC_ALL=C.UTF-8, or write >= for ≥"
+            )
         return [options.query]
     assert options.queries_file is not None
     return read_sentence_file(options.queries_file)

@@ -64,14 +64,14 @@ class Index:
 
     def scan(self) -> pl.LazyFrame:
         """The rows' metadata in the order of the embeddings, with their number as `row`."""
-        return pl.scan_parquet(self.folder / schema.META).with_row_index(schema.ROW)
+        return _scan_meta(self.folder).with_row_index(schema.ROW)
 
     def read_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
         """Read the metadata of some rows, in the order asked for, from the parts of the file that hold them."""
         wanted = pl.DataFrame({schema.ROW: pl.Series(list(rows), dtype=pl.get_index_type())})
         parts = []
         for start in sorted({row - row % META_GROUP_ROWS for row in map(int, rows)}) or [0]:
-            part = pl.scan_parquet(self.folder / schema.META).slice(start, META_GROUP_ROWS)
+            part = _scan_meta(self.folder).slice(start, META_GROUP_ROWS)
             numbered = part.with_row_index(schema.ROW, offset=start)
             parts.append(numbered.filter(pl.col(schema.ROW).is_in(wanted[schema.ROW].implode())))
         return wanted.join(pl.concat(parts).collect(), on=schema.ROW, how="left", maintain_order="left")
@@ -95,6 +95,10 @@ class Index:
         missing = [name for name in names if name not in columns]
         if missing:
             raise UsageError(f"{self.folder}: the index has no column {missing[0]!r}; it has {', '.join(columns)}")
+
+
+def _scan_meta(folder: Path) -> pl.LazyFrame:
+    return pl.scan_parquet(folder / schema.META, glob=False)  # a folder may have brackets in its name
 
 
 def write_manifest(
@@ -144,7 +148,7 @@ def open_index(folder: Path) -> Index:
             raise ArtefactError(f"{folder / name}: is not the file that {schema.INDEX_MANIFEST} names; embed again")
     embeddings = _map_embeddings(folder / schema.EMBEDDINGS, (manifest.rows, manifest.emb))
     try:
-        rows = pl.scan_parquet(folder / schema.META).select(pl.len()).collect().item()
+        rows = _scan_meta(folder).select(pl.len()).collect().item()
     except pl.exceptions.PolarsError as error:
         raise ArtefactError(f"{folder / schema.META}: not a readable table ({str(error).splitlines()[0]})") from error
     if rows != manifest.rows:
