@@ -4,6 +4,7 @@ from typing import Final
 
 # Columns of the ROI table. x is the DICOM column and y the row, both 0-based; the box is inclusive.
 DICOM_PATH: Final = "dicom_path"
+FRAME: Final = "frame"
 SPACING_ROW: Final = "pixel_spacing_row"
 SPACING_COL: Final = "pixel_spacing_col"
 DIAMETER_MM: Final = "diameter_mm"
@@ -72,6 +73,7 @@ TEXT_COLUMNS: Final = (
     POINTS_JSON,
 )
 NUMBER_COLUMNS: Final = (
+    FRAME,
     SPACING_ROW,
     SPACING_COL,
     DIAMETER_MM,
@@ -105,6 +107,7 @@ ROI_CSV: Final = "roi_with_diam.csv"
 # What each column means, for the reference pages.
 COLUMN_MEANINGS: Final = {
     DICOM_PATH: "DICOM file of the slice, absolute or relative, with / or \\",
+    FRAME: "frame of a multi-frame file, from 1 as DICOM counts them; needed for such a file, 1 or empty for any other",
     DIAMETER_MM: "largest diameter of this outline on this slice, in mm; empty where none was measured",
     BBOX_XMIN: "first column (x) of the outline's box, 0-based",
     BBOX_YMIN: "first row (y) of the box",

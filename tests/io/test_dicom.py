@@ -216,7 +216,7 @@ def test_no_warning_reaches_the_user(write_ct: Callable[..., Path]) -> None:
             "secondary capture",
         ),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, RejectCode.LOCALIZER, "localizer"),
-        ({"NumberOfFrames": 3}, RejectCode.MULTI_FRAME, "3 frames.*one file a slice"),
+        ({"NumberOfFrames": 3}, RejectCode.MULTI_FRAME, "3 frames.*column frame"),
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, RejectCode.COLOUR, "3 samples.*'RGB'"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, RejectCode.COLOUR, "PALETTE COLOR"),
         ({"PhotometricInterpretation": None}, RejectCode.TRUNCATED_HEADER, "no PhotometricInterpretation"),

@@ -4,25 +4,29 @@ Opens a file without letting it allocate more than a slice could need, and reads
 nothing of what the values mean.
 """
 
+import functools
 import io
 import math
+import os
 import stat
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from noduleclip.errors import RejectCode, SliceError
 
 COPY_AGAIN: Final = "copy or download it again"
 LEAVE_OUT: Final = "leave the file out"
-_LARGEST_HEADER_BYTES: Final = 16 * 2**20
+LARGEST_HEADER_BYTES: Final = 16 * 2**20
+_GROUPS_AT_THE_START: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,16 @@ class Header:
     Attributes:
         path: The file, for messages.
         dataset: What was read of it.
+        pixels_at: Offset in the file at which reading stopped before the pixel data; 0 where they were read, too.
+        frame: Index of the frame that it is the header of, from 0.
+        groups: Where the values lie that a functional group gives for this frame, by keyword.
     """
 
     path: Path
-    dataset: pydicom.FileDataset
+    dataset: pydicom.Dataset
+    pixels_at: int = 0
+    frame: int = 0
+    groups: Mapping[str, pydicom.Dataset] = field(default_factory=dict)
 
     def reject(self, code: RejectCode, fact: str, remedy: str) -> SliceError:
         """Make, not raise, the error that names the file, what was found and what to do."""
@@ -44,7 +54,7 @@ class Header:
     def value(self, keyword: str, code: RejectCode = RejectCode.BAD_HEADER) -> object:
         """Give the value as pydicom converts it, None where the element is absent; raises `code` if malformed."""
         try:
-            return self.dataset.get(keyword)
+            return self._find(keyword).get(keyword)
         except Exception as error:  # pydicom converts on access, and each type fails in its own way
             raise self.reject(code, f"the value of {keyword} is malformed", COPY_AGAIN) from error
 
@@ -55,7 +65,7 @@ class Header:
 
     def numbers(self, keyword: str, code: RejectCode = RejectCode.BAD_HEADER) -> list[float] | None:
         """Give all values, finite; an empty list where the element is empty, None where it is absent."""
-        if keyword not in self.dataset:
+        if keyword not in self._find(keyword):
             return None
         value = self.value(keyword, code)
         items = list(value) if isinstance(value, MultiValue) else [value]
@@ -73,6 +83,9 @@ class Header:
         if not numbers:
             raise self.reject(RejectCode.TRUNCATED_HEADER, f"the header has no {keyword}", COPY_AGAIN)
         return int(numbers[0])
+
+    def _find(self, keyword: str) -> pydicom.Dataset:
+        return self.groups.get(keyword, self.dataset)
 
 
 def read_header(path: Path, max_pixels: int, tags: Sequence[str], *, stop_before_pixels: bool = True) -> Header:
@@ -96,58 +109,99 @@ def read_header(path: Path, max_pixels: int, tags: Sequence[str], *, stop_before
             raise _rejection(path, RejectCode.UNREADABLE_FILE, "not a regular file", "name a DICOM file")
         if status.st_size == 0:
             raise _rejection(path, RejectCode.EMPTY_FILE, "the file is empty", COPY_AGAIN)
-        limit_bytes = 4 * max_pixels + _LARGEST_HEADER_BYTES
-        with _open_bounded(path, status.st_size, limit_bytes, in_memory=not stop_before_pixels) as file:
-            # What is larger than a slice stays in the file, such as the pixels of a volume in many frames.
-            dataset = pydicom.dcmread(file, limit_bytes, stop_before_pixels, specific_tags=list(tags))
+        limit_bytes = LARGEST_HEADER_BYTES if stop_before_pixels else find_limit_bytes(max_pixels)
+        in_memory = not stop_before_pixels and not is_large(path)
+        with open_bounded(path, limit_bytes, find_limit_bytes(max_pixels), in_memory=in_memory) as file:
+            dataset = pydicom.dcmread(file, limit_bytes, stop_before_pixels, specific_tags=_find_tags(tuple(tags)))
+            pixels_at = file.tell() if stop_before_pixels else 0
         # Where the file ends in an element without a length, pydicom drops all that it read before.
         if not stop_before_pixels and not len(dataset) and len(read_header(path, max_pixels, tags).dataset):
             raise _rejection(path, RejectCode.TRUNCATED_PIXELS, "the pixel data are cut short", COPY_AGAIN)
-        return Header(path, dataset)
+        return Header(path, dataset, pixels_at)
     except SliceError:
         raise
     except Exception as error:  # a parser on broken bytes raises whatever it runs into
-        code, fact, remedy = _explain_unread(error, max_pixels)
+        code, fact, remedy = _explain_unread(error, path, max_pixels)
         if code is RejectCode.TRUNCATED_HEADER and not stop_before_pixels:
             read_header(path, max_pixels, tags)  # raises where the header itself is broken
             code, fact = RejectCode.TRUNCATED_PIXELS, "the pixel data are cut short"
         raise _rejection(path, code, fact, remedy) from error
 
 
-def _explain_unread(error: Exception, max_pixels: int) -> tuple[RejectCode, str, str]:
+@functools.lru_cache
+def _find_tags(keywords: tuple[str, ...]) -> list[BaseTag | int]:
+    """Look the keywords up once: for each file it takes a tenth of reading a slice."""
+    return [Tag(keyword) for keyword in keywords]
+
+
+def find_limit_bytes(max_pixels: int) -> int:
+    """Give the largest slice of `max_pixels` pixels, header included."""
+    return 4 * max_pixels + LARGEST_HEADER_BYTES
+
+
+def is_large(path: Path) -> bool:
+    """Say whether a file is too large to be read at once before it is known what it holds."""
+    try:
+        return path.stat().st_size > LARGEST_HEADER_BYTES
+    except (OSError, ValueError):  # who reads it says what is wrong with it
+        return False
+
+
+def _explain_unread(error: Exception, path: Path, max_pixels: int) -> tuple[RejectCode, str, str]:
     match error:
         case FileNotFoundError() | NotADirectoryError():
             return RejectCode.MISSING_FILE, "no such file", "check the path and the DICOM root"
         case OSError() if error.errno is not None:  # pydicom raises some of its own, without a number
             return RejectCode.UNREADABLE_FILE, f"cannot be read ({error.strerror})", "check its permissions"
+        case InvalidDicomError() if _starts_with_an_element(path):
+            fact = "not a DICOM file, but it looks like a data set without the 128 bytes and the DICM before it"
+            return RejectCode.NOT_DICOM, fact, "repair it, for example with dcmconv IN OUT"
         case InvalidDicomError():
             return RejectCode.NOT_DICOM, "not DICOM: it has no DICM prefix", LEAVE_OUT
         case _InflatesTooFar():
             fact = f"deflated, it inflates beyond any slice of {max_pixels} pixels"
             return RejectCode.TOO_LARGE, fact, LEAVE_OUT
+        case _ if isinstance(error, _ReadsTooFar) or isinstance(error.__context__, _ReadsTooFar):
+            fact = f"its header is longer than {LARGEST_HEADER_BYTES // 2**20} MB"
+            return RejectCode.TOO_LARGE, fact, LEAVE_OUT
+        case RecursionError():
+            return RejectCode.BAD_HEADER, "its header has sequences in sequences without end", LEAVE_OUT
         case _:
             fact = f"the header cannot be parsed ({type(error).__name__})"
             return RejectCode.TRUNCATED_HEADER, fact, COPY_AGAIN
+
+
+def _starts_with_an_element(path: Path) -> bool:
+    """Say whether a file starts as the file meta information or the data set of an image does."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    short = len(start) == 8 and int.from_bytes(start[4:8], "little") <= 256
+    return start[:2] in _GROUPS_AT_THE_START and (explicit or short)
 
 
 def _rejection(path: Path, code: RejectCode, fact: str, remedy: str) -> SliceError:
     return SliceError(code, f"{path}: {fact}; {remedy}")
 
 
-def _open_bounded(path: Path, size_bytes: int, limit_bytes: int, *, in_memory: bool) -> BinaryIO:
-    """Open a file that cannot make pydicom allocate more than it should.
+def open_bounded(path: Path, limit_bytes: int, largest_inflated_bytes: int, *, in_memory: bool = False) -> BinaryIO:
+    """Open a file of which no more than `limit_bytes` can be read, and that inflates no further than it should.
 
     One that is read whole anyway is read at once: pydicom makes a hundred small reads of a slice.
     """
-    if in_memory and size_bytes <= limit_bytes:
+    if in_memory:
         content = path.read_bytes()
         if str(DeflatedExplicitVRLittleEndian).encode() not in content:
             return io.BytesIO(content)
-    return _BoundedFile(path, size_bytes, limit_bytes)
+    return _BoundedFile(path, limit_bytes, largest_inflated_bytes)
 
 
 class _InflatesTooFar(Exception):  # noqa: N818 - never leaves this module
     """A deflated file is larger than any slice."""
+
+
+class _ReadsTooFar(Exception):  # noqa: N818 - becomes a SliceError
+    """More of a file was asked for than any slice has."""
 
 
 class _BoundedFile(io.BufferedReader):
@@ -156,16 +210,21 @@ class _BoundedFile(io.BufferedReader):
     pydicom reads "all the rest" for one purpose only, to inflate it at once; it does so even for a header.
     """
 
-    def __init__(self, path: Path, size_bytes: int, largest_inflated_bytes: int) -> None:
+    def __init__(self, path: Path, limit_bytes: int, largest_inflated_bytes: int) -> None:
         super().__init__(io.FileIO(str(path)))
-        self._size_bytes = size_bytes
+        self._size_bytes = os.fstat(self.fileno()).st_size
+        self._left_bytes = limit_bytes
         self._largest_inflated_bytes = largest_inflated_bytes
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size >= 0:
-            return super().read(min(size, self._size_bytes))
-        rest = super().read()
+            content = super().read(min(size, self._left_bytes))
+            self._left_bytes -= len(content)
+            if len(content) < size and self.tell() < self._size_bytes:
+                raise _ReadsTooFar("it is longer than any slice")
+            return content
         limit = self._largest_inflated_bytes
-        if len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(rest, limit + 1)) > limit:
+        rest = super().read(limit + 1)
+        if max(len(rest), len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(rest, limit + 1))) > limit:
             raise _InflatesTooFar
         return rest

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 from pydicom import uid
-from pydicom.encaps import generate_frames
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 
 from noduleclip.errors import RejectCode
 from noduleclip.io.dicom_header import COPY_AGAIN, Header
+from noduleclip.io.dicom_stream import read_frame
 
 # The first that is installed is the only one tried: GDCM ends the whole process on some broken JPEG, JPEG-LS
 # and JPEG 2000 streams where the others raise, so it must never be the second try on a broken stream.
@@ -37,6 +39,10 @@ _J2K: Final = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KL
 _NATIVE: Final = (
     *(uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian),
     *(uid.ExplicitVRBigEndian, uid.DeflatedExplicitVRLittleEndian),
+)
+_LAYOUT_TAGS: Final = (
+    *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
 )
 
 
@@ -61,6 +67,11 @@ class PixelLayout:
     signed: bool
     syntax: uid.UID
     plugin: str
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a frame that is not compressed."""
+        return self.rows * self.columns * self.bits_allocated // 8
 
 
 def choose_decoder(header: Header, syntax: uid.UID) -> str:
@@ -97,8 +108,13 @@ def _name_remedy(syntax: str) -> str:
     return f"pip install {_PACKAGES.get(first, first)}"
 
 
-def decode_pixels(header: Header, layout: PixelLayout) -> NDArray[np.integer]:
-    """Decode the pixel data that the header was read with.
+def decode_pixels(header: Header, layout: PixelLayout, max_pixels: int) -> NDArray[np.integer]:
+    """Decode the pixel data of the frame that the header is of.
+
+    Args:
+        header: The header, with or without the pixel data.
+        layout: How they lie.
+        max_pixels: Largest slice that is wanted; it bounds what is read.
 
     Returns:
         (Y, X) stored values, padding included, before slope and intercept.
@@ -106,12 +122,14 @@ def decode_pixels(header: Header, layout: PixelLayout) -> NDArray[np.integer]:
     Raises:
         SliceError: The pixel data are absent, cut short or broken.
     """
+    if header.pixels_at:
+        header = _isolate_frame(header, layout, max_pixels)
     pixel_bytes = header.value("PixelData")
     if not isinstance(pixel_bytes, bytes) or not pixel_bytes:
         # pydicom drops a compressed element without an end, so a cut file looks like one without pixels.
         code = RejectCode.TRUNCATED_PIXELS if layout.plugin else RejectCode.NO_PIXEL_DATA
         raise header.reject(code, "the file ends before its pixel data do", COPY_AGAIN)
-    expected = layout.rows * layout.columns * layout.bits_allocated // 8
+    expected = layout.frame_bytes
     if not layout.plugin and len(pixel_bytes) < expected:
         fact = f"the pixel data are cut short, {len(pixel_bytes)} of {expected} bytes"
         raise header.reject(RejectCode.TRUNCATED_PIXELS, fact, COPY_AGAIN)
@@ -129,6 +147,23 @@ def decode_pixels(header: Header, layout: PixelLayout) -> NDArray[np.integer]:
         fact = f"its pixel data ({layout.syntax.name}) cannot be decoded: {reason}"
         raise header.reject(RejectCode.DECODE_FAILED, fact, COPY_AGAIN) from error
     return stored
+
+
+def _isolate_frame(header: Header, layout: PixelLayout, max_pixels: int) -> Header:
+    """Give the header of a file with one frame alone, and its pixel data."""
+    if layout.bits_allocated == 8 and layout.syntax == uid.ExplicitVRBigEndian:
+        fact = "8-bit big endian pixels of many frames, that may be swapped across frames"
+        raise header.reject(RejectCode.NO_DECODER, fact, "convert it, for example with dcmconv +te")
+    pixel_bytes = read_frame(header, layout.frame_bytes, max_pixels, compressed=bool(layout.plugin))
+    alone = pydicom.Dataset()
+    alone.file_meta = header.dataset.file_meta
+    for keyword in _LAYOUT_TAGS:
+        if keyword in header.dataset:
+            alone[keyword] = header.dataset[keyword]
+    alone.add_new(
+        "PixelData", "OB" if layout.plugin else "OW", encapsulate([pixel_bytes]) if layout.plugin else pixel_bytes
+    )
+    return Header(header.path, alone)
 
 
 def _check_stream(stream: bytes, layout: PixelLayout) -> None:

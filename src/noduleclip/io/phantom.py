@@ -347,7 +347,7 @@ def _make_header(config: PhantomConfig, grid: Grid, patient_id: str, first_z_mm:
     header = Dataset()
     header.SOPClassUID, header.SOPInstanceUID = CTImageStorage, uid("instance", k)
     header.StudyInstanceUID, header.SeriesInstanceUID = uid("study"), uid("series")
-    header.FrameOfReferenceUID, header.PositionReferenceIndicator = uid("frame"), ""
+    header.FrameOfReferenceUID, header.PositionReferenceIndicator = uid("frame of reference"), ""
     header.Modality, header.Manufacturer = "CT", MANUFACTURER_NAME
     header.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
     header.StudyDescription = "Synthetic phantom, no person"

@@ -1,0 +1,184 @@
+"""What the header of one plane must say for it to be an axial CT slice in Hounsfield units.
+
+Knows which values are fit for use; knows nothing of files or pixels. No text of the header reaches a message but the
+few coded values that explain a rejection.
+"""
+
+import math
+from typing import Final
+
+from pydicom import uid
+
+from noduleclip.config import MAX_SPACING_MM, MIN_SPACING_MM
+from noduleclip.errors import RejectCode
+from noduleclip.io.dicom_header import COPY_AGAIN, LEAVE_OUT, Header
+from noduleclip.io.dicom_pixels import PixelLayout, choose_decoder
+
+CHECKED_TAGS: Final = (
+    *("Modality", "SOPClassUID", "ImageType", "ImageOrientationPatient"),
+    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
+    *("Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("RescaleIntercept", "RescaleSlope", "RescaleType", "ModalityLUTSequence"),
+)
+_LOCALIZERS: Final = ("LOCALIZER", "TOPOGRAM", "SCOUT", "SURVIEW")
+_LARGEST_TILT_DEGREES: Final = 35  # a gantry tilts up to 30
+_LARGEST_SKEW: Final = 0.1
+
+
+def check_modality(header: Header) -> None:
+    """Reject what is not CT.
+
+    Raises:
+        SliceError: It is another modality or a secondary capture, or says nothing of it.
+    """
+    modality = header.text("Modality")
+    if not modality:
+        raise header.reject(RejectCode.TRUNCATED_HEADER, "the header has no Modality", COPY_AGAIN)
+    if modality != "CT":
+        raise header.reject(RejectCode.NOT_CT, f"Modality is {modality[:16]!r}, not CT", LEAVE_OUT)
+    if header.text("SOPClassUID").startswith(uid.SecondaryCaptureImageStorage):
+        raise header.reject(RejectCode.NOT_CT, "a secondary capture, not a CT slice", LEAVE_OUT)
+
+
+def check_plane(
+    header: Header, max_pixels: int, *, assume_hu: bool
+) -> tuple[PixelLayout, tuple[float, float], tuple[float, float] | None]:
+    """Give what is needed to make Hounsfield units of one plane's pixels.
+
+    Args:
+        header: Header of the plane, values of its functional groups included.
+        max_pixels: Largest Rows x Columns.
+        assume_hu: Take the stored values as HU where slope and intercept are absent.
+
+    Returns:
+        The layout; slope in HU per stored unit and intercept in HU; distance of rows, then of columns, in mm, or None.
+
+    Raises:
+        SliceError: It is no axial slice in grey values that are HU.
+    """
+    _check_kind(header)
+    _check_orientation(header)
+    layout = _parse_layout(header, max_pixels)
+    return layout, _parse_rescale(header, assume_hu=assume_hu), _parse_spacing(header)
+
+
+def _check_kind(header: Header) -> None:
+    """Reject localizers and colour."""
+    image_type = (header.text("FrameType") or header.text("ImageType")).upper()
+    if any(name in image_type for name in _LOCALIZERS):
+        raise header.reject(RejectCode.LOCALIZER, "a localizer, not an axial slice", LEAVE_OUT)
+    grey, samples = header.text("PhotometricInterpretation"), header.count("SamplesPerPixel", absent=1)
+    if not grey:
+        fact = "the header has no PhotometricInterpretation"
+        raise header.reject(RejectCode.TRUNCATED_HEADER, fact, COPY_AGAIN)
+    if samples != 1 or grey not in ("MONOCHROME1", "MONOCHROME2"):
+        fact = f"{samples} samples a pixel as {grey[:16]!r}, not grey values"
+        raise header.reject(RejectCode.COLOUR, fact, LEAVE_OUT)
+
+
+def _check_orientation(header: Header) -> None:
+    """Reject planes that stand across the axial one; which way an axial one is flipped or turned is no matter here.
+
+    Source:
+        DICOM PS3.3 C.7.6.2.1.1: direction of a row, then of a column; z is the patient's long axis.
+    """
+    cosines = header.numbers("ImageOrientationPatient")
+    if not cosines:
+        return
+    fact = f"ImageOrientationPatient is {_listed(cosines)}, where two directions at right angles are needed"
+    if len(cosines) != 6:
+        raise header.reject(RejectCode.BAD_HEADER, fact, LEAVE_OUT)
+    (rx, ry, rz), (cx, cy, cz) = cosines[:3], cosines[3:]
+    lengths = math.hypot(rx, ry, rz) * math.hypot(cx, cy, cz)
+    if not 0 < lengths < math.inf or abs(rx * cx + ry * cy + rz * cz) > _LARGEST_SKEW * lengths:
+        raise header.reject(RejectCode.BAD_HEADER, fact, LEAVE_OUT)
+    normal = {"a sagittal": ry * cz - rz * cy, "a coronal": rz * cx - rx * cz, "an axial": rx * cy - ry * cx}
+    tilts = {name: math.degrees(math.acos(min(abs(part) / lengths, 1))) for name, part in normal.items()}
+    if tilts["an axial"] > _LARGEST_TILT_DEGREES:
+        plane = next((name for name, tilt in tilts.items() if tilt <= _LARGEST_TILT_DEGREES), "an oblique")
+        fact = f"{plane} plane, {tilts['an axial']:.0f} degrees from the axial one, not an axial slice"
+        raise header.reject(RejectCode.NOT_AXIAL, fact, LEAVE_OUT)
+
+
+def _parse_layout(header: Header, max_pixels: int) -> PixelLayout:
+    rows, columns = header.count("Rows"), header.count("Columns")
+    if rows * columns > max_pixels:
+        fact = f"{rows} x {columns} pixels, more than the limit of {max_pixels}"
+        raise header.reject(RejectCode.TOO_LARGE, fact, LEAVE_OUT)
+    allocated, stored = header.count("BitsAllocated"), header.count("BitsStored")
+    signed = header.count("PixelRepresentation")
+    bits_fit = allocated in (8, 16, 32) and 1 <= stored <= allocated and signed in (0, 1)
+    if min(rows, columns) < 1 or not bits_fit:
+        fact = f"no image has {rows} x {columns} pixels of {stored} in {allocated} bits, sign {signed}"
+        raise header.reject(RejectCode.BAD_HEADER, fact, COPY_AGAIN)
+    syntax = uid.UID(str(header.dataset.file_meta.get("TransferSyntaxUID") or ""))
+    if not syntax:
+        raise header.reject(RejectCode.TRUNCATED_HEADER, "the header names no transfer syntax", COPY_AGAIN)
+    return PixelLayout(rows, columns, allocated, stored, bool(signed), syntax, choose_decoder(header, syntax))
+
+
+def _parse_rescale(header: Header, *, assume_hu: bool) -> tuple[float, float]:
+    """Slope in HU per stored unit, and intercept in HU.
+
+    Source:
+        DICOM PS3.3 C.11.1.1: a Modality LUT Sequence takes the place of slope and intercept.
+    """
+    if "ModalityLUTSequence" in header.dataset:
+        fact = "a Modality LUT takes the place of RescaleSlope"
+        raise header.reject(RejectCode.MODALITY_LUT, fact, "convert it to RescaleSlope and RescaleIntercept")
+    unit = header.text("RescaleType")
+    if unit.upper() not in ("", "HU"):
+        raise header.reject(RejectCode.NOT_HU, f"RescaleType is {unit[:16]!r}, not HU", LEAVE_OUT)
+    slopes = header.numbers("RescaleSlope", RejectCode.BAD_RESCALE)
+    intercepts = header.numbers("RescaleIntercept", RejectCode.BAD_RESCALE)
+    if (slopes is None or intercepts is None) and not assume_hu:
+        fact = f"no Rescale{'Slope' if slopes is None else 'Intercept'}: the values are not Hounsfield units"
+        raise header.reject(RejectCode.NO_RESCALE, fact, "pass --assume-hu if they are")
+    slopes = [1.0] if slopes is None else slopes
+    intercepts = [0.0] if intercepts is None else intercepts
+    if len(slopes) != 1 or len(intercepts) != 1 or not 0 < slopes[0] <= 1e4 or abs(intercepts[0]) > 1e6:
+        fact = f"RescaleSlope is {_listed(slopes)} and RescaleIntercept {_listed(intercepts)}"
+        raise header.reject(RejectCode.BAD_RESCALE, fact, "one positive slope and one intercept are needed")
+    return slopes[0], intercepts[0]
+
+
+def _parse_spacing(header: Header) -> tuple[float, float] | None:
+    """Distance of rows, then of columns, in mm.
+
+    Source:
+        DICOM PS3.3 10.7.1.3, the distance of rows comes first. ImagerPixelSpacing is measured at the
+        detector, not in the patient, and never stands in.
+    """
+    spacing_mm = header.numbers("PixelSpacing", RejectCode.BAD_SPACING)
+    if not spacing_mm:
+        return None
+    if len(spacing_mm) != 2 or not all(MIN_SPACING_MM <= side <= MAX_SPACING_MM for side in spacing_mm):
+        limits = f"[{MIN_SPACING_MM:g}, {MAX_SPACING_MM:g}] mm"
+        fact = f"PixelSpacing is {_listed(spacing_mm)}, where two numbers in {limits} are needed"
+        raise header.reject(RejectCode.BAD_SPACING, fact, LEAVE_OUT)
+    return spacing_mm[0], spacing_mm[1]
+
+
+def _listed(numbers: list[float]) -> str:
+    return "\\".join(f"{number:g}" for number in numbers[:6]) or "empty"
+
+
+def parse_padding(header: Header, layout: PixelLayout) -> tuple[int, int] | None:
+    """Give the lowest and highest stored value that means "outside the field of view", or None.
+
+    Raises:
+        SliceError: They are no numbers.
+    """
+    padding = header.numbers("PixelPaddingValue")
+    if not padding:
+        return None
+    limit = header.numbers("PixelPaddingRangeLimit") or padding
+    low, high = sorted(_as_stored(int(bound), layout) for bound in (padding[0], limit[0]))
+    return low, high
+
+
+def _as_stored(value: int, layout: PixelLayout) -> int:
+    """Read a padding value in the pixels' own representation: LIDC has -2000 written as unsigned 63536."""
+    value %= 1 << layout.bits_allocated
+    return value - (1 << layout.bits_allocated) if layout.signed and value >> (layout.bits_allocated - 1) else value
