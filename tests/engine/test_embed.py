@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pydicom
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from conftest import Collection, Command
+from enhanced_ct import enhance
 from noduleclip import schema
 from noduleclip.config import CropConfig
 from noduleclip.engine import embed as module
@@ -67,6 +69,35 @@ def test_rows_stay_together_when_some_fail(
     rejects = pl.read_csv(tmp_path / "index" / schema.REJECTS_CSV)
     assert rejects[schema.CSV_ROW].to_list() == sorted(row % frame.height + 1 for row in broken)
     assert set(rejects[schema.REJECT_CODE]) == {"missing-file"}
+
+
+def test_frames_of_an_enhanced_ct_are_embedded_as_their_slices_are(
+    index: Path, collection: Collection, checkpoint: Path, exported: Path, noduleclip: Command, tmp_path: Path
+) -> None:
+    frame = pl.read_csv(collection.roi_csv).with_row_index(schema.ROW)
+    slices = frame.group_by(schema.PATIENT_ID).agg(pl.n_unique(schema.DICOM_PATH)).sort(schema.DICOM_PATH)
+    frame = frame.filter(pl.col(schema.PATIENT_ID) == slices[-1, schema.PATIENT_ID])
+    paths = frame[schema.DICOM_PATH].unique(maintain_order=True).to_list()
+    assert len(paths) > 1
+    enhance([pydicom.dcmread(collection.roi_csv.parent / path) for path in paths], tmp_path / "volume.dcm")
+    frames = [paths.index(path) + 1 for path in frame[schema.DICOM_PATH]]
+    table = frame.drop(schema.ROW).with_columns(
+        pl.lit("volume.dcm").alias(schema.DICOM_PATH), pl.Series(schema.FRAME, frames)
+    )
+    table.write_csv(tmp_path / "rois.csv")
+    done = noduleclip(
+        "embed", "--roi-csv", tmp_path / "rois.csv", "--model", checkpoint, "--out-dir", tmp_path / "index",
+        "--strict", "--device", "cpu", "--cache-dir", exported,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert f"on {len(paths)} slices" in done.err
+    opened = open_index(tmp_path / "index")
+    expected = open_index(index).embeddings[frame[schema.ROW].to_list()]
+    np.testing.assert_allclose(opened.embeddings, expected, rtol=0, atol=1e-6)
+    assert opened.read_columns([schema.FRAME])[schema.FRAME].to_list() == frames
+    hits = noduleclip("query", "--emb-dir", tmp_path / "index", "--query", "> 8 mm", "--unique", "slice", "--topk", 99)
+    kept = pl.read_csv(hits.out.encode())
+    assert sorted(kept[schema.FRAME]) == list(range(1, len(paths) + 1))
 
 
 def test_too_many_rejects_end_the_run_without_an_index(

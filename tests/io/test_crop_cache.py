@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 
+from enhanced_ct import enhance
 from noduleclip import schema
 from noduleclip.config import CropConfig
 from noduleclip.errors import RejectCode
@@ -41,7 +42,8 @@ def write_slice(path: Path, seed: int, spacing_yx_mm: Spacing = (0.5, 0.8)) -> s
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.Rows, dataset.Columns = 40, 30
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 1
-    dataset.RescaleSlope, dataset.RescaleIntercept = 1, 0
+    dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = 1, 0, "HU"
+    dataset.ImageOrientationPatient, dataset.PatientID = [1, 0, 0, 0, 1, 0], "P"
     if spacing_yx_mm is not None:
         dataset.PixelSpacing = list(spacing_yx_mm)
     noise = np.random.default_rng(seed).integers(-1000, 400, (40, 30), dtype=np.int16)
@@ -89,9 +91,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the slices that are decoded from now on."""
     names: list[str] = []
 
-    def count(path: Path, *, max_pixels: int, assume_hu: bool) -> CtSlice:
+    def count(path: Path, *, frame: float | None, max_pixels: int, assume_hu: bool) -> CtSlice:
         names.append(path.stem)
-        return read_ct_slice(path, max_pixels=max_pixels, assume_hu=assume_hu)
+        return read_ct_slice(path, frame=frame, max_pixels=max_pixels, assume_hu=assume_hu)
 
     monkeypatch.setattr(dicom, "read_ct_slice", count)
     return names
@@ -172,6 +174,38 @@ def test_table_and_header_must_agree_on_the_spacing(
     assert [reject.code for reject in cache.rejects] == ([] if code is None else [code])
     if used is not None:
         np.testing.assert_allclose(cache.read([0])[0], cut_directly(frame, 0, used), atol=0.51)
+
+
+def test_frames_of_a_file_are_slices_of_their_own(slices: dict[str, str], tmp_path: Path, decoded: list[str]) -> None:
+    path = str(enhance([pydicom.dcmread(slices[name]) for name in "abc"], tmp_path / "volume.dcm"))
+    numbers = [2.0, 1.0, 2.0, None, 4.0, 3.0, 1.5]
+    frame = make_frame([(path, 12.0, 21.0)] * 7).with_columns(pl.Series(schema.FRAME, numbers, pl.Float64))
+    cache, cut = fill(tmp_path / "cache", frame)
+    assert cache.slices == cut == len(decoded) == 6
+    assert [(reject.row, reject.code) for reject in cache.rejects] == [
+        (3, RejectCode.MULTI_FRAME), (4, RejectCode.BAD_FRAME), (6, RejectCode.BAD_FRAME),
+    ]  # fmt: skip
+    for row, name in {0: "b", 1: "a", 2: "b", 5: "c"}.items():
+        alone, _ = fill(tmp_path / "cache", make_frame([(slices[name], 12.0, 21.0)]))
+        np.testing.assert_array_equal(cache.read([row]), alone.read([0]))
+
+
+def test_a_frame_is_named_where_its_box_lies_outside(slices: dict[str, str], tmp_path: Path) -> None:
+    path = str(enhance([pydicom.dcmread(slices[name]) for name in "ab"], tmp_path / "volume.dcm"))
+    frame = make_frame([(path, 99.0, 21.0)]).with_columns(pl.lit(2.0).alias(schema.FRAME))
+    cache, _ = fill(tmp_path / "cache", frame)
+    assert [r.reason for r in cache.rejects] == [
+        "volume.dcm, frame 2: the box's centre (99.0, 21.0) lies outside the slice"
+    ]
+
+
+def test_a_table_without_frames_keeps_its_entries(slices: dict[str, str]) -> None:
+    frame = make_frame([(slices["a"], 12.0, 21.0)])
+    empty = frame.with_columns(pl.lit(None, pl.Float64).alias(schema.FRAME))
+    first = frame.with_columns(pl.lit(1.0).alias(schema.FRAME))
+    (plain,), (of_none,), (of_one,) = (crop_cache.make_jobs(each, SETTINGS) for each in (frame, empty, first))
+    assert plain == of_none
+    assert of_one.entry != plain.entry
 
 
 def test_a_changed_file_is_cut_again(tmp_path: Path, decoded: list[str]) -> None:

@@ -28,6 +28,12 @@ def test_readers_of_a_nodule_are_one_sample() -> None:
     np.testing.assert_array_equal(nodules.diameters_mm, [[5, 6, 7], [9, math.nan, math.nan]])
 
 
+def test_frames_of_a_file_are_slices_of_their_own() -> None:
+    frame = make_frame([("A", "1", "v", 5.0), ("A", "1", "v", 6.0), ("A", "1", "v", 7.0), ("A", "1", "s", 8.0)] * 2)
+    frames = pl.Series(schema.FRAME, [1.0, 2.0, 1.0, None, 1.0, 2.0, 1.0, 1.0])
+    assert group_nodules(frame.with_columns(frames)).members == ((0, 2, 4, 6), (1, 5), (3, 7))
+
+
 def test_without_nodule_ids_each_row_is_a_nodule() -> None:
     frame = make_frame([("A", "1", "s", 5.0), ("A", "1", "s", None), ("A", "1", "s", 6.0)])
     nodules = group_nodules(frame.drop(schema.NODULE_ID))

@@ -36,6 +36,18 @@ def test_readers_are_found_by_nodule_and_slice_in_the_order_of_the_index(tmp_pat
     assert rows[schema.DIAMETER_MM].to_list() == [9.0, 6.0, 7.0, 8.0]  # D's own row judges it
 
 
+def test_readers_are_found_by_frame_where_both_tables_have_frames(tmp_path: Path) -> None:
+    def with_frames(sizes: list[float], frames: list[float | None]) -> pl.DataFrame:
+        rows = make_rows([("A", "1", size) for size in sizes])
+        return rows.with_columns(pl.Series(schema.FRAME, frames, pl.Float64))
+
+    table = with_frames([7.0, 8.0, 9.0], [2, 1, 2])
+    table.write_csv(tmp_path / "readers.csv")
+    rows, missing = read_readers(tmp_path / "readers.csv", with_frames([5.0, 6.0, 4.0], [None, 2, 3]))
+    assert missing == 1
+    assert list(zip(rows[schema.ROW], rows[schema.DIAMETER_MM], strict=True)) == [(0, 8), (1, 7), (1, 9), (2, 4)]
+
+
 def test_a_table_of_other_nodules_is_refused(tmp_path: Path) -> None:
     make_rows([("A", "1", 7.0)]).write_csv(tmp_path / "readers.csv")
     with pytest.raises(InputError, match=r"readers\.csv: none of its nodules is in the index"):

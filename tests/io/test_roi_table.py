@@ -259,3 +259,11 @@ def test_ids_that_differ_in_case_are_one_patient(tmp_path: Path) -> None:
     lines = [f"{name}.dcm,5.0,1,1,3,3,{patient}" for name, patient in (("a", "P1"), ("b", "p1"), ("c", "P2"))]
     frame = read_roi_table(write_table(tmp_path, *lines)).frame
     assert frame[schema.PATIENT_ID].to_list() == ["P1", "P1", "P2"]
+
+
+def test_frames_are_numbers_and_may_be_empty(tmp_path: Path) -> None:
+    header = f"{HEADER},{schema.FRAME}"
+    table = read_roi_table(write_table(tmp_path, f"{ROW},12", f"{ROW},", f"{ROW},1.5", header=header))
+    assert table.frame[schema.FRAME].to_list() == [12, None, 1.5]
+    with pytest.raises(InputError, match=f"row 1, column {schema.FRAME}: 'last' is not a number"):
+        read_roi_table(write_table(tmp_path, f"{ROW},last", header=header))

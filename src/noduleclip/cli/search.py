@@ -25,10 +25,11 @@ from noduleclip.sentence import Reading, describe_reading, list_attributes, read
 
 _UNIQUE_COLUMNS = {
     "nodule": (schema.PATIENT_ID, schema.NODULE_ID),
-    "slice": (schema.DICOM_PATH,),
+    "slice": (schema.DICOM_PATH, schema.FRAME),
     "series": (schema.SERIES_UID,),
     "patient": (schema.PATIENT_ID,),
 }
+_IMPLIED = {schema.FRAME: "1.0"}  # what a row, or an index without such a column, means by saying nothing
 _LEADING = (
     schema.QUERY, schema.RANK, schema.DICOM_PATH, schema.PATIENT_ID, schema.DIAMETER_MM, schema.SIMILARITY,
     schema.COSINE, schema.RULE, schema.SCORE, schema.SATISFIES, schema.ROW,
@@ -198,11 +199,13 @@ def _find_groups(index: Index, unique: str | None, rows: NDArray[np.int64] | Non
     """Number the groups of which only the best row may be a hit; a row without an id is a group of its own."""
     if unique is None:
         return None
-    names = _UNIQUE_COLUMNS[unique]
+    held = index.scan().collect_schema().names()
+    names = [name for name in _UNIQUE_COLUMNS[unique] if name in held or name not in _IMPLIED]
     columns = index.read_columns(names).with_row_index(schema.ROW)
     own = pl.concat_str(pl.lit("row "), pl.col(schema.ROW).cast(pl.String))
-    missing = pl.any_horizontal(pl.col(name).fill_null("") == "" for name in names)
-    key = pl.when(missing).then(own).otherwise(pl.concat_str(*names, separator="\x1f"))
+    texts = [pl.col(name).cast(pl.String).fill_null(_IMPLIED.get(name, "")) for name in names]
+    missing = pl.any_horizontal(text == "" for text in texts)
+    key = pl.when(missing).then(own).otherwise(pl.concat_str(*texts, separator="\x1f"))
     groups = columns.select(key.rank("dense").cast(pl.Int64)).to_series().to_numpy()
     return groups if rows is None else groups[rows]
 

@@ -1,7 +1,8 @@
 """Crops on disk: each slice is decoded once, its ROIs are cut, and one small file keeps them for every later run.
 
-An entry's name is a hash of all that makes its crops: the slice file (path, size, time of change), the centres,
-the spacing from the table, and the geometry. Entries appear whole, so processes may share a cache without locks.
+An entry's name is a hash of all that makes its crops: the slice file (path, size, time of change), the frame of it,
+the centres, the spacing from the table, and the geometry. Entries appear whole, so processes may share a cache
+without locks.
 """
 
 import functools
@@ -63,6 +64,7 @@ class SliceJob:
 
     Attributes:
         path: The DICOM file.
+        frame: Number of the frame, from 1, that the table gives, or None.
         spacing_yx_mm: Spacing that the table gives, or None.
         centers_xy_px: Centre of each ROI.
         rows: Row of each ROI in the frame that the jobs were made from.
@@ -70,10 +72,16 @@ class SliceJob:
     """
 
     path: str
+    frame: float | None
     spacing_yx_mm: tuple[float, float] | None
     centers_xy_px: tuple[tuple[float, float], ...]
     rows: tuple[int, ...]
     entry: str
+
+    @property
+    def name(self) -> str:
+        """What messages call the slice."""
+        return Path(self.path).name + ("" if self.frame is None else f", frame {self.frame:g}")
 
 
 @dataclass(frozen=True)
@@ -92,24 +100,23 @@ def default_cache_folder() -> Path:
 
 def make_jobs(frame: pl.DataFrame, settings: CutSettings) -> list[SliceJob]:
     """Gather the rows of a checked ROI frame by slice, in order of first appearance."""
-    spacing = [
-        pl.col(name) if name in frame.columns else pl.lit(None, pl.Float64).alias(name)
-        for name in (schema.SPACING_ROW, schema.SPACING_COL)
-    ]
+    optional = (schema.FRAME, schema.SPACING_ROW, schema.SPACING_COL)
+    given = [pl.col(name) if name in frame.columns else pl.lit(None, pl.Float64).alias(name) for name in optional]
     slices = (
         frame.with_row_index(schema.ROW)
-        .select(schema.ROW, schema.ABSOLUTE_PATH, schema.CENTER_X, schema.CENTER_Y, *spacing)
-        .group_by(schema.ABSOLUTE_PATH, schema.SPACING_ROW, schema.SPACING_COL, maintain_order=True)
+        .select(schema.ROW, schema.ABSOLUTE_PATH, schema.CENTER_X, schema.CENTER_Y, *given)
+        .group_by(schema.ABSOLUTE_PATH, *optional, maintain_order=True)
         .agg(schema.ROW, schema.CENTER_X, schema.CENTER_Y)
     )
     return [
-        _make_job(path, (row_mm, col_mm), tuple(zip(xs, ys, strict=True)), tuple(rows), settings)
-        for path, row_mm, col_mm, rows, xs, ys in slices.iter_rows()
+        _make_job(path, number, (row_mm, col_mm), tuple(zip(xs, ys, strict=True)), tuple(rows), settings)
+        for path, number, row_mm, col_mm, rows, xs, ys in slices.iter_rows()
     ]
 
 
 def _make_job(
     path: str,
+    frame: float | None,
     spacing: tuple[float | None, float | None],
     centers: tuple[tuple[float, float], ...],
     rows: tuple[int, ...],
@@ -122,9 +129,10 @@ def _make_job(
         identity = [path, status.st_size, status.st_mtime_ns]
     except (OSError, ValueError):  # ValueError: a NUL in the path
         identity = [path, -1, -1]
-    made_of = [_ENTRY_VERSION, identity, spacing_yx_mm, centers, asdict(settings)]
+    numbered = [] if frame is None else [frame]  # a table without frames keeps the entries it has
+    made_of = [_ENTRY_VERSION, identity, spacing_yx_mm, centers, asdict(settings), *numbered]
     digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
-    return SliceJob(path, spacing_yx_mm, centers, rows, f"{digest[:2]}/{digest}.npy")
+    return SliceJob(path, frame, spacing_yx_mm, centers, rows, f"{digest[:2]}/{digest}.npy")
 
 
 def cut_slice(job: SliceJob, settings: CutSettings) -> NDArray[np.int16]:
@@ -139,7 +147,7 @@ def cut_slice(job: SliceJob, settings: CutSettings) -> NDArray[np.int16]:
     from noduleclip.io.crops import AIR_HU, find_rows, make_crop
     from noduleclip.io.dicom import read_ct_slice
 
-    ct = read_ct_slice(Path(job.path), max_pixels=settings.max_pixels, assume_hu=settings.assume_hu)
+    ct = read_ct_slice(Path(job.path), frame=job.frame, max_pixels=settings.max_pixels, assume_hu=settings.assume_hu)
     spacing = agree_on_spacing(job, ct.spacing_yx_mm)
     height, width = ct.stored.shape
     crops = np.full((len(job.rows), settings.size_px, settings.size_px), _OUTSIDE_HU, np.int16)
@@ -162,7 +170,7 @@ def lies_inside(center_xy_px: tuple[float, float], height: int, width: int) -> b
 
 def explain_outside(job: SliceJob, at: int) -> Reject:
     """Give the reject of a job's ROI whose centre lies outside the slice."""
-    reason = f"{Path(job.path).name}: the box's centre {job.centers_xy_px[at]} lies outside the slice"
+    reason = f"{job.name}: the box's centre {job.centers_xy_px[at]} lies outside the slice"
     return Reject(job.rows[at], RejectCode.OUTSIDE, reason)
 
 
@@ -173,7 +181,7 @@ def agree_on_spacing(job: SliceJob, of_header: tuple[float, float] | None) -> tu
         SliceError: They contradict each other, or neither has any.
     """
     of_table = job.spacing_yx_mm
-    name = Path(job.path).name
+    name = job.name
     if of_table is not None and not all(MIN_SPACING_MM <= mm <= MAX_SPACING_MM for mm in of_table):
         limits = f"[{MIN_SPACING_MM:g}, {MAX_SPACING_MM:g}] mm"
         raise SliceError(RejectCode.BAD_SPACING, f"{name}: the table's pixel spacing {of_table} is not in {limits}")
@@ -273,7 +281,7 @@ class CropCache:
         for job, failure in run_jobs(work, missing, workers):
             on_slice()
             if isinstance(failure, Died):
-                failures[job.entry] = RejectCode.DECODE_FAILED, f"{Path(job.path).name}: its decoder ended the process"
+                failures[job.entry] = RejectCode.DECODE_FAILED, f"{job.name}: its decoder ended the process"
             elif failure is not None:
                 failures[job.entry] = failure
         self.rejects = sorted(self._find_rejects(failures), key=lambda reject: reject.row)

@@ -70,7 +70,7 @@ def check_headers(
     for job, told in run_jobs(functools.partial(_check_job, settings=settings), jobs, workers):
         on_slice()
         if isinstance(told, Died):
-            told = _reject_all(job, RejectCode.BAD_HEADER, f"{Path(job.path).name}: reading it ended the process")
+            told = _reject_all(job, RejectCode.BAD_HEADER, f"{job.name}: reading it ended the process")
         check.rejects.extend(told.rejects)
         if told.syntax is not None and told.spacing_yx_mm is not None:
             check.syntaxes[told.syntax] += 1
@@ -83,7 +83,9 @@ def _check_job(job: SliceJob, settings: CutSettings) -> _Told:
     from noduleclip.io.dicom import check_ct_slice
 
     try:
-        layout, of_header = check_ct_slice(Path(job.path), max_pixels=settings.max_pixels, assume_hu=settings.assume_hu)
+        layout, of_header = check_ct_slice(
+            Path(job.path), frame=job.frame, max_pixels=settings.max_pixels, assume_hu=settings.assume_hu
+        )
         spacing_yx_mm = agree_on_spacing(job, of_header)
     except SliceError as error:
         return _reject_all(job, error.code, str(error))

@@ -38,9 +38,12 @@ def group_nodules(frame: pl.DataFrame) -> Nodules:
         numbers = rows[schema.ROW].to_list()
         return _make_nodules([(number,) for number in numbers], [[size] for size in rows[schema.DIAMETER_MM]])
     nameless = pl.when(pl.col(schema.NODULE_ID).is_null()).then(pl.col(schema.ROW))  # each a nodule of its own
-    groups = rows.group_by(
-        schema.PATIENT_ID, schema.NODULE_ID, schema.DICOM_PATH, nameless.alias("nameless"), maintain_order=True
-    ).agg(pl.col(schema.ROW), pl.col(schema.DIAMETER_MM))
+    keys = [pl.col(name) for name in (schema.PATIENT_ID, schema.NODULE_ID, schema.DICOM_PATH)]
+    if schema.FRAME in frame.columns:
+        keys.append(pl.col(schema.FRAME).fill_null(1))
+    groups = rows.group_by(*keys, nameless.alias("nameless"), maintain_order=True).agg(
+        pl.col(schema.ROW), pl.col(schema.DIAMETER_MM)
+    )
     return _make_nodules([tuple(members) for members in groups[schema.ROW]], groups[schema.DIAMETER_MM].to_list())
 
 

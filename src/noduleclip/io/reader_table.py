@@ -29,12 +29,16 @@ def read_readers(path: Path, meta: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     for where, frame in ((str(path), table), ("the index", meta)):
         if schema.NODULE_ID not in frame.columns:
             raise InputError(f"{where}: has no column {schema.NODULE_ID}, by which readers' rows are found")
-    nodules = meta.with_row_index(schema.ROW).unique(list(_KEYS), keep="first", maintain_order=True)
-    known = nodules.select(schema.ROW, *_KEYS).join(table, on=list(_KEYS), how="inner", maintain_order="left_right")
-    missing = nodules.join(table, on=list(_KEYS), how="anti", maintain_order="left")
+    keys = list(_KEYS)
+    if schema.FRAME in table.columns and schema.FRAME in meta.columns:
+        keys.append(schema.FRAME)
+        table, meta = (each.with_columns(pl.col(schema.FRAME).fill_null(1)) for each in (table, meta))
+    nodules = meta.with_row_index(schema.ROW).unique(keys, keep="first", maintain_order=True)
+    known = nodules.select(schema.ROW, *keys).join(table, on=keys, how="inner", maintain_order="left_right")
+    missing = nodules.join(table, on=keys, how="anti", maintain_order="left")
     if known.height == 0:
         raise InputError(
-            f"{path}: none of its nodules is in the index; {', '.join(_KEYS)} must be those of the table embedded"
+            f"{path}: none of its nodules is in the index; {', '.join(keys)} must be those of the table embedded"
         )
     shared = [name for name in known.columns if name in missing.columns]
     rows = pl.concat([known.select(shared), missing.select(shared)], how="vertical_relaxed")
