@@ -94,9 +94,9 @@ def test_only_a_sample_is_decoded(
 ) -> None:
     decoded: list[Path] = []
 
-    def count(header: Header, layout: PixelLayout) -> object:
+    def count(header: Header, layout: PixelLayout, max_pixels: int) -> object:
         decoded.append(header.path)
-        return decode_pixels(header, layout)
+        return decode_pixels(header, layout, max_pixels)
 
     monkeypatch.setattr(dicom, "decode_pixels", count)
     done = noduleclip("check", "--roi-csv", collection.roi_csv, "--cache-dir", tmp_path / "cache")

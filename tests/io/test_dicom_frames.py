@@ -258,6 +258,7 @@ def test_a_cut_file_gives_the_frames_before_the_cut(
 def test_more_frames_than_pixels(volume: Enhance) -> None:
     def change(dataset: Dataset) -> None:
         dataset.NumberOfFrames = 5
+        dataset.DataSetTrailingPadding = bytes(96 * 96 * 2)  # it follows the pixels, and is none
         dataset.PerFrameFunctionalGroupsSequence.append(dataset.PerFrameFunctionalGroupsSequence[0])
 
     assert_rejected(volume(change), 5, RejectCode.TRUNCATED_PIXELS, "frame 5")
@@ -297,6 +298,28 @@ def test_sequences_without_end_are_rejected(volume: Enhance) -> None:
     at = content.index(b"\x00\x52\x30\x92SQ")
     path.write_bytes(content[:at] + nest(10_000) + content[at:])
     assert_rejected(path, 2, RejectCode.BAD_HEADER, "sequences in sequences")
+
+
+def test_a_value_of_no_use_may_be_broken(volume: Enhance, slices: list[Dataset]) -> None:
+    path = volume()
+    content = path.read_bytes()
+    high_bit = b"\x28\x00\x02\x01US"
+    assert content.count(high_bit) == 1
+    path.write_bytes(content.replace(high_bit, b"\x28\x00\x02\x01U\0"))
+    np.testing.assert_array_equal(read_ct_slice(path, frame=2).hu, hu_of(slices[1]).astype(np.float32))
+
+
+def test_a_frame_without_a_byte(volume: Enhance, paths: list[Path], tmp_path: Path) -> None:
+    streams = [compress(path, tmp_path / "scratch.dcm", uid.RLELossless) for path in paths]
+    path = volume(lambda dataset: carry_streams(dataset, streams, uid.RLELossless, "extended"))
+    content = path.read_bytes()
+    first = content.index(struct.pack("<HHI", 0xFFFE, 0xE000, len(streams[0])))
+    empty = struct.pack("<HHI", 0xFFFE, 0xE000, 0) + struct.pack("<HHI", 0xFFFE, 0xE000, len(streams[0]) - 8)
+    path.write_bytes(content[:first] + empty + content[first + 16 :])
+    with path.open("r+b") as file:
+        file.seek(content.index(b"\xe0\x7f\x01\x00OV") + 12 + 8)
+        file.write(struct.pack("<Q", 8))  # the second frame starts where the first one ends, after no byte
+    assert_rejected(path, 1, RejectCode.DECODE_FAILED, "its stream is empty")
 
 
 def test_groups_that_are_no_sequence_are_rejected(volume: Enhance) -> None:

@@ -25,7 +25,7 @@ from noduleclip.errors import RejectCode, SliceError
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.job_pool import Died, run_jobs
 
-_ENTRY_VERSION = 2
+_ENTRY_VERSION = 3
 _CHECKSUM_BYTES = 4
 _OUTSIDE_HU = -32768  # marks a ROI whose centre lies outside its slice; no crop holds less than air
 _SPACING_TOLERANCE = 0.01

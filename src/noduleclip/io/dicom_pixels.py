@@ -40,10 +40,6 @@ _NATIVE: Final = (
     *(uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian),
     *(uid.ExplicitVRBigEndian, uid.DeflatedExplicitVRLittleEndian),
 )
-_LAYOUT_TAGS: Final = (
-    *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns"),
-    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
-)
 
 
 @dataclass(frozen=True)
@@ -157,12 +153,18 @@ def _isolate_frame(header: Header, layout: PixelLayout, max_pixels: int) -> Head
     pixel_bytes = read_frame(header, layout.frame_bytes, max_pixels, compressed=bool(layout.plugin))
     alone = pydicom.Dataset()
     alone.file_meta = header.dataset.file_meta
-    for keyword in _LAYOUT_TAGS:
-        if keyword in header.dataset:
-            alone[keyword] = header.dataset[keyword]
-    alone.add_new(
-        "PixelData", "OB" if layout.plugin else "OW", encapsulate([pixel_bytes]) if layout.plugin else pixel_bytes
+    alone.SamplesPerPixel, alone.PhotometricInterpretation = 1, "MONOCHROME2"
+    alone.Rows, alone.Columns = layout.rows, layout.columns
+    alone.BitsAllocated, alone.BitsStored, alone.HighBit = (
+        layout.bits_allocated,
+        layout.bits_stored,
+        layout.bits_stored - 1,
     )
+    alone.PixelRepresentation = int(layout.signed)
+    if layout.plugin:
+        alone.add_new("PixelData", "OB", encapsulate([pixel_bytes]))
+    else:
+        alone.add_new("PixelData", "OW", pixel_bytes)
     return Header(header.path, alone)
 
 

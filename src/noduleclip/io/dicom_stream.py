@@ -118,7 +118,10 @@ def _read_encapsulated(file: BinaryIO, header: Header) -> bytes:
         parts.append(file.read(fragment.length))
         if len(parts[-1]) < fragment.length:
             raise EOFError("a fragment is cut short")
-    return b"".join(parts)
+    stream = b"".join(parts)
+    if len(stream) < 2:
+        raise ValueError("its stream is empty")
+    return stream
 
 
 def _walk_fragments(file: BinaryIO, end: int | None) -> Iterator[_Fragment]:
