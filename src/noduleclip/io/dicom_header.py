@@ -25,7 +25,7 @@ from noduleclip.errors import RejectCode, SliceError
 
 COPY_AGAIN: Final = "copy or download it again"
 LEAVE_OUT: Final = "leave the file out"
-LARGEST_HEADER_BYTES: Final = 16 * 2**20
+LARGEST_HEADER_BYTES: Final = 8 * 2**20
 _GROUPS_AT_THE_START: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
 
