@@ -55,6 +55,14 @@ def make_collection(phantoms: pl.DataFrame, folder: Path, rows: int) -> Path:
     return folder / "rois.csv"
 
 
+def make_repeated(out: Path, folder: Path, rows: int) -> Path:
+    """Make a collection of the phantoms in OUT."""
+    phantoms = out / "phantoms"
+    frame = pl.read_csv(phantoms / "roi_with_diam.csv")
+    placed = pl.lit(f"{phantoms}/").add(pl.col("dicom_path")).alias("dicom_path")
+    return make_collection(frame.with_columns(placed), folder, rows)
+
+
 def draw(measured: list[tuple[int, float, float]], chart: Path) -> None:
     """Draw seconds against rows."""
     from matplotlib import pyplot as plt
@@ -86,8 +94,6 @@ def main() -> None:
         (out / "patients.txt").write_text("\n".join(patients), encoding="utf-8")
         run("train", "--roi-csv", csv, "--train-patients", out / "patients.txt", "--out", model, "--epochs", 1,
             "--img-size", 32, "--views", 1, "--cache-dir", out / "cache")  # fmt: skip
-    frame = pl.read_csv(phantoms / "roi_with_diam.csv")
-    frame = frame.with_columns(pl.lit(f"{phantoms}/").add(pl.col("dicom_path")).alias("dicom_path"))
     print("| rows | cut and embed, s | rows/s | embed from the cache, s | rows/s | largest process, MB |")
     print("|---|---|---|---|---|---|")
     measured = []
@@ -95,7 +101,7 @@ def main() -> None:
         folder = out / f"rows{rows}"
         shutil.rmtree(folder, ignore_errors=True)
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # a command's peak counts that of its parent
-            csv = pool.submit(make_collection, frame, folder, rows).result()
+            csv = pool.submit(make_repeated, out, folder, rows).result()
         command = ("embed", "--roi-csv", csv, "--model", model / "clip_best.pth", "--out-dir", folder / "index",
                    "--cache-dir", folder / "cache", "--overwrite")  # fmt: skip
         cold, peak_cold = run(*command)

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from noduleclip.engine.runtime import choose_amp, choose_device, record_versions
+from noduleclip.engine.runtime import choose_amp, choose_device, explaining_memory, record_versions
 from noduleclip.errors import UsageError
 
 
@@ -63,3 +63,20 @@ print(before, touch())
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     before, after = map(int, told)
     assert after < before / 20
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
+def test_a_lack_of_memory_says_what_to_do(error: RuntimeError) -> None:
+    with (
+        pytest.raises(UsageError, match=r"^64 crops at once are more than the device's memory holds; try --bs 8$"),
+        explaining_memory(64, "try --bs 8"),
+    ):
+        raise error
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), explaining_memory(64, "try --bs 8"):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

@@ -1,10 +1,12 @@
 """What the machine has: device, precision, worker processes, and a record of versions."""
 
+import contextlib
 import ctypes
 import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,25 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return all(mallopt(option, value) == 1 for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1)))
+
+
+@contextlib.contextmanager
+def explaining_memory(count: int, remedy: str) -> Iterator[None]:
+    """Turn torch's lack of memory into a line that says what to do.
+
+    Args:
+        count: Crops that were computed together.
+        remedy: What the user can do.
+
+    Raises:
+        UsageError: The memory of the device is used up.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU's has no type of its own
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise UsageError(f"{count} crops at once are more than the device's memory holds; {remedy}") from error
+        raise
 
 
 def choose_amp(wanted: Amp, device: torch.device) -> torch.dtype | None:

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from noduleclip.engine.runtime import explaining_memory
 from noduleclip.models.checkpoint import hash_model
 from noduleclip.models.two_towers import TwoTowers
 from noduleclip.retrieval.fusion import Calibration
@@ -32,5 +33,6 @@ class TorchEncoder:
     @torch.inference_mode()
     def encode(self, crops_hu: NDArray[np.int16]) -> NDArray[np.float32]:
         """Embed (B, Y, X) HU: (B, D) unit vectors."""
-        crops = torch.from_numpy(crops_hu).to(self._device).float()
-        return np.asarray(self._model.encode_views(crops).float().cpu().numpy(), "<f4")
+        with explaining_memory(len(crops_hu), "try a smaller --bs, or --device cpu"):
+            crops = torch.from_numpy(crops_hu).to(self._device).float()
+            return np.asarray(self._model.encode_views(crops).float().cpu().numpy(), "<f4")

@@ -22,6 +22,7 @@ from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig, to_mapping
 from noduleclip.engine.batches import augment, center_crop, margin_px, shuffled_batches
 from noduleclip.engine.prompts import sample_rated_sentence, sample_sentences
+from noduleclip.engine.runtime import explaining_memory
 from noduleclip.errors import ArtefactError, InputError
 from noduleclip.io.artefacts import write_text
 from noduleclip.io.outlines import FULL_SHARE
@@ -189,7 +190,8 @@ class Training:
         total = 0.0
         for step, batch in enumerate(shuffled_batches(len(self.train_set.crops_hu), self.config.bs, generator)):
             self._set_learning_rate(epoch * self.steps + step)
-            loss = self._step(batch, generator, prompts)
+            with explaining_memory(len(batch), "try a smaller --bs, or --accumulate 2"):
+                loss = self._step(batch, generator, prompts)
             if not math.isfinite(loss):
                 raise InputError(f"the loss is {loss} at epoch {epoch + 1}, step {step + 1}; try a smaller --lr")
             total += loss
