@@ -114,7 +114,7 @@ def describe_files() -> str:
             "## Exit codes\n",
             _table(
                 ("code", "meaning"),
-                (("0", "done"), ("2", "usage"), ("3", "input data"), ("4", "artefact or model"), ("130", "interrupted"), ("1", "a defect of ours, with its traceback")),
+                (("0", "done"), ("2", "usage"), ("3", "input data, or a disk that cannot be written"), ("4", "artefact or model"), ("130", "interrupted"), ("1", "a defect of ours, with its traceback")),
             ),
         ]
     )  # fmt: skip

@@ -37,6 +37,12 @@ class InputError(NoduleclipError):
     exit_code = 3
 
 
+class OutputError(NoduleclipError):
+    """A file cannot be written: the disk is full, or writing is not allowed there."""
+
+    exit_code = 3
+
+
 class RejectCode(StrEnum):
     """Why a row of a ROI table cannot be used, as written to `rejects.csv`."""
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noduleclip.errors import InputError, UsageError
-from noduleclip.io.patients import fold_id, read_patient_list, refuse_overlap, split_patients, write_patient_list
+from noduleclip.io.patients import fold_id, format_patient_list, read_patient_list, refuse_overlap, split_patients
 
 SHARES = (0.7, 0.1, 0.2)
 
@@ -63,7 +63,7 @@ IDS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Z"]), min_size=1).f
 @given(ids=st.lists(IDS, min_size=1, unique_by=fold_id))
 def test_a_written_list_comes_back(tmp_path_factory: pytest.TempPathFactory, ids: list[str]) -> None:
     path = tmp_path_factory.getbasetemp() / "ids.txt"
-    write_patient_list(path, ids)
+    path.write_text(format_patient_list(ids), encoding="utf-8", newline="\n")
     assert read_patient_list(path) == ids
 
 
@@ -142,5 +142,5 @@ def test_too_few_patients_are_refused() -> None:
 @pytest.mark.parametrize("patient", ["#12", "A\nB"])
 def test_an_id_that_would_not_be_read_back_is_refused(patient: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot stand in a list"):
-        write_patient_list(tmp_path / "list.txt", ["A", patient])
+        format_patient_list(["A", patient])
     assert not (tmp_path / "list.txt").exists()

@@ -51,13 +51,12 @@ def check(
     Example: noduleclip check --roi-csv rois.csv --patients-file splits/train_patients.txt
     """
     from noduleclip.cli.checking import run_check
+    from noduleclip.cli.claim import claiming
     from noduleclip.cli.collect import TableOptions
-    from noduleclip.io.artefacts import refuse_results
 
-    if out is not None and not overwrite:
-        refuse_results(out, CHECK_FILES, "--overwrite replaces them")
     table = TableOptions(
         roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit,
         contain=contain, max_pixels=max_pixels,
     )  # fmt: skip
-    run_check(table, patients_file or [], CropConfig(size_px=img_size), out, output_format)
+    with claiming(out, CHECK_FILES, "--overwrite replaces them", replace=overwrite):
+        run_check(table, patients_file or [], CropConfig(size_px=img_size), out, output_format)

@@ -45,14 +45,19 @@ def demo(
     """  # fmt: skip
     import shutil
 
-    from noduleclip.io.artefacts import refuse_results
-    from noduleclip.report.console import say
+    from noduleclip.cli.claim import claiming
 
     made = ("phantoms",) if data_only else ("phantoms", "splits", "run", "index")
-    refuse_results(out, () if overwrite else made, "--overwrite starts again")
+    with claiming(out, made, "--overwrite starts again", replace=overwrite):
+        for name in made:
+            shutil.rmtree(out / name, ignore_errors=True)
+        _go_through(out, data_only, patients, epochs, device, workers, seed)
+
+
+def _go_through(out: Path, data_only: bool, patients: int, epochs: int, device: str, workers: str, seed: int) -> None:
+    from noduleclip.report.console import say
+
     started = time.perf_counter()
-    for name in made:
-        shutil.rmtree(out / name, ignore_errors=True)
     data, lists, run, index = out / "phantoms", out / "splits", out / "run", out / "index"
     _step(phantom, out=data, patients=patients, seed=seed, workers=workers)
     if data_only:

@@ -66,18 +66,18 @@ def embed(
 
     Example: noduleclip embed --roi-csv rois.csv --out-dir index
     """
+    from noduleclip.cli.claim import claiming
     from noduleclip.cli.collect import TableOptions
-    from noduleclip.io.artefacts import refuse_results
 
-    if not (overwrite or dry_run):
-        refuse_results(out_dir, (schema.INDEX_MANIFEST,), "--overwrite replaces it")
     table = TableOptions(
         roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit, tuple(keep or ()),
         contain=contain, max_pixels=max_pixels,
     )  # fmt: skip
-    from noduleclip.cli.embedding import run_embedding
+    results, remedy = (schema.INDEX_MANIFEST,), "--overwrite replaces it"
+    with claiming(None if dry_run else out_dir, results, remedy, replace=overwrite):
+        from noduleclip.cli.embedding import run_embedding
 
-    run_embedding(
-        table, patients_file, model, out_dir,
-        img_size=img_size, emb=emb, bs=bs, device_name=device, dry_run=dry_run,
-    )  # fmt: skip
+        run_embedding(
+            table, patients_file, model, out_dir,
+            img_size=img_size, emb=emb, bs=bs, device_name=device, dry_run=dry_run,
+        )  # fmt: skip

@@ -10,9 +10,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
+from noduleclip.cli.claim import claiming
 from noduleclip.cli.search import open_text_tower, read_sentence_file
 from noduleclip.errors import InputError
-from noduleclip.io.artefacts import refuse_results, write_json, write_text
+from noduleclip.io.artefacts import format_json, write_together
 from noduleclip.io.index_store import Index, open_index
 from noduleclip.io.nodules import group_nodules, read_ratings
 from noduleclip.io.reader_table import read_readers
@@ -64,8 +65,11 @@ def run_evaluation(options: EvaluationOptions) -> None:
     Raises:
         NoduleclipError: The index is broken, or has no nodules with a diameter.
     """
-    if options.out is not None and not options.overwrite:
-        refuse_results(options.out, EVALUATION_FILES, "--overwrite replaces it")
+    with claiming(options.out, EVALUATION_FILES, "--overwrite replaces it", replace=options.overwrite):
+        _evaluate(options)
+
+
+def _evaluate(options: EvaluationOptions) -> None:
     index = open_index(options.emb_dir)
     encoder = open_text_tower(index)
     collection = _collect(index, options.readers_csv)
@@ -184,6 +188,6 @@ def _write_report(
         reliability = trace_reliability(probabilities, collection.readers, readings)
         sizes = compare_sizes(implied_mm, collection.readers)
     page = render_evaluation(found, queries, curves, sizes, reliability, str(options.emb_dir))
-    write_json(options.out / schema.EVALUATION_JSON, found)
-    write_text(options.out / schema.EVALUATION_PAGE, page)
+    texts = {schema.EVALUATION_PAGE: page, schema.EVALUATION_JSON: format_json(found)}
+    write_together({options.out / name: text for name, text in texts.items()})
     say(f"report: {options.out / schema.EVALUATION_PAGE}")

@@ -23,11 +23,12 @@ def phantom(
 
     Example: noduleclip phantom --out phantoms --patients 20
     """
+    from noduleclip.cli.claim import claiming
     from noduleclip.cli.collect import count_workers
     from noduleclip.io.phantom import PhantomConfig, make_phantoms
     from noduleclip.report.console import counting, say
 
-    with counting("drawing phantoms", patients, "patients") as advance:
+    with claiming(out, (), "", replace=True, whole=True), counting("drawing phantoms", patients, "patients") as advance:
         summary = make_phantoms(
             out,
             PhantomConfig(patients=patients, seed=seed),

@@ -10,8 +10,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
+from noduleclip.cli.claim import claiming
 from noduleclip.errors import ArtefactError, InputError, UsageError
-from noduleclip.io.artefacts import hash_file, refuse_results, replacing
+from noduleclip.io.artefacts import hash_file, replacing
 from noduleclip.io.index_store import Index, open_index
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import guard_cells, select_patients
@@ -70,8 +71,13 @@ def run_search(options: SearchOptions, fusion: FusionOptions | None = None) -> N
     """
     sentences = _read_sentences(options)
     readings = read_sentences(sentences)
-    if options.out is not None and not options.overwrite:
-        refuse_results(options.out, (schema.TOP_K_CSV,), "--overwrite replaces it")
+    with claiming(options.out, (schema.TOP_K_CSV,), "--overwrite replaces it", replace=options.overwrite):
+        _search(options, fusion, sentences, readings)
+
+
+def _search(
+    options: SearchOptions, fusion: FusionOptions | None, sentences: Sequence[str], readings: Sequence[Reading]
+) -> None:
     index = open_index(options.emb_dir)
     check_model(index, options.model)
     encoder = open_text_tower(index)

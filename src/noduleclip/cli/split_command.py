@@ -28,17 +28,16 @@ def split(
     """
     import polars as pl
 
+    from noduleclip.cli.claim import claiming
     from noduleclip.cli.collect import TableOptions, read_table
-    from noduleclip.io.artefacts import refuse_results
-    from noduleclip.io.patients import split_patients, write_patient_list
+    from noduleclip.io.artefacts import write_together
+    from noduleclip.io.patients import format_patient_list, split_patients
     from noduleclip.io.size_bins import count_bins
     from noduleclip.report.tables import choose_format, print_split
 
-    if not overwrite:
-        refuse_results(out, SPLIT_FILES, "--overwrite replaces them")
-    table = read_table(TableOptions(roi_csv, dicom_root))
-    bins = count_bins(table.frame.filter(pl.col(schema.PATIENT_ID) != ""))
-    patients = split_patients(bins, (train, val, test), seed)
-    for name, chosen in zip(SPLIT_FILES, patients, strict=True):
-        write_patient_list(out / name, chosen)
+    with claiming(out, SPLIT_FILES, "--overwrite replaces them", replace=overwrite):
+        table = read_table(TableOptions(roi_csv, dicom_root))
+        bins = count_bins(table.frame.filter(pl.col(schema.PATIENT_ID) != ""))
+        patients = split_patients(bins, (train, val, test), seed)
+        write_together({out / name: format_patient_list(ids) for name, ids in zip(SPLIT_FILES, patients, strict=True)})
     print_split(dict(zip(SPLIT_FILES, patients, strict=True)), bins, choose_format(output_format))

@@ -148,8 +148,8 @@ def train(
     --val-patients splits/val_patients.txt --out runs/first
     """
     arguments = dict(locals())
+    from noduleclip.cli.claim import claiming
     from noduleclip.cli.collect import TableOptions
-    from noduleclip.io.artefacts import refuse_results
     from noduleclip.io.patients import read_patient_list, refuse_overlap
 
     crop = CropConfig(fov_mm=fov_mm, size_px=img_size)
@@ -160,8 +160,6 @@ def train(
         ema_decay=ema_decay, max_zoom=max_zoom, max_stretch=max_stretch, max_shift_mm=max_shift_mm,
         settle_epochs=settle_epochs, patience=patience, amp=amp, seed=seed,
     )  # fmt: skip
-    if not (resume or overwrite or dry_run):
-        refuse_results(out, TRAIN_FILES, "--resume goes on from it, --overwrite starts again")
     patient_lists = [train_patients]
     if val_patients is not None:
         lists = {"--train-patients": train_patients, "--val-patients": val_patients}
@@ -171,9 +169,11 @@ def train(
         roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit,
         contain=contain, max_pixels=max_pixels,
     )  # fmt: skip
-    from noduleclip.cli.training import rehearse_training, run_training
+    remedy = "--resume goes on from it, --overwrite starts again"
+    with claiming(None if dry_run else out, TRAIN_FILES, remedy, replace=resume or overwrite):
+        from noduleclip.cli.training import rehearse_training, run_training
 
-    if dry_run:
-        rehearse_training(table, patient_lists, model, config, device, pretrained)
-        return
-    run_training(table, patient_lists, model, config, out, arguments, device, resume, pretrained)
+        if dry_run:
+            rehearse_training(table, patient_lists, model, config, device, pretrained)
+        else:
+            run_training(table, patient_lists, model, config, out, arguments, device, resume, pretrained)

@@ -37,7 +37,8 @@ from noduleclip.models.image_tower import check_backbone
 from noduleclip.report.console import counting, say, warn
 from noduleclip.report.training import TrainingDisplay
 
-_RUN_FILES = (schema.BEST_CHECKPOINT, schema.LAST_CHECKPOINT, schema.METRICS_LOG, schema.RUN_RECORD)
+# In the order of removal: --resume must not find a whole run whose best is gone.
+_RUN_FILES = (schema.LAST_CHECKPOINT, schema.BEST_CHECKPOINT, schema.METRICS_LOG, schema.RUN_RECORD)
 _OF_THIS_CALL = ("resume", "overwrite", "dry_run")
 _COPIES_OF_WEIGHTS = 5  # the best ones; for resuming those trained, their average, and two of the optimiser's
 

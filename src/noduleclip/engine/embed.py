@@ -3,6 +3,7 @@
 A killed run leaves its finished pieces behind; the next one with the same model and rows goes on from them.
 """
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -14,11 +15,13 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.engine.towers import Encoder, Towers
-from noduleclip.io.artefacts import replacing, write_text
+from noduleclip.io.artefacts import flush_file, replacing, write_text
 from noduleclip.io.crop_cache import CropCache
+from noduleclip.io.disk import measure_bytes, require_space
 from noduleclip.io.index_store import META_GROUP_ROWS, Manifest, write_manifest
 
 _PIECE_ROWS = 1024
+_ITEM_BYTES = 4  # of a float32
 _PIECES_FOLDER = ".pieces"
 _META_COLUMNS = (
     *(name for name in schema.TEXT_COLUMNS if name != schema.POINTS_JSON),
@@ -58,20 +61,24 @@ def write_index(
     image = towers.image
     meta = frame[rows].select([name for name in dict.fromkeys((*_META_COLUMNS, *keep)) if name in frame.columns])
     out_dir.mkdir(parents=True, exist_ok=True)
+    size_bytes = _ITEM_BYTES * len(rows) * image.config.emb
     pieces = _open_pieces(out_dir / _PIECES_FOLDER, image.model_id, cache, rows)
-    with (
-        replacing(out_dir / schema.TEXT_TOWER) as tower_file,
-        replacing(out_dir / schema.META) as meta_file,
-        replacing(out_dir / schema.EMBEDDINGS) as embeddings_file,
-    ):
+    require_space(out_dir / schema.EMBEDDINGS, 2 * size_bytes - measure_bytes(pieces))  # once in pieces, once whole
+    with contextlib.ExitStack() as stack:  # the innermost file is the one being written: errors name it
+        tower_file = stack.enter_context(replacing(out_dir / schema.TEXT_TOWER))
+        shutil.copyfile(towers.text_file, tower_file)
+        flush_file(tower_file)
+        meta_file = stack.enter_context(replacing(out_dir / schema.META))
+        meta.write_parquet(meta_file, row_group_size=META_GROUP_ROWS)
+        flush_file(meta_file)
+        embeddings_file = stack.enter_context(replacing(out_dir / schema.EMBEDDINGS, size_bytes=size_bytes))
         with embeddings_file.open("wb") as file:
             header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), image.config.emb)}
             np.lib.format.write_array_header_1_0(file, header)
             for start in range(0, len(rows), _PIECE_ROWS):
                 part = rows[start : start + _PIECE_ROWS]
                 file.write(_embed_piece(pieces / f"{start}.npy", part, cache, image, bs, on_rows).tobytes())
-        meta.write_parquet(meta_file, row_group_size=META_GROUP_ROWS)
-        shutil.copyfile(towers.text_file, tower_file)
+        flush_file(embeddings_file)
         (out_dir / schema.INDEX_MANIFEST).unlink(missing_ok=True)  # without it no mixture of old and new files opens
     manifest = write_manifest(
         out_dir,
@@ -100,15 +107,17 @@ def _embed_piece(
     path: Path, rows: list[int], cache: CropCache, image: Encoder, bs: int, on_rows: Callable[[int], None]
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Give the (n, D) unit rows of some rows, from the piece's file if it is there."""
-    if path.exists():
-        on_rows(len(rows))
-        return np.asarray(np.load(path, allow_pickle=False), "<f4")
+    with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or no array: it is made again
+        piece = np.asarray(np.load(path, allow_pickle=False), "<f4")
+        if piece.shape == (len(rows), image.config.emb):
+            on_rows(len(rows))
+            return piece
     parts = []
     for start in range(0, len(rows), bs):
         part = rows[start : start + bs]
         parts.append(image.encode(cache.read(part)))
         on_rows(len(part))
     piece = np.concatenate(parts)
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path, size_bytes=piece.nbytes) as temporary, temporary.open("wb") as file:
         np.save(file, piece)
     return piece

@@ -1,57 +1,93 @@
 """Files that appear whole or not at all: written beside their place, flushed, then moved into it."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+import re
+import secrets
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from noduleclip.errors import ArtefactError, UsageError
+from noduleclip.io.disk import remove, telling_write_errors
+
+_PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.part")  # what `name_part` gives
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, size_bytes: int | None = None, flush: bool = True) -> Iterator[Path]:
     """Give a temporary path in the folder of `path`; move it onto `path` once the block has ended well.
 
     Whatever ends the block early leaves the file that was there before, or none, and no temporary one.
 
     Args:
         path: The file to write.
+        size_bytes: What will be written, where that is known, for the message of a full disk.
         flush: Wait until the disk has it, so that it is whole after a power cut, too.
+
+    Raises:
+        OutputError: The disk is full, or writing is not allowed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
+    temporary = name_part(path)
     try:
-        yield temporary
-        if flush:
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        with telling_write_errors(path, temporary, size_bytes):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch(exist_ok=False)  # with the mode that the umask leaves
+            yield temporary
+            if flush:
+                flush_file(temporary)
+            temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def name_part(path: Path) -> Path:
+    """Give the path beside `path` where it is written until it is whole: hidden, and of no other process."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+
+
+def flush_file(path: Path) -> None:
+    """Wait until the disk has a file."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file whole or not at all, with line feeds."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    content = text.encode()
+    with replacing(path, size_bytes=len(content)) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_together(texts: Mapping[Path, str]) -> None:
+    """Write UTF-8 files that belong together.
+
+    Whatever ends it early leaves all old files, or some of the old ones, or some of the new ones: never a mixture.
+    """
+    with contextlib.ExitStack() as stack:
+        for path, text in texts.items():
+            content = text.encode()
+            temporary = stack.enter_context(replacing(path, size_bytes=len(content)))
+            temporary.write_bytes(content)
+            flush_file(temporary)
+        for path in texts:
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a JSON file, indented, whole or not at all."""
-    write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, format_json(values))
+
+
+def format_json(values: Mapping[str, Any]) -> str:
+    """Give the text of a JSON file for people, too."""
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -93,3 +129,75 @@ def refuse_results(folder: Path, names: tuple[str, ...], remedy: str) -> None:
     for name in names:
         if (folder / name).exists():
             raise UsageError(f"{folder} already holds {name}; {remedy}")
+
+
+@contextlib.contextmanager
+def locking(folder: Path, on_no_locks: Callable[[str], None], *, whole: bool = False) -> Iterator[None]:
+    """Keep other processes of this tool from writing a folder while the block runs.
+
+    The lock is the system's: it ends with the process, however that ends. What a killed process left half written
+    is removed first. A folder that is still empty after the block is removed again.
+
+    Args:
+        folder: Where a command is about to write; made if it is not there.
+        on_no_locks: Called with a warning where the file system has no locks; the block then runs without.
+        whole: The folder itself will appear whole, so the lock lies beside it, and it is not made.
+
+    Raises:
+        UsageError: Another process writes there, or `folder` is a file.
+        OutputError: The folder cannot be written to.
+    """
+    refuse_results(folder, (), "")
+    place, file = folder, folder / ".lock"
+    if whole:
+        place, file = folder.absolute().parent, folder.absolute().with_name(f".{folder.absolute().name}.lock")
+    made = not place.exists()
+    with telling_write_errors(folder, file):
+        place.mkdir(parents=True, exist_ok=True)
+        release = _lock(file, folder)
+    try:
+        if release is None:
+            on_no_locks(f"{folder}: its file system has no locks; let no other noduleclip write there meanwhile")
+        else:
+            _remove_parts(place, folder.absolute().name if whole else None)
+        yield
+    finally:
+        if release is not None:
+            release()
+        if made:
+            with contextlib.suppress(OSError):  # it holds something by now
+                place.rmdir()
+
+
+def _lock(file: Path, folder: Path) -> Callable[[], None] | None:
+    """Take a lock and give what releases it; None where the file system has no locks."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(file)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it falls back to a lock of another kind
+            lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(
+            f"{folder}: another noduleclip is writing there; wait until it has ended, or choose another folder"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise
+        return None
+
+    def release() -> None:
+        with contextlib.suppress(OSError):  # while it is held: who has it open finds that its name is gone
+            file.unlink(missing_ok=True)
+        lock.release()
+
+    return release
+
+
+def _remove_parts(place: Path, of: str | None) -> None:
+    """Remove what killed processes left: files of a folder, or the half-made folders of the name `of`."""
+    for path in place.iterdir():
+        found = _PART.fullmatch(path.name)
+        if found is not None and (path.is_file() if of is None else found["name"] == of and path.is_dir()):
+            remove(path)

@@ -212,8 +212,9 @@ def _write_entry(path: Path, crops: NDArray[np.int16]) -> None:
     file = io.BytesIO()
     np.save(file, crops)
     content = file.getvalue()
-    with replacing(path, flush=False) as temporary:
-        temporary.write_bytes(content + _checksum(content))
+    content += _checksum(content)
+    with replacing(path, size_bytes=len(content), flush=False) as temporary:
+        temporary.write_bytes(content)
 
 
 def _read_entry(path: Path) -> NDArray[np.int16]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from noduleclip.errors import InputError, UsageError
-from noduleclip.io.artefacts import write_text
 
 
 def read_patient_list(path: Path) -> list[str]:
@@ -107,8 +106,8 @@ def split_patients(bin_counts: Mapping[str, Sequence[int]], shares: Sequence[flo
     return [sorted(chosen) for chosen in splits]
 
 
-def write_patient_list(path: Path, patients: Sequence[str]) -> None:
-    """Write patient ids, one a line, whole or not at all.
+def format_patient_list(patients: Sequence[str]) -> str:
+    """Give patient ids as the text of a list, one a line.
 
     Raises:
         InputError: An id would not be read back: it starts with `#` or holds a line break.
@@ -116,4 +115,4 @@ def write_patient_list(path: Path, patients: Sequence[str]) -> None:
     for patient in patients:
         if patient.startswith("#") or len(patient.splitlines()) > 1:
             raise InputError(f"the patient id {patient!r} cannot stand in a list; it starts with # or has a line break")
-    write_text(path, "".join(f"{patient}\n" for patient in patients))
+    return "".join(f"{patient}\n" for patient in patients)

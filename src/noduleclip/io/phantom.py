@@ -6,7 +6,6 @@ Stands in for LIDC-IDRI in the demo and the tests. Knows how nodules vary; the t
 
 import math
 import shutil
-import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +19,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from noduleclip import schema
 from noduleclip.errors import ConfigError, UsageError
+from noduleclip.io.artefacts import name_part
+from noduleclip.io.disk import telling_write_errors
 from noduleclip.io.job_pool import open_pool
 from noduleclip.io.phantom_readers import Row, measure_feret_mm, read_nodule
 from noduleclip.io.phantom_tissue import (
@@ -150,16 +151,14 @@ def _appearing_whole(out_dir: Path) -> Iterator[Path]:
         raise UsageError(f"{out_dir}: is a file, a folder is needed")
     if out_dir.exists() and any(out_dir.iterdir()):
         raise UsageError(f"{out_dir}: the folder is not empty; choose a new one for the phantoms, or empty it")
-    folder = out_dir.parent / f".{out_dir.name}.{uuid.uuid4().hex[:12]}.part"
+    folder = name_part(out_dir)
     try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise UsageError(f"{out_dir.parent}: cannot be written to ({error.strerror})") from error
-    try:
-        yield folder
-        if out_dir.exists():
-            out_dir.rmdir()
-        folder.replace(out_dir)
+        with telling_write_errors(out_dir, folder):
+            folder.mkdir(parents=True)
+            yield folder
+            if out_dir.exists():
+                out_dir.rmdir()
+            folder.replace(out_dir)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
