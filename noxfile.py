@@ -34,6 +34,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def crash(session: nox.Session) -> None:
+    """Kill every command at every moment."""
+    tests_of_crashes = ("tests/cli/test_crash.py", "--every-kill", "--tb=short")
+    session.run(_shared_python(session), "-m", "pytest", *tests_of_crashes, *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
 def lint(session: nox.Session) -> None:
     python = _shared_python(session)
     session.run(python, "-m", "ruff", "check", ".", external=True)

@@ -15,6 +15,12 @@ from noduleclip.engine.towers import open_towers
 from noduleclip.io.crop_cache import default_cache_folder
 from noduleclip.io.phantom import PhantomConfig, make_phantoms
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take `--every-kill`: the ordinary suite kills at a sample of moments."""
+    parser.addoption("--every-kill", action="store_true", help="kill each command at every moment, for an hour or so")
+
+
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
+import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
@@ -76,7 +77,8 @@ def _is_sure(value: Mapping[str, float | None]) -> bool:
 def _inline(figure: Figure) -> Markup:
     """Give a figure as SVG that stands in the page, so that it scales and prints."""
     file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
+    with matplotlib.rc_context({"svg.hashsalt": ""}):  # the same page for the same numbers
+        figure.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()
     return Markup(text[text.index("<svg") :])  # noqa: S704  # drawn by matplotlib, which escapes its texts
 
