@@ -1,6 +1,5 @@
 """A disk that cannot be written is told in one line that names the file, whichever library ran into it."""
 
-import contextlib
 import errno
 import os
 import shutil
@@ -13,6 +12,7 @@ import polars as pl
 import pytest
 import torch
 
+from conftest import mounted
 from noduleclip.errors import OutputError
 from noduleclip.io import disk
 from noduleclip.io.artefacts import locking, replacing, write_text
@@ -35,24 +35,10 @@ def _save(path: Path) -> None:
         np.save(file, NUMBERS)
 
 
-@contextlib.contextmanager
-def _mounted(folder: Path, size: str) -> Iterator[Path]:
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    if os.name == "nt" or os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("only root can mount a small disk")
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no disk can be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 400 kB."""
-    with _mounted(tmp_path / "disk", "400k") as folder:
+    with mounted(tmp_path / "disk", "400k") as folder:
         yield folder
 
 

@@ -31,6 +31,7 @@ from noduleclip.engine.train import Progress, Samples, Training, make_noise
 from noduleclip.errors import InputError
 from noduleclip.io.artefacts import hash_file, write_json
 from noduleclip.io.crop_cache import CropCache
+from noduleclip.io.disk import measure_bytes, require_space
 from noduleclip.io.nodules import group_nodules, read_ratings
 from noduleclip.io.outlines import draw_nodules
 from noduleclip.models.image_tower import check_backbone
@@ -87,6 +88,7 @@ def run_training(
                  "train_nodules": len(train_set.crops_hu), "val_nodules": len(val_set.crops_hu) if val_set else 0},
         "started": started.isoformat(timespec="seconds"),
     }  # fmt: skip
+    require_space(last, training.disk_bytes - sum(measure_bytes(out / name) for name in _RUN_FILES))
     seconds_before = 0.0
     if resume:
         training.resume()

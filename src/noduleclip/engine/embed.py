@@ -62,8 +62,9 @@ def write_index(
     meta = frame[rows].select([name for name in dict.fromkeys((*_META_COLUMNS, *keep)) if name in frame.columns])
     out_dir.mkdir(parents=True, exist_ok=True)
     size_bytes = _ITEM_BYTES * len(rows) * image.config.emb
+    kept_bytes = measure_bytes(out_dir / _PIECES_FOLDER)
+    require_space(out_dir / schema.EMBEDDINGS, 2 * size_bytes - kept_bytes)  # once in pieces, once whole
     pieces = _open_pieces(out_dir / _PIECES_FOLDER, image.model_id, cache, rows)
-    require_space(out_dir / schema.EMBEDDINGS, 2 * size_bytes - measure_bytes(pieces))  # once in pieces, once whole
     with contextlib.ExitStack() as stack:  # the innermost file is the one being written: errors name it
         tower_file = stack.enter_context(replacing(out_dir / schema.TEXT_TOWER))
         shutil.copyfile(towers.text_file, tower_file)

@@ -150,6 +150,13 @@ class Training:
         self.progress = Progress()
 
     @property
+    def disk_bytes(self) -> int:
+        """What its checkpoints take at most, with a new one beside each old one."""
+        weights: int = sum(tensor.nbytes for tensor in self.model.state_dict().values())
+        last = (4 if self.ema else 3) * weights  # the optimiser keeps two moments
+        return 2 * (weights + last)
+
+    @property
     def averaged(self) -> TwoTowers:
         """The towers that are validated and saved."""
         return self.model if self.ema is None else self.ema.module

@@ -1,0 +1,127 @@
+"""What every writing command does on a full disk, and in a folder that another one writes."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Collection, Command, mounted, train_arguments
+from noduleclip import schema
+from noduleclip.io.artefacts import locking
+
+BLOCK_BYTES = 4096
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with mounted(tmp_path / "disk", "24m") as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def commands(collection: Collection, checkpoint: Path, exported: Path, index: Path) -> dict[str, list[Any]]:
+    """The writing commands; the folder comes last."""
+    train = [
+        argument for argument in train_arguments(collection, Path("OUT")) if argument not in ("--out", Path("OUT"))
+    ]
+    return {
+        "split": ["split", "--roi-csv", collection.roi_csv, "--out"],
+        "phantom": ["phantom", "--patients", 3, "--workers", 1, "--out"],
+        "train": [*train, "--out"],
+        "embed": ["embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--device", "cpu", "--out-dir"],
+        "query": ["query", "--emb-dir", index, "--query", "> 6 mm", "--out"],
+        "fuse": ["fuse", "--emb-dir", index, "--query", "> 6 mm", "--out"],
+        "evaluate": ["evaluate", "--emb-dir", index, "--draws", 3, "--resamples", 10, "--out"],
+        "demo": ["demo", "--patients", 3, "--workers", 1, "--data-only", "--out"],
+    }
+
+
+def _fill(disk: Path, free_bytes: int) -> Path:
+    """Leave so many bytes free."""
+    filler = disk / "filler"
+    filler.write_bytes(bytes(max(0, shutil.disk_usage(disk).free - free_bytes)))
+    return filler
+
+
+def _read(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("name", "free_bytes", "named"),
+    [
+        ("split", 0, schema.TRAIN_PATIENTS),
+        ("query", 0, schema.TOP_K_CSV),
+        ("fuse", 0, schema.TOP_K_CSV),
+        ("evaluate", 5 * BLOCK_BYTES, schema.EVALUATION_PAGE),
+        ("embed", 9 * BLOCK_BYTES, schema.TEXT_TOWER),
+        ("embed", 0, schema.EMBEDDINGS),
+        ("train", 99 * BLOCK_BYTES, schema.LAST_CHECKPOINT),
+    ],
+)
+def test_a_full_disk_costs_nothing_but_the_run(
+    noduleclip: Command, commands: dict[str, list[Any]], disk: Path, name: str, free_bytes: int, named: str
+) -> None:
+    arguments = [*commands[name], disk / "out"]
+    assert noduleclip(*arguments).code == 0
+    old = _read(disk / "out")
+    filler = _fill(disk, free_bytes)
+    full = noduleclip(*arguments, "--overwrite")
+    assert full.code == 3, full
+    _expect_one_line(full.err, f"error: {disk / 'out' / named}: ", "bytes, ", "are free there; free some space")
+    left = _read(disk / "out")
+    assert {path: content for path, content in left.items() if not path.startswith(".pieces")} == old
+    filler.unlink()
+    assert noduleclip(*arguments, "--overwrite").code == 0
+    assert _read(disk / "out").keys() == old.keys()
+
+
+def _expect_one_line(err: str, *parts: str) -> None:
+    """Expect one line of error behind those that a command says on its way."""
+    errors = [line for line in err.splitlines() if "error" in line]
+    assert errors == err.splitlines()[-1:]
+    assert all(part in errors[0] for part in parts), errors
+
+
+@pytest.mark.parametrize("name", ["phantom", "embed", "train"])
+def test_a_full_disk_leaves_no_half_of_what_is_new(
+    noduleclip: Command, commands: dict[str, list[Any]], disk: Path, name: str
+) -> None:
+    arguments = [*commands[name], disk / "out"]
+    filler = _fill(disk, 25 * BLOCK_BYTES)
+    full = noduleclip(*arguments)
+    assert full.code == 3, full
+    _expect_one_line(full.err, f"error: {disk / 'out'}", "bytes, ", "are free there; free some space")
+    assert not [path for path in _read(disk) if path not in ("filler", "out/.pieces/key")]
+    filler.unlink()
+    assert noduleclip(*arguments).code == 0
+
+
+def test_a_full_cache_is_told_of(
+    noduleclip: Command, commands: dict[str, list[Any]], exported: Path, disk: Path
+) -> None:
+    shutil.copytree(exported / "towers", disk / "cache" / "towers")
+    arguments = [*commands["embed"], disk.with_name("out"), "--cache-dir", disk / "cache"]
+    filler = _fill(disk, BLOCK_BYTES)
+    full = noduleclip(*arguments)
+    assert full.code == 3, full
+    _expect_one_line(full.err, f"error: {disk / 'cache'}", "cannot be written, the disk is full: it needs ")
+    assert not list(disk.rglob("*.part"))
+    filler.unlink()
+    assert noduleclip(*arguments).code == 0
+
+
+@pytest.mark.parametrize("name", ["split", "phantom", "train", "embed", "query", "fuse", "evaluate", "demo"])
+def test_a_folder_in_use_is_left_alone(
+    noduleclip: Command, commands: dict[str, list[Any]], tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "out"
+    with locking(out, pytest.fail, whole=name == "phantom"):
+        before = sorted(tmp_path.rglob("*"))
+        refused = noduleclip(*commands[name], out)
+        assert sorted(tmp_path.rglob("*")) == before
+    assert refused.code == 2
+    message = "another noduleclip is writing there; wait until it has ended, or choose another folder"
+    assert refused.err == f"error: {out}: {message}\n"
