@@ -80,7 +80,7 @@ def test_broken_files_and_other_devices_are_refused(checkpoint: Path, exported: 
         open_towers(tmp_path / "broken.pth", tmp_path, "cpu")
     with pytest.raises(UsageError, match="use auto, cpu, cuda"):
         open_towers(checkpoint, tmp_path, "gpu!")
-    with pytest.raises(ArtefactError, match="not an image tower of this tool"):
+    with pytest.raises(ArtefactError, match="no image tower of this tool"):
         ImageEncoder(open_towers(checkpoint, exported, "cpu").text_file)
 
 

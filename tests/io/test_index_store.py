@@ -24,6 +24,7 @@ META = pl.DataFrame(
     {
         schema.DICOM_PATH: [f"{row}.dcm" for row in range(ROWS)],
         schema.DIAMETER_MM: [None, *(float(row) for row in range(1, ROWS))],
+        schema.PATIENT_ID: [f"P{row}" for row in range(ROWS)],
     }
 )
 
@@ -101,7 +102,9 @@ def test_columns_are_read_whole(sound: Path) -> None:
     index = open_index(sound)
     assert index.read_columns([schema.DIAMETER_MM]).equals(META.select(schema.DIAMETER_MM))
     index.require_columns([schema.ROW, schema.DICOM_PATH])
-    with pytest.raises(UsageError, match="the index has no column 'lobe'; it has row, dicom_path, diameter_mm"):
+    with pytest.raises(
+        UsageError, match="the index has no column 'lobe'; it has row, dicom_path, diameter_mm, patient_id"
+    ):
         index.read_columns([schema.DICOM_PATH, "lobe"])
 
 
@@ -144,6 +147,50 @@ def write_fewer_rows(folder: Path) -> None:
     bind(folder)
 
 
+def bind_meta(change: Callable[[pl.DataFrame], pl.DataFrame]) -> Callable[[Path], object]:
+    """Change the rows and bind them anew."""
+
+    def corrupt(folder: Path) -> None:
+        change(META).write_parquet(folder / schema.META)
+        bind(folder)
+
+    return corrupt
+
+
+def bind_bytes(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    """Change a file's bytes and bind it anew."""
+
+    def corrupt(folder: Path) -> None:
+        (folder / name).write_bytes(change((folder / name).read_bytes()))
+        bind(folder)
+
+    return corrupt
+
+
+def claim_rows(content: bytes) -> bytes:
+    """Say of an array that it has a thousand million rows."""
+    return content.replace(b"(7, 8), }         ", b"(1000000007, 8), }")
+
+
+def _later_header(content: bytes) -> bytes:
+    """Say in a header of version 2 that it is four thousand million bytes long."""
+    return content[:6] + b"\x02\x00\xff\xff\xff\xff" + content[12:]
+
+
+def of_files(**files: Any) -> Callable[[Path], object]:
+    def corrupt(folder: Path) -> None:
+        path = folder / schema.INDEX_MANIFEST
+        values = json.loads(path.read_text())
+        values["files"] |= files
+        path.write_text(json.dumps(values))
+
+    return corrupt
+
+
+def write_manifest_text(text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / schema.INDEX_MANIFEST).write_text(text)
+
+
 CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no manifest": (remove("index.json"), r"holds no index\.json; noduleclip embed did not finish here"),
     "manifest cut off": (keep_bytes("index.json", 40), r"index\.json: not readable as JSON"),
@@ -172,6 +219,27 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "scale as text": (say(scale="10"), "rows, sizes or calibration are no numbers"),
     "no rows said": (say(rows=0), "rows, sizes or calibration are no numbers"),
     "files left out": (say(files={}), "not a manifest of this tool"),
+    "manifest huge": (write_manifest_text('"' + "x" * (1 << 24) + '"'), "is larger than the 16,777,216 bytes that"),
+    "manifest deep": (write_manifest_text('{"a":' * 100_000), r"index\.json: not readable as JSON"),
+    "rows true": (say(rows=True), "rows, sizes or calibration are no numbers"),
+    "rows in part": (say(rows=7.0), "rows, sizes or calibration are no numbers"),
+    "rows without end": (say(rows=10**30), "rows, sizes or calibration are no numbers"),
+    "scale not finite": (say(scale=float("nan")), "rows, sizes or calibration are no numbers"),
+    "bias not finite": (say(bias=float("inf")), "rows, sizes or calibration are no numbers"),
+    "model id a list": (say(model_id=["m1"]), "its files, model or width are others"),
+    "another width": (say(emb=9), "its files, model or width are others"),
+    "another file": (of_files(**{"../../etc/passwd": {"bytes": 5}}), "its files, model or width are others"),
+    "a file that is a list": (of_files(**{schema.META: [5]}), "not a manifest of this tool"),
+    "array claims more": (bind_bytes("img_embeds.npy", claim_rows), r"img_embeds\.npy: not a readable array"),
+    "array of version 2": (bind_bytes("img_embeds.npy", _later_header), r"not a readable array \(version 2\.0, embed"),
+    "columns first": (save("img_embeds.npy", np.zeros((EMB, ROWS), np.float32).T), "expected float32 .* row by row"),
+    "rows all noise": (bind_bytes("meta.parquet", lambda rows: rows[::-1]), r"meta\.parquet: not a readable table"),
+    "rows bound cut off": (bind_bytes("meta.parquet", lambda rows: rows[:-9]), r"meta\.parquet: not a readable table"),
+    "rows of another kind": (bind_meta(lambda meta: meta.with_columns(pl.lit("6 mm").alias(schema.DIAMETER_MM))),
+                             r"meta\.parquet: column diameter_mm is String, expected numbers; embed again"),
+    "paths as numbers": (bind_meta(lambda meta: meta.with_columns(pl.lit(1.0).alias(schema.DICOM_PATH))),
+                         r"meta\.parquet: column dicom_path is Float64, expected text; embed again"),
+    "no patients": (bind_meta(lambda meta: meta.drop(schema.PATIENT_ID)), r"meta\.parquet: has no column patient_id"),
     "sizes as text": (say(files={name: {"bytes": "5"} for name in INDEX_FILES}),
                       "rows, sizes or calibration are no numbers"),
 }  # fmt: skip
@@ -189,3 +257,15 @@ def test_what_is_broken_is_said(folder: Path, name: str) -> None:
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="nowhere: no such index folder; noduleclip embed makes one"):
         open_index(tmp_path / "nowhere")
+
+
+def test_what_is_broken_inside_is_said_when_it_is_read(folder: Path) -> None:
+    content = bytearray((folder / schema.META).read_bytes())
+    content[4:60] = b"?" * 56  # the pages of the first column; the footer stays
+    (folder / schema.META).write_bytes(content)
+    bind(folder)
+    index = open_index(folder)
+    with pytest.raises(ArtefactError, match=r"meta\.parquet: is broken \(.*\); embed again"):
+        index.read_rows([0, 1])
+    with pytest.raises(ArtefactError, match=r"meta\.parquet: is broken \(.*\); embed again"):
+        index.read_columns([schema.DICOM_PATH])

@@ -1,6 +1,13 @@
 """A checkpoint gives back the same model, and nothing else passes for one."""
 
+import copy
+import json
 import pickle
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +89,116 @@ def test_what_does_not_fit_is_named(checkpoint: Path, tmp_path: Path) -> None:
     save_checkpoint(path, values)
     with pytest.raises(ArtefactError, match="holds no vocabulary"):
         load_model(path)
+
+
+Values = dict[str, Any]
+
+
+def change(**changes: Any) -> Callable[[Values, Path], object]:
+    return lambda values, path: torch.save(values | changes, path)
+
+
+def set_up(**changes: Any) -> Callable[[Values, Path], object]:
+    return lambda values, path: torch.save(values | {"config": values["config"] | changes}, path)
+
+
+def pack_zeros(values: Values, path: Path) -> None:
+    """Write 600 MB of zeros as a record of 600 kB."""
+    torch.save(values, path)
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open(f"{path.stem}/data/999", "w", force_zip64=True) as record,
+    ):
+        for _ in range(600):
+            record.write(bytes(1_000_000))
+
+
+def overlap(values: Values, path: Path) -> None:
+    """Let many names stand for the same bytes."""
+    torch.save(values, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        largest = max(archive.filelist, key=lambda record: record.file_size)
+        for number in range(1000):
+            again = copy.copy(largest)
+            again.filename = f"{path.stem}/data/{9000 + number}"
+            archive.filelist.append(again)
+        archive._didModify = True  # type: ignore[attr-defined]
+
+
+def claim_a_storage(values: Values, path: Path) -> None:
+    """Say of a storage of four numbers that it has two thousand million."""
+    torch.save({"schema_version": 2, "w": torch.zeros(4)}, path)
+    with zipfile.ZipFile(path) as archive:
+        records = {record.filename: archive.read(record) for record in archive.filelist}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in records.items():
+            archive.writestr(name, content.replace(b"cpuq\x07K\x04t", b"cpuq\x07J\xff\xff\xff\x7ft"))
+
+
+def laugh(values: Values, path: Path) -> None:
+    """Lists of lists: ten bytes more for ten times as many values."""
+    lists: list[Any] = []
+    for _ in range(12):
+        lists = [lists] * 10
+    torch.save(values | {"config": lists}, path)
+
+
+HOSTILE: dict[str, tuple[Callable[[Values, Path], object], str]] = {
+    "bomb": (pack_zeros, "refused, it unpacks to more than its own size"),
+    "overlapping records": (overlap, "refused, it unpacks to more than its own size|not a readable checkpoint"),
+    "much that is no tensor": (change(notes=[[] for _ in range(3_000_000)]), r"refused, [\d,]+ bytes are no tensors"),
+    "lists of lists": (laugh, "refused, more values than a checkpoint has"),
+    "a storage that is not there": (claim_a_storage, r"not a readable checkpoint|refused|not a noduleclip"),
+    "an expanded tensor": (change(image_encoder={"w": torch.zeros(1).expand(10**11)}), r"claim 400,0[\d,]+ bytes"),
+    "a sparse tensor": (change(text_encoder={"w": torch.zeros(9).to_sparse()}), r"refused, a tensor of layout"),
+    "a tensor without bytes": (change(text_encoder={"w": torch.zeros(10**12, device="meta")}), "refused, a tensor of"),
+    "a giant backbone": (set_up(backbone="eva_giant_patch14_224"), r"takes more than the [\d,]+ bytes that"),
+    "a giant transformer": (set_up(text_width=4096, text_layers=64), r"cannot be used|does not fit"),
+    "no such backbone": (set_up(backbone="../../etc/passwd"), "has no such model"),
+    "a backbone of the network": (set_up(backbone="hf_hub:someone/model"), "has no such model"),
+    "wide": (set_up(emb=4096), "does not fit"),
+    "tensors that are none": (change(image_encoder={"w": "x"}), "image_encoder does not fit"),
+    "a list of tensors": (change(text_encoder=[torch.zeros(3)]), "text_encoder does not fit"),
+    "a number of nothing": (change(log_scale=float("nan")), "log_scale is no finite number"),
+    "a number in words": (change(bias="small"), "bias is no finite number"),
+    "a vocabulary of numbers": (change(vocabulary=[1, 2]), "its vocabulary is not readable"),
+    "a version of lists": (change(schema_version=[[2]]), r"not a noduleclip checkpoint of version 2 \(found list\)"),
+}  # fmt: skip
+
+REFUSE = """
+import json, resource, sys, time
+from pathlib import Path
+from noduleclip.errors import ArtefactError
+from noduleclip.models.checkpoint import load_model
+load_model(Path(sys.argv[1]))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sys.argv[2:]:
+    started = time.perf_counter()
+    try:
+        load_model(Path(path))
+        said = "opened"
+    except ArtefactError as error:
+        said = str(error)
+    except Exception as error:
+        said = f"a traceback: {error!r}"
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+    print(json.dumps([said, grown, time.perf_counter() - started]))
+"""
+
+
+def test_hostile_checkpoints_are_refused_in_bounded_memory(checkpoint: Path, tmp_path: Path) -> None:
+    values = read_checkpoint(checkpoint)
+    paths = [tmp_path / f"{number}.pth" for number in range(len(HOSTILE))]
+    for path, (make, _) in zip(paths, HOSTILE.values(), strict=True):
+        make(values, path)
+    command = [sys.executable, "-c", REFUSE, str(checkpoint), *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for name, path, line in zip(HOSTILE, paths, done.stdout.splitlines(), strict=True):
+        said, grown_mb, seconds = json.loads(line)
+        assert re.search(HOSTILE[name][1], said), (name, said)
+        assert said.startswith(str(path)), (name, said)
+        assert grown_mb < 600, (name, grown_mb)
+        assert seconds < 20, (name, seconds)
 
 
 def test_a_missing_checkpoint_says_who_writes_it(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from noduleclip.errors import ArtefactError
 from noduleclip.retrieval import top_k
-from noduleclip.retrieval.top_k import compute_cosines, find_top_k, select_top_k
+from noduleclip.retrieval.top_k import compute_cosines, find_top_k, refuse_odd_rows, select_top_k
 
 FEW_VALUES = st.sampled_from([-1.0, -0.5, 0.0, -0.0, 0.25, 1.0, -math.inf, math.inf])
 SCORES = st.lists(FEW_VALUES | st.floats(-1, 1, width=32), max_size=40)
@@ -171,3 +171,13 @@ def test_huge_numbers_are_finite(queries: int) -> None:
 def test_no_hits_are_no_number_of_hits() -> None:
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         find_top_k(unit_rows(1), unit_rows(3), 0)
+
+
+def test_rows_that_are_no_unit_vectors_are_named() -> None:
+    gallery = np.eye(6, dtype=np.float32)
+    refuse_odd_rows(gallery, np.arange(6))
+    for length in (2.0, 0.5, 0.0, np.nan, np.inf, 1e38):
+        gallery[4, 4] = length
+        refuse_odd_rows(gallery, np.arange(4))
+        with pytest.raises(ArtefactError, match=r"^row 4 of the embeddings is no unit vector, its length is .*; embed"):
+            refuse_odd_rows(gallery, np.array([1, 4, 0]))

@@ -11,6 +11,7 @@ from noduleclip.io.index_store import open_index
 from noduleclip.io.nodules import group_nodules
 from noduleclip.report.console import say
 from noduleclip.retrieval.fusion import choose_alpha
+from noduleclip.retrieval.top_k import refuse_odd_rows
 from noduleclip.size import EVALUATION_QUERIES, parse_intervals
 
 
@@ -24,13 +25,14 @@ def choose_alpha_on(val_emb_dir: Path, emb_dir: Path, softness_mm: float) -> flo
     index = open_index(val_emb_dir)
     if index.manifest.model_id != open_index(emb_dir).manifest.model_id:
         raise ArtefactError(f"{val_emb_dir} and {emb_dir} were embedded with different models")
-    nodules = group_nodules(index.scan().drop(schema.ROW).collect())
+    nodules = group_nodules(index.collect(index.scan().drop(schema.ROW)))
     several = np.isfinite(nodules.diameters_mm).sum(axis=1) >= 2
     if several.sum() < 10:
         raise InputError(
             f"{val_emb_dir}: {several.sum()} nodule(s) with rows of two readers or more, "
             "--alpha auto needs 10; embed a table with every reader's rows, or give --alpha a number"
         )
+    refuse_odd_rows(index.embeddings, nodules.rows)
     encoder = open_text_tower(index)
     cosines = encoder.encode(EVALUATION_QUERIES) @ index.embeddings[nodules.rows[several]].T
     probabilities = encoder.calibration.to_probability(cosines)

@@ -27,6 +27,7 @@ from noduleclip.retrieval.implied import imply_diameters, make_sweep
 from noduleclip.retrieval.readers import Readers, list_known
 from noduleclip.retrieval.sizes import Estimates, measure_sizes
 from noduleclip.retrieval.text_query import SentenceEncoder
+from noduleclip.retrieval.top_k import refuse_odd_rows
 from noduleclip.sentence import Reading, list_attributes, read_sentences
 from noduleclip.size import BIN_PROMPTS, BIN_SYNONYMS, EVALUATION_QUERIES, parse_intervals
 
@@ -93,7 +94,7 @@ def _evaluate(options: EvaluationOptions) -> None:
 
 
 def _collect(index: Index, readers_csv: Path | None) -> _Collection:
-    meta = index.scan().drop(schema.ROW).collect()
+    meta = index.collect(index.scan().drop(schema.ROW))
     rows = pl.Series(np.arange(meta.height))
     if readers_csv is not None:
         meta, missing = read_readers(readers_csv, meta)
@@ -105,6 +106,7 @@ def _collect(index: Index, readers_csv: Path | None) -> _Collection:
     if len(nodules) < 2:
         raise InputError(f"{index.folder}: {len(nodules)} nodule(s) with a diameter, at least 2 are needed")
     of_index = rows.to_numpy()[nodules.rows]
+    refuse_odd_rows(index.embeddings, of_index)
     patients = meta[nodules.rows.tolist(), schema.PATIENT_ID].rank("dense").to_numpy().astype(np.int64)
     readers = Readers(nodules.diameters_mm, *read_ratings(meta, nodules))
     return _Collection(of_index, index.embeddings[of_index], readers, patients)

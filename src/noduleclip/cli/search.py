@@ -21,7 +21,7 @@ from noduleclip.report.console import say, warn
 from noduleclip.report.tables import Answer, choose_format, print_hits
 from noduleclip.retrieval.fusion import fuse_scores, multiply_rules, score_rating, score_rule
 from noduleclip.retrieval.text_query import SentenceEncoder
-from noduleclip.retrieval.top_k import compute_cosines, find_top_k, select_top_k
+from noduleclip.retrieval.top_k import compute_cosines, find_top_k, refuse_odd_rows, select_top_k
 from noduleclip.sentence import Reading, describe_reading, list_attributes, read_sentences
 
 _UNIQUE_COLUMNS = {
@@ -161,6 +161,11 @@ def open_text_tower(index: Index) -> SentenceEncoder:
         ArtefactError: It is broken or belongs to another model.
     """
     encoder = SentenceEncoder(index.folder / schema.TEXT_TOWER)
+    if encoder.emb != index.manifest.emb:
+        raise ArtefactError(
+            f"{index.folder}: {schema.TEXT_TOWER} gives vectors of {encoder.emb} numbers, "
+            f"the embeddings have {index.manifest.emb}; embed again"
+        )
     if encoder.model_id != index.manifest.model_id:
         raise ArtefactError(
             f"{index.folder}: {schema.TEXT_TOWER} is of model {encoder.model_id}, "
@@ -174,7 +179,7 @@ def _filter_rows(index: Index, options: SearchOptions) -> NDArray[np.int64] | No
     if options.where is None and options.patients_file is None:
         return None
     frame = index.scan()
-    kept = frame.select(schema.ROW, schema.PATIENT_ID).collect()
+    kept = index.collect(frame.select(schema.ROW, schema.PATIENT_ID))
     if options.where is not None:
         kept = kept.filter(_apply_condition(frame, options.where, index))
     if options.patients_file is not None:
@@ -237,6 +242,7 @@ def _find_hits(
     """Find the hits of each sentence; every row's score is made only where the rule or a group needs it."""
     if fusion is None and groups is None:
         for best in find_top_k(vectors, index.embeddings, topk, rows):
+            refuse_odd_rows(index.embeddings, best.rows)
             yield _Hits(best.rows, {schema.SIMILARITY: best.scores})
         return
     for vector, reading in zip(vectors, readings, strict=True):
@@ -245,7 +251,9 @@ def _find_hits(
             columns |= _fuse(columns[schema.SIMILARITY], index, rows, reading, encoder, fusion)
         ranking = columns[schema.SIMILARITY if fusion is None else schema.SCORE]
         chosen = select_top_k(ranking, topk, groups).rows
-        yield _Hits(chosen if rows is None else rows[chosen], {n: values[chosen] for n, values in columns.items()})
+        found = chosen if rows is None else rows[chosen]
+        refuse_odd_rows(index.embeddings, found)
+        yield _Hits(found, {n: values[chosen] for n, values in columns.items()})
 
 
 def _fuse(

@@ -17,6 +17,7 @@ from noduleclip.errors import ConfigError
 
 SETTINGS_PANEL = "Settings"
 OPTION_OF_RUN_RECORD = "arguments"
+_MOST_BYTES = 1 << 20
 _OWN = ("config", "print_config")
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -38,11 +39,15 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ConfigError(f"--config {path}: is larger than the {_MOST_BYTES:,} bytes that settings may have")
+        text = content.decode()
         values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"--config {path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"--config {path}: is not valid {path.suffix or 'TOML'} ({error})") from error
     if not isinstance(values, dict):
         raise ConfigError(f"--config {path}: expected settings by name")

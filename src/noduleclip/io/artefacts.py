@@ -16,6 +16,7 @@ from noduleclip.errors import ArtefactError, UsageError
 from noduleclip.io.disk import remove, telling_write_errors
 
 _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.part")  # what `name_part` gives
+_MOST_JSON_BYTES = 1 << 24
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
@@ -97,7 +98,11 @@ def read_json(path: Path) -> dict[str, Any]:
         ArtefactError: The file is missing or is no JSON object.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(_MOST_JSON_BYTES + 1)
+        if len(content) > _MOST_JSON_BYTES:
+            raise ArtefactError(f"{path}: is larger than the {_MOST_JSON_BYTES:,} bytes that such a file may have")
+        values = json.loads(content.decode())
     except FileNotFoundError as error:
         raise ArtefactError(f"{path}: no such file") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -1,5 +1,6 @@
 """The folder that `embed` writes and `query` reads: embeddings, rows, text tower, and the manifest that binds them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from noduleclip.errors import ArtefactError, ConfigError, UsageError
 from noduleclip.io.artefacts import hash_file, read_json, write_json
 
 META_GROUP_ROWS = 1 << 15  # rows of the metadata that are compressed, and read, together
+_MOST_BYTES = 1 << 50
 _HASHED_BYTES = 1 << 26
 INDEX_FILES = (schema.EMBEDDINGS, schema.META, schema.TEXT_TOWER)
 
@@ -66,6 +68,18 @@ class Index:
         """The rows' metadata in the order of the embeddings, with their number as `row`."""
         return _scan_meta(self.folder).with_row_index(schema.ROW)
 
+    def collect(self, plan: pl.LazyFrame) -> pl.DataFrame:
+        """Carry out a plan on the metadata.
+
+        Raises:
+            ArtefactError: The file is broken.
+        """
+        try:
+            return plan.collect()
+        except pl.exceptions.PolarsError as error:
+            reason = str(error).splitlines()[0]
+            raise ArtefactError(f"{self.folder / schema.META}: is broken ({reason}); embed again") from error
+
     def read_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
         """Read the metadata of some rows, in the order asked for, from the parts of the file that hold them."""
         wanted = pl.DataFrame({schema.ROW: pl.Series(list(rows), dtype=pl.get_index_type())})
@@ -74,7 +88,7 @@ class Index:
             part = _scan_meta(self.folder).slice(start, META_GROUP_ROWS)
             numbered = part.with_row_index(schema.ROW, offset=start)
             parts.append(numbered.filter(pl.col(schema.ROW).is_in(wanted[schema.ROW].implode())))
-        return wanted.join(pl.concat(parts).collect(), on=schema.ROW, how="left", maintain_order="left")
+        return wanted.join(self.collect(pl.concat(parts)), on=schema.ROW, how="left", maintain_order="left")
 
     def read_columns(self, names: Sequence[str]) -> pl.DataFrame:
         """Read whole columns.
@@ -83,7 +97,7 @@ class Index:
             UsageError: The index holds no such column.
         """
         self.require_columns(names)
-        return self.scan().select(names).collect()
+        return self.collect(self.scan().select(names))
 
     def require_columns(self, names: Sequence[str]) -> None:
         """Refuse column names that the index does not hold.
@@ -148,7 +162,9 @@ def open_index(folder: Path) -> Index:
             raise ArtefactError(f"{folder / name}: is not the file that {schema.INDEX_MANIFEST} names; embed again")
     embeddings = _map_embeddings(folder / schema.EMBEDDINGS, (manifest.rows, manifest.emb))
     try:
-        rows = _scan_meta(folder).select(pl.len()).collect().item()
+        table = _scan_meta(folder)
+        rows = table.select(pl.len()).collect().item()
+        _check_columns(table.collect_schema(), folder / schema.META)
     except pl.exceptions.PolarsError as error:
         raise ArtefactError(f"{folder / schema.META}: not a readable table ({str(error).splitlines()[0]})") from error
     if rows != manifest.rows:
@@ -165,11 +181,15 @@ def _parse_manifest(values: dict[str, Any], path: Path) -> Manifest:
     try:
         model = from_mapping(ModelConfig, values["model"], str(path))
         manifest = Manifest(**{**values, "model": model})
-        numbers = (manifest.rows, manifest.emb, manifest.scale, manifest.bias)
-        sized = all(isinstance(manifest.files[name]["bytes"], int) for name in INDEX_FILES)
+        counts = [manifest.rows, manifest.emb, *(manifest.files[name]["bytes"] for name in INDEX_FILES)]
+        whole = all(type(count) is int and 1 <= count < _MOST_BYTES for count in counts)  # True is no count
+        numbers = all(type(n) in (int, float) and abs(n) < math.inf for n in (manifest.scale, manifest.bias))
+        named = all(isinstance(text, str) for text in (manifest.model_id, manifest.checkpoint_sha256))
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
         raise ArtefactError(f"{path}: not a manifest of this tool ({error})") from error
-    if not sized or not all(isinstance(number, int | float) for number in numbers) or manifest.rows < 1:
+    if set(manifest.files) != set(INDEX_FILES) or not named or manifest.emb != model.emb:
+        raise ArtefactError(f"{path}: not a manifest of this tool (its files, model or width are others)")
+    if not whole or not numbers:
         raise ArtefactError(f"{path}: not a manifest of this tool (rows, sizes or calibration are no numbers)")
     return manifest
 
@@ -182,11 +202,26 @@ def _check_file(path: Path, manifest: Manifest) -> None:
         raise ArtefactError(f"{path}: has {size} bytes, {schema.INDEX_MANIFEST} says {said}; embed again")
 
 
+def _check_columns(columns: pl.Schema, path: Path) -> None:
+    text, number = (pl.String(), "text"), (pl.Float64(), "numbers")
+    kinds = {**dict.fromkeys(schema.TEXT_COLUMNS, text), **dict.fromkeys(schema.NUMBER_COLUMNS, number)}
+    for name in (schema.DICOM_PATH, schema.PATIENT_ID, schema.DIAMETER_MM):
+        if name not in columns:
+            raise ArtefactError(f"{path}: has no column {name}; embed again")
+    for name, kind in columns.items():
+        if name in kinds and kind != kinds[name][0]:
+            raise ArtefactError(f"{path}: column {name} is {kind}, expected {kinds[name][1]}; embed again")
+
+
 def _map_embeddings(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
     try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+        if version != (1, 0):  # of a later one the header may be as long as the file
+            raise ValueError(f"version {version[0]}.{version[1]}, embed writes 1.0")
         embeddings = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # numpy's parser of headers raises whatever it runs into
         raise ArtefactError(f"{path}: not a readable array ({error})") from error
-    if embeddings.dtype != np.float32 or embeddings.shape != shape:
-        raise ArtefactError(f"{path}: is {embeddings.dtype} {embeddings.shape}, expected float32 {shape}")
+    if embeddings.dtype != np.float32 or embeddings.shape != shape or not embeddings.flags.c_contiguous:
+        raise ArtefactError(f"{path}: is {embeddings.dtype} {embeddings.shape}, expected float32 {shape}, row by row")
     return np.asarray(embeddings)

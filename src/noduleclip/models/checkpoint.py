@@ -1,6 +1,7 @@
 """`clip_best.pth`: both encoders, vocabulary and configuration in one file, loadable with `weights_only=True`."""
 
 import hashlib
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from noduleclip import schema
 from noduleclip.config import ModelConfig, from_mapping, to_mapping
 from noduleclip.errors import ArtefactError, ConfigError
 from noduleclip.io.artefacts import replacing
+from noduleclip.models.hostile import AllocationLimit, count_bytes, refuse_bombs, refuse_claims
 from noduleclip.models.two_towers import TwoTowers
 from noduleclip.vocabulary import Vocabulary
 
+_TIMES_ITS_WEIGHTS = 4  # what building towers may allocate: timm makes a backbone twice,
+_SMALL_BYTES = 1 << 29  # and whole, where small crops keep its first stages only
 _IMAGE, _TEXT, _SCALARS = "image_encoder", "text_encoder", ("log_scale", "bias")
 
 
@@ -45,13 +49,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ArtefactError(f"{path}: no such checkpoint; noduleclip train writes {schema.BEST_CHECKPOINT}")
     try:
+        refuse_bombs(path)
         values = torch.load(path, map_location="cpu", weights_only=True)
+        refuse_claims(values, path)
+    except ArtefactError:
+        raise
     except pickle.UnpicklingError as error:
         raise ArtefactError(f"{path}: refused, it is broken or holds code (weights_only=True)") from error
     except Exception as error:
         raise ArtefactError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
     if not isinstance(values, dict) or values.get("schema_version") != schema.CHECKPOINT_SCHEMA_VERSION:
         found = values.get("schema_version") if isinstance(values, dict) else type(values).__name__
+        found = found if isinstance(found, int | str | None) else type(found).__name__
         raise ArtefactError(
             f"{path}: not a noduleclip checkpoint of version {schema.CHECKPOINT_SCHEMA_VERSION} (found {found})"
         )
@@ -78,8 +87,10 @@ def unpack_model(values: dict[str, Any], path: Path) -> TwoTowers:
         raise ArtefactError(f"{path}: holds no {missing[0]}")
     try:
         config = from_mapping(ModelConfig, values["config"], str(path))
-        model = TwoTowers(config, Vocabulary.from_mapping(values["vocabulary"], str(path)))
-    except ConfigError as error:
+        vocabulary = Vocabulary.from_mapping(values["vocabulary"], str(path))
+        with AllocationLimit(_TIMES_ITS_WEIGHTS * count_bytes((values[_IMAGE], values[_TEXT]), path) + _SMALL_BYTES):
+            model = TwoTowers(config, vocabulary)
+    except (ConfigError, MemoryError) as error:
         raise ArtefactError(f"{path}: its configuration cannot be used: {error}") from error
     for part, tower in ((_IMAGE, model.image), (_TEXT, model.text)):
         try:
@@ -92,7 +103,10 @@ def unpack_model(values: dict[str, Any], path: Path) -> TwoTowers:
                 raise ArtefactError(f"{path}: tensor {name} of {part} is not finite")
     with torch.no_grad():
         for name in _SCALARS:
-            getattr(model, name).fill_(float(values[name]))
+            value = values[name]
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                raise ArtefactError(f"{path}: {name} is no finite number")
+            getattr(model, name).fill_(float(value))
     return model.eval()
 
 

@@ -4,7 +4,8 @@ Both parts are probabilities in [0, 1], so that alpha weighs like with like: the
 scale and bias, as the probability that the sentence is true of the crop (docs/decisions/0005-fusion.md).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,19 @@ class Calibration:
 
     scale: float
     bias: float
+
+    @classmethod
+    def from_texts(cls, texts: Mapping[str, str]) -> "Calibration":
+        """Read what a tower's file carries.
+
+        Raises:
+            KeyError: There is none.
+            ValueError: It is no finite number.
+        """
+        scale, bias = float(texts["scale"]), float(texts["bias"])
+        if not (math.isfinite(scale) and math.isfinite(bias)):
+            raise ValueError(f"scale {scale}, bias {bias}")
+        return cls(scale, bias)
 
     def to_probability(self, cosines: NDArray[np.floating]) -> Floats:
         """Map cosines in [-1, 1] to probabilities, in float64 so that the order is kept."""

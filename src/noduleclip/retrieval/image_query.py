@@ -10,7 +10,7 @@ from noduleclip.config import ModelConfig, from_mapping
 from noduleclip.errors import ArtefactError, ConfigError
 from noduleclip.machine import count_cores
 from noduleclip.retrieval.fusion import Calibration
-from noduleclip.retrieval.onnx_file import open_tower
+from noduleclip.retrieval.onnx_file import open_tower, run_tower
 
 
 class ImageEncoder:
@@ -26,12 +26,13 @@ class ImageEncoder:
     """
 
     def __init__(self, path: Path) -> None:
-        self._session, metadata = open_tower(path, "image tower", count_cores())
+        self._session, metadata = open_tower(path, "image tower", count_cores(), ("crops",))
+        self._path = path
         try:
             self.model_id: str = metadata["model_id"]
             self.config = from_mapping(ModelConfig, json.loads(metadata["config"]), str(path))
-            self.calibration = Calibration(float(metadata["scale"]), float(metadata["bias"]))
-        except (KeyError, ValueError, ConfigError) as error:
+            self.calibration = Calibration.from_texts(metadata)
+        except (KeyError, ValueError, RecursionError, ConfigError) as error:
             raise ArtefactError(f"{path}: not an image tower of this tool ({error!r})") from error
 
     def encode(self, crops_hu: NDArray[np.int16]) -> NDArray[np.float32]:
@@ -40,5 +41,8 @@ class ImageEncoder:
         if self.config.views == 8:
             both = (crops_hu, crops_hu.transpose(0, 2, 1))
             views = [np.rot90(crops, turns, (1, 2)) for crops in both for turns in range(4)]
-        total = sum(self._session.run(None, {"crops": np.ascontiguousarray(view, np.float32)})[0] for view in views)
+        total = sum(
+            run_tower(self._session, {"crops": np.ascontiguousarray(view, np.float32)}, len(view), self._path)
+            for view in views
+        )
         return np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True), "<f4")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from noduleclip.errors import ArtefactError
 from noduleclip.retrieval.fusion import Calibration
-from noduleclip.retrieval.onnx_file import open_tower
+from noduleclip.retrieval.onnx_file import open_tower, run_tower
 from noduleclip.vocabulary import Vocabulary, stack_tokens
 
 
@@ -20,6 +20,7 @@ class SentenceEncoder:
     Attributes:
         model_id: The model that the text tower belongs to.
         calibration: What turns its cosines into probabilities.
+        emb: Width of the vectors that it says it gives.
         attributes: The rated attributes that it knows, by column name.
 
     Raises:
@@ -27,15 +28,17 @@ class SentenceEncoder:
     """
 
     def __init__(self, path: Path) -> None:
-        self._session, metadata = open_tower(path, "text tower", threads=1)
+        self._session, metadata = open_tower(path, "text tower", 1, ("left", "right", "share"))
+        self._path = path
+        self.emb: object = self._session.get_outputs()[0].shape[-1]
         try:
             self._read_metadata(metadata, path)
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise ArtefactError(f"{path}: not a text tower of this tool ({error!r})") from error
 
     def _read_metadata(self, metadata: dict[str, str], path: Path) -> None:
         self.model_id: str = metadata["model_id"]
-        self.calibration = Calibration(float(metadata["scale"]), float(metadata["bias"]))
+        self.calibration = Calibration.from_texts(metadata)
         vocabulary: dict[str, Any] = json.loads(metadata["vocabulary"])
         self._vocabulary = Vocabulary.from_mapping(vocabulary, str(path))
         self.attributes = self._vocabulary.attributes
@@ -47,10 +50,9 @@ class SentenceEncoder:
             UsageError: A sentence is empty or contradicts itself.
         """
         left, right, share = stack_tokens([self._vocabulary.encode(sentence) for sentence in sentences])
-        feed = {
+        feed: dict[str, NDArray[np.generic]] = {
             "left": np.array(left, np.int64),
             "right": np.array(right, np.int64),
             "share": np.array(share, np.float32),
         }
-        vectors: NDArray[np.float32] = self._session.run(None, feed)[0]
-        return vectors
+        return run_tower(self._session, feed, len(sentences), self._path)

@@ -17,6 +17,7 @@ from noduleclip.machine import count_cores
 
 _ROWS_AT_ONCE = 1 << 14  # of a matrix product; a thread's share of few sentences is up to eight times as large
 _MANY_QUERIES = 4
+_LENGTH_ERROR = 1e-3
 _PRODUCT_ERROR = 1e-4  # far above what a product of unit vectors of any usual width is off by in float32
 
 Floats = NDArray[np.float32]
@@ -88,6 +89,27 @@ def find_top_k(queries: Floats, gallery: Floats, k: int, rows: Rows | None = Non
     return [one if rows is None else TopK(rows[one.rows], one.scores) for one in best]
 
 
+def refuse_odd_rows(gallery: Floats, rows: Rows) -> None:
+    """Refuse rows that are no unit vectors.
+
+    Asked of what was ranked first: a row that is too long comes there.
+
+    Args:
+        gallery: (N, D) rows.
+        rows: (M,) those to look at.
+
+    Raises:
+        ArtefactError: Names the first of them.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        lengths = np.linalg.norm(gallery[rows].astype(np.float64), axis=1)
+    odd = np.flatnonzero(~(np.abs(lengths - 1) <= _LENGTH_ERROR))  # NaN is odd, too
+    if len(odd):
+        raise ArtefactError(
+            f"row {rows[odd[0]]} of the embeddings is no unit vector, its length is {lengths[odd[0]]:g}; embed again"
+        )
+
+
 def _score_pieces(queries: Floats, gallery: Floats, rows: Rows | None) -> Iterator[tuple[slice, Floats]]:
     """Score a gallery piece by piece, in order: (Q, n) for each slice of n rows.
 
@@ -101,10 +123,11 @@ def _score_pieces(queries: Floats, gallery: Floats, rows: Rows | None) -> Iterat
 
     def score(piece: slice) -> Floats:
         part = gallery[piece] if rows is None else gallery[rows[piece]]
-        if len(queries) < _MANY_QUERIES:
-            scores: Floats = np.stack([np.vecdot(part, query) for query in queries])
-        else:
-            scores = queries @ part.T
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused below
+            if len(queries) < _MANY_QUERIES:
+                scores: Floats = np.stack([np.vecdot(part, query) for query in queries])
+            else:
+                scores = queries @ part.T
         if not np.isfinite([scores.min(), scores.max()]).all():  # NaN wins in both
             at = piece.start + int(np.flatnonzero(~np.isfinite(scores).all(axis=0))[0])
             raise ArtefactError(
