@@ -214,8 +214,10 @@ class _Case:
         self.totals.lost += lost
 
     def _is_whole(self) -> bool:
-        """Whether the command had done all of its work: phantoms are not made over others."""
-        return self.scenario.arguments[0] == "phantom" and self.out.exists()
+        """Whether the command had done all of its work, and so refuses to do it again."""
+        if self.scenario.arguments[0] == "phantom":
+            return self.out.exists()
+        return "--overwrite" not in self.scenario.again and (self.out / schema.INDEX_MANIFEST).exists()
 
     def _find_lost(self) -> Iterator[str]:
         left = _read(self.out)
