@@ -80,9 +80,14 @@ def totals(request: pytest.FixtureRequest) -> Iterator[Totals]:
     counted = Totals()
     yield counted
     if request.config.getoption("--every-kill"):
-        reporter = request.config.pluginmanager.getplugin("terminalreporter")
+        plugins = request.config.pluginmanager
+        reporter, capture = plugins.getplugin("terminalreporter"), plugins.getplugin("capturemanager")
         assert reporter is not None
-        reporter.write_line(f"\n{counted.kills} kills, {counted.reruns} reruns, artefacts lost: {len(counted.lost)}")
+        assert capture is not None
+        with capture.global_and_fixture_disabled():
+            reporter.write_line(
+                f"\n{counted.kills} kills, {counted.reruns} reruns, artefacts lost: {len(counted.lost)}"
+            )
 
 
 @pytest.fixture(scope="module")
