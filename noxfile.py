@@ -65,6 +65,14 @@ def reference(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def audit(session: nox.Session) -> None:
+    """Ask the Python advisory database about what is installed; needs the network."""
+    python = _shared_python(session)
+    session.run(python, "-m", "pip", "install", "--quiet", "pip-audit", external=True)
+    session.run(python, "-m", "pip_audit", "--local", "--skip-editable", external=True)
+
+
+@nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
     """Measure all of docs/performance.md: `nox -s bench -- DATA OUT`."""
     python = _shared_python(session)

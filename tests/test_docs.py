@@ -16,7 +16,7 @@ from noduleclip import schema
 from noduleclip.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")])
 GROUP: Any = typer.main.get_command(app)
 
 
@@ -103,6 +103,12 @@ def test_every_file_of_the_contract_is_written_and_documented(checkpoint: Path, 
         schema.EMBEDDINGS, schema.META, schema.TEXT_TOWER, schema.INDEX_MANIFEST,
     }  # fmt: skip
     assert all(f"`{name}`" in page for name in written)
+
+
+def test_what_security_promises_has_its_tests() -> None:
+    named = re.findall(r"`(tests/[\w/.]+)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
+    assert len(named) > 10
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 def test_the_readme_gives_the_two_commands_first() -> None:

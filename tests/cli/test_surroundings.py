@@ -21,7 +21,7 @@ def run(tmp_path: Path) -> Run:
     """Run the command in a process with a bare environment, which a test adds to."""
 
     def start(*arguments: object, close: int | None = None, **variables: str) -> "subprocess.CompletedProcess[str]":
-        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), **variables}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home")} | variables
         command = [sys.executable, "-m", "noduleclip", *map(str, arguments)]
         shell = ["sh", "-c", f'exec "$@" {close}>&-', "sh"] if close is not None else []
         return subprocess.run([*shell, *command], capture_output=True, text=True, env=environment, check=False)
@@ -56,6 +56,13 @@ def test_closed_streams(run: Run, index: Path, arguments: tuple[str, ...], close
     done = run(*arguments, *more, close=closed)
     assert done.returncode == 0
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_no_home_to_keep_crops_in(run: Run, collection: Collection, tmp_path: Path) -> None:
+    done = run("embed", "--roi-csv", collection.roi_csv, "--out-dir", tmp_path / "index", HOME="/dev/null/x")
+    assert done.returncode == 3
+    assert "/dev/null/x/.cache/noduleclip/crops: crops cannot be kept there (Not a directory)" in done.stderr
+    assert done.stderr.endswith("name another folder with --cache-dir\n")
 
 
 def test_a_full_output_is_told(index: Path) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.config import MAX_PIXELS, CropConfig
-from noduleclip.errors import InputError, RejectCode, UsageError
+from noduleclip.errors import InputError, OutputError, RejectCode, UsageError
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.crop_cache import CropCache, CutSettings, Reject, default_cache_folder
 from noduleclip.io.patients import read_patient_list
@@ -53,9 +53,27 @@ class TableOptions:
         """Say how crops are cut from the slices, with `margin_px` more on each side."""
         return CutSettings.for_crop(crop, margin_px, self.assume_hu, self.max_pixels)
 
+    @property
+    def cache_folder(self) -> Path:
+        """Where crops are kept."""
+        return self.cache_dir or default_cache_folder()
+
     def open_cache(self, frame: pl.DataFrame, settings: CutSettings) -> CropCache:
-        """Open the cache of a frame's crops."""
-        return CropCache(self.cache_dir or default_cache_folder(), frame, settings)
+        """Open the cache of a frame's crops; nothing is made."""
+        return CropCache(self.cache_folder, frame, settings)
+
+    def make_cache_folder(self) -> Path:
+        """Make the folder where crops are kept.
+
+        Raises:
+            OutputError: It cannot be made.
+        """
+        try:
+            self.cache_folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"crops cannot be kept there ({error.strerror}); name another folder with --cache-dir"
+            raise OutputError(f"{self.cache_folder}: {reason}") from error
+        return self.cache_folder
 
 
 def read_table(options: TableOptions) -> RoiTable:
@@ -97,6 +115,7 @@ def pick_parts(table: RoiTable, patient_files: Sequence[Path], limit: int | None
 
 def cut_crops(frame: pl.DataFrame, settings: CutSettings, options: TableOptions) -> CropCache:
     """Cut the crops of a frame's rows, or find them in the cache."""
+    options.make_cache_folder()
     cache = options.open_cache(frame, settings)
     with counting("cutting crops", cache.slices, "slices") as advance:
         decoded = cache.fill(count_workers(options.workers), lambda: advance(1))

@@ -10,7 +10,6 @@ from noduleclip.cli.collect import TableOptions, cut_crops, judge_rejects, pick_
 from noduleclip.engine.embed import write_index
 from noduleclip.engine.towers import Encoder, open_towers
 from noduleclip.errors import UsageError
-from noduleclip.io.crop_cache import default_cache_folder
 from noduleclip.io.shipped import find_checkpoint
 from noduleclip.report.console import counting, say
 
@@ -34,7 +33,7 @@ def run_embedding(
     """
     towers = open_towers(
         find_checkpoint(model_name),
-        table_options.cache_dir or default_cache_folder(),
+        table_options.make_cache_folder(),
         device_name,
         lambda: say(f"{model_name}: preparing the model, which takes some seconds the first time"),
     )
