@@ -4,13 +4,31 @@ Anything else that escapes a command is a defect of ours: it keeps its traceback
 """
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_LONGEST_MESSAGE: Final = 2000
+
+
+def make_printable(text: str) -> str:
+    """Give a text from elsewhere in one line that moves no cursor: breaks become blanks, other controls are spelled."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _spell_out(c) for c in text)
+
+
+def _spell_out(character: str) -> str:
+    return " " if character.isspace() else character.encode("unicode_escape").decode("ascii")
 
 
 class NoduleclipError(Exception):
-    """An expected failure, told to the user in one line."""
+    """An expected failure, told to the user in one line that prints; of one too long the middle is left out."""
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str) -> None:
+        shown = make_printable(message)
+        half = _LONGEST_MESSAGE // 2 - 1
+        super().__init__(shown if len(shown) <= _LONGEST_MESSAGE else f"{shown[:half]}…{shown[-half:]}")
 
 
 class UsageError(NoduleclipError):

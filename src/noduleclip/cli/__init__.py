@@ -20,7 +20,7 @@ from noduleclip.cli.query_command import query
 from noduleclip.cli.settings import with_settings
 from noduleclip.cli.split_command import split
 from noduleclip.cli.train_command import train
-from noduleclip.errors import NoduleclipError
+from noduleclip.errors import NoduleclipError, make_printable
 
 _INTERRUPTED = 130
 
@@ -85,5 +85,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _end(message: str, code: int) -> None:
     if message.strip():
-        sys.stderr.write(f"error: {' '.join(message.split())}\n")
+        sys.stderr.write(f"error: {make_printable(' '.join(message.split()))}\n")
     sys.exit(code)

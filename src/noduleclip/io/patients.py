@@ -18,7 +18,7 @@ def read_patient_list(path: Path) -> list[str]:
         InputError: The file is missing, not UTF-8, or holds no id.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8").replace("\ufeff", "")  # each of lists put together may begin with one
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such patient list") from error
     except UnicodeDecodeError as error:

@@ -194,12 +194,19 @@ def _resolve_paths(frame: pl.DataFrame, path: Path, roots: Sequence[Path]) -> pl
 def _refuse_paths_outside(frame: pl.DataFrame, path: Path, roots: Sequence[Path]) -> None:
     inside = [root.resolve() for root in roots]
     for row, text, absolute in frame.select(schema.CSV_ROW, schema.DICOM_PATH, schema.ABSOLUTE_PATH).iter_rows():
-        file = Path(absolute).resolve()
-        if not any(file.is_relative_to(root) for root in inside):
+        if not _lies_below(absolute, inside):
             raise InputError(
                 f"{path}: row {row}, column {schema.DICOM_PATH}: {text!r} lies outside {inside[0]}; "
                 "--contain allows only files below the DICOM root"
             )
+
+
+def _lies_below(file: str, folders: Sequence[Path]) -> bool:
+    try:
+        resolved = Path(file).resolve()
+    except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL: no file, so none below
+        return False
+    return any(resolved.is_relative_to(folder) for folder in folders)
 
 
 def _find_file(text: str, roots: Sequence[Path]) -> str:

@@ -7,6 +7,8 @@ from functools import cache
 from rich.console import Console
 from rich.markup import escape
 
+from noduleclip.errors import make_printable
+
 
 @cache
 def data_console() -> Console:
@@ -20,14 +22,19 @@ def message_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def plain(text: str) -> str:
+    """Give a text from elsewhere as it may stand between markup: no markup, and nothing that moves the cursor."""
+    return escape(make_printable(text))
+
+
 def say(text: str) -> None:
     """Tell the user something on stderr, unwrapped; the text is never read as markup."""
-    message_console().print(escape(text), soft_wrap=True)
+    message_console().print(plain(text), soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Warn on stderr."""
-    message_console().print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+    message_console().print(f"[yellow]warning:[/] {plain(text)}", soft_wrap=True)
 
 
 @contextlib.contextmanager

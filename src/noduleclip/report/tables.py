@@ -11,11 +11,11 @@ import polars as pl
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from noduleclip import schema
-from noduleclip.report.console import data_console
+from noduleclip.errors import make_printable
+from noduleclip.report.console import data_console, plain
 
 _MIN_PATH_WIDTH = 16
 _DIAMETER_WIDTH = 6
@@ -85,7 +85,7 @@ def _make_hits_table(answer: Answer) -> Table:
     hits = answer.hits
     fused: list[str] = [name for name in (schema.SCORE, schema.COSINE, schema.RULE) if name in hits.columns]
     scores = fused or [schema.SIMILARITY]
-    patients = [hit or "-" for hit in hits[schema.PATIENT_ID]]
+    patients = [make_printable(hit or "-") for hit in hits[schema.PATIENT_ID]]
     patient_width = max([7, *(cell_len(name) for name in patients)])
     rated = [name for name in answer.attributes if name in hits.columns]
     fixed = _fixed_width(hits.height, scores, rated)
@@ -95,8 +95,8 @@ def _make_hits_table(answer: Answer) -> Table:
     room = max(_MIN_PATH_WIDTH, data_console().width - fixed - (patient_width + _GAP if patient_width else 0))
     table = Table(
         box=box.SIMPLE_HEAD,
-        title=escape(answer.sentence),
-        caption=escape(answer.reading),
+        title=plain(answer.sentence),
+        caption=plain(answer.reading),
         title_justify="left",
         caption_justify="left",
     )
@@ -110,8 +110,8 @@ def _make_hits_table(answer: Answer) -> Table:
     table.add_column("slice", overflow="fold")
     for patient, hit in zip(patients, hits.iter_rows(named=True), strict=True):
         numbers = [_number(hit[name], 3) for name in scores]
-        path = escape(shorten_path(hit[schema.DICOM_PATH], room))
-        named = [escape(patient)] if patient_width else []
+        path = plain(shorten_path(hit[schema.DICOM_PATH], room))
+        named = [plain(patient)] if patient_width else []
         ratings = [_number(hit[name], 0) for name in rated]
         table.add_row(str(hit[schema.RANK]), *numbers, _diameter(hit), *ratings, *named, path)
     return table
@@ -168,7 +168,7 @@ def print_records(records: Sequence[Mapping[str, Any]], form: str, title: str, p
     if form == "csv":
         print_frame(pl.DataFrame([dict(record) for record in records]), form)
         return
-    table = Table(box=box.SIMPLE_HEAD, title=escape(title) or None, title_justify="left", collapse_padding=True)
+    table = Table(box=box.SIMPLE_HEAD, title=plain(title) or None, title_justify="left", collapse_padding=True)
     for name in records[0]:
         is_text = isinstance(records[0][name], str)  # text folds where the window is narrow, a number never does
         table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
@@ -184,7 +184,7 @@ def print_records(records: Sequence[Mapping[str, Any]], form: str, title: str, p
 def _cell(value: Any, as_percent: bool) -> str:
     if isinstance(value, float):
         return f"{value:.1%}" if as_percent else _number(value, 3)
-    return escape(f"{value:,}" if isinstance(value, int) else str(value)) if value is not None else "-"
+    return plain(f"{value:,}" if isinstance(value, int) else str(value)) if value is not None else "-"
 
 
 def print_evaluation(evaluation: Mapping[str, Any], form: str) -> None:
