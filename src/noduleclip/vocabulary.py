@@ -90,9 +90,13 @@ class Vocabulary:
         try:
             words, grid = tuple(values["words"]), tuple(float(mm) for mm in values["grid_mm"])
             attributes = tuple(values["attributes"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ArtefactError(f"{where}: its vocabulary is not readable ({error!r})") from error
-        if not all(isinstance(word, str) for word in words) or list(grid) != sorted(set(grid)) or len(grid) < 2:
+        if (
+            not all(isinstance(word, str) for word in (*words, *attributes))
+            or list(grid) != sorted(set(grid))
+            or len(grid) < 2
+        ):
             raise ArtefactError(f"{where}: its vocabulary needs words and an ascending grid of millimetres")
         if not set(attributes) <= set(ATTRIBUTES) or len(set(attributes)) < len(attributes):
             known = ", ".join(ATTRIBUTES)

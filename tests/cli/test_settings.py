@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -191,3 +192,34 @@ def test_a_console_of_few_characters_gets_the_table(index: Path, command: str) -
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d\.\d [+x]", done.stdout.decode("cp1252"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("c.toml", "roi-csv = 1979-05-27", "setting 'roi_csv' is datetime.date(1979, 5, 27); allowed"),
+        ("c.toml", 'roi-csv = "a\\u0000b"', r"setting 'roi_csv' is 'a\x00b'; allowed are texts"),
+        ("c.json", '{"roi_csv": "\\ud800"}', r"setting 'roi_csv' is '\ud800'; allowed are texts"),
+        ("c.json", '{"roi_csv": {"a": 1}}', "setting 'roi_csv' is {'a': 1}; allowed are texts"),
+        ("c.json", '{"roi_csv": [["a"]]}', "setting 'roi_csv' is ['a']; allowed are texts"),
+        ("c.json", "[" * 5000, "is not valid .json (maximum recursion depth exceeded"),
+    ],
+)
+def test_a_value_that_no_option_could_have_is_refused(
+    noduleclip: Command, tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    outcome = noduleclip("train", "--config", tmp_path / name, "--print-config")
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_any_value_is_printed_as_toml_that_reads_back(noduleclip: Command, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(
+        'roi-csv = "a\\u007f"\ntrain-patients = 7\nval-patients = true\nout = "x"\nlr = inf\nstrict = true'
+    )
+    values = tomllib.loads(noduleclip("train", "--config", config, "--print-config").out)
+    found = [values[name] for name in ("roi-csv", "train-patients", "val-patients", "lr", "strict")]
+    assert found == ["a\x7f", "7", "true", float("inf"), True]

@@ -33,8 +33,28 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
     unknown = sorted(set(defaults) - known)
     if unknown:
         raise ConfigError(f"{path}: unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    context.default_map = defaults
+    context.default_map = {key: _as_typed(value, key, path) for key, value in defaults.items()}
     return path
+
+
+def _as_typed(value: Any, key: str, path: Path) -> Any:
+    """Give a value as it would be typed, so that it is parsed as an option is; a list for one given many times."""
+    texts = []
+    for item in value if isinstance(value, list) else [value]:
+        text = str(item).lower() if isinstance(item, bool) else str(item)
+        if not isinstance(item, str | int | float) or "\0" in text or not _is_unicode(text):
+            raise ConfigError(
+                f"{path}: setting {key!r} is {item!r}; allowed are texts, numbers, true, false, or a list"
+            )
+        texts.append(text)
+    return texts if isinstance(value, list) else texts[0]
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        return bool(text.encode()) or not text
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -126,5 +146,13 @@ def format_toml(options: dict[str, Any]) -> str:
     lines = []
     for name, value in plain_arguments(options).items():
         key = name.replace("_", "-")
-        lines.append(f"# {key} =" if value is None else f"{key} = {json.dumps(value, ensure_ascii=False)}")
+        lines.append(f"# {key} =" if value is None else f"{key} = {_as_toml(value)}")
     return "\n".join(lines) + "\n"
+
+
+def _as_toml(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_as_toml, value))}]"
+    if isinstance(value, float):
+        return repr(value)  # JSON would write Infinity, TOML writes inf
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
