@@ -78,3 +78,11 @@ def bench(session: nox.Session) -> None:
     python = _shared_python(session)
     session.run(python, "-m", "pip", "install", "--quiet", "-e", ".[dev,bench]", external=True)
     session.run(python, "benchmarks/all.py", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
+def fuzz(session: nox.Session) -> None:
+    """Hunt for inputs that break a reader: `nox -s fuzz -- --seconds 3600 --target dicom`; a night each otherwise."""
+    python = _shared_python(session)
+    session.run(python, "-m", "pip", "install", "--quiet", "-e", ".[dev,fuzz]", external=True)
+    session.run(python, "-m", "fuzz.session", *session.posargs, env={"PYTHONPATH": "tests"}, external=True)

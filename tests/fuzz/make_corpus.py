@@ -1,0 +1,205 @@
+"""Make the generated part of `corpus`: small sound files, and some unsound ones, from phantoms alone.
+
+Regressions, the inputs that once broke the contract, lie beside them as `broke-WHY` and are left alone.
+"""
+
+import io
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom import uid
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels.encoders.base import get_encoder
+
+from enhanced_ct import compress, enhance
+from fuzz import sound
+from noduleclip import schema
+from noduleclip.config import CropConfig, ModelConfig
+from noduleclip.models.checkpoint import pack_model
+from noduleclip.models.two_towers import TwoTowers
+
+CORPUS = Path(__file__).parent / "corpus"
+REGRESSION = "broke-"
+BY_LIBRARIES = {"checkpoint", "index_meta", "dicom"}
+"""Targets whose files follow the versions of the libraries that write them."""
+
+_TABLE = """dicom_path,diameter_mm,bbox_xmin,bbox_ymin,bbox_xmax,bbox_ymax,pixel_spacing_row,pixel_spacing_col,\
+points_json,patient_id,nodule_id,texture
+PHANTOM-0001/1.dcm,6.4,3,4,12,11,0.8,0.7,"[[3,4],[12,4],[12,11],[3,11]]",PHANTOM-0001,N1,5
+PHANTOM-0001/1.dcm,7.0,3,4,12,12,0.8,0.7,"[[3,4],[12,4],[7.5,12]]",PHANTOM-0001,N1,4
+PHANTOM-0002\\1.dcm,,1,1,2,2,0.8,0.7,,PHANTOM-0002,N2,
+LIDC-IDRI-0003/1.dcm,12.5,0,0,15,15,,,,,,1
+"""
+_SENTENCES = (
+    "a lung nodule with diameter > 6 mm",
+    "spiculated solid nodule between 6 and 10 mm",
+    "malignancy >= 4 and not calcified, (6, 10] mm",
+    "at most 1,5 cm or larger than 20 mm",
+    "read as: diameter in (6, inf) mm; ratings: texture 4-5",
+    "５ ㎜ × ７ ㎜ ± ½",
+)
+
+
+def make_corpus() -> Iterator[tuple[str, str, bytes]]:
+    """Give (target, name, content) of every generated input."""
+    yield from (("roi_csv", name, content) for name, content in _make_tables())
+    yield "patients", "sound.txt", "\ufeff# a list\r\nPHANTOM-0001\r\n PHANTOM-0002 \r\n".encode()
+    yield "scores", "sound.csv", b"row,small,> 6 mm\n0,0.1,0.9\n2,0.5,0.5\n1,1e-3,-2\n"
+    yield "readers", "sound.csv", _TABLE.encode()
+    yield "readers", "one-more-reader.csv", (_TABLE + _TABLE.splitlines()[1].replace("6.4", "6.5") + "\n").encode()
+    for number, sentence in enumerate(_SENTENCES):
+        yield "sentence", f"sound-{number}.txt", sentence.encode()
+    yield from _make_configs()
+    yield from (("dicom", name, content) for name, content in _make_slices())
+    yield "crop_entry", "sound.npy", sound.make_array_file(np.zeros((2, 16, 16), np.int16))
+    yield "index_manifest", "sound.json", _make_manifest()
+    yield "index_meta", "sound.parquet", sound.make_meta_file()
+    yield "index_embeddings", "sound.npy", sound.make_array_file(sound.make_embeddings())
+    yield "text_tower", "sound.onnx", sound.make_text_tower()
+    yield "text_metadata", "sound.txt", "\n".join(sound.make_told().values()).encode()
+    yield from (("checkpoint", name, content) for name, content in _make_checkpoints())
+
+
+def _make_tables() -> Iterator[tuple[str, bytes]]:
+    yield "sound.csv", _TABLE.encode()
+    yield "crlf-bom.csv", ("\ufeff" + _TABLE.replace("\n", "\r\n")).encode()
+    header, first = _TABLE.splitlines()[:2]
+    plain = "[[3,4],[12,4],[12,11],[3,11]]"
+    outlines = {
+        "points-deep.csv": "[" * 500 + "]" * 500,
+        "points-no-numbers.csv": '[[""a"",null],[{},[]],[true,false]]',
+        "points-not-finite.csv": "[[NaN,1],[Infinity,2],[1e999,3]]",
+        "points-far.csv": "[[99999,0],[-99999,99999],[0,-99999]]",
+        "points-huge-number.csv": f"[[{'9' * 400},1],[1,2],[2,3]]",
+        "points-many.csv": json.dumps([[k % 13, k % 11] for k in range(900)]).replace(" ", ""),
+    }
+    for name, points in outlines.items():
+        yield name, f"{header}\n{first.replace(plain, points)}\n".encode()
+
+
+def _make_configs() -> Iterator[tuple[str, str, bytes]]:
+    of_train = {
+        "roi-csv": "roi.csv", "train-patients": "a.txt", "val-patients": "b.txt", "out": "run", "epochs": 3,
+        "lr": 0.001, "device": "cpu", "workers": "2", "strict": True,
+    }  # fmt: skip
+    of_query = {"emb-dir": "index", "query": ["> 6 mm", "solid"], "top-k": 5}
+    for name, values in (("train", of_train), ("query", of_query)):
+        lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+        yield "config_toml", f"{name}.toml", ("\n".join(lines) + "\n").encode()
+        record = {"arguments": {key.replace("-", "_"): value for key, value in values.items()}, "version": "1"}
+        yield "config_json", f"{name}.json", json.dumps(record, indent=1).encode()
+
+
+def _make_manifest() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        index = sound.write_sound_index(Path(folder) / "index", rebind=False)
+        return (index / schema.INDEX_MANIFEST).read_bytes()
+
+
+def _make_slices() -> Iterator[tuple[str, bytes]]:
+    stored = sound.make_stored()
+    eight = (stored >> 4).astype(np.uint8)
+    yield "explicit.dcm", _pack_slice(stored, uid.ExplicitVRLittleEndian, stored.tobytes())
+    yield "implicit.dcm", _pack_slice(stored, uid.ImplicitVRLittleEndian, stored.tobytes())
+    yield "big-endian.dcm", _pack_slice(stored, uid.ExplicitVRBigEndian, stored.byteswap().tobytes())
+    yield "deflated.dcm", _pack_slice(stored, uid.DeflatedExplicitVRLittleEndian, stored.tobytes())
+    for name, syntax in {"rle": uid.RLELossless, "jpeg-ls": uid.JPEGLSLossless}.items():
+        pixels = encapsulate([_encode(stored, syntax)])
+        yield f"{name}.dcm", _pack_slice(stored, syntax, pixels)
+        yield f"{name}-claims-4096.dcm", _pack_slice(stored, syntax, pixels, Rows=4096, Columns=4096)
+    yield "jpeg.dcm", _pack_slice(eight, uid.JPEGBaseline8Bit, encapsulate([_save_image(eight, "JPEG")]))
+    yield "jpeg-2000.dcm", _pack_slice(stored, uid.JPEG2000Lossless, encapsulate([_save_image(stored, "JPEG2000")]))
+    with tempfile.TemporaryDirectory() as folder:
+        plain, scratch = Path(folder) / "plain.dcm", Path(folder) / "scratch.dcm"
+        sound.write_sound_slice(plain)
+        by_gdcm = {
+            "jpeg-lossless-sv1.dcm": uid.JPEGLosslessSV1,
+            "jpeg-lossless.dcm": uid.JPEGLossless,
+            "jpeg-12-bit.dcm": uid.JPEGExtended12Bit,
+        }
+        for name, syntax in by_gdcm.items():
+            yield name, _pack_slice(stored, syntax, encapsulate([compress(plain, scratch, syntax)]))
+        slices = [pydicom.dcmread(plain)] * 3
+        yield "enhanced.dcm", enhance(slices, scratch).read_bytes()
+        deflated = uid.DeflatedExplicitVRLittleEndian
+        yield "enhanced-deflated.dcm", enhance(slices, scratch, syntax=deflated).read_bytes()
+        implicit = enhance(slices, scratch, syntax=uid.ImplicitVRLittleEndian, undefined_lengths=True)
+        yield "enhanced-implicit.dcm", implicit.read_bytes()
+        yield "enhanced-rle.dcm", enhance(slices, scratch, change=_pack_frames).read_bytes()
+
+
+def _pack_frames(volume: Dataset) -> None:
+    volume.file_meta.TransferSyntaxUID = uid.RLELossless
+    volume.PixelData = encapsulate([_encode(sound.make_stored(), uid.RLELossless)] * 3)
+    volume["PixelData"].VR = "OB"
+
+
+def _encode(stored: NDArray[np.uint16], syntax: uid.UID) -> bytes:
+    frame: bytes = get_encoder(syntax).encode(
+        stored,
+        rows=stored.shape[0],
+        columns=stored.shape[1],
+        samples_per_pixel=1,
+        bits_allocated=16,
+        bits_stored=12,
+        pixel_representation=0,
+        photometric_interpretation="MONOCHROME2",
+        number_of_frames=1,
+    )
+    return frame
+
+
+def _pack_slice(stored: NDArray[np.generic], syntax: str, pixels: bytes, **changes: object) -> bytes:
+    header = sound.make_slice(stored, syntax, **changes)
+    header.PixelData = pixels
+    header["PixelData"].VR = "OB" if uid.UID(syntax).is_encapsulated else "OW"
+    file = io.BytesIO()
+    header.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def _save_image(stored: NDArray[np.generic], form: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(stored).save(file, form, no_jp2=True)
+    return file.getvalue()
+
+
+def _make_checkpoints() -> Iterator[tuple[str, bytes]]:
+    config = ModelConfig(
+        backbone="test_mambaout", emb=8, outline_width=1, text_width=16, text_layers=1, crop=CropConfig(size_px=16)
+    )
+    model = TwoTowers(config, sound.VOCABULARY)
+    for tensor in model.parameters():
+        tensor.data.zero_()
+    values = pack_model(model)
+    yield "sound.pth", _save(values)
+    yield "no-weights.pth", _save({**values, "image_encoder": {}, "text_encoder": {}})
+    file = io.BytesIO()
+    torch.save({"schema_version": schema.CHECKPOINT_SCHEMA_VERSION}, file, _use_new_zipfile_serialization=False)
+    yield "legacy.pth", file.getvalue()
+
+
+def _save(values: dict[str, object]) -> bytes:
+    file = io.BytesIO()
+    torch.save(values, file)
+    return file.getvalue()
+
+
+def main() -> None:
+    """Write the corpus."""
+    for target, name, content in make_corpus():
+        path = CORPUS / target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""What the inputs of each reader are made of, for the mutator to put where it does not belong."""
+
+from noduleclip import schema
+
+
+def _words(text: str) -> tuple[bytes, ...]:
+    return tuple(word.encode() for word in text.split())
+
+
+def _from_hex(text: str) -> tuple[bytes, ...]:
+    return tuple(map(bytes.fromhex, text.split()))
+
+
+TABLE = (
+    *(name.encode() for name in (*schema.REQUIRED_COLUMNS, *schema.TEXT_COLUMNS, *schema.NUMBER_COLUMNS)),
+    *(b",", b"\n", b"\r\n", b'"', b'""', b";", b"\t", b"\xef\xbb\xbf", b"\xff\xfe", b"\0", b"\x1b[2J", b"6 mm"),
+    *_words("NaN inf -1 1e400 6,5 ../../x C:\\a\\b.dcm /dev/zero LIDC-IDRI-0001 =1+1 # İß\u202e"),
+    *_words('"[[1,2],[3,4],[5,6]]" [[1e99,0],[0,0],[1,1]] [NaN] [[ null [[[]]]'),
+)
+SCORES = (*TABLE, schema.ROW.encode(), b"small", b"> 6 mm")
+SENTENCE = (
+    *_words("small large > < >= <= = ± mm cm mm3 to or and not between - at least less than read as: diameter in"),
+    *_words("× ≥ – − ５ ㎜ ½ ² ٣ İ \u200b \u202e 1/2 6-10 (6,10] [6, inf) 1e9 texture 5 malignancy spiculated"),
+    *(b"\x1b[2J", b"\0", b"part-solid"),
+)
+JSON = _words(
+    '"rows" "emb" "files" "bytes" "sha256" "model" "scale" "vocabulary" "words" "grid_mm" "attributes" "texture" null '
+    'true [] {} NaN Infinity -1 1e999 999999999999999999999999999999 "\\u001b[2J" \\ud800 ""'
+)
+CONFIG = (
+    *_words("epochs bs lr seed device emb-dir query top-k workers arguments [[ ]] { } \" ' = inf nan 1979-05-27 [a.b]"),
+    *_words('\\u001b \\u007f \\ud800 """ [1,2] \ufeff'),
+    *(*JSON, b"\n", b"\x1b", b"\x7f"),
+)
+DICOM = (
+    *_from_hex("e07f1000 28000200 28001000 28001100 28000001 28000101 28000301 28000800 28005310 28005210 28000030"),
+    *_from_hex("feff00e0 feffdde0 feff0de0 ffffffff ffd8 ffd9 ffc0 ffc3 ffc4 ffda fff7 ff4fff51 ff52 ff90 ff93"),
+    *(b"OB\0\0", b"OW\0\0", b"SQ\0\0", b"UN\0\0", b"US\2\0", b"DS", b"CS", b"IS", b"DICM", b"1E400 ", b"\\"),
+    *_words("1.2.840.10008.1.2.1.99 1.2.840.10008.1.2.4.50 1.2.840.10008.1.2.4.51 1.2.840.10008.1.2.4.70"),
+    *_words("1.2.840.10008.1.2.4.80 1.2.840.10008.1.2.4.90 1.2.840.10008.1.2.5 1.2.840.10008.1.2.2"),
+)
+NPY = (
+    b"\x93NUMPY",
+    b"(7, 8)",
+    *_words("'descr' 'fortran_order' 'shape' '<f4' '|O' '<i2' '<f8' True [( 999999999999"),
+)
+PARQUET = (b"PAR1", *TABLE)
+ONNX = (*_words("left share Gather Loop If ConstantOfShape Expand external_data location ../../x"), b"\x08\x01")
+TOLD = (*JSON, b"\n", b"nan", b"1e999", *(name.encode() for name in schema.RATING_COLUMNS))
+PICKLE = (
+    *(b"cposix\nsystem\n", b"c__builtin__\neval\n", b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch\nFloatStorage\n"),
+    *_words("R ( t Q . N schema_version config vocabulary text_encoder backbone test_resnet hf-hub:a/b"),
+    *(b"K\xff", b"\x88", b"G\x7f\xf8\0\0\0\0\0\0"),
+)
