@@ -140,3 +140,8 @@ def test_the_smaller_alpha_is_chosen_where_all_are_equal() -> None:
     alpha, means = choose_alpha(judge(sizes), readers, QUERIES, 0)
     assert means[0] == pytest.approx(1)
     assert alpha == 0
+
+
+def test_a_logit_beyond_any_exponential_is_a_probability_without_a_warning() -> None:
+    probabilities = Calibration(1e300, 0.0).to_probability(np.array([-1.0, 0.0, 1.0]))
+    assert probabilities.tolist() == [0.0, 0.5, 1.0]

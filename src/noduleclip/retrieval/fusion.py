@@ -41,7 +41,8 @@ class Calibration:
 
     def to_probability(self, cosines: NDArray[np.floating]) -> Floats:
         """Map cosines in [-1, 1] to probabilities, in float64 so that the order is kept."""
-        return np.asarray(1 / (1 + np.exp(-(self.scale * cosines.astype(np.float64) + self.bias))))
+        with np.errstate(over="ignore"):  # the exponential of a large logit is infinite, and the probability 0
+            return np.asarray(1 / (1 + np.exp(-(self.scale * cosines.astype(np.float64) + self.bias))))
 
 
 def score_rule(diameters_mm: Floats, interval: SizeInterval, softness_mm: float) -> Floats:
