@@ -31,7 +31,7 @@ from noduleclip.io.dicom import check_ct_slice, read_patient_id
 from noduleclip.io.index_store import open_index
 from noduleclip.io.nodules import group_nodules, read_ratings
 from noduleclip.io.outlines import draw_nodules
-from noduleclip.io.patients import read_patient_list, write_patient_list
+from noduleclip.io.patients import format_patient_list, read_patient_list
 from noduleclip.io.reader_table import read_readers
 from noduleclip.io.roi_table import guard_cells, read_roi_table
 from noduleclip.io.score_table import read_scores
@@ -179,7 +179,7 @@ def _read_roi_csv(content: bytes, folder: Path) -> None:
 def _read_patients(content: bytes, folder: Path) -> None:
     patients = read_patient_list(_put(folder / "patients.txt", content))
     _demand(all(patient == patient.strip() != "" for patient in patients), "an id with blanks around it")
-    write_patient_list(folder / "again.txt", patients)
+    _put(folder / "again.txt", format_patient_list(patients).encode())
     _demand(read_patient_list(folder / "again.txt") == patients, "a list that does not read back")
 
 

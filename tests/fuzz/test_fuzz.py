@@ -18,8 +18,6 @@ from fuzz.targets import TARGETS, BrokenContractError, Target, check
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, InputError
 
-OPEN = {"checkpoint", "index_manifest", "index_meta", "text_metadata", "text_tower", "crop_entry"}
-"""Targets with defects that are known and not yet mended."""
 UNSOUND = {"points", "no-weights", "legacy", "claims", "sound-3", "sound-5"}
 COLUMNS = (
     *(schema.DICOM_PATH, schema.DIAMETER_MM, *schema.BOX_COLUMNS),
@@ -34,11 +32,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def inputs() -> list[tuple[str, Path]]:
     return [(path.parent.name, path) for path in sorted(CORPUS.glob("*/*"))]
-
-
-def leave_open(target: str, request: pytest.FixtureRequest) -> None:
-    if target in OPEN:
-        request.applymarker(pytest.mark.xfail(raises=BrokenContractError, strict=False, reason="an open defect"))
 
 
 def is_unsound(path: Path) -> bool:
@@ -59,16 +52,13 @@ IN_PROCESS = [(target, path) for target, path in inputs() if target != "dicom"]
 
 
 @pytest.mark.parametrize(("target", "path"), IN_PROCESS, ids=lambda value: getattr(value, "name", value))
-def test_the_corpus_holds_the_contract(target: str, path: Path, folder: Path, request: pytest.FixtureRequest) -> None:
-    if REGRESSION in path.name:
-        leave_open(target, request)
+def test_the_corpus_holds_the_contract(target: str, path: Path, folder: Path) -> None:
     accepted = check(TARGETS[target], path.read_bytes(), folder)
     assert accepted or is_unsound(path)
 
 
 @pytest.mark.parametrize("name", [name for name in TARGETS if name != "dicom"])
-def test_a_short_hunt_finds_nothing(name: str, folder: Path, request: pytest.FixtureRequest) -> None:
-    leave_open(name, request)
+def test_a_short_hunt_finds_nothing(name: str, folder: Path) -> None:
     target = TARGETS[name]
     corpus = [path.read_bytes() for other, path in inputs() if other == name]
     mutator = Mutator(0, corpus, target.words)

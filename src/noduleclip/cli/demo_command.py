@@ -77,7 +77,8 @@ def _go_through(out: Path, data_only: bool, patients: int, epochs: int, device: 
         _step(query, emb_dir=index, query=sentence, topk=8, unique="nodule", output_format="table")
     _step(fuse, emb_dir=index, query=_FUSED, alpha="0.5", topk=8, unique="nodule", output_format="table")
     _step(evaluate, emb_dir=index, output_format="table")
-    say(f"\nThat took {time.perf_counter() - started:.0f} s. The patients ranked are none of those trained on.")
+    say("")
+    say(f"That took {time.perf_counter() - started:.0f} s. The patients ranked are none of those trained on.")
     say("They are phantoms: nothing here says how well a model ranks real nodules. Everything is in " + str(out))
 
 

@@ -306,6 +306,8 @@ class CropCache:
         path = self.folder / job.entry
         try:
             crops = _read_entry(path)
+            if crops.shape != (len(job.rows), self.settings.size_px, self.settings.size_px) or crops.dtype != np.int16:
+                raise ValueError(f"{path}: holds {crops.dtype} {crops.shape}")
         except Exception:  # numpy's parser of headers raises whatever it runs into
             crops = cut_slice(job, self.settings)
             _write_entry(path, crops)

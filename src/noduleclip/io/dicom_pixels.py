@@ -3,6 +3,7 @@
 Knows the compressions; knows nothing of Hounsfield units.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -183,7 +184,10 @@ def _check_stream(stream: bytes, layout: PixelLayout) -> None:
         right, bottom, left, top = (int.from_bytes(stream[i : i + 4]) for i in range(at, at + 16, 4))
         found = (bottom - top, right - left, int.from_bytes(stream[at + 32 : at + 34]))
     else:
-        at = _find_frame_header(stream) + 5
+        frame = _find_frame_header(stream)
+        if layout.plugin == "gdcm" and layout.syntax not in uid.JPEGLSTransferSyntaxes:
+            _check_scan(stream, _find_scan(stream, frame), layout)
+        at = frame + 5
         found = (int.from_bytes(stream[at : at + 2]), int.from_bytes(stream[at + 2 : at + 4]), stream[at + 4])
     if found != (layout.rows, layout.columns, 1):
         raise ValueError(f"rows, columns and samples are {found} in the compressed stream")
@@ -198,6 +202,31 @@ def _find_frame_header(stream: bytes) -> int:
             return at
         at += 1 if marker == 0xFF else 2 + int.from_bytes(stream[at + 2 : at + 4])
     raise ValueError("the compressed stream has no frame header")
+
+
+def _find_scan(stream: bytes, at: int) -> int:
+    """Offset of the coded data of a JPEG stream's scan; GDCM ends the process on bytes between its segments."""
+    while stream[at : at + 2] != b"\xff\xda":
+        if at + 4 > len(stream) or stream[at] != 0xFF:
+            raise ValueError("the compressed stream has bytes between its segments, or no scan")
+        at += 1 if stream[at + 1] == 0xFF else 2 + int.from_bytes(stream[at + 2 : at + 4])
+    return at + 2 + int.from_bytes(stream[at + 2 : at + 4])
+
+
+def _check_scan(stream: bytes, at: int, layout: PixelLayout) -> None:
+    """Raise ValueError for coded data that end early, which GDCM fills up with grey.
+
+    Source:
+        ITU-T T.81 B.1.1.5: a marker in them is followed by neither 0 nor the numbers of a restart. Of a lossless
+        sample there is a bit at least, of a block of 64 coefficients two.
+    """
+    samples = layout.rows * layout.columns
+    least_bits = samples // 32 if layout.syntax == uid.JPEGExtended12Bit else samples
+    marker = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]").search(stream, at)
+    end = marker.start() if marker else len(stream)
+    ends_early = marker is not None and marker.group() == b"\xff\xd9" and stream[end + 2 :].strip(b"\0")
+    if 8 * (end - at) < least_bits or ends_early:
+        raise ValueError("the compressed stream ends before its pixels do")
 
 
 def _decode_jpeg_12bit(stream: bytes, layout: PixelLayout) -> NDArray[np.integer]:

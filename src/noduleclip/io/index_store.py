@@ -76,7 +76,7 @@ class Index:
         """
         try:
             return plan.collect()
-        except pl.exceptions.PolarsError as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             reason = str(error).splitlines()[0]
             raise ArtefactError(f"{self.folder / schema.META}: is broken ({reason}); embed again") from error
 

@@ -30,10 +30,10 @@ class SentenceEncoder:
     def __init__(self, path: Path) -> None:
         self._session, metadata = open_tower(path, "text tower", 1, ("left", "right", "share"))
         self._path = path
-        self.emb: object = self._session.get_outputs()[0].shape[-1]
         try:
+            self.emb: object = self._session.get_outputs()[0].shape[-1]
             self._read_metadata(metadata, path)
-        except (KeyError, ValueError, TypeError, RecursionError) as error:
+        except (LookupError, ValueError, TypeError, RecursionError) as error:
             raise ArtefactError(f"{path}: not a text tower of this tool ({error!r})") from error
 
     def _read_metadata(self, metadata: dict[str, str], path: Path) -> None:
