@@ -92,6 +92,7 @@ METRICS_LOG: Final = "metrics.jsonl"
 RUN_RECORD: Final = "run.json"
 EMBEDDINGS: Final = "img_embeds.npy"
 META: Final = "meta.parquet"
+OUTLINES: Final = "outlines.parquet"
 TEXT_TOWER: Final = "text_tower.onnx"
 INDEX_MANIFEST: Final = "index.json"
 TOP_K_CSV: Final = "topk.csv"
@@ -117,7 +118,7 @@ COLUMN_MEANINGS: Final = {
     SPACING_COL: "distance between columns (x) in mm",
     CENTROID_X: "centroid of the outline, column",
     CENTROID_Y: "centroid of the outline, row",
-    POINTS_JSON: "the outline as [[x,y],…]; not carried into the index",
+    POINTS_JSON: "the outline as [[x,y],…]; kept apart in the index, for pictures",
     SERIES_UID: "Series Instance UID; --unique series",
     SOP_UID: "SOP Instance UID",
     PATIENT_ID: "patient; else LIDC-IDRI-dddd in the path, else the DICOM PatientID",
@@ -150,5 +151,5 @@ COLUMN_MEANINGS: Final = {
     REJECT_REASON: "reason in a sentence",
 }
 
-INDEX_SCHEMA_VERSION: Final = 1
+INDEX_SCHEMA_VERSION: Final = 2
 CHECKPOINT_SCHEMA_VERSION: Final = 2

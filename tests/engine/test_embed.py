@@ -149,7 +149,7 @@ def test_a_killed_run_goes_on_from_its_pieces(
     assert watched.embedded == frame.height - 16
     one_by_one(tmp_path / "index", collection, checkpoint)
     assert sorted(path.name for path in (tmp_path / "index").iterdir()) == sorted(
-        [schema.EMBEDDINGS, schema.META, schema.TEXT_TOWER, schema.INDEX_MANIFEST]
+        [schema.EMBEDDINGS, schema.META, schema.OUTLINES, schema.TEXT_TOWER, schema.INDEX_MANIFEST]
     )
 
 

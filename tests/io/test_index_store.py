@@ -209,7 +209,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "more vectors": (save("img_embeds.npy", np.zeros((9, EMB), np.float32)), r"is float32 \(9, 8\), expected"),
     "flat": (save("img_embeds.npy", np.zeros(ROWS * EMB, np.float32)), r"is float32 \(56,\), expected"),
     "fewer rows": (write_fewer_rows, r"meta\.parquet: has 6 rows, index\.json says 7"),
-    "newer schema": (say(schema_version=2), "schema version 2, this noduleclip reads 1; embed again"),
+    "newer schema": (say(schema_version=3), "schema version 3, this noduleclip reads 2; embed again"),
     "no schema": (say(schema_version=...), "schema version None"),
     "unknown key": (say(colour="red"), "not a manifest of this tool .*colour"),
     "key left out": (say(scale=...), "not a manifest of this tool .*scale"),

@@ -55,7 +55,16 @@ def run_embedding(
     cache = cut_crops(frame, settings, table_options)
     judge_rejects(frame, cache.rejects, table_options, out_dir)
     with counting("embedding", frame.height - len(cache.rejects), "crops") as advance:
-        manifest = write_index(frame, cache, towers, out_dir, bs=bs, keep=table_options.keep, on_rows=advance)
+        manifest = write_index(
+            frame,
+            cache,
+            towers,
+            out_dir,
+            bs=bs,
+            keep=table_options.keep,
+            dicom_roots=table.dicom_roots,
+            on_rows=advance,
+        )
     say(f"{manifest.rows:,} rows of width {manifest.emb} in {out_dir}")
 
 

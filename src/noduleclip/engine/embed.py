@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,7 @@ def write_index(
     *,
     bs: int,
     keep: tuple[str, ...] = (),
+    dicom_roots: Sequence[str] = (),
     on_rows: Callable[[int], None] = lambda _: None,
 ) -> Manifest:
     """Embed the rows of a frame and write the folder that a query needs.
@@ -51,6 +52,7 @@ def write_index(
         out_dir: Folder to write.
         bs: Rows in a forward pass.
         keep: Further columns of the frame to carry along.
+        dicom_roots: Folders that relative DICOM paths start from, for pictures later.
         on_rows: Called with the rows embedded since the last call.
 
     Returns:
@@ -72,6 +74,10 @@ def write_index(
         meta_file = stack.enter_context(replacing(out_dir / schema.META))
         meta.write_parquet(meta_file, row_group_size=META_GROUP_ROWS)
         flush_file(meta_file)
+        if schema.POINTS_JSON in frame.columns:
+            outlines_file = stack.enter_context(replacing(out_dir / schema.OUTLINES))
+            frame[rows].select(schema.POINTS_JSON).write_parquet(outlines_file, row_group_size=META_GROUP_ROWS)
+            flush_file(outlines_file)
         embeddings_file = stack.enter_context(replacing(out_dir / schema.EMBEDDINGS, size_bytes=size_bytes))
         with embeddings_file.open("wb") as file:
             header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), image.config.emb)}
@@ -80,7 +86,8 @@ def write_index(
                 part = rows[start : start + _PIECE_ROWS]
                 file.write(_embed_piece(pieces / f"{start}.npy", part, cache, image, bs, on_rows).tobytes())
         flush_file(embeddings_file)
-        (out_dir / schema.INDEX_MANIFEST).unlink(missing_ok=True)  # without it no mixture of old and new files opens
+        for name in (schema.INDEX_MANIFEST, schema.OUTLINES):  # without the first no mixture of old and new files opens
+            (out_dir / name).unlink(missing_ok=True)
     manifest = write_manifest(
         out_dir,
         model_id=image.model_id,
@@ -89,6 +96,7 @@ def write_index(
         rows=len(rows),
         scale=image.calibration.scale,
         bias=image.calibration.bias,
+        dicom_roots=dicom_roots,
     )
     shutil.rmtree(pieces)
     return manifest

@@ -22,7 +22,14 @@ from noduleclip.io.dicom_frames import GROUP_TAGS, pick_frame, read_volume_heade
 from noduleclip.io.dicom_header import is_large, read_header
 from noduleclip.io.dicom_pixels import PixelLayout, decode_pixels
 
-_HEADER_TAGS: Final = (*CHECKED_TAGS, *GROUP_TAGS, "PatientID", "SeriesInstanceUID", "SOPInstanceUID")
+_HEADER_TAGS: Final = (
+    *CHECKED_TAGS,
+    *GROUP_TAGS,
+    "PatientID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class CtSlice:
         padding: Lowest and highest stored value that means "outside the field of view", or None.
         spacing_yx_mm: Distance of rows, then of columns, in mm; None when the header has none.
         patient_id: DICOM PatientID, empty when absent.
+        study_uid: StudyInstanceUID, empty when absent.
         series_uid: SeriesInstanceUID, empty when absent.
         sop_uid: SOPInstanceUID, empty when absent.
     """
@@ -46,6 +54,7 @@ class CtSlice:
     padding: tuple[int, int] | None
     spacing_yx_mm: tuple[float, float] | None
     patient_id: str
+    study_uid: str
     series_uid: str
     sop_uid: str
 
@@ -107,6 +116,7 @@ def read_ct_slice(
             padding=parse_padding(plane, layout),
             spacing_yx_mm=spacing_yx_mm,
             patient_id=plane.text("PatientID"),
+            study_uid=plane.text("StudyInstanceUID"),
             series_uid=plane.text("SeriesInstanceUID"),
             sop_uid=plane.text("SOPInstanceUID"),
         )

@@ -35,6 +35,7 @@ class Manifest:
         scale: Scale of a cosine in the model's logit.
         bias: Bias of the model's logit.
         files: SHA-256 and size in bytes of each file.
+        dicom_roots: Folders that relative DICOM paths started from when the index was made.
         made_by: Version of this tool.
     """
 
@@ -48,6 +49,7 @@ class Manifest:
     bias: float
     files: dict[str, dict[str, Any]]
     made_by: str
+    dicom_roots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Index:
 
     def scan(self) -> pl.LazyFrame:
         """The rows' metadata in the order of the embeddings, with their number as `row`."""
-        return _scan_meta(self.folder).with_row_index(schema.ROW)
+        return _scan(self.folder / schema.META).with_row_index(schema.ROW)
 
     def collect(self, plan: pl.LazyFrame) -> pl.DataFrame:
         """Carry out a plan on the metadata.
@@ -82,10 +84,19 @@ class Index:
 
     def read_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
         """Read the metadata of some rows, in the order asked for, from the parts of the file that hold them."""
+        return self._read_groups(schema.META, rows)
+
+    def read_outlines(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str | None]:
+        """Read the outlines of some rows as the table had them, None where there is none."""
+        if schema.OUTLINES not in self.manifest.files:
+            return [None] * len(rows)
+        return self._read_groups(schema.OUTLINES, rows)[schema.POINTS_JSON].to_list()
+
+    def _read_groups(self, name: str, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
         wanted = pl.DataFrame({schema.ROW: pl.Series(list(rows), dtype=pl.get_index_type())})
         parts = []
         for start in sorted({row - row % META_GROUP_ROWS for row in map(int, rows)}) or [0]:
-            part = _scan_meta(self.folder).slice(start, META_GROUP_ROWS)
+            part = _scan(self.folder / name).slice(start, META_GROUP_ROWS)
             numbered = part.with_row_index(schema.ROW, offset=start)
             parts.append(numbered.filter(pl.col(schema.ROW).is_in(wanted[schema.ROW].implode())))
         return wanted.join(self.collect(pl.concat(parts)), on=schema.ROW, how="left", maintain_order="left")
@@ -111,8 +122,8 @@ class Index:
             raise UsageError(f"{self.folder}: the index has no column {missing[0]!r}; it has {', '.join(columns)}")
 
 
-def _scan_meta(folder: Path) -> pl.LazyFrame:
-    return pl.scan_parquet(folder / schema.META, glob=False)  # a folder may have brackets in its name
+def _scan(path: Path) -> pl.LazyFrame:
+    return pl.scan_parquet(path, glob=False)  # a folder may have brackets in its name
 
 
 def write_manifest(
@@ -124,8 +135,10 @@ def write_manifest(
     rows: int,
     scale: float,
     bias: float,
+    dicom_roots: Sequence[str] = (),
 ) -> Manifest:
     """Bind the files of a folder together; the last file written, whole or not at all."""
+    names = [*INDEX_FILES, *([schema.OUTLINES] if (folder / schema.OUTLINES).exists() else [])]
     manifest = Manifest(
         schema_version=schema.INDEX_SCHEMA_VERSION,
         model_id=model_id,
@@ -135,8 +148,9 @@ def write_manifest(
         emb=model.emb,
         scale=scale,
         bias=bias,
-        files={n: {"sha256": hash_file(folder / n), "bytes": (folder / n).stat().st_size} for n in INDEX_FILES},
+        files={n: {"sha256": hash_file(folder / n), "bytes": (folder / n).stat().st_size} for n in names},
         made_by=__version__,
+        dicom_roots=tuple(dicom_roots),
     )
     write_json(folder / schema.INDEX_MANIFEST, {**asdict(manifest), "model": to_mapping(model)})
     return manifest
@@ -154,7 +168,7 @@ def open_index(folder: Path) -> Index:
     if not path.exists():
         raise ArtefactError(f"{folder}: holds no {schema.INDEX_MANIFEST}; noduleclip embed did not finish here")
     manifest = _parse_manifest(read_json(path), path)
-    for name in INDEX_FILES:
+    for name in manifest.files:
         _check_file(folder / name, manifest)
     for name in (schema.META, schema.TEXT_TOWER):  # not the embeddings, nor metadata as large: a query cannot wait
         said = manifest.files[name]
@@ -162,7 +176,7 @@ def open_index(folder: Path) -> Index:
             raise ArtefactError(f"{folder / name}: is not the file that {schema.INDEX_MANIFEST} names; embed again")
     embeddings = _map_embeddings(folder / schema.EMBEDDINGS, (manifest.rows, manifest.emb))
     try:
-        table = _scan_meta(folder)
+        table = _scan(folder / schema.META)
         rows = table.select(pl.len()).collect().item()
         _check_columns(table.collect_schema(), folder / schema.META)
     except pl.exceptions.PolarsError as error:
@@ -180,14 +194,16 @@ def _parse_manifest(values: dict[str, Any], path: Path) -> Manifest:
         )
     try:
         model = from_mapping(ModelConfig, values["model"], str(path))
-        manifest = Manifest(**{**values, "model": model})
-        counts = [manifest.rows, manifest.emb, *(manifest.files[name]["bytes"] for name in INDEX_FILES)]
+        manifest = Manifest(**{**values, "model": model, "dicom_roots": tuple(values.get("dicom_roots", ()))})
+        counts = [manifest.rows, manifest.emb, *(file["bytes"] for file in manifest.files.values())]
         whole = all(type(count) is int and 1 <= count < _MOST_BYTES for count in counts)  # True is no count
         numbers = all(type(n) in (int, float) and abs(n) < math.inf for n in (manifest.scale, manifest.bias))
-        named = all(isinstance(text, str) for text in (manifest.model_id, manifest.checkpoint_sha256))
+        named = all(
+            isinstance(text, str) for text in (manifest.model_id, manifest.checkpoint_sha256, *manifest.dicom_roots)
+        )
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
         raise ArtefactError(f"{path}: not a manifest of this tool ({error})") from error
-    if set(manifest.files) != set(INDEX_FILES) or not named or manifest.emb != model.emb:
+    if set(manifest.files) - {schema.OUTLINES} != set(INDEX_FILES) or not named or manifest.emb != model.emb:
         raise ArtefactError(f"{path}: not a manifest of this tool (its files, model or width are others)")
     if not whole or not numbers:
         raise ArtefactError(f"{path}: not a manifest of this tool (rows, sizes or calibration are no numbers)")

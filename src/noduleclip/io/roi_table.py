@@ -33,11 +33,13 @@ class RoiTable:
             asked for, and `csv_row` (1 = first row below the header), `absolute_path`, `patient_id`,
             `center_x_px`, `center_y_px`. A diameter that is not a number in (0, 100] mm is null.
         duplicates: Exact duplicate rows that were dropped.
+        dicom_roots: Folders that relative paths were looked for in, absolute.
     """
 
     path: Path
     frame: pl.DataFrame
     duplicates: int
+    dicom_roots: tuple[str, ...]
 
 
 def read_roi_table(
@@ -84,7 +86,7 @@ def read_roi_table(
     if contain:
         _refuse_paths_outside(frame, path, roots)
     frame = _name_patients(frame)
-    return RoiTable(path=path, frame=frame, duplicates=numbered.height - distinct.height)
+    return RoiTable(path, frame, numbered.height - distinct.height, tuple(str(root.absolute()) for root in roots))
 
 
 def select_patients(frame: pl.DataFrame, patients: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
@@ -186,7 +188,7 @@ def _resolve_paths(frame: pl.DataFrame, path: Path, roots: Sequence[Path]) -> pl
         raise InputError(f"{path}: row {blank[0, schema.CSV_ROW]}, column {schema.DICOM_PATH}: is empty")
     frame = frame.with_columns(pl.col(schema.DICOM_PATH).str.strip_chars().str.replace_all("\\", "/", literal=True))
     unique = frame[schema.DICOM_PATH].unique(maintain_order=True)
-    found = [_find_file(text, roots) for text in unique]
+    found = [find_file(text, roots) for text in unique]
     places = pl.DataFrame({schema.DICOM_PATH: unique, schema.ABSOLUTE_PATH: found})
     return frame.join(places, on=schema.DICOM_PATH, how="left", maintain_order="left")
 
@@ -209,7 +211,8 @@ def _lies_below(file: str, folders: Sequence[Path]) -> bool:
     return any(resolved.is_relative_to(folder) for folder in folders)
 
 
-def _find_file(text: str, roots: Sequence[Path]) -> str:
+def find_file(text: str, roots: Sequence[Path]) -> str:
+    """Give the absolute path of a slice: in the first of the folders that holds it, else where it would be there."""
     if PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute():
         return text
     candidates = [root.absolute() / text for root in roots]
