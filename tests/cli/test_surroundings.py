@@ -21,7 +21,8 @@ def run(tmp_path: Path) -> Run:
     """Run the command in a process with a bare environment, which a test adds to."""
 
     def start(*arguments: object, close: int | None = None, **variables: str) -> "subprocess.CompletedProcess[str]":
-        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home")} | variables
+        kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+        environment = kept | {"HOME": str(tmp_path / "home")} | variables
         command = [sys.executable, "-m", "noduleclip", *map(str, arguments)]
         shell = ["sh", "-c", f'exec "$@" {close}>&-', "sh"] if close is not None else []
         return subprocess.run([*shell, *command], capture_output=True, text=True, env=environment, check=False)
