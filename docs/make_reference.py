@@ -106,7 +106,7 @@ def describe_files() -> str:
                 ("file", "what"),
                 (
                     (f"`{schema.EVALUATION_JSON}`", "all that was measured, as `--format json` prints it: `queries`, the means `model` and `readers`, `ratings` (the same for what readers rated), `sizes`; an interval is `mean`, `low`, `high`; null is not known"),
-                    (f"`{schema.EVALUATION_PAGE}`", "tables, precision over recall, agreement of diameters, reliability of probabilities; one page that needs nothing else"),
+                    (f"`{schema.EVALUATION_PAGE}`", "tables, precision over recall, agreement of diameters, AP by band of sizes and by manufacturer, the fusion over alpha, reliability of probabilities; one page that needs nothing else"),
                 ),
             ),
             "`--scores` takes a CSV with the column `row`, the row of the index, and one column per sentence, named by it:\n"

@@ -25,7 +25,9 @@ def test_the_report_holds_what_was_printed(noduleclip: Command, index: Path, tmp
     assert done.code == 0, done.err
     assert json.loads((out / schema.EVALUATION_JSON).read_text()) == json.loads(done.out)
     page = (out / schema.EVALUATION_PAGE).read_text()
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 6
+    for heading in ("By size", "By manufacturer", "Fused with the measured diameter"):
+        assert f"<h2>{heading}</h2>" in page
     assert "<script" not in page and "http-equiv" not in page and 'src="' not in page
     for query in json.loads(done.out)["queries"]:
         assert f"{query['model']['ap']['mean']:.3f}" in page if query["model"]["ap"]["mean"] is not None else True

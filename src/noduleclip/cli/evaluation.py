@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.cli.claim import claiming
 from noduleclip.cli.search import open_text_tower, read_sentence_file
+from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import InputError
 from noduleclip.io.artefacts import format_json, write_together
 from noduleclip.io.index_store import Index, open_index
@@ -21,6 +22,7 @@ from noduleclip.io.score_table import read_scores
 from noduleclip.ratings import RATING_QUERIES
 from noduleclip.report.console import counting, say, warn
 from noduleclip.report.tables import print_evaluation, without_nan
+from noduleclip.retrieval.breakdown import BANDS, Breakdown, judge_bands, judge_groups, sweep_alpha
 from noduleclip.retrieval.curves import compare_sizes, trace_precision, trace_reliability
 from noduleclip.retrieval.evaluation import Evaluation, Rankings, evaluate_rankings
 from noduleclip.retrieval.implied import imply_diameters, make_sweep
@@ -52,12 +54,13 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class _Collection:
-    """The nodules of an index: their embeddings (N, D), and what N nodules' readers say."""
+    """The nodules of an index: their embeddings (N, D), what N nodules' readers say, and who made the scanner."""
 
     rows: NDArray[np.int64]
     images: NDArray[np.float32]
     readers: Readers
     patients: NDArray[np.int64]
+    manufacturers: tuple[str, ...]
 
 
 def run_evaluation(options: EvaluationOptions) -> None:
@@ -109,7 +112,10 @@ def _collect(index: Index, readers_csv: Path | None) -> _Collection:
     refuse_odd_rows(index.embeddings, of_index)
     patients = meta[nodules.rows.tolist(), schema.PATIENT_ID].rank("dense").to_numpy().astype(np.int64)
     readers = Readers(nodules.diameters_mm, *read_ratings(meta, nodules))
-    return _Collection(of_index, index.embeddings[of_index], readers, patients)
+    known = meta[nodules.rows.tolist()]
+    makers = known[schema.MANUFACTURER].to_list() if schema.MANUFACTURER in known.columns else []
+    named = tuple(maker or "" for maker in makers) or ("",) * len(nodules)
+    return _Collection(of_index, index.embeddings[of_index], readers, patients, named)
 
 
 def _choose_queries(
@@ -168,6 +174,25 @@ def _estimate(encoder: SentenceEncoder, images: NDArray[np.float32]) -> tuple[ND
     return bins.astype(np.int64), imply_diameters(sweep)
 
 
+def _break_down(options: EvaluationOptions, collection: _Collection, encoder: SentenceEncoder) -> Breakdown:
+    """Judge by size and, on the protocol's ten queries, by scanner and by the weight of the measured diameter."""
+    settings = {"draws": options.draws, "seed": options.seed}
+    with counting("judging parts", 3, "parts") as advance:
+        bands = Rankings(_score(BANDS, collection, encoder, options), collection.readers, collection.patients)
+        by_size = judge_bands(bands, read_sentences(BANDS), **settings)
+        advance(1)
+        scores = _score(EVALUATION_QUERIES, collection, encoder, options)
+        rankings = Rankings(scores, collection.readers, collection.patients)
+        readings = read_sentences(EVALUATION_QUERIES)
+        by_maker = judge_groups(rankings, collection.manufacturers, EVALUATION_QUERIES, readings, **settings)
+        advance(1)
+        probabilities = encoder.calibration.to_probability(scores)
+        intervals = parse_intervals(EVALUATION_QUERIES)
+        by_alpha = sweep_alpha(probabilities, collection.readers.diameters_mm, intervals, SOFTNESS_MM)
+        advance(1)
+    return Breakdown(by_size, by_maker, by_alpha)
+
+
 def _write_report(
     options: EvaluationOptions,
     found: dict[str, Any],
@@ -189,7 +214,8 @@ def _write_report(
         probabilities = encoder.calibration.to_probability(scores)
         reliability = trace_reliability(probabilities, collection.readers, readings)
         sizes = compare_sizes(implied_mm, collection.readers)
-    page = render_evaluation(found, queries, curves, sizes, reliability, str(options.emb_dir))
+    breakdown = None if options.scores_csv is not None else _break_down(options, collection, encoder)
+    page = render_evaluation(found, queries, curves, sizes, reliability, breakdown, str(options.emb_dir))
     texts = {schema.EVALUATION_PAGE: page, schema.EVALUATION_JSON: format_json(found)}
     write_together({options.out / name: text for name, text in texts.items()})
     say(f"report: {options.out / schema.EVALUATION_PAGE}")

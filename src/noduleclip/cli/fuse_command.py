@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from noduleclip.cli import options
+from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import UsageError
 
 
@@ -28,7 +29,7 @@ def fuse(
             help="How far outside the interval a diameter still counts; 0 = a hard filter.",
             rich_help_panel=options.RANKING,
         ),
-    ] = 1.5,
+    ] = SOFTNESS_MM,
     val_emb_dir: Annotated[
         Path | None,
         typer.Option(

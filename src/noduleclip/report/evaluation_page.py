@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from noduleclip import __version__
+from noduleclip.retrieval.breakdown import Breakdown, Part
 from noduleclip.retrieval.curves import RECALLS, PrecisionCurves, Reliability, SizeErrors
 
 _MODEL, _READER, _PLAIN = "#0072b2", "#d55e00", "#777777"  # told apart by the colour-blind (Okabe and Ito)
@@ -24,6 +25,7 @@ def render_evaluation(
     curves: Sequence[PrecisionCurves | None],
     sizes: SizeErrors | None,
     reliability: Reliability | None,
+    breakdown: Breakdown | None,
     source: str,
 ) -> str:
     """Give the page.
@@ -34,6 +36,7 @@ def render_evaluation(
         curves: Their precision over recall.
         sizes: Implied and read diameters.
         reliability: Probabilities beside what readers say.
+        breakdown: Its parts.
         source: Where the index lies.
     """
     environment = jinja2.Environment(
@@ -56,6 +59,12 @@ def render_evaluation(
         errors=sizes,
         reliability=_inline(_plot_reliability(reliability)) if reliability else None,
         calibration=reliability,
+        breakdown=breakdown,
+        by_size=_inline(_plot_parts(breakdown.by_size)) if breakdown and breakdown.by_size else None,
+        by_manufacturer=_inline(_plot_parts(breakdown.by_manufacturer))
+        if breakdown and breakdown.by_manufacturer
+        else None,
+        by_alpha=_inline(_plot_alpha(breakdown.by_alpha)) if breakdown and breakdown.by_alpha else None,
     )
 
 
@@ -119,6 +128,32 @@ def _plot_sizes(sizes: SizeErrors) -> Figure:
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.minorticks_off()
     axes.set(xlabel="mean of implied and read diameter, mm", ylabel="implied - read, mm")
+    return figure
+
+
+def _plot_parts(parts: Sequence[Part]) -> Figure:
+    """A line for each part: the model with its interval, another reader, the panel."""
+    figure = Figure(figsize=(8, 0.9 + 0.36 * len(parts)), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(parts))
+    model = [part.ap.model for part in parts]
+    axes.hlines(places, [one.low for one in model], [one.high for one in model], color=_MODEL, linewidth=1.5)
+    axes.plot([one.mean for one in model], places, "o", color=_MODEL)
+    axes.plot([part.ap.second_reader.mean for part in parts], places, "x", color=_READER)
+    axes.plot([part.ap.panel.mean for part in parts], places, "|", color=_PLAIN, markersize=13, markeredgewidth=2)
+    axes.set_yticks(places, [f"{_shorten(part.name)} ({part.nodules})" for part in parts], parse_math=False)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1.02), xlabel="average precision")
+    axes.grid(axis="x", linewidth=0.4)
+    return figure
+
+
+def _plot_alpha(means: Sequence[tuple[float, float]]) -> Figure:
+    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*zip(*means, strict=True), "o-", color=_MODEL, markersize=3)
+    axes.set(xlim=(0, 1), xlabel="alpha: 0 the measured diameter alone, 1 the image alone", ylabel="mean AP")
+    axes.grid(linewidth=0.4)
     return figure
 
 

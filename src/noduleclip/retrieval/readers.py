@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from noduleclip.config import SOFTNESS_MM
 from noduleclip.ratings import NOMINAL, RatingRange, last_rating
 from noduleclip.retrieval.fusion import multiply_rules, score_rating, score_rule
 from noduleclip.retrieval.metrics import contains_all, draw_pairs, rank_by_diameter
@@ -13,7 +14,6 @@ from noduleclip.sentence import Reading
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-_SOFTNESS_MM = 1.5
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _rank(reading: Reading, diameters_mm: Floats, ratings: dict[str, Floats]) ->
         return rank_by_diameter(reading.interval, diameters_mm)
     if reading.interval is None and len(reading.ratings) == 1:
         return _rank_by_rating(reading.ratings[0], ratings[reading.ratings[0].attribute])
-    parts = [] if reading.interval is None else [score_rule(diameters_mm, reading.interval, _SOFTNESS_MM)]
+    parts = [] if reading.interval is None else [score_rule(diameters_mm, reading.interval, SOFTNESS_MM)]
     for asked in reading.ratings:
         values = ratings[asked.attribute]
         parts.append(values if asked.attribute in NOMINAL else score_rating(values, asked))

@@ -1,0 +1,117 @@
+"""Where a ranking is strong and where it is weak: by size, by scanner, and by the weight of the measured diameter."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noduleclip.retrieval.evaluation import Comparison, Rankings, evaluate_rankings
+from noduleclip.retrieval.fusion import ALPHAS, choose_alpha
+from noduleclip.sentence import Reading
+from noduleclip.size import SizeInterval
+
+BANDS: Final = ("<= 4 mm", "4-6 mm", "6-8 mm", "8-10 mm", "10-15 mm", "15-20 mm", "20-30 mm", "> 30 mm")
+_FEWEST_NODULES: Final = 20
+_RESAMPLES: Final = 100
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an evaluation, on nodules with two readers or more.
+
+    Attributes:
+        name: What it is of.
+        nodules: How many of them count: those in a band by a reader drawn at random, or those of a group.
+        ap: The average precision, the mean over queries for a group, of the model beside the readers.
+    """
+
+    name: str
+    nodules: int
+    ap: Comparison
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """The parts of an evaluation.
+
+    Attributes:
+        by_size: Of each band of sizes.
+        by_manufacturer: Of each manufacturer with enough nodules.
+        by_alpha: Mean average precision of the fusion by alpha.
+    """
+
+    by_size: list[Part]
+    by_manufacturer: list[Part]
+    by_alpha: list[tuple[float, float]]
+
+
+def judge_bands(rankings: Rankings, readings: Sequence[Reading], *, draws: int, seed: int) -> list[Part]:
+    """Judge a query for each of `BANDS`; a band in which no nodule of two readers lies is left out.
+
+    Args:
+        rankings: The model's scores for the bands, one row each.
+        readings: The bands.
+        draws: Draws of the judging reader.
+        seed: Seed of the draws and of the bootstrap.
+    """
+    judged = evaluate_rankings(rankings, BANDS, readings, draws=draws, resamples=_RESAMPLES, seed=seed)
+    return [
+        Part(band, round(query.base_rate * query.common), query.readers["ap"])
+        for band, query in zip(BANDS, judged.queries, strict=True)
+        if query.readers and not np.isnan(query.readers["ap"].model.mean)
+    ]
+
+
+def judge_groups(
+    rankings: Rankings,
+    groups: Sequence[str],
+    queries: Sequence[str],
+    readings: Sequence[Reading],
+    *,
+    draws: int,
+    seed: int,
+) -> list[Part]:
+    """Judge the nodules of each group among themselves.
+
+    Args:
+        rankings: The model's scores.
+        groups: N names of groups; a nodule without one belongs to none, and small groups are left out.
+        queries: The sentences.
+        readings: What they ask for.
+        draws: Draws of the judging reader.
+        seed: Seed of the draws and of the bootstrap.
+
+    Returns:
+        Largest group first.
+    """
+    parts = []
+    for name, _ in Counter(group for group in groups if group).most_common():
+        some = rankings.take(np.flatnonzero(np.array(groups) == name))
+        judged = evaluate_rankings(some, queries, readings, draws=draws, resamples=_RESAMPLES, seed=seed)
+        if judged.common >= _FEWEST_NODULES and not np.isnan(judged.readers["ap"].model.mean):
+            parts.append(Part(name, judged.common, judged.readers["ap"]))
+    return parts
+
+
+def sweep_alpha(
+    probabilities: NDArray[np.float64],
+    diameters_mm: NDArray[np.float64],
+    intervals: Sequence[SizeInterval],
+    softness_mm: float,
+) -> list[tuple[float, float]]:
+    """Give (alpha, mean AP) of the fusion at each alpha, where one reader measures and another one judges.
+
+    Args:
+        probabilities: (Q, N) by the towers.
+        diameters_mm: (N, R) by reader, NaN-padded; nodules with fewer than two are left out.
+        intervals: Q intervals.
+        softness_mm: As in `score_rule`.
+    """
+    several = np.isfinite(diameters_mm).sum(axis=1) >= 2
+    if not several.any():
+        return []
+    _, means = choose_alpha(probabilities[:, several], diameters_mm[several], intervals, softness_mm)
+    return [(alpha, float(mean)) for alpha, mean in zip(ALPHAS, means, strict=True)]
