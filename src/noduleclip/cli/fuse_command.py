@@ -41,6 +41,7 @@ def fuse(
     where: options.Where = None,
     unique: options.Unique = None,
     patients_file: options.PatientsFilter = None,
+    dicom_root: options.PictureRoot = None,
     out: options.QueryOut = None,
     output_format: options.OutputFormat = "auto",
     paths_only: options.PathsOnly = False,
@@ -56,6 +57,7 @@ def fuse(
     weight = None if alpha == "auto" else _parse_alpha(alpha)
     if weight is None and val_emb_dir is None:
         raise UsageError("--alpha auto needs --val-emb-dir: an index of validation patients, read by several readers")
+    from noduleclip.cli.pictures import PictureOptions
     from noduleclip.cli.search import FusionOptions, SearchOptions, run_search
 
     if weight is None and val_emb_dir is not None:
@@ -66,7 +68,7 @@ def fuse(
     run_search(
         SearchOptions(
             emb_dir, model, query, queries_file, topk, where, unique, patients_file,
-            out, output_format, paths_only, overwrite,
+            out, output_format, paths_only, overwrite, PictureOptions(dicom_root),
         ),
         FusionOptions(weight, softness_mm),
     )  # fmt: skip

@@ -19,6 +19,14 @@ DicomRoot = Annotated[
         rich_help_panel=INPUTS,
     ),
 ]
+PictureRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--dicom-root",
+        help="Folder that relative DICOM paths start from, for pictures. (default: where embed found the slices)",
+        rich_help_panel=INPUTS,
+    ),
+]
 AssumeHu = Annotated[
     bool,
     typer.Option("--assume-hu", help="Take stored values as HU where a slice has no rescale.", rich_help_panel=INPUTS),

@@ -12,6 +12,7 @@ def query(
     where: options.Where = None,
     unique: options.Unique = None,
     patients_file: options.PatientsFilter = None,
+    dicom_root: options.PictureRoot = None,
     out: options.QueryOut = None,
     output_format: options.OutputFormat = "auto",
     paths_only: options.PathsOnly = False,
@@ -21,11 +22,12 @@ def query(
 
     Example: noduleclip query --emb-dir runs/first/test --query "a lung nodule with diameter > 6 mm" --topk 20
     """
+    from noduleclip.cli.pictures import PictureOptions
     from noduleclip.cli.search import SearchOptions, run_search
 
     run_search(
         SearchOptions(
             emb_dir, model, query, queries_file, topk, where, unique, patients_file,
-            out, output_format, paths_only, overwrite,
+            out, output_format, paths_only, overwrite, PictureOptions(dicom_root),
         )
     )  # fmt: skip

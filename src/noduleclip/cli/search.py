@@ -1,7 +1,7 @@
 """What `query` and `fuse` share: open the index, read the sentences, rank the rows that are allowed, show the best."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.cli.claim import claiming
+from noduleclip.cli.pictures import PictureOptions
 from noduleclip.errors import ArtefactError, InputError, UsageError
 from noduleclip.io.artefacts import hash_file, replacing
 from noduleclip.io.index_store import Index, open_index
@@ -53,6 +54,7 @@ class SearchOptions:
     output_format: str
     paths_only: bool
     overwrite: bool
+    pictures: PictureOptions = field(default_factory=PictureOptions)
 
 
 @dataclass(frozen=True)
