@@ -25,7 +25,7 @@ ALLOWED = {
     "retrieval": {"retrieval"},
     "models": {"models", "io"},
     "engine": {"engine", "models", "io", "retrieval"},
-    "report": {"report", "retrieval"},
+    "report": {"report", "io", "retrieval"},
     "cli": {"cli", "report", "engine", "io", "models", "retrieval"},
     "__main__": {"cli"},
 }

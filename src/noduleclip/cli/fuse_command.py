@@ -42,6 +42,9 @@ def fuse(
     unique: options.Unique = None,
     patients_file: options.PatientsFilter = None,
     dicom_root: options.PictureRoot = None,
+    html: options.Html = None,
+    contact_sheet: options.ContactSheet = None,
+    viewer_url: options.ViewerUrl = None,
     out: options.QueryOut = None,
     output_format: options.OutputFormat = "auto",
     paths_only: options.PathsOnly = False,
@@ -68,7 +71,8 @@ def fuse(
     run_search(
         SearchOptions(
             emb_dir, model, query, queries_file, topk, where, unique, patients_file,
-            out, output_format, paths_only, overwrite, PictureOptions(dicom_root),
+            out, output_format, paths_only, overwrite,
+            PictureOptions(dicom_root, html=html, contact_sheet=contact_sheet, viewer_url=viewer_url),
         ),
         FusionOptions(weight, softness_mm),
     )  # fmt: skip

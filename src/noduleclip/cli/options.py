@@ -27,6 +27,26 @@ PictureRoot = Annotated[
         rich_help_panel=INPUTS,
     ),
 ]
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        help="Write the hits as one page with their pictures in two windows, outlines and sizes.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+ContactSheet = Annotated[
+    Path | None,
+    typer.Option("--contact-sheet", help="Write the hits' pictures as one PNG.", rich_help_panel=OUTPUT),
+]
+ViewerUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--viewer-url",
+        help="Link each slice of the page to a viewer: 'https://…/viewer?StudyInstanceUIDs={study_uid}'.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 AssumeHu = Annotated[
     bool,
     typer.Option("--assume-hu", help="Take stored values as HU where a slice has no rescale.", rich_help_panel=INPUTS),

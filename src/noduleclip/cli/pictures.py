@@ -27,10 +27,16 @@ class PictureOptions:
     Attributes:
         dicom_root: Folder that relative DICOM paths start from; None = those that the index names.
         preview: Whether the table on a terminal has a picture of each hit.
+        html: Page to write.
+        contact_sheet: Picture of all hits to write.
+        viewer_url: Address of a slice in a viewer, for links in the page.
     """
 
     dicom_root: Path | None = None
     preview: bool = False
+    html: Path | None = None
+    contact_sheet: Path | None = None
+    viewer_url: str | None = None
 
 
 def read_pictures(

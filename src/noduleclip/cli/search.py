@@ -1,5 +1,6 @@
 """What `query` and `fuse` share: open the index, read the sentences, rank the rows that are allowed, show the best."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +81,11 @@ def run_search(options: SearchOptions, fusion: FusionOptions | None = None) -> N
 def _search(
     options: SearchOptions, fusion: FusionOptions | None, sentences: Sequence[str], readings: Sequence[Reading]
 ) -> None:
+    shows_pictures = options.pictures.html is not None or options.pictures.contact_sheet is not None
+    if shows_pictures:
+        from noduleclip.cli.gallery import check_gallery
+
+        check_gallery(options.pictures)
     index = open_index(options.emb_dir)
     check_model(index, options.model)
     encoder = open_text_tower(index)
@@ -105,6 +111,23 @@ def _search(
         table = _describe_hits(found[end - len(one.rows) : end], one.columns, sentence, reading)
         results.append(Answer(sentence, describe_reading(reading), list_attributes([reading]), table))
     _deliver(results, options)
+    if shows_pictures:
+        from noduleclip.cli.gallery import write_gallery
+
+        write_gallery(index, results, options.pictures, _type_command(options, fusion))
+
+
+def _type_command(options: SearchOptions, fusion: FusionOptions | None) -> str:
+    """Give the search as one would type it, what is left at its default aside."""
+    typed: list[tuple[str, object]] = [
+        ("--emb-dir", options.emb_dir), ("--model", options.model), ("--query", options.query),
+        ("--queries-file", options.queries_file), ("--topk", options.topk), ("--where", options.where),
+        ("--unique", options.unique), ("--patients-file", options.patients_file),
+    ]  # fmt: skip
+    if fusion is not None:
+        typed += [("--alpha", f"{fusion.alpha:g}"), ("--softness-mm", f"{fusion.softness_mm:g}")]
+    words = [text for option, value in typed if value is not None for text in (option, str(value))]
+    return shlex.join(["noduleclip", "query" if fusion is None else "fuse", *words])
 
 
 def _tell_of_unknown_ratings(readings: Sequence[Reading], known: Sequence[str]) -> None:

@@ -1,0 +1,52 @@
+"""What `--html` and `--contact-sheet` write: the hits of a search as pictures."""
+
+from collections.abc import Sequence
+
+from noduleclip.cli.pictures import PictureOptions, read_pictures
+from noduleclip.errors import UsageError
+from noduleclip.io.artefacts import replacing, write_text
+from noduleclip.io.index_store import Index
+from noduleclip.report.console import say
+from noduleclip.report.gallery import Section, Shown, check_viewer_url, draw_contact_sheet, render_gallery
+from noduleclip.report.tables import Answer
+
+_MOST_HITS = 500
+_FOV_MM, _SIZE_PX = 64.0, 224
+
+
+def check_gallery(options: PictureOptions) -> None:
+    """Refuse before the search what would be refused after it.
+
+    Raises:
+        UsageError: A file to write is a folder, or links cannot be made.
+    """
+    for path in (options.html, options.contact_sheet):
+        if path is not None and path.is_dir():
+            raise UsageError(f"{path}: is a folder, a file is needed")
+    if options.viewer_url is not None:
+        check_viewer_url(options.viewer_url)
+
+
+def write_gallery(index: Index, answers: Sequence[Answer], options: PictureOptions, command: str) -> None:
+    """Write the page and the contact sheet that were asked for; a file that is there is replaced.
+
+    Raises:
+        UsageError: There are too many hits for a page, or none has a picture for a sheet.
+        OutputError: A file cannot be written.
+    """
+    hits = sum(answer.hits.height for answer in answers)
+    if hits > _MOST_HITS:
+        raise UsageError(f"{hits:,} hits are more than the {_MOST_HITS} that a page shows; ask for fewer with --topk")
+    sections = []
+    for answer in answers:
+        pictures = read_pictures(index, answer.hits, options, fov_mm=_FOV_MM, size_px=_SIZE_PX)
+        shown = [Shown(hit, one) for hit, one in zip(answer.hits.iter_rows(named=True), pictures, strict=True)]
+        sections.append(Section(answer.sentence, answer.reading, shown))
+    if options.html is not None:
+        write_text(options.html, render_gallery(sections, command, options.viewer_url))
+        say(f"{hits} hits in {options.html}")
+    if options.contact_sheet is not None:
+        sheet = draw_contact_sheet(sections)
+        with replacing(options.contact_sheet) as temporary:
+            sheet.save(temporary, format="PNG")
+        say(f"contact sheet: {options.contact_sheet}")

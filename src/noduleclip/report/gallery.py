@@ -1,0 +1,170 @@
+"""The hits of a search as pictures: one self-contained page, or one picture for a paper."""
+
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import jinja2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from noduleclip import __version__, schema
+from noduleclip.config import LUNG_WINDOW_HU, SOFT_TISSUE_WINDOW_HU
+from noduleclip.errors import SliceError, UsageError
+from noduleclip.io.pictures import Picture
+from noduleclip.report.windows import encode_for_page, window_grey
+
+SCALE_MM = 10.0
+_TEMPLATE = "gallery.html.jinja"
+_LINK_FIELDS = (
+    "study_uid", schema.SERIES_UID, schema.SOP_UID, schema.PATIENT_ID, schema.DICOM_PATH, schema.NODULE_ID,
+)  # fmt: skip
+_LINK_SCHEMES = ("http", "https", "slicer", "weasis")
+_SHEET_COLUMNS, _CAPTION_PX, _GAP_PX = 5, 18, 4
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A hit as it is shown.
+
+    Attributes:
+        hit: Its row of the Top-K.
+        picture: What its slice shows, or why there is none.
+    """
+
+    hit: Mapping[str, Any]
+    picture: Picture | SliceError
+
+
+@dataclass(frozen=True)
+class Section:
+    """The hits of one sentence, best first.
+
+    Attributes:
+        sentence: As it was asked.
+        reading: How it was read.
+        shown: The hits.
+    """
+
+    sentence: str
+    reading: str
+    shown: Sequence[Shown]
+
+
+def check_viewer_url(template: str) -> None:
+    """Refuse a template of links that cannot be filled, or whose links would run something.
+
+    Raises:
+        UsageError: Names what is allowed.
+    """
+    try:
+        names = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+    except ValueError as error:
+        raise UsageError(f"--viewer-url {template!r}: {error}") from error
+    unknown = sorted(names - set(_LINK_FIELDS))
+    if unknown:
+        allowed = ", ".join(f"{{{name}}}" for name in _LINK_FIELDS)
+        raise UsageError(f"--viewer-url has {{{unknown[0]}}}; known are {allowed}")
+    if urlsplit(template).scheme not in _LINK_SCHEMES:
+        raise UsageError(f"--viewer-url must begin with one of {', '.join(f'{name}:' for name in _LINK_SCHEMES)}")
+
+
+def render_gallery(sections: Sequence[Section], command: str, viewer_url: str | None) -> str:
+    """Give the page: no script, and no request to any network until a link is followed.
+
+    Args:
+        sections: The hits of each sentence.
+        command: What made it, as one would type it.
+        viewer_url: Address of a slice in a viewer, with fields such as {study_uid}; None for no links.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("noduleclip", "report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    described = [
+        {
+            "sentence": section.sentence,
+            "reading": section.reading,
+            "cards": [_describe(shown, viewer_url) for shown in section.shown],
+        }
+        for section in sections
+    ]
+    return environment.get_template(_TEMPLATE).render(sections=described, command=command, version=__version__)
+
+
+def _describe(shown: Shown, viewer_url: str | None) -> dict[str, Any]:
+    hit, picture = shown.hit, shown.picture
+    size, satisfies = hit[schema.DIAMETER_MM], hit[schema.SATISFIES]
+    scores = {name: hit[name] for name in (schema.SCORE, schema.SIMILARITY, schema.COSINE, schema.RULE) if name in hit}
+    card: dict[str, Any] = {
+        "rank": hit[schema.RANK],
+        "size": None if size is None else f"{size:.1f} mm",
+        "satisfies": satisfies,
+        "scores": {name: "-" if value is None else f"{value:.3f}" for name, value in scores.items()},
+        "patient": hit[schema.PATIENT_ID] or "-",
+        "nodule": hit.get(schema.NODULE_ID) or "",
+        "path": hit[schema.DICOM_PATH],
+        "row": hit[schema.ROW],
+        "link": None,
+        "problem": str(picture) if isinstance(picture, SliceError) else None,
+    }
+    if isinstance(picture, Picture):
+        side = len(picture.hu)
+        left, top, right, bottom = picture.box_px
+        card |= {
+            "side": side,
+            "images": [
+                (name, encode_for_page(window_grey(picture.hu, window_hu)))
+                for name, window_hu in (("lung window", LUNG_WINDOW_HU), ("soft-tissue window", SOFT_TISSUE_WINDOW_HU))
+            ],
+            "outline": " ".join(f"{x + 0.5:g},{y + 0.5:g}" for x, y in picture.outline_px),
+            "box": (left + 0.5, top + 0.5, right - left, bottom - top),
+            "bar": round(SCALE_MM / picture.pixel_mm, 1),
+            "link": viewer_url and _fill(viewer_url, {**hit, "study_uid": picture.study_uid}),
+        }
+    return card
+
+
+def _fill(template: str, values: Mapping[str, Any]) -> str:
+    return template.format(**{name: quote(str(values.get(name) or ""), safe="") for name in _LINK_FIELDS})
+
+
+def draw_contact_sheet(sections: Sequence[Section]) -> Image.Image:
+    """Draw all hits in the lung window, each with rank, diameter, box and a bar of 10 mm: (Y, X) grey values.
+
+    Raises:
+        UsageError: No hit has a picture.
+    """
+    cells = [shown for section in sections for shown in section.shown]
+    sides = {len(shown.picture.hu) for shown in cells if isinstance(shown.picture, Picture)}
+    if not sides:
+        raise UsageError("--contact-sheet: no slice of a hit can be read; see --dicom-root")
+    side = max(sides)
+    columns = min(_SHEET_COLUMNS, len(cells))
+    wide, high = side + _GAP_PX, side + _CAPTION_PX + _GAP_PX
+    sheet = Image.new("L", (columns * wide + _GAP_PX, -(-len(cells) // columns) * high + _GAP_PX), 255)
+    for number, shown in enumerate(cells):
+        at = (_GAP_PX + number % columns * wide, _GAP_PX + number // columns * high)
+        sheet.paste(_draw_cell(shown, side), at)
+    return sheet
+
+
+def _draw_cell(shown: Shown, side: int) -> Image.Image:
+    cell = Image.new("L", (side, side + _CAPTION_PX), 255)
+    pen, picture = ImageDraw.Draw(cell), shown.picture
+    if isinstance(picture, Picture):
+        cell.paste(Image.fromarray(window_grey(picture.hu, LUNG_WINDOW_HU)), (0, 0))
+        pen.rectangle([float(edge) for edge in np.rint(picture.box_px)], outline=255)
+        bar_px = SCALE_MM / picture.pixel_mm
+        pen.line([(side - 6 - bar_px, side - 6), (side - 6, side - 6)], fill=255, width=2)
+    else:
+        pen.rectangle((0, 0, side - 1, side - 1), outline=160)
+    size = shown.hit[schema.DIAMETER_MM]
+    caption = f"{shown.hit[schema.RANK]}   {'' if size is None else f'{size:.1f} mm'}"
+    pen.text((2, side + 3), caption, fill=0, font=ImageFont.load_default(_CAPTION_PX - 6))
+    return cell
