@@ -82,6 +82,7 @@ def describe_files() -> str:
                     (f"`{schema.BEST_CHECKPOINT}`", "image encoder, text encoder, vocabulary and configuration of the best epoch; loads with `weights_only=True`"),
                     (f"`{schema.LAST_CHECKPOINT}`", "the state after the last whole epoch, for `--resume`"),
                     (f"`{schema.METRICS_LOG}`", "a JSON object per epoch: loss, validation AP, rate"),
+                    (f"`{schema.TRAINING_PAGE}`", "curves, and validation nodules that the best model finds and misses; one page that needs nothing else"),
                     (f"`{schema.RUN_RECORD}`", "arguments, versions, data fingerprint, git state, timings; `--config` accepts it"),
                     _REJECTS,
                 ),

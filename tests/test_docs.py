@@ -99,7 +99,7 @@ def test_every_file_of_the_contract_is_written_and_documented(checkpoint: Path, 
     page = (ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
     written = {path.name for folder in (checkpoint.parent, index) for path in folder.iterdir()}
     assert written == {
-        schema.BEST_CHECKPOINT, schema.LAST_CHECKPOINT, schema.METRICS_LOG, schema.RUN_RECORD,
+        schema.BEST_CHECKPOINT, schema.LAST_CHECKPOINT, schema.METRICS_LOG, schema.RUN_RECORD, schema.TRAINING_PAGE,
         schema.EMBEDDINGS, schema.META, schema.OUTLINES, schema.TEXT_TOWER, schema.INDEX_MANIFEST,
     }  # fmt: skip
     assert all(f"`{name}`" in page for name in written)

@@ -25,21 +25,29 @@ from noduleclip.cli.collect import (
 )
 from noduleclip.cli.settings import OPTION_OF_RUN_RECORD, plain_arguments
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig, to_mapping
-from noduleclip.engine.batches import margin_px
+from noduleclip.engine.batches import center_crop, margin_px
 from noduleclip.engine.runtime import choose_amp, choose_device, keep_freed_memory, record_git_state, record_versions
-from noduleclip.engine.train import Progress, Samples, Training, make_noise
+from noduleclip.engine.train import Progress, Samples, Training, make_noise, score_samples
 from noduleclip.errors import InputError
-from noduleclip.io.artefacts import hash_file, write_json
+from noduleclip.io.artefacts import hash_file, write_json, write_text
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import measure_bytes, require_space
 from noduleclip.io.nodules import group_nodules, read_ratings
 from noduleclip.io.outlines import draw_nodules
+from noduleclip.models.checkpoint import load_model
 from noduleclip.models.image_tower import check_backbone
 from noduleclip.report.console import counting, say, warn
 from noduleclip.report.training import TrainingDisplay
+from noduleclip.size import EVALUATION_QUERIES
 
 # In the order of removal: --resume must not find a whole run whose best is gone.
-_RUN_FILES = (schema.LAST_CHECKPOINT, schema.BEST_CHECKPOINT, schema.METRICS_LOG, schema.RUN_RECORD)
+_RUN_FILES = (
+    schema.LAST_CHECKPOINT,
+    schema.BEST_CHECKPOINT,
+    schema.METRICS_LOG,
+    schema.RUN_RECORD,
+    schema.TRAINING_PAGE,
+)
 _OF_THIS_CALL = ("resume", "overwrite", "dry_run")
 _COPIES_OF_WEIGHTS = 5  # the best ones; for resuming those trained, their average, and two of the optimiser's
 
@@ -106,7 +114,23 @@ def run_training(
     write_json(record_file, {**record, "seconds": seconds, "best": best})
     what = f"best validation mean AP {progress.best:.3f}" if judged else "no validation patients: the weights"
     say(f"{what} at epoch {progress.best_epoch + 1}: {out / schema.BEST_CHECKPOINT}")
+    _write_page(progress, val_set, out)
     return progress
+
+
+def _write_page(progress: Progress, val_set: Samples | None, out: Path) -> None:
+    """Write the page of the run: its curves, and what the best model finds and misses among the validation nodules."""
+    from noduleclip.report.training_page import find_examples, render_training
+
+    examples = []
+    if val_set is not None:
+        model = load_model(out / schema.BEST_CHECKPOINT)
+        crops_hu = center_crop(val_set.crops_hu, model.config.crop.size_px).float().numpy()
+        examples = find_examples(
+            score_samples(model, val_set), EVALUATION_QUERIES, val_set.diameters_mm.double().numpy(), crops_hu
+        )
+    write_text(out / schema.TRAINING_PAGE, render_training(progress.history, progress.best_epoch, examples, str(out)))
+    say(f"curves and examples: {out / schema.TRAINING_PAGE}")
 
 
 def rehearse_training(

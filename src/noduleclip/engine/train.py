@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from timm.optim import param_groups_weight_decay
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from timm.utils.model_ema import ModelEmaV3
@@ -366,15 +367,22 @@ def embed_samples(
 
 
 @torch.inference_mode()
+def score_samples(model: TwoTowers, samples: Samples) -> NDArray[np.float64]:
+    """Give (10, N) cosines of the ten queries and the nodules, seen from one side."""
+    model.eval()
+    images = embed_samples(model, samples.crops_hu)
+    sentences = model.encode_text([model.vocabulary.encode(query) for query in EVALUATION_QUERIES]).cpu()
+    return np.asarray((sentences @ images.T).double().numpy())
+
+
+@torch.inference_mode()
 def validate(model: TwoTowers, val: Samples, draws: int = 50) -> tuple[float, dict[str, float]]:
     """Give the mean average precision over the ten queries, and that of each; the images are seen from one side.
 
     A query that is true of no validation nodule is left out of the mean.
     """
-    model.eval()
-    images = embed_samples(model, val.crops_hu)
-    sentences = model.encode_text([model.vocabulary.encode(query) for query in EVALUATION_QUERIES]).cpu()
+    scores = score_samples(model, val)
     truth = draw_readers(val.diameters_mm.double().numpy(), draws).truth_mm
     intervals = parse_intervals(EVALUATION_QUERIES)
-    values = mean_average_precisions((sentences @ images.T).double().numpy(), intervals, truth)
+    values = mean_average_precisions(scores, intervals, truth)
     return float(np.nanmean(values)), dict(zip(EVALUATION_QUERIES, values.tolist(), strict=True))

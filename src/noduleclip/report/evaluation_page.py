@@ -1,20 +1,15 @@
 """The report of an evaluation: one self-contained page with tables and plots, no script and no request to a network."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
-import matplotlib
-from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from noduleclip import __version__
+from noduleclip.report.page import MODEL_COLOUR, PLAIN_COLOUR, READER_COLOUR, inline_figure, render_page
 from noduleclip.retrieval.breakdown import Breakdown, Part
 from noduleclip.retrieval.curves import RECALLS, PrecisionCurves, Reliability, SizeErrors
 
-_MODEL, _READER, _PLAIN = "#0072b2", "#d55e00", "#777777"  # told apart by the colour-blind (Okabe and Ito)
 _COLUMNS = 5
 _TEMPLATE = "evaluation.html.jinja"
 
@@ -39,32 +34,27 @@ def render_evaluation(
         breakdown: Its parts.
         source: Where the index lies.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("noduleclip", "report"),
-        autoescape=True,
-        trim_blocks=True,
-        undefined=jinja2.ChainableUndefined,
-    )
-    environment.filters |= {"number": _number, "interval": _interval, "sure": _is_sure, "short": _shorten}
     groups = [("Sentences", found)]
     if found["ratings"]:
         groups = [("Sizes", found), ("What readers rated", found["ratings"])]
-    return environment.get_template(_TEMPLATE).render(
-        version=__version__,
+    filters = {"number": _number, "interval": _interval, "sure": _is_sure, "short": _shorten}
+    return render_page(
+        _TEMPLATE,
+        filters,
         source=source,
         found=found,
         groups=groups,
-        precision=_inline(_plot_precision(queries, curves)),
-        sizes=_inline(_plot_sizes(sizes)) if sizes and found["sizes"] else None,
+        precision=inline_figure(_plot_precision(queries, curves)),
+        sizes=inline_figure(_plot_sizes(sizes)) if sizes and found["sizes"] else None,
         errors=sizes,
-        reliability=_inline(_plot_reliability(reliability)) if reliability else None,
+        reliability=inline_figure(_plot_reliability(reliability)) if reliability else None,
         calibration=reliability,
         breakdown=breakdown,
-        by_size=_inline(_plot_parts(breakdown.by_size)) if breakdown and breakdown.by_size else None,
-        by_manufacturer=_inline(_plot_parts(breakdown.by_manufacturer))
+        by_size=inline_figure(_plot_parts(breakdown.by_size)) if breakdown and breakdown.by_size else None,
+        by_manufacturer=inline_figure(_plot_parts(breakdown.by_manufacturer))
         if breakdown and breakdown.by_manufacturer
         else None,
-        by_alpha=_inline(_plot_alpha(breakdown.by_alpha)) if breakdown and breakdown.by_alpha else None,
+        by_alpha=inline_figure(_plot_alpha(breakdown.by_alpha)) if breakdown and breakdown.by_alpha else None,
     )
 
 
@@ -83,15 +73,6 @@ def _is_sure(value: Mapping[str, float | None]) -> bool:
     return low is not None and high is not None and (low > 0 or high < 0)
 
 
-def _inline(figure: Figure) -> Markup:
-    """Give a figure as SVG that stands in the page, so that it scales and prints."""
-    file = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": ""}):  # the same page for the same numbers
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    text = file.getvalue()
-    return Markup(text[text.index("<svg") :])  # noqa: S704  # drawn by matplotlib, which escapes its texts
-
-
 def _plot_precision(queries: Sequence[str], curves: Sequence[PrecisionCurves | None]) -> Figure:
     rows = -(-len(queries) // _COLUMNS)
     figure = Figure(figsize=(10, 2.2 * rows), layout="constrained")
@@ -101,9 +82,9 @@ def _plot_precision(queries: Sequence[str], curves: Sequence[PrecisionCurves | N
     for axes, query, curve in zip(grid, queries, curves, strict=False):
         axes.set_title(_shorten(query), fontsize=8, parse_math=False)
         if curve is not None:
-            axes.plot(RECALLS, curve.model, color=_MODEL)
-            axes.plot(RECALLS, curve.second_reader, color=_READER, linestyle="--")
-            axes.axhline(curve.base_rate, color=_PLAIN, linestyle=":")
+            axes.plot(RECALLS, curve.model, color=MODEL_COLOUR)
+            axes.plot(RECALLS, curve.second_reader, color=READER_COLOUR, linestyle="--")
+            axes.axhline(curve.base_rate, color=PLAIN_COLOUR, linestyle=":")
     grid[0].set(xlim=(0, 1), ylim=(0, 1.02))
     figure.supxlabel("recall", fontsize=9)
     figure.supylabel("precision", fontsize=9)
@@ -118,11 +99,13 @@ def _shorten(query: str) -> str:
 def _plot_sizes(sizes: SizeErrors) -> Figure:
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.scatter((sizes.read_mm + sizes.implied_mm) / 2, sizes.implied_mm - sizes.read_mm, s=9, alpha=0.6, color=_MODEL)
-    axes.axhline(sizes.mean_mm, color=_READER)
+    axes.scatter(
+        (sizes.read_mm + sizes.implied_mm) / 2, sizes.implied_mm - sizes.read_mm, s=9, alpha=0.6, color=MODEL_COLOUR
+    )
+    axes.axhline(sizes.mean_mm, color=READER_COLOUR)
     for limit in sizes.limits_mm:
-        axes.axhline(limit, color=_READER, linestyle="--")
-    axes.axhline(0, color=_PLAIN, linewidth=0.8)
+        axes.axhline(limit, color=READER_COLOUR, linestyle="--")
+    axes.axhline(0, color=PLAIN_COLOUR, linewidth=0.8)
     axes.set_xscale("log")
     axes.set_xticks([3, 4, 6, 8, 10, 15, 20, 30, 40])
     axes.xaxis.set_major_formatter(ScalarFormatter())
@@ -137,10 +120,10 @@ def _plot_parts(parts: Sequence[Part]) -> Figure:
     axes = figure.subplots()
     places = range(len(parts))
     model = [part.ap.model for part in parts]
-    axes.hlines(places, [one.low for one in model], [one.high for one in model], color=_MODEL, linewidth=1.5)
-    axes.plot([one.mean for one in model], places, "o", color=_MODEL)
-    axes.plot([part.ap.second_reader.mean for part in parts], places, "x", color=_READER)
-    axes.plot([part.ap.panel.mean for part in parts], places, "|", color=_PLAIN, markersize=13, markeredgewidth=2)
+    axes.hlines(places, [one.low for one in model], [one.high for one in model], color=MODEL_COLOUR, linewidth=1.5)
+    axes.plot([one.mean for one in model], places, "o", color=MODEL_COLOUR)
+    axes.plot([part.ap.second_reader.mean for part in parts], places, "x", color=READER_COLOUR)
+    axes.plot([part.ap.panel.mean for part in parts], places, "|", color=PLAIN_COLOUR, markersize=13, markeredgewidth=2)
     axes.set_yticks(places, [f"{_shorten(part.name)} ({part.nodules})" for part in parts], parse_math=False)
     axes.invert_yaxis()
     axes.set(xlim=(0, 1.02), xlabel="average precision")
@@ -151,7 +134,7 @@ def _plot_parts(parts: Sequence[Part]) -> Figure:
 def _plot_alpha(means: Sequence[tuple[float, float]]) -> Figure:
     figure = Figure(figsize=(5.2, 3.2), layout="constrained")
     axes = figure.subplots()
-    axes.plot(*zip(*means, strict=True), "o-", color=_MODEL, markersize=3)
+    axes.plot(*zip(*means, strict=True), "o-", color=MODEL_COLOUR, markersize=3)
     axes.set(xlim=(0, 1), xlabel="alpha: 0 the measured diameter alone, 1 the image alone", ylabel="mean AP")
     axes.grid(linewidth=0.4)
     return figure
@@ -160,9 +143,9 @@ def _plot_alpha(means: Sequence[tuple[float, float]]) -> Figure:
 def _plot_reliability(reliability: Reliability) -> Figure:
     figure = Figure(figsize=(4.4, 4.2), layout="constrained")
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=_PLAIN, linewidth=0.8)
-    axes.plot(reliability.predicted, reliability.observed, color=_MODEL)
+    axes.plot([0, 1], [0, 1], color=PLAIN_COLOUR, linewidth=0.8)
+    axes.plot(reliability.predicted, reliability.observed, color=MODEL_COLOUR)
     area = 20 + 180 * reliability.pairs / reliability.pairs.max()
-    axes.scatter(reliability.predicted, reliability.observed, s=area, color=_MODEL, alpha=0.6)
+    axes.scatter(reliability.predicted, reliability.observed, s=area, color=MODEL_COLOUR, alpha=0.6)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability given", ylabel="share of readers who agree")
     return figure

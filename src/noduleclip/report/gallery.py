@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import jinja2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from noduleclip import __version__, schema
+from noduleclip import schema
 from noduleclip.config import LUNG_WINDOW_HU, SOFT_TISSUE_WINDOW_HU
 from noduleclip.errors import SliceError, UsageError
 from noduleclip.io.pictures import Picture
+from noduleclip.report.page import render_page
 from noduleclip.report.windows import encode_for_page, window_grey
 
 SCALE_MM = 10.0
@@ -79,13 +79,6 @@ def render_gallery(sections: Sequence[Section], command: str, viewer_url: str | 
         command: What made it, as one would type it.
         viewer_url: Address of a slice in a viewer, with fields such as {study_uid}; None for no links.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("noduleclip", "report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     described = [
         {
             "sentence": section.sentence,
@@ -94,7 +87,7 @@ def render_gallery(sections: Sequence[Section], command: str, viewer_url: str | 
         }
         for section in sections
     ]
-    return environment.get_template(_TEMPLATE).render(sections=described, command=command, version=__version__)
+    return render_page(_TEMPLATE, sections=described, command=command)
 
 
 def _describe(shown: Shown, viewer_url: str | None) -> dict[str, Any]:

@@ -1,0 +1,40 @@
+"""What the pages share: templates that escape all text, and figures that stand in them."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+import matplotlib
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from noduleclip import __version__
+
+MODEL_COLOUR, READER_COLOUR, PLAIN_COLOUR = (
+    "#0072b2",
+    "#d55e00",
+    "#777777",
+)  # told apart by the colour-blind (Okabe, Ito)
+
+
+def render_page(template: str, filters: Mapping[str, Any] | None = None, **values: Any) -> str:
+    """Fill a template of this package; a name that it does not get is an error, but for parts of a value."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("noduleclip", "report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.ChainableUndefined,
+    )
+    environment.filters |= dict(filters or {})
+    return environment.get_template(template).render(version=__version__, **values)
+
+
+def inline_figure(figure: Figure) -> Markup:
+    """Give a figure as SVG that stands in the page, so that it scales and prints; the same for the same numbers."""
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": ""}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    text = file.getvalue()
+    return Markup(text[text.index("<svg") :])  # noqa: S704  # drawn by matplotlib, which escapes its texts
