@@ -73,12 +73,14 @@ def _go_through(out: Path, data_only: bool, patients: int, epochs: int, device: 
         embed, roi_csv=roi_csv, patients_file=lists / schema.TEST_PATIENTS, model=run / schema.BEST_CHECKPOINT,
         out_dir=index, **common,
     )  # fmt: skip
-    for sentence in _QUERIES:
-        _step(query, emb_dir=index, query=sentence, topk=8, unique="nodule", output_format="table")
+    page = out / "hits.html"
+    _step(query, emb_dir=index, query=_QUERIES[0], topk=8, unique="nodule", output_format="table", html=page)
+    _step(query, emb_dir=index, query=_QUERIES[1], topk=8, unique="nodule", output_format="table")
     _step(fuse, emb_dir=index, query=_FUSED, alpha="0.5", topk=8, unique="nodule", output_format="table")
     _step(evaluate, emb_dir=index, output_format="table")
     say("")
     say(f"That took {time.perf_counter() - started:.0f} s. The patients ranked are none of those trained on.")
+    say(f"See what was found in {page}, and how training went in {run / schema.TRAINING_PAGE}.")
     say("They are phantoms: nothing here says how well a model ranks real nodules. Everything is in " + str(out))
 
 
