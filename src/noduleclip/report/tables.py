@@ -45,12 +45,15 @@ class Answer:
         reading: How it was read, in one line.
         attributes: Columns of the ratings that it asks for.
         hits: The hits, best first.
+        reference: The nodule that the hits are to resemble: its row of the metadata with its number as `row`, or the
+            path and the centre of one outside the index; None where none was given.
     """
 
     sentence: str
     reading: str
     attributes: tuple[str, ...]
     hits: pl.DataFrame
+    reference: dict[str, Any] | None = None
 
 
 def choose_format(wanted: str) -> str:
