@@ -47,7 +47,7 @@ def test_the_page_shows_every_hit(noduleclip: Command, index: Path, tmp_path: Pa
     assert typed is not None
     assert html.unescape(typed.group(1)) == f"noduleclip query --emb-dir {index} --query '{SENTENCE}' --topk 5"
     for alt in re.findall(r'alt="([^"]*)"', text):
-        assert re.match(r"hit \d, (lung|soft-tissue) window: [\d.]+ mm of patient PHANTOM-", alt)
+        assert re.match(r"#\d, (lung|soft-tissue) window: [\d.]+ mm of patient PHANTOM-", alt)
 
 
 def test_the_page_asks_no_network_and_runs_nothing(noduleclip: Command, index: Path, tmp_path: Path) -> None:

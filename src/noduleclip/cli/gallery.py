@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from noduleclip import schema
 from noduleclip.cli.pictures import PictureOptions, read_pictures
-from noduleclip.errors import UsageError
+from noduleclip.errors import SliceError, UsageError
 from noduleclip.io.artefacts import replacing, write_text
 from noduleclip.io.index_store import Index
+from noduleclip.io.pictures import read_picture
 from noduleclip.report.console import say
 from noduleclip.report.gallery import Section, Shown, check_viewer_url, draw_contact_sheet, render_gallery
 from noduleclip.report.tables import Answer
@@ -27,6 +29,22 @@ def check_gallery(options: PictureOptions) -> None:
         check_viewer_url(options.viewer_url)
 
 
+def _show_reference(index: Index, answer: Answer, options: PictureOptions) -> Shown | None:
+    """Give the nodule that the hits are to resemble; one outside the index has a place instead of a box."""
+    if answer.reference is None:
+        return None
+    row = dict(answer.reference)
+    if schema.ROW in row:
+        found = index.read_rows([row[schema.ROW]])
+        return Shown(row, read_pictures(index, found, options, fov_mm=_FOV_MM, size_px=_SIZE_PX)[0])
+    x, y = row[schema.CENTER_X], row[schema.CENTER_Y]
+    row |= dict(zip(schema.BOX_COLUMNS, (x, y, x, y), strict=True))
+    try:
+        return Shown(row, read_picture(row, (), None, fov_mm=_FOV_MM, size_px=_SIZE_PX))
+    except SliceError as error:
+        return Shown(row, error)
+
+
 def write_gallery(index: Index, answers: Sequence[Answer], options: PictureOptions, command: str) -> None:
     """Write the page and the contact sheet that were asked for; a file that is there is replaced.
 
@@ -41,7 +59,7 @@ def write_gallery(index: Index, answers: Sequence[Answer], options: PictureOptio
     for answer in answers:
         pictures = read_pictures(index, answer.hits, options, fov_mm=_FOV_MM, size_px=_SIZE_PX)
         shown = [Shown(hit, one) for hit, one in zip(answer.hits.iter_rows(named=True), pictures, strict=True)]
-        sections.append(Section(answer.sentence, answer.reading, shown))
+        sections.append(Section(answer.sentence, answer.reading, shown, _show_reference(index, answer, options)))
     if options.html is not None:
         write_text(options.html, render_gallery(sections, command, options.viewer_url))
         say(f"{hits} hits in {options.html}")

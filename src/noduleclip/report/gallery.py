@@ -46,11 +46,13 @@ class Section:
         sentence: As it was asked.
         reading: How it was read.
         shown: The hits.
+        reference: The nodule that they are to resemble, shown first.
     """
 
     sentence: str
     reading: str
     shown: Sequence[Shown]
+    reference: Shown | None = None
 
 
 def check_viewer_url(template: str) -> None:
@@ -83,7 +85,10 @@ def render_gallery(sections: Sequence[Section], command: str, viewer_url: str | 
         {
             "sentence": section.sentence,
             "reading": section.reading,
-            "cards": [_describe(shown, viewer_url) for shown in section.shown],
+            "cards": [
+                _describe(shown, viewer_url)
+                for shown in (*([section.reference] if section.reference else []), *section.shown)
+            ],
         }
         for section in sections
     ]
@@ -92,17 +97,17 @@ def render_gallery(sections: Sequence[Section], command: str, viewer_url: str | 
 
 def _describe(shown: Shown, viewer_url: str | None) -> dict[str, Any]:
     hit, picture = shown.hit, shown.picture
-    size, satisfies = hit[schema.DIAMETER_MM], hit[schema.SATISFIES]
+    size, satisfies = hit.get(schema.DIAMETER_MM), hit.get(schema.SATISFIES)
     scores = {name: hit[name] for name in (schema.SCORE, schema.SIMILARITY, schema.COSINE, schema.RULE) if name in hit}
     card: dict[str, Any] = {
-        "rank": hit[schema.RANK],
+        "rank": f"#{hit[schema.RANK]}" if schema.RANK in hit else "reference",
         "size": None if size is None else f"{size:.1f} mm",
         "satisfies": satisfies,
         "scores": {name: "-" if value is None else f"{value:.3f}" for name, value in scores.items()},
-        "patient": hit[schema.PATIENT_ID] or "-",
+        "patient": hit.get(schema.PATIENT_ID) or "-",
         "nodule": hit.get(schema.NODULE_ID) or "",
         "path": hit[schema.DICOM_PATH],
-        "row": hit[schema.ROW],
+        "row": hit.get(schema.ROW),
         "link": None,
         "problem": str(picture) if isinstance(picture, SliceError) else None,
     }
