@@ -18,6 +18,7 @@ from noduleclip.io.artefacts import hash_file, read_json, write_json
 META_GROUP_ROWS = 1 << 15  # rows of the metadata that are compressed, and read, together
 _MOST_BYTES = 1 << 50
 _HASHED_BYTES = 1 << 26
+_BROKEN = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # a broken file makes polars panic, too
 INDEX_FILES = (schema.EMBEDDINGS, schema.META, schema.TEXT_TOWER)
 
 
@@ -78,7 +79,7 @@ class Index:
         """
         try:
             return plan.collect()
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        except _BROKEN as error:
             reason = str(error).splitlines()[0]
             raise ArtefactError(f"{self.folder / schema.META}: is broken ({reason}); embed again") from error
 
@@ -179,7 +180,7 @@ def open_index(folder: Path) -> Index:
         table = _scan(folder / schema.META)
         rows = table.select(pl.len()).collect().item()
         _check_columns(table.collect_schema(), folder / schema.META)
-    except pl.exceptions.PolarsError as error:
+    except _BROKEN as error:
         raise ArtefactError(f"{folder / schema.META}: not a readable table ({str(error).splitlines()[0]})") from error
     if rows != manifest.rows:
         raise ArtefactError(f"{folder / schema.META}: has {rows} rows, {schema.INDEX_MANIFEST} says {manifest.rows}")
