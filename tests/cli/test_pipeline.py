@@ -12,6 +12,7 @@ import pytest
 
 from conftest import Collection, Command
 from noduleclip import schema
+from noduleclip.io.size_bins import count_sizes
 
 
 def test_split_deals_every_patient_once(noduleclip: Command, collection: Collection, tmp_path: Path) -> None:
@@ -128,3 +129,15 @@ def test_the_demo_takes_no_folder_that_it_did_not_make(noduleclip: Command, tmp_
     assert "already holds splits" in refused.err
     assert noduleclip("demo", "--out", tmp_path, "--data-only", "--patients", 3).code == 0
     assert (tmp_path / "splits" / "mine.txt").exists()
+
+
+def test_embed_says_how_large_the_nodules_are(
+    noduleclip: Command, collection: Collection, checkpoint: Path, exported: Path, tmp_path: Path
+) -> None:
+    arguments = ("--roi-csv", collection.roi_csv, "--model", checkpoint, "--device", "cpu", "--limit", 9)
+    done = noduleclip("embed", *arguments, "--out-dir", tmp_path / "index")
+    assert done.code == 0, done.err
+    (line,) = [line for line in done.err.splitlines() if line.startswith("sizes in mm: ")]
+    bins = re.findall(r"([^|]+) (\d+) [▁-█](?: \| |$)", line.removeprefix("sizes in mm: "))
+    counts = count_sizes(pl.read_csv(collection.roi_csv, n_rows=9))
+    assert {name: int(count) for name, count in bins} == {name: count for name, count in counts.items() if count}

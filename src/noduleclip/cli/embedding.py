@@ -11,7 +11,9 @@ from noduleclip.engine.embed import write_index
 from noduleclip.engine.towers import Encoder, open_towers
 from noduleclip.errors import UsageError
 from noduleclip.io.shipped import find_checkpoint
-from noduleclip.report.console import counting, say
+from noduleclip.io.size_bins import count_sizes
+from noduleclip.report.console import counting, message_console, say
+from noduleclip.report.sparkline import choose_bars, describe_counts
 
 
 def run_embedding(
@@ -52,6 +54,7 @@ def run_embedding(
             examine(frame, {}, settings, table_options, [_estimate(towers.image, frame.height, bs)]), table_options
         )
         return
+    say(f"sizes in mm: {describe_counts(count_sizes(frame), choose_bars(message_console()))}")
     cache = cut_crops(frame, settings, table_options)
     judge_rejects(frame, cache.rejects, table_options, out_dir)
     with counting("embedding", frame.height - len(cache.rejects), "crops") as advance:

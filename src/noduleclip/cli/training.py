@@ -106,7 +106,7 @@ def run_training(
         for name in _RUN_FILES:
             (out / name).unlink(missing_ok=True)
     write_json(record_file, record)
-    with TrainingDisplay(config.epochs, training.progress.best) as display:
+    with TrainingDisplay(config.epochs, training.progress.best, training.progress.history) as display:
         progress = training.run(display)
     seconds = {"crops": round(cut_seconds, 2), "total": round(seconds_before + time.perf_counter() - clock, 2)}
     judged = val_set is not None

@@ -1,0 +1,71 @@
+"""Training as a person watches it."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from noduleclip.report.console import message_console
+from noduleclip.report.training import TrainingDisplay
+
+
+def record(epoch: int, loss: float, val_map: float | None) -> dict[str, Any]:
+    seconds = {"nodules_per_second": 9.0, "train_seconds": 1.0, "val_seconds": 0.5}
+    return {"epoch": epoch, "loss": loss, "val_map": val_map, **seconds}
+
+
+@pytest.fixture
+def _own_console() -> Iterator[None]:
+    message_console.cache_clear()
+    yield
+    message_console.cache_clear()
+
+
+def watch(val_maps: list[float | None], monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(columns)}.items():
+        monkeypatch.setenv(name, value)
+    losses = (4.0, 2.0, 0.5)
+    first, *later = [record(at + 1, loss, ap) for at, (loss, ap) in enumerate(zip(losses, val_maps, strict=True))]
+    with TrainingDisplay(3, val_maps[0] or 0.0, [first]) as display:
+        for line in later:
+            display.on_step(line["epoch"], 1, 1, line["loss"])
+            display.on_epoch(line, is_best=True)
+
+
+@pytest.mark.usefixtures("_own_console")
+def test_a_terminal_shows_the_curves_of_all_epochs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch([0.25, 0.5, 0.75], monkeypatch, 100)
+    shown = capsys.readouterr().err
+    assert "loss 4.000 █▄▁ 0.500  val AP 0.250 ▁▅█ 0.750" in shown
+    assert len(re.findall(r"epoch   [23]/3  loss", shown)) == 2
+
+
+@pytest.mark.usefixtures("_own_console")
+def test_without_validation_the_loss_is_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch([None, None, None], monkeypatch, 100)
+    shown = capsys.readouterr().err
+    assert "loss 4.000 █▄▁ 0.500" in shown
+    assert "val AP" not in shown
+
+
+@pytest.mark.usefixtures("_own_console")
+def test_a_narrow_window_shows_no_curves(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    watch([0.25, 0.5, 0.75], monkeypatch, 50)
+    assert "val AP 0.250" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_own_console")
+def test_elsewhere_there_is_a_line_for_each_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    with TrainingDisplay(2) as display:
+        for line in (record(1, 4.0, 0.25), record(2, 2.0, 0.5)):
+            display.on_step(line["epoch"], 1, 1, line["loss"])
+            display.on_epoch(line, is_best=True)
+    assert capsys.readouterr().err == (
+        "epoch   1/2  loss 4.0000  val mean AP 0.2500 *  9 nodules/s  1.5 s\n"
+        "epoch   2/2  loss 2.0000  val mean AP 0.5000 *  9 nodules/s  1.5 s\n"
+    )
