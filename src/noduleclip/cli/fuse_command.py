@@ -48,6 +48,7 @@ def fuse(
     out: options.QueryOut = None,
     output_format: options.OutputFormat = "auto",
     paths_only: options.PathsOnly = False,
+    preview: options.Preview = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Rank the nodules of an index by the image and the measured diameter together.
@@ -72,7 +73,7 @@ def fuse(
         SearchOptions(
             emb_dir, model, query, queries_file, topk, where, unique, patients_file,
             out, output_format, paths_only, overwrite,
-            PictureOptions(dicom_root, html=html, contact_sheet=contact_sheet, viewer_url=viewer_url),
+            PictureOptions(dicom_root, preview, html=html, contact_sheet=contact_sheet, viewer_url=viewer_url),
         ),
         FusionOptions(weight, softness_mm),
     )  # fmt: skip

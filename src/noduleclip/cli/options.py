@@ -157,3 +157,7 @@ PathsOnly = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Preview = Annotated[
+    bool,
+    typer.Option("--preview", help="Show a picture of each hit in the table on a terminal.", rich_help_panel=OUTPUT),
+]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +14,8 @@ import polars as pl
 from noduleclip import schema
 from noduleclip.errors import RejectCode, SliceError, UsageError
 from noduleclip.io.index_store import Index
-from noduleclip.report.console import counting
+from noduleclip.report.console import counting, data_console, say, warn
+from noduleclip.report.tables import Answer, PictureColumn, find_picture_room
 
 if TYPE_CHECKING:  # a query without pictures does without the libraries that they take
     from noduleclip.io.pictures import Picture
@@ -77,3 +80,52 @@ def read_pictures(
                 pictures[number] = error
             advance(1)
     return [pictures[number] for number in hits[schema.ROW]]
+
+
+def make_previews(
+    index: Index, results: Sequence[Answer], options: PictureOptions, form: str | None
+) -> list[PictureColumn] | None:
+    """Make the pictures beside the tables, where they were asked for and the window has room.
+
+    Args:
+        index: Where the hits come from.
+        results: One answer per sentence.
+        options: Whether pictures are wanted.
+        form: What stdout gets; None = only paths.
+
+    Returns:
+        The pictures of each answer; None where there are none.
+    """
+    if not options.preview:
+        return None
+    console = data_console()
+    if form != "table" or not console.is_terminal:
+        say("note: --preview shows pictures in a table on a terminal")
+        return None
+    from noduleclip.report import preview
+
+    hits = pl.concat([answer.hits for answer in results])
+    room, least_room = find_picture_room(results)
+    layout = preview.choose_layout(room, least_room, hits[schema.DIAMETER_MM])
+    if layout is None:
+        needed = console.width - least_room + min(preview.SIDES)
+        say(f"note: a window of {console.width} columns has no room for pictures; {needed} would do")
+        return None
+    surface, graphics = preview.choose_surface(console), preview.find_graphics(console)
+    size_px = layout.side * (1 if graphics is None else preview.PIXELS_PER_CHARACTER)
+    pictures = read_pictures(index, hits, options, fov_mm=layout.fov_mm, size_px=size_px)
+    reasons = [picture for picture in pictures if isinstance(picture, SliceError)]
+    if reasons:
+        warn(f"{len(reasons)} of {len(pictures)} pictures cannot be shown; first: {reasons[0]}")
+    if len(reasons) == len(pictures):
+        return None
+    cells = iter(
+        [
+            "-" if isinstance(picture, SliceError) else preview.draw_picture(picture, layout, surface, graphics)
+            for picture in pictures
+        ]
+    )
+    return [
+        PictureColumn(layout.title, layout.width, list(itertools.islice(cells, answer.hits.height)))
+        for answer in results
+    ]

@@ -19,6 +19,7 @@ def query(
     out: options.QueryOut = None,
     output_format: options.OutputFormat = "auto",
     paths_only: options.PathsOnly = False,
+    preview: options.Preview = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Rank the nodules of an index for a sentence, by what their images show.
@@ -32,6 +33,6 @@ def query(
         SearchOptions(
             emb_dir, model, query, queries_file, topk, where, unique, patients_file,
             out, output_format, paths_only, overwrite,
-            PictureOptions(dicom_root, html=html, contact_sheet=contact_sheet, viewer_url=viewer_url),
+            PictureOptions(dicom_root, preview, html=html, contact_sheet=contact_sheet, viewer_url=viewer_url),
         )
     )  # fmt: skip

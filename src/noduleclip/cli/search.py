@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.cli.claim import claiming
-from noduleclip.cli.pictures import PictureOptions
+from noduleclip.cli.pictures import PictureOptions, make_previews
 from noduleclip.errors import ArtefactError, InputError, UsageError
 from noduleclip.io.artefacts import hash_file, replacing
 from noduleclip.io.index_store import Index, open_index
@@ -110,7 +110,7 @@ def _search(
     for sentence, reading, one, end in zip(sentences, readings, hits, ends, strict=True):
         table = _describe_hits(found[end - len(one.rows) : end], one.columns, sentence, reading)
         results.append(Answer(sentence, describe_reading(reading), list_attributes([reading]), table))
-    _deliver(results, options)
+    _deliver(index, results, options)
     if shows_pictures:
         from noduleclip.cli.gallery import write_gallery
 
@@ -350,14 +350,16 @@ def _describe_hits(
     return hits.select(*leading, pl.exclude(leading))
 
 
-def _deliver(results: Sequence[Answer], options: SearchOptions) -> None:
+def _deliver(index: Index, results: Sequence[Answer], options: SearchOptions) -> None:
     hits = guard_cells(pl.concat([answer.hits for answer in results]))
     if options.out is not None:
         with replacing(options.out / schema.TOP_K_CSV) as temporary:
             hits.write_csv(temporary)
         say(f"{hits.height} hits in {options.out / schema.TOP_K_CSV}")
-    if options.paths_only:
+    form = None if options.paths_only else choose_format(options.output_format)
+    previews = make_previews(index, results, options.pictures, form)
+    if form is None:
         paths = dict.fromkeys(path for answer in results for path in answer.hits[schema.DICOM_PATH])
         print("\n".join(paths))  # noqa: T201
     else:
-        print_hits(results, choose_format(options.output_format))
+        print_hits(results, form, previews)

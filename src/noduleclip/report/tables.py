@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 from noduleclip import schema
@@ -56,6 +56,21 @@ class Answer:
     reference: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True)
+class PictureColumn:
+    """The pictures of the hits of one answer.
+
+    Attributes:
+        title: What stands over them.
+        width: Characters that each takes.
+        cells: One per hit.
+    """
+
+    title: str
+    width: int
+    cells: Sequence[RenderableType]
+
+
 def choose_format(wanted: str) -> str:
     """Give "table" on a terminal and "csv" elsewhere for "auto"."""
     if wanted != "auto":
@@ -63,16 +78,17 @@ def choose_format(wanted: str) -> str:
     return "table" if data_console().is_terminal else "csv"
 
 
-def print_hits(results: Sequence[Answer], form: str) -> None:
+def print_hits(results: Sequence[Answer], form: str, pictures: Sequence[PictureColumn] | None = None) -> None:
     """Print the Top-K of each sentence.
 
     Args:
         results: One answer per sentence.
         form: "table", "csv" or "json" (one object a line).
+        pictures: For a table, the pictures of each answer's hits.
     """
     if form == "table":
-        for answer in results:
-            data_console().print(_make_hits_table(answer))
+        for at, answer in enumerate(results):
+            data_console().print(_make_hits_table(answer, None if pictures is None else pictures[at]))
         return
     hits = pl.concat([answer.hits for answer in results])
     print_frame(hits, form)
@@ -84,39 +100,75 @@ def print_frame(frame: pl.DataFrame, form: str) -> None:
     sys.stdout.flush()
 
 
-def _make_hits_table(answer: Answer) -> Table:
+@dataclass(frozen=True)
+class _HitColumns:
+    """What a table of hits shows, but for the slice.
+
+    Attributes:
+        scores: Columns of scores.
+        rated: Columns of ratings.
+        patient_width: Characters of the longest patient id; 0 = no such column.
+        width: Characters of all, with the gap up to the slice.
+    """
+
+    scores: Sequence[str]
+    rated: Sequence[str]
+    patient_width: int
+    width: int
+
+
+def _list_columns(answer: Answer, is_short: bool = False) -> _HitColumns:
     hits = answer.hits
     fused: list[str] = [name for name in (schema.SCORE, schema.COSINE, schema.RULE) if name in hits.columns]
     scores = fused or [schema.SIMILARITY]
-    patients = [make_printable(hit or "-") for hit in hits[schema.PATIENT_ID]]
-    patient_width = max([7, *(cell_len(name) for name in patients)])
     rated = [name for name in answer.attributes if name in hits.columns]
-    fixed = _fixed_width(hits.height, scores, rated)
-    if fixed + patient_width + _GAP + _MIN_PATH_WIDTH > data_console().width:
-        patient_width, scores = 0, scores[:1]
-        fixed = _fixed_width(hits.height, scores, rated)
-    room = max(_MIN_PATH_WIDTH, data_console().width - fixed - (patient_width + _GAP if patient_width else 0))
+    if is_short:
+        return _HitColumns(scores[:1], rated, 0, _fixed_width(hits.height, scores[:1], rated))
+    patient_width = max([7, *(cell_len(make_printable(name or "-")) for name in hits[schema.PATIENT_ID])])
+    return _HitColumns(scores, rated, patient_width, _fixed_width(hits.height, scores, rated) + patient_width + _GAP)
+
+
+def find_picture_room(results: Sequence[Answer]) -> tuple[int, int]:
+    """Give the characters that the window leaves beside every table, and those beside every shortened table."""
+    room, least_room = (
+        data_console().width - _MIN_PATH_WIDTH - _GAP - max(_list_columns(answer, short).width for answer in results)
+        for short in (False, True)
+    )
+    return room, least_room
+
+
+def _make_hits_table(answer: Answer, pictures: PictureColumn | None) -> Table:
+    hits = answer.hits
+    window = data_console().width - (0 if pictures is None else pictures.width + _GAP)
+    columns = _list_columns(answer)
+    if columns.width + _MIN_PATH_WIDTH > window:
+        columns = _list_columns(answer, is_short=True)
+    room = max(_MIN_PATH_WIDTH, window - columns.width)
     table = Table(
         box=box.SIMPLE_HEAD,
         title=plain(answer.sentence),
         caption=plain(answer.reading),
         title_justify="left",
         caption_justify="left",
+        leading=0 if pictures is None else 1,
     )
     table.add_column("#", justify="right", style="dim", no_wrap=True)
-    for name in scores:
+    if pictures is not None:
+        table.add_column(pictures.title, min_width=pictures.width, no_wrap=True)
+    for name in columns.scores:
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("mm", *rated):
+    for name in ("mm", *columns.rated):
         table.add_column(name, justify="right", no_wrap=True)
-    if patient_width:
+    if columns.patient_width:
         table.add_column("patient", no_wrap=True)
     table.add_column("slice", overflow="fold")
-    for patient, hit in zip(patients, hits.iter_rows(named=True), strict=True):
-        numbers = [_number(hit[name], 3) for name in scores]
+    for at, hit in enumerate(hits.iter_rows(named=True)):
+        numbers = [_number(hit[name], 3) for name in columns.scores]
         path = plain(shorten_path(hit[schema.DICOM_PATH], room))
-        named = [plain(patient)] if patient_width else []
-        ratings = [_number(hit[name], 0) for name in rated]
-        table.add_row(str(hit[schema.RANK]), *numbers, _diameter(hit), *ratings, *named, path)
+        shown = [] if pictures is None else [pictures.cells[at]]
+        named = [plain(hit[schema.PATIENT_ID] or "-")] if columns.patient_width else []
+        ratings = [_number(hit[name], 0) for name in columns.rated]
+        table.add_row(str(hit[schema.RANK]), *shown, *numbers, _diameter(hit), *ratings, *named, path)
     return table
 
 
