@@ -1,7 +1,6 @@
 """Each pixel of a picture becomes the character and the colours that it should, on every kind of terminal."""
 
 import io
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from noduleclip.config import LUNG_WINDOW_HU, SOFT_TISSUE_WINDOW_HU
+from noduleclip.io.pictures import Picture, Points
 from noduleclip.report.preview import (
     Layout,
     Surface,
@@ -25,11 +25,8 @@ GREYS = np.array([[0.0, 1.0, 0.2], [1.0, 0.0, 0.4]])
 NO_LINE = np.zeros((2, 3), bool)
 
 
-@dataclass(frozen=True)
-class Square:
-    hu: NDArray[np.float32]
-    outline_px: tuple[tuple[float, float], ...] = ()
-    box_px: tuple[float, float, float, float] = (3.0, 2.0, 6.0, 5.0)
+def show(hu: NDArray[np.float32], outline_px: Points = ()) -> Picture:
+    return Picture(hu, 1.0, outline_px, (3.0, 2.0, 6.0, 5.0), "")
 
 
 def square(side: int, hu: float = -1350) -> NDArray[np.float32]:
@@ -81,7 +78,7 @@ def test_windows_stand_side_by_side_with_the_line_in_each() -> None:
     hu = square(8)
     hu[:, 4:] = SOFT_TISSUE_WINDOW_HU[1]
     hu[0, 0] = sum(LUNG_WINDOW_HU) / 2
-    grey, line = paint(Square(hu), ("lung", "soft tissue"))
+    grey, line = paint(show(hu), ("lung", "soft tissue"))
     assert grey.shape == line.shape == (8, 17)
     assert grey[0, 0] == 0.5
     assert grey[1].tolist() == [0] * 4 + [1] * 4 + [0] + [0] * 4 + [1] * 4
@@ -90,13 +87,13 @@ def test_windows_stand_side_by_side_with_the_line_in_each() -> None:
         [[2, x] for x in (3, 4, 5, 6)] + [[y, x] for y in (3, 4) for x in (3, 6)] + [[5, x] for x in (3, 4, 5, 6)]
     )
     outline = ((0.4, 0.0), (7.4, 0.0), (7.0, 7.0))
-    line = paint(Square(hu, outline), ("lung",))[1]
+    line = paint(show(hu, outline), ("lung",))[1]
     assert line[0].all() and line[:, 7].all() and line[3, 3]
     assert not line[5, :4].any()
 
 
 def test_an_outline_may_leave_the_picture() -> None:
-    line = paint(Square(square(8), ((-20.0, 4.0), (30.0, 4.0), (30.0, 60.0))), ("lung",))[1]
+    line = paint(show(square(8), ((-20.0, 4.0), (30.0, 4.0), (30.0, 60.0))), ("lung",))[1]
     assert line[4].all()
 
 
@@ -119,7 +116,7 @@ def test_a_terminal_gets_what_it_can_show(
     console = Console(file=file, force_terminal=True, color_system=color_system, no_color=no_color)  # type: ignore[arg-type]
     assert choose_surface(console) is surface
     assert find_graphics(console) is None
-    drawn = draw_picture(Square(square(24, 0)), Layout(24, ("lung",), 24), surface, None)
+    drawn = draw_picture(show(square(24, 0)), Layout(24, ("lung",), 24), surface, None)
     console.print(drawn)  # fails where the encoding lacks a character
     assert isinstance(file.buffer, io.BytesIO)
     lines = file.buffer.getvalue().decode(encoding).splitlines()
@@ -166,7 +163,7 @@ class Pixels:
 
 
 def test_graphics_get_all_pixels_and_the_size_in_characters() -> None:
-    drawn = draw_picture(Square(square(96, 150)), Layout(24, ("lung",), 24), Surface.HALF_BLOCKS, Pixels)
+    drawn = draw_picture(show(square(96, 150)), Layout(24, ("lung",), 24), Surface.HALF_BLOCKS, Pixels)
     assert isinstance(drawn, Pixels)
     assert (drawn.width, drawn.height) == (24, 12)
     pixels = np.asarray(drawn.image)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from rich.segment import Segment
 from rich.style import Style
 
 from noduleclip.config import LUNG_WINDOW_HU, SOFT_TISSUE_WINDOW_HU
+from noduleclip.io.pictures import Picture
+from noduleclip.report.windows import spread_window
 
 SIDES = (24, 16, 12)  # widths in characters; a picture is half as high
 PIXELS_PER_CHARACTER = 8  # of a picture that a graphics protocol shows
@@ -32,22 +34,6 @@ _LINE_WEIGHT = 0.6  # what is under the line still shows
 _LINE_STYLE = Style(color="green")
 _BLOCKS = " ░▒▓█"
 _ASCII = " .:-=+*#%@"
-
-
-class NodulePicture(Protocol):
-    """A square of tissue, as `io.pictures` cuts it."""
-
-    @property
-    def hu(self) -> NDArray[np.float32]:
-        """(S, S) Hounsfield units."""
-
-    @property
-    def outline_px(self) -> Sequence[tuple[float, float]]:
-        """Columns and rows of the outline, empty where none is known."""
-
-    @property
-    def box_px(self) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom edge of the box."""
 
 
 class Surface(Enum):
@@ -143,7 +129,7 @@ def _is_in_background() -> bool:
     return os.tcgetpgrp(sys.__stdin__.fileno()) != os.getpgrp()
 
 
-def paint(picture: NodulePicture, windows: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def paint(picture: Picture, windows: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Show a picture in each window, and find where the line around the nodule goes.
 
     Args:
@@ -156,14 +142,13 @@ def paint(picture: NodulePicture, windows: Sequence[str]) -> tuple[NDArray[np.fl
     side = len(picture.hu)
     line = _draw_line(picture, side)
     greys, lines = [], []
-    for low_hu, high_hu in (_WINDOWS[name] for name in windows):
-        grey = np.clip((picture.hu.astype(np.float64) - low_hu) / (high_hu - low_hu), 0, 1)
-        greys += [grey, np.zeros((side, _GAP))]
+    for name in windows:
+        greys += [spread_window(picture.hu, _WINDOWS[name]), np.zeros((side, _GAP))]
         lines += [line, np.zeros((side, _GAP), bool)]
     return np.hstack(greys[:-1]), np.hstack(lines[:-1])
 
 
-def _draw_line(picture: NodulePicture, side: int) -> NDArray[np.bool_]:
+def _draw_line(picture: Picture, side: int) -> NDArray[np.bool_]:
     left, top, right, bottom = picture.box_px
     points = picture.outline_px or ((left, top), (right, top), (right, bottom), (left, bottom))
     rounded = [(round(x), round(y)) for x, y in points]
@@ -204,7 +189,7 @@ def draw_half_blocks(grey: NDArray[np.float64], line: NDArray[np.bool_]) -> Cell
     return Cells(
         [
             [Segment("▀", _two_colours(tuple(upper), tuple(lower))) for upper, lower in zip(*rows, strict=True)]
-            for rows in zip(rgb[::2], rgb[1::2], strict=True)
+            for rows in zip(rgb[1::2], rgb[::2], strict=True)
         ]
     )
 
@@ -223,9 +208,7 @@ def draw_weights(grey: NDArray[np.float64], line: NDArray[np.bool_], characters:
     )
 
 
-def draw_picture(
-    picture: NodulePicture, layout: Layout, surface: Surface, graphics: type[Any] | None
-) -> RenderableType:
+def draw_picture(picture: Picture, layout: Layout, surface: Surface, graphics: type[Any] | None) -> RenderableType:
     """Draw a nodule for a cell of a table.
 
     Args:

@@ -11,10 +11,15 @@ Window = tuple[float, float]
 _QUALITY = 90
 
 
-def window_grey(hu: NDArray[np.float32], window_hu: Window) -> NDArray[np.uint8]:
-    """Spread a window of Hounsfield units over the grey values: 0 at its low end and below, 255 at its high end."""
+def spread_window(hu: NDArray[np.float32], window_hu: Window) -> NDArray[np.float64]:
+    """Spread a window of Hounsfield units over [0, 1]: 0 at its low end and below, 1 at its high end and above."""
     low, high = window_hu
-    return np.asarray(np.rint(np.clip((hu - low) / (high - low), 0, 1) * 255), np.uint8)
+    return np.clip((hu.astype(np.float64) - low) / (high - low), 0, 1)
+
+
+def window_grey(hu: NDArray[np.float32], window_hu: Window) -> NDArray[np.uint8]:
+    """Spread a window of Hounsfield units over the grey values from 0 to 255."""
+    return np.asarray(np.rint(spread_window(hu, window_hu) * 255), np.uint8)
 
 
 def encode_for_page(grey: NDArray[np.uint8]) -> str:
