@@ -1,10 +1,9 @@
 """What `query` and `fuse` share: open the index, read the sentences, rank the rows that are allowed, show the best."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,6 +14,7 @@ from noduleclip.cli.claim import claiming
 from noduleclip.cli.pictures import PictureOptions, make_previews
 from noduleclip.errors import ArtefactError, InputError, UsageError
 from noduleclip.io.artefacts import hash_file, replacing
+from noduleclip.io.index_rows import apply_condition, find_groups
 from noduleclip.io.index_store import Index, open_index
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import guard_cells, select_patients
@@ -22,21 +22,10 @@ from noduleclip.io.shipped import find_checkpoint
 from noduleclip.report.console import say, warn
 from noduleclip.report.tables import Answer, choose_format, print_hits
 from noduleclip.retrieval.fusion import fuse_scores, multiply_rules, score_rating, score_rule
+from noduleclip.retrieval.hits import describe_hits
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import compute_cosines, find_top_k, refuse_odd_rows, select_top_k
 from noduleclip.sentence import Reading, describe_reading, list_attributes, read_sentences
-
-_UNIQUE_COLUMNS = {
-    "nodule": (schema.PATIENT_ID, schema.NODULE_ID),
-    "slice": (schema.DICOM_PATH, schema.FRAME),
-    "series": (schema.SERIES_UID,),
-    "patient": (schema.PATIENT_ID,),
-}
-_IMPLIED = {schema.FRAME: "1.0"}  # what a row, or an index without such a column, means by saying nothing
-_LEADING = (
-    schema.QUERY, schema.RANK, schema.DICOM_PATH, schema.PATIENT_ID, schema.DIAMETER_MM, schema.SIMILARITY,
-    schema.COSINE, schema.RULE, schema.SCORE, schema.SATISFIES, schema.ROW,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,7 +80,7 @@ def _search(
     encoder = open_text_tower(index)
     _tell_of_unknown_ratings(readings, encoder.attributes)
     rows = _filter_rows(index, options)
-    groups = _find_groups(index, options.unique, rows)
+    groups = find_groups(index, options.unique, rows)
     ranked = index.manifest.rows if rows is None else len(rows)
     candidates = ranked if groups is None else len(np.unique(groups))
     if options.topk > candidates:
@@ -108,7 +97,7 @@ def _search(
     ends = np.cumsum([len(one.rows) for one in hits]).tolist()
     results = []
     for sentence, reading, one, end in zip(sentences, readings, hits, ends, strict=True):
-        table = _describe_hits(found[end - len(one.rows) : end], one.columns, sentence, reading)
+        table = describe_hits(found[end - len(one.rows) : end], one.columns, sentence, reading)
         results.append(Answer(sentence, describe_reading(reading), list_attributes([reading]), table))
     _deliver(index, results, options)
     if shows_pictures:
@@ -206,7 +195,7 @@ def _filter_rows(index: Index, options: SearchOptions) -> NDArray[np.int64] | No
     frame = index.scan()
     kept = index.collect(frame.select(schema.ROW, schema.PATIENT_ID))
     if options.where is not None:
-        kept = kept.filter(_apply_condition(frame, options.where, index))
+        kept = kept.filter(apply_condition(frame, options.where, index))
     if options.patients_file is not None:
         kept, unknown = select_patients(kept, read_patient_list(options.patients_file))
         if unknown:
@@ -214,36 +203,6 @@ def _filter_rows(index: Index, options: SearchOptions) -> NDArray[np.int64] | No
     if kept.height == 0:
         raise InputError(f"no row of {index.folder} passes --where and --patients-file")
     return kept[schema.ROW].cast(pl.Int64).to_numpy()
-
-
-def _apply_condition(frame: pl.LazyFrame, where: str, index: Index) -> pl.Series:
-    """Say of every row whether it meets a condition."""
-    try:
-        condition = pl.sql_expr(where)
-        index.require_columns([name for name in condition.meta.root_names() if name != schema.ROW])
-        kept = frame.select(condition.alias(schema.SATISFIES)).collect()[schema.SATISFIES]
-        if kept.dtype != pl.Boolean or kept.len() != index.manifest.rows:
-            raise UsageError(f"--where {where!r} is no condition on a row; write for example 'diameter_mm > 4'")
-        return kept
-    except pl.exceptions.PolarsError as error:
-        columns = ", ".join(frame.collect_schema().names())
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"--where {where!r}: {reason}; the columns are {columns}") from error
-
-
-def _find_groups(index: Index, unique: str | None, rows: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
-    """Number the groups of which only the best row may be a hit; a row without an id is a group of its own."""
-    if unique is None:
-        return None
-    held = index.scan().collect_schema().names()
-    names = [name for name in _UNIQUE_COLUMNS[unique] if name in held or name not in _IMPLIED]
-    columns = index.read_columns(names).with_row_index(schema.ROW)
-    own = pl.concat_str(pl.lit("row "), pl.col(schema.ROW).cast(pl.String))
-    texts = [pl.col(name).cast(pl.String).fill_null(_IMPLIED.get(name, "")) for name in names]
-    missing = pl.any_horizontal(text == "" for text in texts)
-    key = pl.when(missing).then(own).otherwise(pl.concat_str(*texts, separator="\x1f"))
-    groups = columns.select(key.rank("dense").cast(pl.Int64)).to_series().to_numpy()
-    return groups if rows is None else groups[rows]
 
 
 @dataclass(frozen=True)
@@ -319,35 +278,6 @@ def _score_rules(
 
     sized = [] if reading.interval is None else [score_rule(read(schema.DIAMETER_MM), reading.interval, softness_mm)]
     return [*sized, *(score_rating(read(asked.attribute), asked) for asked in reading.ratings)]
-
-
-def _satisfies(reading: Reading, hit: Mapping[str, Any]) -> bool | None:
-    """Say whether a row satisfies all that a sentence asks for; None where nothing says no, but not all is known."""
-    said: list[bool | None] = []
-    if reading.interval is not None:
-        size = hit[schema.DIAMETER_MM]
-        said.append(None if size is None else reading.interval.contains(size))
-    for asked in reading.ratings:
-        rating = hit.get(asked.attribute)
-        said.append(None if rating is None else asked.contains(rating))
-    if False in said:
-        return False
-    return None if None in said or not said else True
-
-
-def _describe_hits(
-    found: pl.DataFrame, scores: Mapping[str, NDArray[np.floating]], sentence: str, reading: Reading
-) -> pl.DataFrame:
-    """Give hits with their metadata, scores, rank, and whether they satisfy the sentence."""
-    satisfies = [_satisfies(reading, hit) for hit in found.iter_rows(named=True)]
-    hits = found.with_columns(
-        pl.lit(sentence).alias(schema.QUERY),
-        pl.int_range(1, pl.len() + 1).alias(schema.RANK),
-        pl.Series(schema.SATISFIES, satisfies, dtype=pl.Boolean),
-        *(pl.Series(name, values, dtype=pl.Float64).fill_nan(None) for name, values in scores.items()),
-    )
-    leading = [name for name in _LEADING if name in hits.columns]
-    return hits.select(*leading, pl.exclude(leading))
 
 
 def _deliver(index: Index, results: Sequence[Answer], options: SearchOptions) -> None:

@@ -1,0 +1,52 @@
+"""The table of hits: the same columns in the same order, whoever asks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from noduleclip import schema
+from noduleclip.sentence import Reading
+
+_LEADING = (
+    schema.QUERY, schema.RANK, schema.DICOM_PATH, schema.PATIENT_ID, schema.DIAMETER_MM, schema.SIMILARITY,
+    schema.COSINE, schema.RULE, schema.SCORE, schema.SATISFIES, schema.ROW,
+)  # fmt: skip
+
+
+def satisfies_all(reading: Reading, hit: Mapping[str, Any]) -> bool | None:
+    """Say whether a row satisfies all that a sentence asks for; None where nothing says no, but not all is known."""
+    said: list[bool | None] = []
+    if reading.interval is not None:
+        size = hit[schema.DIAMETER_MM]
+        said.append(None if size is None else reading.interval.contains(size))
+    for asked in reading.ratings:
+        rating = hit.get(asked.attribute)
+        said.append(None if rating is None else asked.contains(rating))
+    if False in said:
+        return False
+    return None if None in said or not said else True
+
+
+def describe_hits(
+    found: pl.DataFrame, scores: Mapping[str, NDArray[np.floating]], sentence: str, reading: Reading
+) -> pl.DataFrame:
+    """Give hits with their metadata, scores, rank, and whether they satisfy the sentence.
+
+    Args:
+        found: Metadata of the hits, best first.
+        scores: What they scored, by column.
+        sentence: What was asked.
+        reading: How it was read.
+    """
+    satisfies = [satisfies_all(reading, hit) for hit in found.iter_rows(named=True)]
+    hits = found.with_columns(
+        pl.lit(sentence).alias(schema.QUERY),
+        pl.int_range(1, pl.len() + 1).alias(schema.RANK),
+        pl.Series(schema.SATISFIES, satisfies, dtype=pl.Boolean),
+        *(pl.Series(name, values, dtype=pl.Float64).fill_nan(None) for name, values in scores.items()),
+    )
+    leading = [name for name in _LEADING if name in hits.columns]
+    return hits.select(*leading, pl.exclude(leading))
