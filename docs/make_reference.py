@@ -17,7 +17,7 @@ NOTE = "<!-- Written by docs/make_reference.py: change the help texts or the sch
 TABLE_COLUMNS = tuple(dict.fromkeys((*schema.REQUIRED_COLUMNS, *schema.NUMBER_COLUMNS, *schema.TEXT_COLUMNS)))
 HIT_COLUMNS = (
     schema.QUERY, schema.RANK, schema.DICOM_PATH, schema.PATIENT_ID, schema.DIAMETER_MM, schema.SIMILARITY,
-    schema.COSINE, schema.RULE, schema.SCORE, schema.SATISFIES, schema.ROW, schema.CSV_ROW, schema.CENTER_X,
+    schema.COSINE, schema.RULE, schema.LIKENESS, schema.SCORE, schema.SATISFIES, schema.ROW, schema.CSV_ROW, schema.CENTER_X,
     schema.CENTER_Y,
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ import pytest
 
 import noduleclip
 from noduleclip import schema
+from noduleclip.io.index_store import open_index
 
 SOURCE = Path(noduleclip.__file__).parent
 EVERYWHERE = {"errors", "machine", "schema", "config", "size", "ratings", "sentence", "vocabulary", ""}
@@ -125,3 +126,10 @@ def test_completion_imports_no_torch(tmp_path: Path) -> None:
 def test_query_and_fuse_import_no_torch(index: Path, tmp_path: Path) -> None:
     run_light(["query", "--emb-dir", str(index), "--query", "> 6 mm", "--out", "q"], tmp_path)
     run_light(["fuse", "--emb-dir", str(index), "--query", "> 6 mm", "--unique", "patient"], tmp_path)
+
+
+def test_a_nodule_of_the_index_imports_no_torch(index: Path, tmp_path: Path) -> None:
+    row = open_index(index).read_rows([0]).row(0, named=True)
+    place = f"{row[schema.DICOM_PATH]}:{row[schema.CENTER_X]},{row[schema.CENTER_Y]}"
+    run_light(["query", "--emb-dir", str(index), "--like", "0"], tmp_path)
+    run_light(["query", "--emb-dir", str(index), "--like", place, "--query", "> 6 mm"], tmp_path)

@@ -44,6 +44,7 @@ QUERY: Final = "query"
 SIMILARITY: Final = "similarity"
 COSINE: Final = "cosine"
 RULE: Final = "rule"
+LIKENESS: Final = "likeness"
 SCORE: Final = "score"
 SATISFIES: Final = "satisfies"
 REJECT_CODE: Final = "code"
@@ -140,13 +141,15 @@ COLUMN_MEANINGS: Final = {
     CSV_ROW: "row of the ROI table, 1 = first below the header",
     CENTER_X: "centre of the crop, column: the middle of the box",
     CENTER_Y: "centre of the crop, row",
-    QUERY: "the sentence",
+    QUERY: "what was asked: the sentence, and after --like the nodule, as in `> 6 mm, like row 17`",
     RANK: "1 = best",
     ROW: "row of the index, 0-based: the row of img_embeds.npy",
-    SIMILARITY: "cosine of sentence and crop, in [-1, 1]",
-    COSINE: "the similarity as a probability, sigmoid(scale * similarity + bias); fuse only",
+    SIMILARITY: "cosine of sentence and crop, in [-1, 1]; with --like alone of the two crops",
+    COSINE: "the similarity as a probability, sigmoid(scale * similarity + bias); where it is mixed",
     RULE: "1 inside the interval, falling off outside; empty without diameter or size; fuse only",
-    SCORE: "alpha * cosine + (1 - alpha) * rule; the cosine alone where there is no rule; fuse only",
+    LIKENESS: "cosine of the crop and that of --like, in [-1, 1]; query with --like and a sentence",
+    SCORE: "fuse: alpha * cosine + (1 - alpha) * rule, the cosine alone where there is no rule; query with --like "
+    "and a sentence: (1 - w) * cosine + w * (1 + likeness) / 2, w being --like-weight",
     SATISFIES: "whether the diameter lies in the interval; empty without one",
     REJECT_CODE: "reason in one word",
     REJECT_REASON: "reason in a sentence",

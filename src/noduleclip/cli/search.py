@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.cli.claim import claiming
 from noduleclip.cli.pictures import PictureOptions, make_previews
+from noduleclip.cli.similar import LikeOptions, Reference, find_reference, leave_out
 from noduleclip.errors import ArtefactError, InputError, UsageError
 from noduleclip.io.artefacts import hash_file, replacing
 from noduleclip.io.index_rows import apply_condition, find_groups
@@ -21,7 +22,7 @@ from noduleclip.io.roi_table import guard_cells, select_patients
 from noduleclip.io.shipped import find_checkpoint
 from noduleclip.report.console import say, warn
 from noduleclip.report.tables import Answer, choose_format, print_hits
-from noduleclip.retrieval.fusion import fuse_scores, multiply_rules, score_rating, score_rule
+from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, multiply_rules, score_rating, score_rule
 from noduleclip.retrieval.hits import describe_hits
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import compute_cosines, find_top_k, refuse_odd_rows, select_top_k
@@ -45,6 +46,7 @@ class SearchOptions:
     paths_only: bool
     overwrite: bool
     pictures: PictureOptions = field(default_factory=PictureOptions)
+    like: LikeOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -77,28 +79,33 @@ def _search(
         check_gallery(options.pictures)
     index = open_index(options.emb_dir)
     check_model(index, options.model)
-    encoder = open_text_tower(index)
-    _tell_of_unknown_ratings(readings, encoder.attributes)
+    reference = None if options.like is None else find_reference(index, options.like, options.model)
+    encoder, vectors = _encode(index, sentences, readings, reference)
+    readings = readings or [Reading(None, (), ())]
     rows = _filter_rows(index, options)
+    if reference is not None:
+        rows = leave_out(reference, rows, index)
     groups = find_groups(index, options.unique, rows)
     ranked = index.manifest.rows if rows is None else len(rows)
     candidates = ranked if groups is None else len(np.unique(groups))
     if options.topk > candidates:
         what = "rows" if options.unique is None else f"of one {options.unique} each"
         say(f"note: {options.topk} hits were asked for, there are {candidates} {what} to rank")
-    hits = []
-    vectors = encoder.encode(sentences)
-    for reading, one in zip(
-        readings, _find_hits(index, vectors, readings, rows, groups, encoder, options.topk, fusion), strict=True
+    hits, told = [], [_describe_question(reading, sentences, reference) for reading in readings]
+    mixing = _Mixing.of(index, rows, reference, options.like) if sentences else None
+    for line, one in zip(
+        told, _find_hits(index, vectors, readings, rows, groups, encoder, options.topk, fusion, mixing), strict=True
     ):
-        say(describe_reading(reading))
+        say(line)
         hits.append(one)
     found = index.read_rows(np.concatenate([one.rows for one in hits]))
     ends = np.cumsum([len(one.rows) for one in hits]).tolist()
     results = []
-    for sentence, reading, one, end in zip(sentences, readings, hits, ends, strict=True):
-        table = describe_hits(found[end - len(one.rows) : end], one.columns, sentence, reading)
-        results.append(Answer(sentence, describe_reading(reading), list_attributes([reading]), table))
+    facts = None if reference is None else reference.facts
+    asked = _name_questions(sentences, reference)
+    for text, line, reading, one, end in zip(asked, told, readings, hits, ends, strict=True):
+        table = describe_hits(found[end - len(one.rows) : end], one.columns, text, reading)
+        results.append(Answer(text, line, list_attributes([reading]), table, facts))
     _deliver(index, results, options)
     if shows_pictures:
         from noduleclip.cli.gallery import write_gallery
@@ -113,10 +120,39 @@ def _type_command(options: SearchOptions, fusion: FusionOptions | None) -> str:
         ("--queries-file", options.queries_file), ("--topk", options.topk), ("--where", options.where),
         ("--unique", options.unique), ("--patients-file", options.patients_file),
     ]  # fmt: skip
+    if options.like is not None:
+        typed += [("--like", options.like.reference), ("--like-weight", f"{options.like.weight:g}")]
     if fusion is not None:
         typed += [("--alpha", f"{fusion.alpha:g}"), ("--softness-mm", f"{fusion.softness_mm:g}")]
     words = [text for option, value in typed if value is not None for text in (option, str(value))]
     return shlex.join(["noduleclip", "query" if fusion is None else "fuse", *words])
+
+
+def _encode(
+    index: Index, sentences: Sequence[str], readings: Sequence[Reading], reference: Reference | None
+) -> tuple[SentenceEncoder | None, NDArray[np.float32]]:
+    """Give the vectors to rank by: those of the sentences, or the reference's where there is none."""
+    if not sentences:
+        assert reference is not None
+        return None, reference.vector[None]
+    encoder = open_text_tower(index)
+    _tell_of_unknown_ratings(readings, encoder.attributes)
+    return encoder, encoder.encode(sentences)
+
+
+def _name_questions(sentences: Sequence[str], reference: Reference | None) -> list[str]:
+    """Say what was asked, as the hits say it."""
+    if reference is None:
+        return list(sentences)
+    return [f"{sentence}, like {reference.name}" for sentence in sentences] or [f"like {reference.name}"]
+
+
+def _describe_question(reading: Reading, sentences: Sequence[str], reference: Reference | None) -> str:
+    """Say in one line how a question was understood."""
+    parts = [describe_reading(reading)] if sentences else []
+    if reference is not None:
+        parts.append(f"similar to {reference.description}")
+    return "; ".join(parts)
 
 
 def _tell_of_unknown_ratings(readings: Sequence[Reading], known: Sequence[str]) -> None:
@@ -126,6 +162,8 @@ def _tell_of_unknown_ratings(readings: Sequence[Reading], known: Sequence[str]) 
 
 
 def _read_sentences(options: SearchOptions) -> list[str]:
+    if options.like is not None and options.query is None and options.queries_file is None:
+        return []
     if (options.query is None) == (options.queries_file is None):
         raise UsageError('give a sentence with --query "…", or many with --queries-file FILE, not both')
     if options.query is not None:
@@ -213,27 +251,53 @@ class _Hits:
     columns: dict[str, NDArray[np.floating]]
 
 
+@dataclass(frozen=True)
+class _Mixing:
+    """How alike the candidates are to the reference, and how much that counts beside a sentence."""
+
+    likeness: NDArray[np.float32]
+    weight: float
+
+    @classmethod
+    def of(
+        cls, index: Index, rows: NDArray[np.int64] | None, reference: Reference | None, like: LikeOptions | None
+    ) -> "_Mixing | None":
+        """Compare the candidates with the reference, if there is one."""
+        if reference is None or like is None:
+            return None
+        return cls(compute_cosines(reference.vector, index.embeddings, rows), like.weight)
+
+    def score(self, cosines: NDArray[np.floating], encoder: SentenceEncoder) -> dict[str, NDArray[np.floating]]:
+        """Mix the cosines of the candidates with their likeness."""
+        probability = encoder.calibration.to_probability(cosines)
+        score = mix_likeness(probability, self.likeness, self.weight)
+        return {schema.COSINE: probability, schema.LIKENESS: self.likeness, schema.SCORE: score}
+
+
 def _find_hits(
     index: Index,
     vectors: NDArray[np.float32],
     readings: Sequence[Reading],
     rows: NDArray[np.int64] | None,
     groups: NDArray[np.int64] | None,
-    encoder: SentenceEncoder,
+    encoder: SentenceEncoder | None,
     topk: int,
     fusion: FusionOptions | None,
+    mixing: _Mixing | None,
 ) -> Iterator[_Hits]:
     """Find the hits of each sentence; every row's score is made only where the rule or a group needs it."""
-    if fusion is None and groups is None:
+    if fusion is None and groups is None and mixing is None:
         for best in find_top_k(vectors, index.embeddings, topk, rows):
             refuse_odd_rows(index.embeddings, best.rows)
             yield _Hits(best.rows, {schema.SIMILARITY: best.scores})
         return
     for vector, reading in zip(vectors, readings, strict=True):
         columns: dict[str, NDArray[np.floating]] = {schema.SIMILARITY: compute_cosines(vector, index.embeddings, rows)}
-        if fusion is not None:
+        if mixing is not None and encoder is not None:
+            columns |= mixing.score(columns[schema.SIMILARITY], encoder)
+        if fusion is not None and encoder is not None:
             columns |= _fuse(columns[schema.SIMILARITY], index, rows, reading, encoder, fusion)
-        ranking = columns[schema.SIMILARITY if fusion is None else schema.SCORE]
+        ranking = columns[schema.SCORE if schema.SCORE in columns else schema.SIMILARITY]
         chosen = select_top_k(ranking, topk, groups).rows
         found = chosen if rows is None else rows[chosen]
         refuse_odd_rows(index.embeddings, found)

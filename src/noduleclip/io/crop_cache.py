@@ -162,6 +162,19 @@ def cut_slice(job: SliceJob, settings: CutSettings) -> NDArray[np.int16]:
     return crops
 
 
+def cut_crop(path: Path, center_xy_px: tuple[float, float], settings: CutSettings) -> NDArray[np.int16]:
+    """Cut one crop of a slice file that no table names: (Y, X) HU, rounded.
+
+    Raises:
+        SliceError: The file gives no slice in HU, or the centre lies outside it.
+    """
+    job = SliceJob(str(path), None, None, (center_xy_px,), (0,), "")
+    crop: NDArray[np.int16] = cut_slice(job, settings)[0]
+    if crop[0, 0] == _OUTSIDE_HU:
+        raise SliceError(RejectCode.OUTSIDE, f"{job.name}: the centre {center_xy_px} lies outside the slice")
+    return crop
+
+
 def lies_inside(center_xy_px: tuple[float, float], height: int, width: int) -> bool:
     """Say whether a centre lies on one of the pixels of a slice."""
     x, y = center_xy_px

@@ -162,6 +162,12 @@ def read_patient_id(path: Path) -> str:
         return read_header(path, MAX_PIXELS, ("PatientID",)).text("PatientID")
 
 
+def read_sop_uid(path: Path) -> str:
+    """Read the SOPInstanceUID of any DICOM file and nothing else, as `read_patient_id` does the PatientID."""
+    with _no_warnings():
+        return read_header(path, MAX_PIXELS, ("SOPInstanceUID",)).text("SOPInstanceUID")
+
+
 @contextmanager
 def _no_warnings() -> Iterator[None]:
     # pydicom warns of every odd value; what matters of them is checked here and told as a SliceError.

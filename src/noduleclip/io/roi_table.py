@@ -18,7 +18,7 @@ MAX_DIAMETER_MM = 100.0
 _KEPT_COLUMNS = tuple(dict.fromkeys((*schema.TEXT_COLUMNS, *schema.NUMBER_COLUMNS)))
 _ADDED_COLUMNS = (
     schema.CSV_ROW, schema.ROW, schema.ABSOLUTE_PATH, schema.CENTER_X, schema.CENTER_Y, schema.QUERY, schema.RANK,
-    schema.SIMILARITY, schema.COSINE, schema.RULE, schema.SCORE, schema.SATISFIES,
+    schema.SIMILARITY, schema.COSINE, schema.RULE, schema.LIKENESS, schema.SCORE, schema.SATISFIES,
 )  # fmt: skip
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 

@@ -119,7 +119,9 @@ class _HitColumns:
 
 def _list_columns(answer: Answer, is_short: bool = False) -> _HitColumns:
     hits = answer.hits
-    fused: list[str] = [name for name in (schema.SCORE, schema.COSINE, schema.RULE) if name in hits.columns]
+    fused: list[str] = [
+        name for name in (schema.SCORE, schema.COSINE, schema.RULE, schema.LIKENESS) if name in hits.columns
+    ]
     scores = fused or [schema.SIMILARITY]
     rated = [name for name in answer.attributes if name in hits.columns]
     if is_short:

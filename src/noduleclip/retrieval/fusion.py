@@ -97,6 +97,17 @@ def fuse_scores(cosine: Floats, rule: Floats, alpha: float) -> Floats:
     return np.where(np.isnan(rule), cosine, alpha * cosine + (1 - alpha) * rule)
 
 
+def mix_likeness(probability: Floats, likeness: NDArray[np.floating], weight: float) -> Floats:
+    """Mix what a sentence and what another nodule's image say of items (docs/decisions/0010-similar-nodules.md).
+
+    Args:
+        probability: (N,) probabilities that the sentence is true.
+        likeness: (N,) cosines with the other nodule's image, in [-1, 1]; (1 + likeness) / 2 lies in [0, 1], too.
+        weight: Weight of the likeness, in [0, 1].
+    """
+    return np.asarray((1 - weight) * probability + weight * (1 + likeness.astype(np.float64)) / 2)
+
+
 def choose_alpha(
     cosine: Floats,
     diameters_mm: Floats,

@@ -12,7 +12,7 @@ from noduleclip.sentence import Reading
 
 _LEADING = (
     schema.QUERY, schema.RANK, schema.DICOM_PATH, schema.PATIENT_ID, schema.DIAMETER_MM, schema.SIMILARITY,
-    schema.COSINE, schema.RULE, schema.SCORE, schema.SATISFIES, schema.ROW,
+    schema.COSINE, schema.RULE, schema.LIKENESS, schema.SCORE, schema.SATISFIES, schema.ROW,
 )  # fmt: skip
 
 
