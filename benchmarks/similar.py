@@ -2,8 +2,8 @@
 
 INDEX is of DATA/lidc_crops/rois.csv, TEST_PATIENTS the list that `split --seed 0` makes of rois_all_readers.csv. Each
 test nodule is the reference once; the sentences are the three curated sizes. Relevant are nodules of other patients
-in the size bin asked for with the texture of the reference: solid (4, 5) or not (1 to 3). Prints the mean average precision by
-texture of the reference and by whether the sentence asks for the reference's own size.
+in the size bin asked for with the texture of the reference: solid (4, 5) or not (1 to 3). Prints the mean average
+precision by texture of the reference and by whether the sentence asks for the reference's own size.
 """
 
 import sys

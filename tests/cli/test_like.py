@@ -33,7 +33,9 @@ def reader_index(
     """Three slices, each nodule outlined by a second reader a pixel beside the first; no nodule ids, and spacings."""
     folder = tmp_path_factory.mktemp("readers")
     frame = pl.read_csv(collection.roi_csv)
-    first = frame.filter(pl.col(schema.DICOM_PATH).is_in(frame[schema.DICOM_PATH].unique(maintain_order=True).head(3)))
+    first = frame.filter(
+        pl.col(schema.DICOM_PATH).is_in(frame[schema.DICOM_PATH].unique(maintain_order=True).head(3).to_list())
+    )
     beside = first.with_columns(pl.col(schema.BBOX_XMIN) + 1, pl.col(schema.BBOX_XMAX) + 1)
     ids = [name for name in (schema.NODULE_ID, schema.READER) if name in frame.columns]
     pl.concat([first, beside]).drop(ids).write_csv(folder / "rois.csv")
