@@ -148,3 +148,22 @@ def test_too_many_hits_and_folders_are_refused(noduleclip: Command, index: Path,
 def test_a_window_spreads_over_the_greys() -> None:
     hu = np.array([[-2000, -1350, -600, 150, 900]], np.float32)
     assert window_grey(hu, (-1350, 150)).tolist() == [[0, 0, 128, 255, 255]]
+
+
+def test_the_reference_comes_first(
+    noduleclip: Command, index: Path, collection: Collection, checkpoint: Path, exported: Path, tmp_path: Path
+) -> None:
+    arguments = ("query", "--emb-dir", index, "--topk", 3, "--html", tmp_path / "hits.html")
+    assert noduleclip(*arguments, "--like", 5).code == 0
+    text = (tmp_path / "hits.html").read_text(encoding="utf-8")
+    assert re.findall(r"<h3><span>([^<]+)", text) == ["reference", "#1", "#2", "#3"]
+    assert text.count("<img") == 8
+    assert "--like 5 --like-weight 0.5" in text
+    copy = tmp_path / "elsewhere.dcm"
+    copy.write_bytes((collection.roi_csv.parent / pl.read_csv(collection.roi_csv)[0, schema.DICOM_PATH]).read_bytes())
+    place = ("--like", f"{copy}:20,20", "--model", checkpoint, "--cache-dir", exported)
+    done = noduleclip(*arguments, *place)
+    assert done.code == 0, done.err
+    text = (tmp_path / "hits.html").read_text(encoding="utf-8")
+    assert re.findall(r"<h3><span>([^<]+)", text) == ["reference", "#1", "#2", "#3"]
+    assert text.count("<img") == 8

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.cli.claim import claiming
 from noduleclip.cli.pictures import PictureOptions, make_previews
-from noduleclip.cli.similar import LikeOptions, Reference, find_reference, leave_out
+from noduleclip.cli.similar import LikeOptions, Reference, find_reference, leave_out, refuse_undecoded
 from noduleclip.errors import ArtefactError, InputError, UsageError
 from noduleclip.io.artefacts import hash_file, replacing
 from noduleclip.io.index_rows import apply_condition, find_groups
@@ -121,7 +121,7 @@ def _type_command(options: SearchOptions, fusion: FusionOptions | None) -> str:
         ("--unique", options.unique), ("--patients-file", options.patients_file),
     ]  # fmt: skip
     if options.like is not None:
-        typed += [("--like", options.like.reference), ("--like-weight", f"{options.like.weight:g}")]
+        typed += [("--like", options.like.text), ("--like-weight", f"{options.like.weight:g}")]
     if fusion is not None:
         typed += [("--alpha", f"{fusion.alpha:g}"), ("--softness-mm", f"{fusion.softness_mm:g}")]
     words = [text for option, value in typed if value is not None for text in (option, str(value))]
@@ -167,10 +167,7 @@ def _read_sentences(options: SearchOptions) -> list[str]:
     if (options.query is None) == (options.queries_file is None):
         raise UsageError('give a sentence with --query "…", or many with --queries-file FILE, not both')
     if options.query is not None:
-        if any("\udc80" <= character <= "\udcff" for character in options.query):  # bytes that are no characters here
-            raise UsageError(
-                "--query has characters that this locale cannot read; set LC_ALL=C.UTF-8, or write >= for ≥"
-            )
+        refuse_undecoded("--query", options.query, "write >=")
         return [options.query]
     assert options.queries_file is not None
     return read_sentence_file(options.queries_file)

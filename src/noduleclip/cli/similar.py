@@ -57,6 +57,16 @@ class Reference:
     own_rows: NDArray[np.int64]
 
 
+def refuse_undecoded(option: str, text: str, remedy: str) -> None:
+    """Refuse a text from the command line whose bytes are no characters in this locale.
+
+    Raises:
+        UsageError: Says what can be done.
+    """
+    if any("\udc80" <= character <= "\udcff" for character in text):
+        raise UsageError(f"{option} has characters that this locale cannot read; set LC_ALL=C.UTF-8, or {remedy}")
+
+
 def find_reference(index: Index, like: LikeOptions, model: Path | None) -> Reference:
     """Find what `--like` names; a crop is cut and embedded only where the index has no row there.
 
@@ -71,8 +81,7 @@ def find_reference(index: Index, like: LikeOptions, model: Path | None) -> Refer
         ArtefactError: The checkpoint that is needed for such a slice is not known.
     """
     text = like.text
-    if any("\udc80" <= character <= "\udcff" for character in text):  # bytes that are no characters here
-        raise UsageError("--like has characters that this locale cannot read; set LC_ALL=C.UTF-8, or name a row")
+    refuse_undecoded("--like", text, "name a row")
     index.require_columns([schema.CENTER_X, schema.CENTER_Y, *schema.BOX_COLUMNS])
     if _ROW.fullmatch(text):
         return _take_row(index, _check_row(index, int(text)))
