@@ -189,7 +189,7 @@ def draw_half_blocks(grey: NDArray[np.float64], line: NDArray[np.bool_]) -> Cell
     return Cells(
         [
             [Segment("▀", _two_colours(tuple(upper), tuple(lower))) for upper, lower in zip(*rows, strict=True)]
-            for rows in zip(rgb[1::2], rgb[::2], strict=True)
+            for rows in zip(rgb[::2], rgb[1::2], strict=True)
         ]
     )
 
