@@ -27,7 +27,8 @@ ALLOWED = {
     "models": {"models", "io"},
     "engine": {"engine", "models", "io", "retrieval"},
     "report": {"report", "io", "retrieval"},
-    "cli": {"cli", "report", "engine", "io", "models", "retrieval"},
+    "web": {"web", "io", "retrieval", "report"},
+    "cli": {"cli", "report", "web", "engine", "io", "models", "retrieval"},
     "__main__": {"cli"},
 }
 TORCH_ROOMS = {"models", "engine", "cli"}
@@ -71,6 +72,8 @@ def test_heavy_libraries_stay_in_their_rooms(path: Path) -> None:
     libraries = {name.split(".")[0] for name in imports_of(path)}
     if room_of(path) not in TORCH_ROOMS:
         assert not libraries & {"torch", "timm", "onnxscript"}
+    if room_of(path) != "web":
+        assert not libraries & {"starlette", "uvicorn", "anyio"}
     if room_of(path) in LIGHT:
         assert libraries <= set(sys.stdlib_module_names) | {"noduleclip"}
 
@@ -105,7 +108,7 @@ def run_light(arguments: list[str], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["embed"], ["query"], ["fuse"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["embed"], ["query"], ["fuse"], ["serve"], ["demo"]])
 def test_help_imports_no_torch(command: list[str], tmp_path: Path) -> None:
     run_light([*command, "--help"], tmp_path)
 

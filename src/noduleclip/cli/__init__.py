@@ -17,6 +17,7 @@ from noduleclip.cli.evaluate_command import evaluate
 from noduleclip.cli.fuse_command import fuse
 from noduleclip.cli.phantom_command import phantom
 from noduleclip.cli.query_command import query
+from noduleclip.cli.serve_command import serve
 from noduleclip.cli.settings import with_settings
 from noduleclip.cli.split_command import split
 from noduleclip.cli.train_command import train
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, check, phantom, split, train, embed, query, fuse, evaluate, doctor):
+for command in (demo, check, phantom, split, train, embed, query, fuse, evaluate, serve, doctor):
     # The prefix is the commands' alone: NODULECLIP_VERSION, say, is no setting.
     app.command(context_settings={"auto_envvar_prefix": f"NODULECLIP_{command.__name__.upper()}"})(
         with_settings(command)

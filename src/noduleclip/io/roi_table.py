@@ -196,14 +196,15 @@ def _resolve_paths(frame: pl.DataFrame, path: Path, roots: Sequence[Path]) -> pl
 def _refuse_paths_outside(frame: pl.DataFrame, path: Path, roots: Sequence[Path]) -> None:
     inside = [root.resolve() for root in roots]
     for row, text, absolute in frame.select(schema.CSV_ROW, schema.DICOM_PATH, schema.ABSOLUTE_PATH).iter_rows():
-        if not _lies_below(absolute, inside):
+        if not lies_below(absolute, inside):
             raise InputError(
                 f"{path}: row {row}, column {schema.DICOM_PATH}: {text!r} lies outside {inside[0]}; "
                 "--contain allows only files below the DICOM root"
             )
 
 
-def _lies_below(file: str, folders: Sequence[Path]) -> bool:
+def lies_below(file: str, folders: Sequence[Path]) -> bool:
+    """Tell whether a file lies in or under one of some resolved folders, links followed."""
     try:
         resolved = Path(file).resolve()
     except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL: no file, so none below

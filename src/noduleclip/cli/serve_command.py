@@ -1,0 +1,69 @@
+"""`noduleclip serve`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noduleclip.cli import options
+from noduleclip.errors import UsageError
+
+ACCESS = "Access"
+
+
+def serve(
+    emb_dir: options.EmbDir,
+    dicom_root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder that the slices lie in, no other is read; repeatable. (default: those that embed read from)",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = None,
+    model: options.IndexModel = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen on; other than this machine's own it needs --token.", rich_help_panel=ACCESS
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.", rich_help_panel=ACCESS)
+    ] = 8765,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="What a browser must know, 16 characters or more. Safer in NODULECLIP_SERVE_TOKEN.",
+            rich_help_panel=ACCESS,
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A further name by which browsers know this machine; repeatable.", rich_help_panel=ACCESS),
+    ] = None,
+) -> None:
+    """Explore an index in a browser: type a sentence, see how it is read, what it finds, and the slices around it.
+
+    Needs the extra web: pip install "noduleclip[web]". Ctrl-C ends it.
+
+    Example: noduleclip serve --emb-dir index
+    """
+    from noduleclip.report.console import say
+
+    try:
+        from noduleclip.web.serving import ServeOptions
+        from noduleclip.web.serving import serve as serve_index
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "uvicorn", "anyio"):
+            raise
+        raise UsageError(f'serve needs {error.name}: pip install "noduleclip[web]"') from error
+    from noduleclip.cli.search import check_model, open_text_tower
+    from noduleclip.io.index_store import open_index
+
+    wanted = ServeOptions(dicom_root or (), host, port, token, allow_host or ())
+    index = open_index(emb_dir)
+    check_model(index, model)
+    try:
+        serve_index(index, open_text_tower(index), wanted, lambda address: say(f"open {address} ; Ctrl-C ends it"))
+    except KeyboardInterrupt:
+        say("ended")

@@ -1,0 +1,98 @@
+"""Slices of an index's rows as a browser shows them; no other file can be asked for."""
+
+import io
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from noduleclip import schema
+from noduleclip.config import LUNG_WINDOW_HU
+from noduleclip.errors import InputError
+from noduleclip.io.index_store import Index
+from noduleclip.io.outlines import parse_points
+from noduleclip.io.pictures import read_picture
+from noduleclip.io.roi_table import find_file, lies_below
+
+_FOV_MM, _SIZE_PX = 60.0, 160
+_OUTLINE_RGB = (255, 176, 0)
+_KEPT_PICTURES, _KEPT_SLICES = 512, 4
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A whole slice.
+
+    Attributes:
+        hu: Y * X Hounsfield units as little-endian int16, row by row.
+        shape: Y, X.
+        spacing_yx_mm: Distance of rows, then of columns; None where neither header nor index has it.
+    """
+
+    hu: bytes
+    shape: tuple[int, int]
+    spacing_yx_mm: tuple[float, float] | None
+
+
+class SliceReader:
+    """Reads the slices that rows of an index name, below the folders that they may lie in; one at a time."""
+
+    def __init__(self, index: Index, roots: Sequence[Path]) -> None:
+        self._index = index
+        self._roots = [root.resolve() for root in roots or [Path(text) for text in index.manifest.dicom_roots]]
+        self._decoding = threading.Lock()
+        self.draw = lru_cache(_KEPT_PICTURES)(self._draw)
+        self.read = lru_cache(_KEPT_SLICES)(self._read)
+
+    def read_outline(self, row: int) -> list[list[float]]:
+        """Give the outline of a row as columns and rows of its slice; empty where there is none."""
+        points = parse_points(self._index.read_outlines([row])[0])
+        return [] if points is None else points.tolist()
+
+    def _draw(self, row: int) -> bytes:
+        """Give the tissue around a row as PNG, in the lung window and with the outline.
+
+        Raises:
+            InputError: The slice cannot be read, or lies elsewhere.
+        """
+        found = self._find(row)
+        with self._decoding:
+            picture = read_picture(
+                found, self._roots, self._index.read_outlines([row])[0], fov_mm=_FOV_MM, size_px=_SIZE_PX
+            )
+        low, high = LUNG_WINDOW_HU
+        grey = np.clip((picture.hu - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+        image = Image.fromarray(grey).convert("RGB")
+        if picture.outline_px:
+            ImageDraw.Draw(image).line([*picture.outline_px, picture.outline_px[0]], fill=_OUTLINE_RGB)
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        return file.getvalue()
+
+    def _read(self, row: int) -> Slice:
+        """Give the whole slice of a row.
+
+        Raises:
+            InputError: The slice cannot be read, or lies elsewhere.
+        """
+        from noduleclip.io.dicom import read_ct_slice
+
+        found = self._find(row)
+        path = Path(find_file(str(found[schema.DICOM_PATH]), self._roots))
+        with self._decoding:
+            ct = read_ct_slice(path, frame=found.get(schema.FRAME), assume_hu=True)
+        height, width = ct.hu.shape
+        hu = np.clip(np.rint(ct.hu), -32768, 32767).astype("<i2")
+        return Slice(hu.tobytes(), (height, width), ct.spacing_yx_mm)
+
+    def _find(self, row: int) -> Mapping[str, Any]:
+        found = self._index.read_rows([row]).row(0, named=True)
+        text = str(found[schema.DICOM_PATH])
+        if not self._roots or not lies_below(find_file(text, self._roots), self._roots):
+            raise InputError(f"row {row}: its slice lies outside the DICOM folders; name its folder with --dicom-root")
+        return found
