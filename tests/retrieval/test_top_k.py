@@ -44,6 +44,18 @@ def test_only_the_best_of_each_group_is_found(items: list[tuple[float, int]], k:
     assert select_top_k(scores, k, groups).rows.tolist() == expected[:k]
 
 
+@pytest.mark.parametrize("members", [1, 4, 500])
+@pytest.mark.parametrize("levels", [3, 10_000])
+def test_the_best_of_each_group_is_found_however_many_are_above_it(members: int, levels: int) -> None:
+    generator = np.random.default_rng(members)
+    scores, groups = generator.integers(0, levels, 4000).astype(float), np.arange(4000) // members
+    scores[: 2 * members] += levels  # two groups hold all that is best
+    ranked = np.argsort(-scores, kind="stable")
+    _, firsts = np.unique(groups[ranked], return_index=True)
+    for k in (1, 5, 30):
+        assert select_top_k(scores, k, groups).rows.tolist() == ranked[np.sort(firsts)][:k].tolist()
+
+
 @pytest.mark.parametrize("k", [0, -1])
 @pytest.mark.parametrize("groups", [None, np.zeros(3, np.int64)])
 def test_less_than_one_is_no_number_of_items(k: int, groups: NDArray[np.int64] | None) -> None:

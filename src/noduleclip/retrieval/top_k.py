@@ -17,6 +17,7 @@ from noduleclip.machine import count_cores
 
 _ROWS_AT_ONCE = 1 << 14  # of a matrix product; a thread's share of few sentences is up to eight times as large
 _MANY_QUERIES = 4
+_MEMBERS = 16  # of a group that are looked at first: readers of a nodule, nodules of a patient
 _LENGTH_ERROR = 1e-3
 _PRODUCT_ERROR = 1e-4  # far above what a product of unit vectors of any usual width is off by in float32
 
@@ -156,9 +157,7 @@ def select_top_k(scores: NDArray[np.floating], k: int, groups: NDArray[np.intege
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     if groups is not None:
-        ranked = np.argsort(-scores, kind="stable")
-        _, firsts = np.unique(groups[ranked], return_index=True)
-        rows = ranked[np.sort(firsts)][:k]
+        rows = _select_in_groups(scores, k, groups)
     elif k >= len(scores):
         rows = np.argsort(-scores, kind="stable")
     else:
@@ -167,3 +166,18 @@ def select_top_k(scores: NDArray[np.floating], k: int, groups: NDArray[np.intege
         level = np.flatnonzero(scores == lowest)[: k - len(above)]
         rows = np.concatenate([above[np.argsort(-scores[above], kind="stable")], level])
     return TopK(rows.astype(np.int64), scores[rows].astype(np.float64))
+
+
+def _select_in_groups(scores: NDArray[np.floating], k: int, groups: NDArray[np.integer]) -> Rows:
+    """Select the best item of each group among more and more of the best items, until there are `k` of them."""
+    looked_at = k
+    while True:
+        looked_at *= _MEMBERS
+        if looked_at >= len(scores):
+            best = np.arange(len(scores))
+        else:
+            best = np.flatnonzero(scores >= np.partition(scores, len(scores) - looked_at)[len(scores) - looked_at])
+        ranked = best[np.argsort(-scores[best], kind="stable")]
+        _, firsts = np.unique(groups[ranked], return_index=True)
+        if len(firsts) >= k or len(best) == len(scores):
+            return ranked[np.sort(firsts)][:k]
