@@ -1,6 +1,7 @@
 """From options to a running server."""
 
 import ipaddress
+import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -96,9 +97,18 @@ def serve(index: Index, encoder: SentenceEncoder, options: ServeOptions, on_addr
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # asyncio sends small answers at once only where the protocol is named; else each waits 40 ms.
+        listener = socket.socket(family, kind, socket.IPPROTO_TCP)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == "posix")
+            listener.bind(address)
+            listener.listen()
+        except OSError:
+            listener.close()
+            raise
     except OSError as error:
         raise UsageError(
             f"--host {host} --port {port}: cannot listen there ({error.strerror}); --port 0 takes a free one"
         ) from error
+    return listener
