@@ -180,4 +180,5 @@ def _select_in_groups(scores: NDArray[np.floating], k: int, groups: NDArray[np.i
         ranked = best[np.argsort(-scores[best], kind="stable")]
         _, firsts = np.unique(groups[ranked], return_index=True)
         if len(firsts) >= k or len(best) == len(scores):
-            return ranked[np.sort(firsts)][:k]
+            chosen: Rows = ranked[np.sort(firsts)][:k]
+            return chosen
