@@ -30,6 +30,7 @@ def main() -> None:
     steps: dict[str, list[object]] = {
         "startup": [index],
         "search": [index, out / "search"],
+        "serve": [index, out / "serve"],
         "crops": [data / "lidc_slices" / "rois.csv"],
         "embedding": [data, out / "embedding"],
         "training": [data, out / "training"],

@@ -1,6 +1,7 @@
 """An index of any number of rows, made of a small one's: `python benchmarks/large_index.py INDEX ROWS OUT`.
 
-The rows repeat with a little noise on their unit vectors, so that there are no ties; the text tower and the model stay.
+The rows repeat with a little noise on their unit vectors, so that there are no ties, and each
+repetition is of other patients; the text tower and the model stay.
 """
 
 import dataclasses
@@ -30,18 +31,23 @@ def make_large_index(source: Path, rows: int, out: Path) -> None:
         header = {"descr": "<f4", "fortran_order": False, "shape": (rows, small.shape[1])}
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, rows, _AT_ONCE):
-            picked = np.arange(start, min(start + _AT_ONCE, rows)) % len(small)
+            repetition, picked = np.divmod(np.arange(start, min(start + _AT_ONCE, rows)), len(small))
+            patients = meta[schema.PATIENT_ID][picked.tolist()] + "-" + pl.Series(repetition).cast(pl.String)
             noise = generator.standard_normal((len(picked), small.shape[1]), dtype=np.float32)
             vectors = small[picked] + 0.02 * noise
             file.write((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).tobytes())
-            table = meta[picked.tolist()].with_columns(pl.Series(schema.CSV_ROW, picked + 1)).to_arrow()
+            table = (
+                meta[picked.tolist()]
+                .with_columns(patients.alias(schema.PATIENT_ID), pl.Series(schema.CSV_ROW, picked + 1))
+                .to_arrow()
+            )
             writer = writer or pq.ParquetWriter(out / schema.META, table.schema, compression="zstd")
             writer.write_table(table.cast(writer.schema), row_group_size=META_GROUP_ROWS)
     assert writer is not None
     writer.close()
     manifest = dataclasses.asdict(index.manifest)
     kept = {name: manifest[name] for name in ("model_id", "checkpoint_sha256", "scale", "bias")}
-    write_manifest(out, model=index.manifest.model, rows=rows, **kept)
+    write_manifest(out, model=index.manifest.model, rows=rows, dicom_roots=index.manifest.dicom_roots, **kept)
 
 
 if __name__ == "__main__":
