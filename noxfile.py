@@ -41,6 +41,15 @@ def crash(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def browser(session: nox.Session) -> None:
+    """Use the explorer's page in Chromium, and make its pictures for the docs."""
+    python = _shared_python(session)
+    session.run(python, "-m", "pip", "install", "--quiet", "-e", ".[dev,browser]", external=True)
+    tests_of_page = ("tests/browser", "--browser", "--pictures", "docs/images")
+    session.run(python, "-m", "pytest", *tests_of_page, *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
 def lint(session: nox.Session) -> None:
     python = _shared_python(session)
     session.run(python, "-m", "ruff", "check", ".", external=True)

@@ -19,8 +19,10 @@ from noduleclip.io.phantom import PhantomConfig, make_phantoms
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Take `--every-kill`: the ordinary suite kills at a sample of moments."""
+    """Take what the ordinary suite leaves out: it kills at a sample of moments, and opens no browser."""
     parser.addoption("--every-kill", action="store_true", help="kill each command at every moment, for an hour or so")
+    parser.addoption("--browser", action="store_true", help="open the explorer's page in Chromium, for minutes")
+    parser.addoption("--pictures", metavar="FOLDER", help="where the pictures of the explorer's page go")
 
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
