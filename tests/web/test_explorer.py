@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -318,3 +320,21 @@ def test_a_slice_that_is_gone_is_a_reason(index: Path, tmp_path: Path) -> None:
     answer = open_client(index, roots=(tmp_path,)).get("/picture/0.png")
     assert answer.status_code == 404
     assert "no such file" in answer.json()["error"]
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
+def test_a_missing_extra_is_named(missing: str) -> None:
+    hide = f"import sys; sys.modules['{missing}'] = None"
+    code = f"{hide}; from noduleclip.cli import main; main(['serve', '--emb-dir', 'x'])"
+    assert run_python(code) == f'error: serve needs {missing}: pip install "noduleclip[web]"\n'
+
+
+def test_the_server_never_loads_torch() -> None:
+    heavy = "{'torch', 'timm', 'onnxscript', 'matplotlib'}"
+    code = f"import sys, noduleclip.web.serving, noduleclip.cli.search; print({heavy} & set(sys.modules))"
+    assert run_python(code) == "set()\n"

@@ -54,9 +54,10 @@ def serve(
         from noduleclip.web.serving import ServeOptions
         from noduleclip.web.serving import serve as serve_index
     except ModuleNotFoundError as error:
-        if error.name not in ("starlette", "uvicorn", "anyio"):
+        library = str(error.name).split(".")[0]
+        if library not in ("starlette", "uvicorn", "anyio"):
             raise
-        raise UsageError(f'serve needs {error.name}: pip install "noduleclip[web]"') from error
+        raise UsageError(f'serve needs {library}: pip install "noduleclip[web]"') from error
     from noduleclip.cli.search import check_model, open_text_tower
     from noduleclip.io.index_store import open_index
 
