@@ -69,6 +69,19 @@ def test_the_table_of_hits_is_that_of_fuse(
     assert [hit[schema.SCORE] for hit in shown] == [float(row[schema.SCORE]) for row in rows]
 
 
+def test_the_page_of_hits_is_that_of_fuse(client: TestClient, index: Path, noduleclip: Command, tmp_path: Path) -> None:
+    options = ("--query", "6-10 mm", "--alpha", 0.3, "--softness-mm", 2, "--topk", 9, "--html", tmp_path / "hits.html")
+    assert noduleclip("fuse", "--emb-dir", index, *options).code == 0
+    answer = client.get("/hits.html", params=FUSED)
+    assert answer.status_code == 200
+    assert answer.headers["content-disposition"] == 'attachment; filename="hits.html"'
+    page = (tmp_path / "hits.html").read_text(encoding="utf-8")
+    assert answer.text.split("<footer>")[0] == page.split("<footer>")[0]
+    assert "noduleclip fuse --emb-dir index --query &#39;6-10 mm&#39; --alpha 0.3" in answer.text
+    assert client.get("/hits.html", params={"q": "> 3 mm", "k": "200", "unique": ""}).text.count("<li>") == 50
+    assert client.get("/hits.html", params={"q": "> 10 and < 5 mm"}).status_code == 422
+
+
 def test_a_sentence_is_shown_as_a_range_of_the_collection(client: TestClient, index: Path) -> None:
     sizes = open_index(index).read_columns([schema.DIAMETER_MM])[schema.DIAMETER_MM].to_numpy()
     answer = client.get("/api/search", params={"q": "between 5 and 8 mm"}).json()

@@ -9,11 +9,18 @@ from noduleclip.io.artefacts import replacing, write_text
 from noduleclip.io.index_store import Index
 from noduleclip.io.pictures import read_picture
 from noduleclip.report.console import say
-from noduleclip.report.gallery import Section, Shown, check_viewer_url, draw_contact_sheet, render_gallery
+from noduleclip.report.gallery import (
+    GALLERY_FOV_MM,
+    GALLERY_SIZE_PX,
+    Section,
+    Shown,
+    check_viewer_url,
+    draw_contact_sheet,
+    render_gallery,
+)
 from noduleclip.report.tables import Answer
 
 _MOST_HITS = 500
-_FOV_MM, _SIZE_PX = 64.0, 224
 
 
 def check_gallery(options: PictureOptions) -> None:
@@ -36,11 +43,11 @@ def _show_reference(index: Index, answer: Answer, options: PictureOptions) -> Sh
     row = dict(answer.reference)
     if schema.ROW in row:
         found = index.read_rows([row[schema.ROW]])
-        return Shown(row, read_pictures(index, found, options, fov_mm=_FOV_MM, size_px=_SIZE_PX)[0])
+        return Shown(row, read_pictures(index, found, options, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX)[0])
     x, y = row[schema.CENTER_X], row[schema.CENTER_Y]
     row |= dict(zip(schema.BOX_COLUMNS, (x, y, x, y), strict=True))
     try:
-        return Shown(row, read_picture(row, (), None, fov_mm=_FOV_MM, size_px=_SIZE_PX))
+        return Shown(row, read_picture(row, (), None, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX))
     except SliceError as error:
         return Shown(row, error)
 
@@ -57,7 +64,7 @@ def write_gallery(index: Index, answers: Sequence[Answer], options: PictureOptio
         raise UsageError(f"{hits:,} hits are more than the {_MOST_HITS} that a page shows; ask for fewer with --topk")
     sections = []
     for answer in answers:
-        pictures = read_pictures(index, answer.hits, options, fov_mm=_FOV_MM, size_px=_SIZE_PX)
+        pictures = read_pictures(index, answer.hits, options, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX)
         shown = [Shown(hit, one) for hit, one in zip(answer.hits.iter_rows(named=True), pictures, strict=True)]
         sections.append(Section(answer.sentence, answer.reading, shown, _show_reference(index, answer, options)))
     if options.html is not None:

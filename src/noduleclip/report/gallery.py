@@ -16,6 +16,7 @@ from noduleclip.io.pictures import Picture
 from noduleclip.report.page import render_page
 from noduleclip.report.windows import encode_for_page, window_grey
 
+GALLERY_FOV_MM, GALLERY_SIZE_PX = 64.0, 224
 SCALE_MM = 10.0
 _TEMPLATE = "gallery.html.jinja"
 _LINK_FIELDS = (

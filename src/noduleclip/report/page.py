@@ -2,14 +2,15 @@
 
 import io
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
-import matplotlib
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from noduleclip import __version__
+
+if TYPE_CHECKING:  # a page without figures does without it
+    from matplotlib.figure import Figure
 
 MODEL_COLOUR, READER_COLOUR, PLAIN_COLOUR = (
     "#0072b2",
@@ -31,8 +32,10 @@ def render_page(template: str, filters: Mapping[str, Any] | None = None, **value
     return environment.get_template(template).render(version=__version__, **values)
 
 
-def inline_figure(figure: Figure) -> Markup:
+def inline_figure(figure: "Figure") -> Markup:
     """Give a figure as SVG that stands in the page, so that it scales and prints; the same for the same numbers."""
+    import matplotlib
+
     file = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": ""}):
         figure.savefig(file, format="svg", metadata={"Date": None})

@@ -1,6 +1,8 @@
 """The addresses of the explorer. Rows are asked for by number; no path stands in an address."""
 
+import shlex
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -17,12 +19,16 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from noduleclip import __version__, schema
-from noduleclip.errors import InputError, NoduleclipError, UsageError
+from noduleclip.errors import InputError, NoduleclipError, RejectCode, SliceError, UsageError
+from noduleclip.io.pictures import Picture
+from noduleclip.report.gallery import GALLERY_FOV_MM, GALLERY_SIZE_PX, Section, Shown, render_gallery
+from noduleclip.sentence import describe_reading
 from noduleclip.web.explorer import Explorer, describe_answer
-from noduleclip.web.questions import MAX_SOFTNESS_MM, MOST_HITS, UNIQUE, read_question
+from noduleclip.web.questions import MAX_SOFTNESS_MM, MOST_HITS, UNIQUE, Question, read_question
 from noduleclip.web.slices import SliceReader
 
 NEIGHBOURS = 12
+MOST_PICTURES = 50  # of a page
 _RANKED_AT_ONCE = 2
 Endpoint = Callable[[Request], Awaitable[Response]]
 Made = TypeVar("Made")
@@ -56,6 +62,7 @@ class _Site:
             "/api/map": self.send_map,
             "/picture/{row:int}.png": self.send_picture,
             "/topk.csv": self.send_csv,
+            "/hits.html": self.send_gallery,
         }
         static = StaticFiles(directory=Path(__file__).parent / "static")
         return [*(Route(path, endpoint) for path, endpoint in endpoints.items()), Mount("/static", static)]
@@ -87,6 +94,38 @@ class _Site:
         return Response(
             text, media_type="text/csv", headers={"Content-Disposition": f'attachment; filename="{schema.TOP_K_CSV}"'}
         )
+
+    async def send_gallery(self, request: Request) -> Response:
+        """Give the first hits of a sentence as a page of pictures to keep."""
+        question = read_question(request.query_params)
+        question = replace(question, topk=min(question.topk, MOST_PICTURES))
+        answer, hits = await self._rank(partial(self._explorer.list_hits, question))
+
+        def draw() -> str:
+            shown = [Shown(hit, self._try_cut(hit[schema.ROW])) for hit in hits.iter_rows(named=True)]
+            section = Section(question.sentence, describe_reading(answer.reading), shown)
+            return render_gallery([section], self._type_command(question), None)
+
+        page = await to_thread.run_sync(draw, limiter=self._drawing)
+        return HTMLResponse(page, headers={"Content-Disposition": 'attachment; filename="hits.html"'})
+
+    def _type_command(self, question: Question) -> str:
+        """Give the search as one would type it."""
+        typed: list[object] = [
+            "--emb-dir", self._explorer.index.folder.name, "--query", question.sentence, "--alpha", question.alpha,
+            "--softness-mm", question.softness_mm, "--topk", question.topk,
+        ]  # fmt: skip
+        for option, value in (("--unique", question.unique), ("--where", question.filters.where)):
+            typed += [option, value] if value else []
+        return shlex.join(["noduleclip", "fuse", *map(str, typed)])
+
+    def _try_cut(self, row: int) -> Picture | SliceError:
+        try:
+            return self._slices.cut(row, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX)
+        except SliceError as error:
+            return error
+        except InputError as error:  # the slice lies elsewhere
+            return SliceError(RejectCode.MISSING_FILE, str(error))
 
     async def describe_nodule(self, request: Request) -> Response:
         """Give a row's metadata, box, outline and neighbours."""

@@ -115,11 +115,15 @@ class Explorer:
             hit |= {name: _to_number(values[place]) for name, values in answer.scores.items()}
         return found
 
-    def write_csv(self, question: Question) -> str:
-        """Give the hits as `fuse --out` writes them."""
+    def list_hits(self, question: Question) -> tuple[Answer, pl.DataFrame]:
+        """Give the hits with all that the index says of them, as `fuse` has them."""
         answer = self.answer(question)
         table = self.index.read_rows(answer.rows)
-        return guard_cells(describe_hits(table, answer.scores, question.sentence, answer.reading)).write_csv()
+        return answer, describe_hits(table, answer.scores, question.sentence, answer.reading)
+
+    def write_csv(self, question: Question) -> str:
+        """Give the hits as `fuse --out` writes them."""
+        return guard_cells(self.list_hits(question)[1]).write_csv()
 
     def find_neighbours(self, row: int, count: int, unique: str) -> list[dict[str, Any]]:
         """Find the rows whose embeddings are most similar to that of a row, which is not among them."""

@@ -16,8 +16,9 @@ from noduleclip.config import LUNG_WINDOW_HU
 from noduleclip.errors import InputError
 from noduleclip.io.index_store import Index
 from noduleclip.io.outlines import parse_points
-from noduleclip.io.pictures import read_picture
+from noduleclip.io.pictures import Picture, read_picture
 from noduleclip.io.roi_table import find_file, lies_below
+from noduleclip.report.windows import window_grey
 
 _FOV_MM, _SIZE_PX = 60.0, 160
 _OUTLINE_RGB = (255, 176, 0)
@@ -54,20 +55,24 @@ class SliceReader:
         points = parse_points(self._index.read_outlines([row])[0])
         return [] if points is None else points.tolist()
 
+    def cut(self, row: int, *, fov_mm: float, size_px: int) -> Picture:
+        """Cut the tissue around a row.
+
+        Raises:
+            InputError: The slice cannot be read, or lies elsewhere.
+        """
+        found, outline = self._find(row), self._index.read_outlines([row])[0]
+        with self._decoding:
+            return read_picture(found, self._roots, outline, fov_mm=fov_mm, size_px=size_px)
+
     def _draw(self, row: int) -> bytes:
         """Give the tissue around a row as PNG, in the lung window and with the outline.
 
         Raises:
             InputError: The slice cannot be read, or lies elsewhere.
         """
-        found = self._find(row)
-        with self._decoding:
-            picture = read_picture(
-                found, self._roots, self._index.read_outlines([row])[0], fov_mm=_FOV_MM, size_px=_SIZE_PX
-            )
-        low, high = LUNG_WINDOW_HU
-        grey = np.clip((picture.hu - low) / (high - low) * 255, 0, 255).astype(np.uint8)
-        image = Image.fromarray(grey).convert("RGB")
+        picture = self.cut(row, fov_mm=_FOV_MM, size_px=_SIZE_PX)
+        image = Image.fromarray(window_grey(picture.hu, LUNG_WINDOW_HU)).convert("RGB")
         if picture.outline_px:
             ImageDraw.Draw(image).line([*picture.outline_px, picture.outline_px[0]], fill=_OUTLINE_RGB)
         file = io.BytesIO()

@@ -81,6 +81,7 @@ function ask_all() {
   ask(panes[0]);
   if (state.q2 !== null) ask(panes[1]);
   find("#csv").href = `/topk.csv?${question(0)}`;
+  find("#gallery").href = `/hits.html?${question(0)}`;
 }
 
 function say(element, text, fault = false) {
