@@ -12,11 +12,8 @@ from noduleclip import __version__
 if TYPE_CHECKING:  # a page without figures does without it
     from matplotlib.figure import Figure
 
-MODEL_COLOUR, READER_COLOUR, PLAIN_COLOUR = (
-    "#0072b2",
-    "#d55e00",
-    "#777777",
-)  # told apart by the colour-blind (Okabe, Ito)
+# Told apart by the colour-blind (Okabe and Ito).
+MODEL_COLOUR, READER_COLOUR, PLAIN_COLOUR = "#0072b2", "#d55e00", "#777777"
 
 
 def render_page(template: str, filters: Mapping[str, Any] | None = None, **values: Any) -> str:
