@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -9,9 +10,11 @@ import pytest
 
 from conftest import Collection, Command, train_arguments
 from noduleclip import schema
-from noduleclip.io import dicom, dicom_pixels
+from noduleclip.io import dicom, dicom_pixels, header_check
+from noduleclip.io.crop_cache import SliceJob
 from noduleclip.io.dicom_header import Header
 from noduleclip.io.dicom_pixels import PixelLayout, decode_pixels
+from noduleclip.io.job_pool import Died
 
 
 @pytest.fixture
@@ -196,3 +199,20 @@ def test_doctor_names_what_is_broken(noduleclip: Command, tmp_path: Path, monkey
     done = noduleclip("doctor", "--format", "csv", "--cache-dir", tmp_path)
     assert done.code == 4
     assert done.err == "error: RLE Lossless: no decoder (pip install pydicom); pip install pydicom\n"
+
+
+def test_a_header_that_ends_its_worker_costs_its_rows_alone(
+    noduleclip: Command, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(
+        work: Callable[[SliceJob], object], jobs: Sequence[SliceJob], _workers: int
+    ) -> Iterator[tuple[SliceJob, object]]:
+        for number, job in enumerate(jobs):
+            yield job, Died() if number == 2 else work(job)
+
+    monkeypatch.setattr(header_check, "run_jobs", run)
+    done = noduleclip("check", "--roi-csv", collection.roi_csv, "--max-rejects", 0.5, "--format", "json")
+    assert done.code == 0, done.err
+    (rejected,) = json.loads(done.out)["rejected"]
+    assert rejected["code"] == "bad-header"
+    assert "reading it ended the process" in rejected["first"]

@@ -122,3 +122,13 @@ def test_files_from_the_future_and_a_clock_set_back(
     second = noduleclip(*arguments, "--out-dir", tmp_path / "two")
     assert f"0 decoded, {slices} from the cache" in second.err
     assert (open_index(tmp_path / "one").embeddings == open_index(tmp_path / "two").embeddings).all()
+
+
+def test_used_up_memory_is_one_line(noduleclip: Command, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def use_up(_folder: Path) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("noduleclip.cli.search.open_index", use_up)
+    done = noduleclip("query", "--emb-dir", index, "--query", "> 6 mm")
+    assert done.code == 3
+    assert done.err.startswith("error: the memory is used up; try fewer --workers")

@@ -121,7 +121,7 @@ def examine(
     """
     cache = options.open_cache(frame, settings)
     with counting("reading headers", cache.slices, "slices") as advance:
-        found = check_headers(frame, settings, count_workers(options.workers), lambda: advance(1))
+        found = check_headers(cache, count_workers(options.workers), lambda: advance(1))
     _warn_of_odd_sizes(frame, found, options)
     rejects = [*found.rejects, *(find_unmeasured(frame, found.rejects) if needs_diameters else ())]
     report = {

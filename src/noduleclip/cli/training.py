@@ -49,7 +49,6 @@ _RUN_FILES = (
     schema.TRAINING_PAGE,
 )
 _OF_THIS_CALL = ("resume", "overwrite", "dry_run")
-_COPIES_OF_WEIGHTS = 5  # the best ones; for resuming those trained, their average, and two of the optimiser's
 
 
 def run_training(
@@ -166,9 +165,8 @@ def _estimate_training(frame: pl.DataFrame, model: ModelConfig, config: TrainCon
         device=device, amp=choose_amp(config.amp, device), fingerprint="",
     )  # fmt: skip
     steps = config.epochs * math.ceil(nodules / config.bs)
-    weights = 4 * sum(weight.numel() for weight in training.model.parameters())
     work = f"{config.epochs:,} epochs of {nodules:,} nodules"
-    return Estimate("training", work, steps * training.time_step(), _COPIES_OF_WEIGHTS * weights)
+    return Estimate("training", work, steps * training.time_step(), training.disk_bytes)
 
 
 def _load_samples(

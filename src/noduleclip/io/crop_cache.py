@@ -254,28 +254,29 @@ class CropCache:
         folder: Where the crops are kept.
         settings: What decides the crops.
         rejects: Rows that have no crop, once `fill` has run, by row.
+        jobs: The slices, in order of first appearance.
     """
 
     def __init__(self, folder: Path, frame: pl.DataFrame, settings: CutSettings) -> None:
         self.settings = settings
         self.rejects: list[Reject] = []
         self.folder = folder
-        self._jobs = make_jobs(frame, settings)
-        self._place = {row: (number, at) for number, job in enumerate(self._jobs) for at, row in enumerate(job.rows)}
+        self.jobs = make_jobs(frame, settings)
+        self._place = {row: (number, at) for number, job in enumerate(self.jobs) for at, row in enumerate(job.rows)}
         self._read_entry = functools.lru_cache(maxsize=64)(self._read_or_cut)
 
     @property
     def slices(self) -> int:
         """Slices that the rows lie on."""
-        return len(self._jobs)
+        return len(self.jobs)
 
     def fingerprint(self) -> str:
         """Give a hash of all that makes the crops."""
-        return hashlib.sha256("".join(job.entry for job in self._jobs).encode()).hexdigest()
+        return hashlib.sha256("".join(job.entry for job in self.jobs).encode()).hexdigest()
 
     def find_missing(self) -> list[SliceJob]:
         """Find the slices that the cache does not hold yet."""
-        return [job for job in self._jobs if not (self.folder / job.entry).exists()]
+        return [job for job in self.jobs if not (self.folder / job.entry).exists()]
 
     def fill(self, workers: int, on_slice: Callable[[], None] = lambda: None) -> int:
         """Cut what the cache does not hold yet.
@@ -288,7 +289,7 @@ class CropCache:
             Slices that were decoded.
         """
         missing = self.find_missing()
-        for _ in range(len(self._jobs) - len(missing)):
+        for _ in range(len(self.jobs) - len(missing)):
             on_slice()
         failures: dict[str, tuple[RejectCode, str]] = {}
         work = functools.partial(_cut_into, settings=self.settings, folder=str(self.folder))
@@ -302,7 +303,7 @@ class CropCache:
         return len(missing)
 
     def _find_rejects(self, failures: dict[str, tuple[RejectCode, str]]) -> Iterator[Reject]:
-        for number, job in enumerate(self._jobs):
+        for number, job in enumerate(self.jobs):
             if job.entry in failures:
                 yield from (Reject(row, *failures[job.entry]) for row in job.rows)
                 continue
@@ -315,7 +316,7 @@ class CropCache:
 
     def _read_or_cut(self, number: int) -> NDArray[np.int16]:
         """Read an entry; cut and write it anew where it is missing or broken."""
-        job = self._jobs[number]
+        job = self.jobs[number]
         path = self.folder / job.entry
         try:
             crops = _read_entry(path)

@@ -11,13 +11,13 @@ import polars as pl
 from noduleclip import schema
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.io.crop_cache import (
+    CropCache,
     CutSettings,
     Reject,
     SliceJob,
     agree_on_spacing,
     explain_outside,
     lies_inside,
-    make_jobs,
 )
 from noduleclip.io.job_pool import Died, run_jobs
 
@@ -54,20 +54,16 @@ class _Told:
     spacing_yx_mm: tuple[float, float] | None = None
 
 
-def check_headers(
-    frame: pl.DataFrame, settings: CutSettings, workers: int, on_slice: Callable[[], None] = lambda: None
-) -> HeaderCheck:
+def check_headers(cache: CropCache, workers: int, on_slice: Callable[[], None] = lambda: None) -> HeaderCheck:
     """Read the header of every slice, and make every check of cutting that needs no pixels.
 
     Args:
-        frame: Rows of a checked table.
-        settings: How they would be cut.
+        cache: The rows, and how they would be cut; nothing is.
         workers: Processes that read.
         on_slice: Called once for each slice.
     """
-    jobs = make_jobs(frame, settings)
-    check = HeaderCheck(len(jobs), [], Counter(), {})
-    for job, told in run_jobs(functools.partial(_check_job, settings=settings), jobs, workers):
+    check = HeaderCheck(cache.slices, [], Counter(), {})
+    for job, told in run_jobs(functools.partial(_check_job, settings=cache.settings), cache.jobs, workers):
         on_slice()
         if isinstance(told, Died):
             told = _reject_all(job, RejectCode.BAD_HEADER, f"{job.name}: reading it ended the process")
