@@ -22,7 +22,7 @@ from noduleclip.io.roi_table import guard_cells, select_patients
 from noduleclip.io.shipped import find_checkpoint
 from noduleclip.report.console import say, warn
 from noduleclip.report.tables import Answer, choose_format, print_hits
-from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, multiply_rules, score_rating, score_rule
+from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, score_reading
 from noduleclip.retrieval.hits import describe_hits
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import compute_cosines, find_top_k, refuse_odd_rows, select_top_k
@@ -315,7 +315,7 @@ def _fuse(
     if not reading.asks:
         warn("the sentence has no size and no rating: the rule has no say, the score is the cosine part alone")
     else:
-        rule = multiply_rules(_score_rules(index, rows, reading, fusion.softness_mm))
+        rule = _score_rules(index, rows, reading, fusion.softness_mm)
         if unmeasured := int(np.isnan(rule).sum()):
             lacks = "none of the ratings or sizes asked for" if reading.ratings else "no diameter"
             say(f"note: {unmeasured} row(s) have {lacks}; their score is the cosine part alone")
@@ -325,7 +325,7 @@ def _fuse(
 
 def _score_rules(
     index: Index, rows: NDArray[np.int64] | None, reading: Reading, softness_mm: float
-) -> list[NDArray[np.float64]]:
+) -> NDArray[np.float64]:
     """Score the candidates by their diameter and by each rating asked for; at least one of them is."""
     names = [schema.DIAMETER_MM, *list_attributes([reading])]
     held = index.scan().collect_schema().names()
@@ -337,8 +337,7 @@ def _score_rules(
         values = table[name].cast(pl.Float64).to_numpy()
         return values if rows is None else values[rows]
 
-    sized = [] if reading.interval is None else [score_rule(read(schema.DIAMETER_MM), reading.interval, softness_mm)]
-    return [*sized, *(score_rating(read(asked.attribute), asked) for asked in reading.ratings)]
+    return score_reading(reading, read, softness_mm)
 
 
 def _deliver(index: Index, results: Sequence[Answer], options: SearchOptions) -> None:

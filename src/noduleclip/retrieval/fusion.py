@@ -5,14 +5,16 @@ scale and bias, as the probability that the sentence is true of the crop (docs/d
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from noduleclip import schema
 from noduleclip.ratings import NOMINAL, RatingRange
 from noduleclip.retrieval.metrics import contains_all, draw_readers, mean_average_precisions
+from noduleclip.sentence import Reading
 from noduleclip.size import SizeInterval
 
 Floats = NDArray[np.float64]
@@ -84,6 +86,21 @@ def multiply_rules(parts: Sequence[Floats]) -> Floats:
     stacked = np.stack(parts)
     known = np.isfinite(stacked)
     return np.asarray(np.where(known.any(axis=0), np.where(known, stacked, 1.0).prod(axis=0), np.nan))
+
+
+def score_reading(reading: Reading, read: Callable[[str], Floats], softness_mm: float) -> Floats:
+    """Score rows by all that a sentence asks for: their diameter, and each rating.
+
+    Args:
+        reading: The sentence; it asks for something.
+        read: Gives (N,) measured values by column name, NaN where there are none.
+        softness_mm: As in `score_rule`.
+
+    Returns:
+        (N,) the product of what is known; NaN where nothing is.
+    """
+    sized = [] if reading.interval is None else [score_rule(read(schema.DIAMETER_MM), reading.interval, softness_mm)]
+    return multiply_rules([*sized, *(score_rating(read(asked.attribute), asked) for asked in reading.ratings)])
 
 
 def fuse_scores(cosine: Floats, rule: Floats, alpha: float) -> Floats:

@@ -14,7 +14,7 @@ from noduleclip.io.index_rows import apply_condition, find_groups
 from noduleclip.io.index_store import Index
 from noduleclip.io.patients import fold_id
 from noduleclip.io.roi_table import guard_cells
-from noduleclip.retrieval.fusion import fuse_scores, multiply_rules, score_rating, score_rule
+from noduleclip.retrieval.fusion import fuse_scores, score_reading
 from noduleclip.retrieval.hits import describe_hits, satisfies_all
 from noduleclip.retrieval.metrics import contains_all
 from noduleclip.retrieval.plane import project_to_plane
@@ -185,13 +185,13 @@ class Explorer:
         return np.flatnonzero(kept)
 
     def _score_rules(self, reading: Reading, rows: Rows | None, softness_mm: float) -> Floats:
-        def pick(values: Floats) -> Floats:
+        def read(name: str) -> Floats:
+            values = self.diameters_mm if name == schema.DIAMETER_MM else self._column(name)
             return values if rows is None else values[rows]
 
-        sizes = pick(self.diameters_mm)
-        parts = [] if reading.interval is None else [score_rule(sizes, reading.interval, softness_mm)]
-        parts += [score_rating(pick(self._column(asked.attribute)), asked) for asked in reading.ratings]
-        return multiply_rules(parts) if parts else np.full(len(sizes), np.nan)
+        if not reading.asks:
+            return np.full(self.rows if rows is None else len(rows), np.nan)
+        return score_reading(reading, read, softness_mm)
 
     def _count_inside(self, reading: Reading, rows: Rows | None) -> int | None:
         if reading.interval is None:
