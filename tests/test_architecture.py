@@ -23,12 +23,13 @@ ALLOWED = {
     "config": set(),
     "vocabulary": set(),
     "io": {"io"},
+    "sources": {"sources", "io"},
     "retrieval": {"retrieval"},
     "models": {"models", "io"},
     "engine": {"engine", "models", "io", "retrieval"},
-    "report": {"report", "io", "retrieval"},
+    "report": {"report", "io", "sources", "retrieval"},
     "web": {"web", "io", "retrieval", "report"},
-    "cli": {"cli", "report", "web", "engine", "io", "models", "retrieval"},
+    "cli": {"cli", "report", "web", "engine", "io", "sources", "models", "retrieval"},
     "__main__": {"cli"},
 }
 TORCH_ROOMS = {"models", "engine", "cli"}
