@@ -1,5 +1,6 @@
 """What readers leave in a collection: outlines drawn on slices, or a place and a diameter. Knows no format."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -22,6 +23,11 @@ class Contour:
     z_mm: float
     sop_uid: str = ""
     includes: bool = True
+
+    @property
+    def slice_key(self) -> float | str | None:
+        """Tell slices of one series apart: by position, else by SOP Instance UID; None where neither is known."""
+        return round(self.z_mm, 3) if math.isfinite(self.z_mm) else self.sop_uid or None
 
 
 @dataclass(frozen=True)
