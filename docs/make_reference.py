@@ -11,6 +11,7 @@ from noduleclip.cli import app
 from noduleclip.errors import RejectCode
 from noduleclip.ratings import describe_ratings as describe_ranges
 from noduleclip.ratings.words import EDGES, PHRASES
+from noduleclip.sources.nodule_table import NODULE_COLUMNS
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/make_reference.py: change the help texts or the schema, not this page. -->\n"
@@ -67,6 +68,9 @@ def describe_files() -> str:
             _table(("column", "", "what"), columns),
             "## Patient lists\n\nOne patient id a line; blank lines and lines that start with `#` are skipped.\n"
             f"`split` writes `{schema.TRAIN_PATIENTS}`, `{schema.VAL_PATIENTS}` and `{schema.TEST_PATIENTS}`.\n",
+            f"## {schema.NODULES_CSV}\n\nA row per nodule of a ROI table: the slice where its readers' outlines are largest in the mean, the mean of their\n"
+            "diameters and centroids there, and the means of all its readers' ratings.\n",
+            _table(("column", "what"), ((f"`{name}`", meaning[name]) for name in NODULE_COLUMNS)),
             "## What check writes\n\nWith `--out`; `--format json` prints the same report.\n",
             _table(
                 ("file", "what"),

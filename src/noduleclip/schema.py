@@ -8,6 +8,7 @@ FRAME: Final = "frame"
 SPACING_ROW: Final = "pixel_spacing_row"
 SPACING_COL: Final = "pixel_spacing_col"
 DIAMETER_MM: Final = "diameter_mm"
+DIAMETER_KIND: Final = "diameter_kind"
 CENTROID_X: Final = "centroid_x"
 CENTROID_Y: Final = "centroid_y"
 BBOX_XMIN: Final = "bbox_xmin"
@@ -50,6 +51,11 @@ SATISFIES: Final = "satisfies"
 REJECT_CODE: Final = "code"
 REJECT_REASON: Final = "reason"
 
+# Of the table of nodules, beside those of the ROI table.
+READERS: Final = "readers"
+SLICES: Final = "slices"
+DIAMETER_SPREAD: Final = "diameter_spread_mm"
+
 BOX_COLUMNS: Final = (BBOX_XMIN, BBOX_YMIN, BBOX_XMAX, BBOX_YMAX)
 RATING_COLUMNS: Final = (
     SUBTLETY,
@@ -72,6 +78,7 @@ TEXT_COLUMNS: Final = (
     READER,
     MANUFACTURER,
     POINTS_JSON,
+    DIAMETER_KIND,
 )
 NUMBER_COLUMNS: Final = (
     FRAME,
@@ -106,12 +113,14 @@ TRAIN_PATIENTS: Final = "train_patients.txt"
 VAL_PATIENTS: Final = "val_patients.txt"
 TEST_PATIENTS: Final = "test_patients.txt"
 ROI_CSV: Final = "roi_with_diam.csv"
+NODULES_CSV: Final = "nodules.csv"
 
 # What each column means, for the reference pages.
 COLUMN_MEANINGS: Final = {
     DICOM_PATH: "DICOM file of the slice, absolute or relative, with / or \\",
     FRAME: "frame of a multi-frame file, from 1 as DICOM counts them; needed for such a file, 1 or empty for any other",
-    DIAMETER_MM: "largest diameter of this outline on this slice, in mm; empty where none was measured",
+    DIAMETER_MM: "largest diameter of this outline on this slice, or what diameter_kind says, in mm; empty where none was measured",
+    DIAMETER_KIND: "what the diameter is: in-slice, axes-mean, equivalent or 3d; the same on every row",
     BBOX_XMIN: "first column (x) of the outline's box, 0-based",
     BBOX_YMIN: "first row (y) of the box",
     BBOX_XMAX: "last column of the box, inclusive",
@@ -138,6 +147,9 @@ COLUMN_MEANINGS: Final = {
     SPICULATION: "LIDC rating, 1 none to 5 marked",
     TEXTURE: "LIDC rating, 1 ground-glass, 3 part-solid, 5 solid",
     MALIGNANCY: "LIDC rating, 1 highly unlikely to 5 highly suspicious",
+    READERS: "how many readers outlined the nodule",
+    SLICES: "how many slices carry an outline of it",
+    DIAMETER_SPREAD: "largest minus smallest of the readers' diameters on that slice, in mm",
     CSV_ROW: "row of the ROI table, 1 = first below the header",
     CENTER_X: "centre of the crop, column: the middle of the box",
     CENTER_Y: "centre of the crop, row",

@@ -56,6 +56,17 @@ def test_a_table_of_other_nodules_is_refused(tmp_path: Path) -> None:
         read_readers(tmp_path / "readers.csv", make_rows([("A", "1", 7.0)]).drop(schema.NODULE_ID))
 
 
+def test_readers_of_another_kind_of_diameters_are_refused(tmp_path: Path) -> None:
+    def with_kind(kind: str) -> pl.DataFrame:
+        return make_rows([("A", "1", 7.0)]).with_columns(pl.lit(kind).alias(schema.DIAMETER_KIND))
+
+    with_kind("axes-mean").write_csv(tmp_path / "readers.csv")
+    with pytest.raises(InputError, match=r"readers\.csv: its diameter_kind is axes-mean, the index's in-slice"):
+        read_readers(tmp_path / "readers.csv", with_kind("in-slice"))
+    for meta in (with_kind("axes-mean"), make_rows([("A", "1", 7.0)])):  # the same, or not known
+        assert read_readers(tmp_path / "readers.csv", meta)[1] == 0
+
+
 def test_scores_are_found_by_row_and_sentence(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     pl.DataFrame({schema.ROW: [2, 0, 1], "> 6 mm": [0.2, 0.0, 0.1], "small": [1.0, 3.0, 2.0]}).write_csv(path)

@@ -1,6 +1,7 @@
 """Readers' outlines of one nodule: against pixels counted one by one, and in the ways that readers disagree."""
 
 import math
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from noduleclip.sources.grouping import LEAST_OVERLAP, group_outlines
+from noduleclip.sources.grouping import LEAST_OVERLAP, group_outlines, number_nodules
 from noduleclip.sources.marks import Contour, Outline
 
 
@@ -100,6 +101,26 @@ def test_slices_are_told_by_uid_where_there_is_no_position() -> None:
 
 def test_nothing_gives_nothing() -> None:
     assert group_outlines([]) == []
+
+
+def test_nodules_of_a_patient_are_numbered_over_the_series_from_the_lowest() -> None:
+    first = [make_ball(200, 100, 30, 5), make_ball(100, 100, -40, 6), make_ball(101, 99, -39, 5)]
+    second = [
+        replace(make_ball(100, 100, -90, 6), series_uid="1.3"),
+        replace(make_ball(50, 100, -90, 6), series_uid="1.3"),
+    ]
+    assert number_nodules([*second, *first]) == ["4", "3", "2", "1", "1"]
+    assert number_nodules([*first, *second]) == ["2", "1", "1", "4", "3"]
+
+
+def test_a_nodule_of_unknown_height_comes_last() -> None:
+    nowhere = Outline("1.2", "", "", (Contour(make_disc(5, 5, 4), math.nan, "1.2.3"),))
+    assert number_nodules([nowhere, make_ball(100, 100, 0, 6)]) == ["2", "1"]
+
+
+def test_the_names_of_a_source_stay() -> None:
+    named = [replace(make_ball(100, 100, 0, 6), nodule_id="2"), replace(make_ball(100, 100, 0, 6), nodule_id="7")]
+    assert number_nodules([*named, make_ball(100, 100, 0, 6), make_ball(9, 9, 0, 6)]) == ["2", "7", "3", "1"]
 
 
 Box = tuple[int, int, int, int, int, int]

@@ -10,9 +10,10 @@ from noduleclip.cli.collect import TableOptions, cut_crops, judge_rejects, pick_
 from noduleclip.engine.embed import write_index
 from noduleclip.engine.towers import Encoder, open_towers
 from noduleclip.errors import UsageError
-from noduleclip.io.shipped import find_checkpoint
+from noduleclip.io.roi_table import find_diameter_kind
+from noduleclip.io.shipped import find_checkpoint, recall_diameter_kind
 from noduleclip.io.size_bins import count_sizes
-from noduleclip.report.console import counting, message_console, say
+from noduleclip.report.console import counting, message_console, say, warn
 from noduleclip.report.sparkline import choose_bars, describe_counts
 
 
@@ -33,8 +34,9 @@ def run_embedding(
     Raises:
         NoduleclipError: Anything that a user can cause.
     """
+    checkpoint = find_checkpoint(model_name)
     towers = open_towers(
-        find_checkpoint(model_name),
+        checkpoint,
         table_options.make_cache_folder(),
         device_name,
         lambda: say(f"{model_name}: preparing the model, which takes some seconds the first time"),
@@ -45,6 +47,7 @@ def run_embedding(
             raise UsageError(f"{option} {given}: {model_name} was trained with {known}; leave the option out")
     say(f"device: {towers.device}")
     table = read_table(table_options)
+    _compare_diameters(find_diameter_kind(table.frame), recall_diameter_kind(checkpoint), model_name)
     frame = table.frame.head(table_options.limit) if table_options.limit else table.frame
     if patients_file is not None:
         frame = pick_patients(table, patients_file, table_options.limit)
@@ -69,6 +72,11 @@ def run_embedding(
             on_rows=advance,
         )
     say(f"{manifest.rows:,} rows of width {manifest.emb} in {out_dir}")
+
+
+def _compare_diameters(kind: str | None, trained_kind: str | None, model_name: Path) -> None:
+    if kind and trained_kind and kind != trained_kind:
+        warn(f"diameters of the table are {kind}, {model_name} learned its sizes from {trained_kind} ones")
 
 
 def _estimate(encoder: Encoder, rows: int, bs: int) -> Estimate:

@@ -34,6 +34,7 @@ from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import measure_bytes, require_space
 from noduleclip.io.nodules import group_nodules, read_ratings
 from noduleclip.io.outlines import draw_nodules
+from noduleclip.io.roi_table import find_diameter_kind
 from noduleclip.models.checkpoint import load_model
 from noduleclip.models.image_tower import check_backbone
 from noduleclip.report.console import counting, say, warn
@@ -76,7 +77,7 @@ def run_training(
         say(f"{last}: not there, no epoch was finished; starting at the first one")
         resume = False
     check_backbone(model.backbone, pretrained)
-    (train_set, *val_sets), fingerprint = _load_samples(table, patient_files, model.crop, out)
+    (train_set, *val_sets), fingerprint, kind = _load_samples(table, patient_files, model.crop, out)
     val_set = val_sets[0] if val_sets else None
     cut_seconds = time.perf_counter() - clock
     training = Training(
@@ -91,7 +92,7 @@ def run_training(
         "versions": record_versions(),
         "git": record_git_state(),
         "device": device.why,
-        "data": {"fingerprint": fingerprint, "roi_csv_sha256": hash_file(table.roi_csv),
+        "data": {"fingerprint": fingerprint, schema.DIAMETER_KIND: kind, "roi_csv_sha256": hash_file(table.roi_csv),
                  "train_nodules": len(train_set.crops_hu), "val_nodules": len(val_set.crops_hu) if val_set else 0},
         "started": started.isoformat(timespec="seconds"),
     }  # fmt: skip
@@ -171,8 +172,8 @@ def _estimate_training(frame: pl.DataFrame, model: ModelConfig, config: TrainCon
 
 def _load_samples(
     table_options: TableOptions, patient_files: Sequence[Path], crop: CropConfig, out: Path
-) -> tuple[list[Samples], str]:
-    """Load the nodules of each patient list, and a hash of all that they are made of."""
+) -> tuple[list[Samples], str, str | None]:
+    """Load the nodules of each patient list, a hash of all that they are made of, and what their diameters are."""
     table = read_table(table_options)
     parts = [pick_patients(table, file, table_options.limit) for file in patient_files]
     frame = pl.concat(parts)
@@ -192,7 +193,7 @@ def _load_samples(
         for part in (samples.diameters_mm, samples.inside, samples.rims_mm, samples.ratings)
     ]
     fingerprint = sha256(b"".join([cache.fingerprint().encode(), *told])).hexdigest()[:16]
-    return sets, fingerprint
+    return sets, fingerprint, find_diameter_kind(frame)
 
 
 def _gather(frame: pl.DataFrame, usable: pl.Series | None, part: slice, cache: CropCache, file: Path) -> Samples:

@@ -6,7 +6,7 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.errors import InputError
-from noduleclip.io.roi_table import read_roi_table
+from noduleclip.io.roi_table import find_diameter_kind, read_roi_table
 
 _KEYS = (schema.PATIENT_ID, schema.NODULE_ID, schema.DICOM_PATH)
 
@@ -23,12 +23,18 @@ def read_readers(path: Path, meta: pl.DataFrame) -> tuple[pl.DataFrame, int]:
         many nodules of the index the table does not know; these keep their own rows.
 
     Raises:
-        InputError: Table or index name no nodules, or not one nodule is in both.
+        InputError: Table or index name no nodules, not one nodule is in both, or their diameters are of two kinds.
     """
     table = read_roi_table(path).frame
     for where, frame in ((str(path), table), ("the index", meta)):
         if schema.NODULE_ID not in frame.columns:
             raise InputError(f"{where}: has no column {schema.NODULE_ID}, by which readers' rows are found")
+    kinds = find_diameter_kind(table), find_diameter_kind(meta)
+    if None not in kinds and kinds[0] != kinds[1]:
+        raise InputError(
+            f"{path}: its {schema.DIAMETER_KIND} is {kinds[0]}, the index's {kinds[1]}; "
+            "diameters of two kinds do not compare"
+        )
     keys = list(_KEYS)
     if schema.FRAME in table.columns and schema.FRAME in meta.columns:
         keys.append(schema.FRAME)

@@ -81,6 +81,7 @@ def read_roi_table(
         if name in frame.columns:
             frame = _parse_numbers(frame, name, path)
     frame = _check_boxes(frame, path)
+    _refuse_mixed_diameters(frame, path)
     roots = [dicom_root] if dicom_root is not None else [path.parent, Path.cwd()]
     frame = _resolve_paths(frame, path, roots)
     if contain:
@@ -179,6 +180,31 @@ def _check_boxes(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
             f"{path}: row {row}, columns {', '.join(schema.BOX_COLUMNS)}: {box} is not a box with min <= max"
         )
     return frame.with_columns(((xmin + xmax) / 2).alias(schema.CENTER_X), ((ymin + ymax) / 2).alias(schema.CENTER_Y))
+
+
+def _refuse_mixed_diameters(frame: pl.DataFrame, path: Path) -> None:
+    if schema.DIAMETER_KIND not in frame.columns:
+        return
+    kinds = frame.select(schema.CSV_ROW, pl.col(schema.DIAMETER_KIND).str.strip_chars().fill_null(""))
+    (first_row, first), *_ = kinds.rows()
+    others = kinds.filter(pl.col(schema.DIAMETER_KIND) != first)
+    if others.height:
+        row, other = others.row(0)
+        raise InputError(
+            f"{path}: row {row}, column {schema.DIAMETER_KIND}: {_cite(other)}, but {_cite(first)} in row {first_row}; "
+            "diameters of one table must be of one kind: make it again, or keep one kind"
+        )
+
+
+def _cite(kind: str) -> str:
+    return repr(kind[:40]) if kind else "is empty"
+
+
+def find_diameter_kind(frame: pl.DataFrame) -> str | None:
+    """Give what the diameters of a checked table, or of an index, are; None where it does not say."""
+    if schema.DIAMETER_KIND not in frame.columns:
+        return None
+    return next((kind.strip() for kind in frame[schema.DIAMETER_KIND] if kind and kind.strip()), None)
 
 
 def _resolve_paths(frame: pl.DataFrame, path: Path, roots: Sequence[Path]) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,11 @@ class _Volume:
 
     Attributes:
         pixels: By slice, its pixels as sorted numbers.
-        count: How many there are.
+        total: How many there are.
     """
 
     pixels: dict[float | str, NDArray[np.int64]]
-    count: int
+    total: int
 
     def count_shared(self, other: "_Volume") -> int:
         """Count the pixels that both have."""
@@ -54,9 +54,9 @@ def group_outlines(outlines: Sequence[Outline]) -> list[list[int]]:
         if outlines[one].reader and outlines[one].reader == outlines[two].reader:
             continue
         shared = volumes[one].count_shared(volumes[two])
-        if shared and shared >= LEAST_OVERLAP * min(volumes[one].count, volumes[two].count):
+        if shared and shared >= LEAST_OVERLAP * min(volumes[one].total, volumes[two].total):
             together[one, two] = together[two, one] = True
-            likeness.append((-shared / (volumes[one].count + volumes[two].count - shared), one, two))
+            likeness.append((-shared / (volumes[one].total + volumes[two].total - shared), one, two))
     nodules = [[at] for at in range(len(outlines))]
     for _, one, two in sorted(likeness):
         first, second = nodules[one], nodules[two]
@@ -65,6 +65,37 @@ def group_outlines(outlines: Sequence[Outline]) -> list[list[int]]:
             for at in second:
                 nodules[at] = first
     return sorted(sorted(nodule) for at, nodule in enumerate(nodules) if at == min(nodule))
+
+
+def number_nodules(outlines: Sequence[Outline]) -> list[str]:
+    """Name the nodules of one patient, over all of the patient's series.
+
+    Args:
+        outlines: All outlines of the patient, in any order.
+
+    Returns:
+        By outline, the nodule: the source's name where it groups readers itself, else a number from 1, counted by
+        series, then upwards by the height of the nodule, then by its row and column.
+    """
+    names = [outline.nodule_id for outline in outlines]
+    taken = set(names)
+    free = (str(number) for number in count(1) if str(number) not in taken)
+    for series_uid in sorted({outline.series_uid for outline in outlines}):
+        nameless = [at for at, it in enumerate(outlines) if it.series_uid == series_uid and not it.nodule_id]
+        groups = [[nameless[at] for at in group] for group in group_outlines([outlines[at] for at in nameless])]
+        for group in sorted(groups, key=lambda group: _place([outlines[at] for at in group])):
+            name = next(free)
+            for at in group:
+                names[at] = name
+    return names
+
+
+def _place(outlines: Sequence[Outline]) -> tuple[float, ...]:
+    """Give the middle of a nodule's outlines as (z, y, x); unknown is highest."""
+    contours = [contour for outline in outlines for contour in outline.contours]
+    z_mm = np.concatenate([np.full(len(contour.points_px), contour.z_mm) for contour in contours])
+    places = np.column_stack([z_mm, np.concatenate([contour.points_px[:, ::-1] for contour in contours])])
+    return tuple(round(float(value), 3) if np.isfinite(value) else np.inf for value in places.mean(axis=0))
 
 
 def _fill(outline: Outline) -> _Volume:
