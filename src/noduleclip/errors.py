@@ -90,6 +90,7 @@ class RejectCode(StrEnum):
     SPACING_MISMATCH = "spacing-mismatch"
     OUTSIDE = "outside"
     NO_DIAMETER = "no-diameter"
+    NO_SERIES = "no-series"
 
 
 class SliceError(InputError):

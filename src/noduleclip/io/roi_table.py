@@ -1,7 +1,5 @@
 """The ROI table: a CSV with one row per nodule outline, read with an explicit schema into a checked polars frame."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -12,6 +10,7 @@ import polars.selectors as cs
 from noduleclip import schema
 from noduleclip.errors import InputError
 from noduleclip.io.patients import fold_id
+from noduleclip.io.text_table import parse_numbers, read_text_frame
 
 LIDC_PATIENT = r"(LIDC-IDRI-\d{4})"
 MAX_DIAMETER_MM = 100.0
@@ -20,7 +19,6 @@ _ADDED_COLUMNS = (
     schema.CSV_ROW, schema.ROW, schema.ABSOLUTE_PATH, schema.CENTER_X, schema.CENTER_Y, schema.QUERY, schema.RANK,
     schema.SIMILARITY, schema.COSINE, schema.RULE, schema.LIKENESS, schema.SCORE, schema.SATISFIES,
 )  # fmt: skip
-_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def read_roi_table(
     Raises:
         InputError: The file is not such a table; the message names row and column.
     """
-    raw = _read_text_frame(path)
+    raw = read_text_frame(path, "ROI table", (schema.DICOM_PATH,))
     missing = [name for name in (*schema.REQUIRED_COLUMNS, *keep) if name not in raw.columns]
     if missing:
         raise InputError(
@@ -103,70 +101,12 @@ def select_patients(frame: pl.DataFrame, patients: Sequence[str]) -> tuple[pl.Da
     return chosen, [patient for key, patient in wanted.items() if key not in present]
 
 
-def _read_text_frame(path: Path) -> pl.DataFrame:
-    """Read the CSV with every cell as text."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such ROI table") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if content[:2] in _BOMS:
-        raise InputError(f"{path}: is encoded in {_BOMS[content[:2]]}; save it as UTF-8")
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}: line {line} is not UTF-8 (latin-1?); save the file as UTF-8") from error
-    _check_header(content, path)
-    try:
-        frame = pl.read_csv(io.BytesIO(content), infer_schema=False, null_values=[""])
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a comma-separated table with equally long rows ({reason})") from error
-    _check_lengths(content, frame, path)
-    return frame.rename({name: name.strip() for name in frame.columns})
-
-
-def _check_header(content: bytes, path: Path) -> None:
-    first_line = content.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].decode("utf-8")
-    if not first_line.strip():
-        raise InputError(f"{path}: the file is empty, or its first line is")
-    try:
-        names = [name.strip() for name in next(csv.reader([first_line]))]
-    except csv.Error as error:
-        raise InputError(f"{path}: the header line is not CSV ({error})") from error
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"{path}: column {twice[0]!r} stands twice in the header")
-    if schema.DICOM_PATH not in names and any(first_line.count(mark) > first_line.count(",") for mark in ";\t"):
-        raise InputError(f"{path}: is separated by ';' or tabs; save it with commas and decimal points")
-
-
-def _check_lengths(content: bytes, frame: pl.DataFrame, path: Path) -> None:
-    """Refuse rows that end early, which polars fills up; blank lines pass."""
-    if frame[:, -1].null_count() == 0:
-        return
-    try:
-        for row, cells in enumerate(csv.reader(io.StringIO(content.decode("utf-8"), newline=""))):
-            if len(cells) < frame.width and any(cell.strip() for cell in cells):
-                raise InputError(f"{path}: row {row} has {len(cells)} cells, the header has {frame.width}")
-    except csv.Error as error:
-        raise InputError(f"{path}: not a comma-separated table ({error})") from error
-
-
 def _parse_numbers(frame: pl.DataFrame, name: str, path: Path) -> pl.DataFrame:
-    numbers = frame[name].str.strip_chars().cast(pl.Float64, strict=False)
-    unread = frame.filter(numbers.is_null() & frame[name].is_not_null())
-    if unread.height:
-        row, text = unread[0, schema.CSV_ROW], unread[0, name]
-        raise InputError(
-            f"{path}: row {row}, column {name}: {str(text)[:40]!r} is not a number (decimal point, no unit)"
-        )
-    if name == schema.DIAMETER_MM:
-        usable = numbers.is_finite() & (numbers > 0) & (numbers <= MAX_DIAMETER_MM)
-        numbers = pl.select(pl.when(usable).then(numbers)).to_series()
-    return frame.with_columns(numbers.fill_nan(None).alias(name))
+    frame = parse_numbers(frame, name, path)
+    if name != schema.DIAMETER_MM:
+        return frame
+    usable = pl.col(name).is_finite() & (pl.col(name) > 0) & (pl.col(name) <= MAX_DIAMETER_MM)
+    return frame.with_columns(pl.when(usable).then(pl.col(name)))
 
 
 def _check_boxes(frame: pl.DataFrame, path: Path) -> pl.DataFrame:

@@ -1,0 +1,96 @@
+"""A CSV to a frame of text, and its columns to numbers, with what is wrong with the file said in its own terms."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from noduleclip import schema
+from noduleclip.errors import InputError
+
+_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+
+
+def read_text_frame(path: Path, what: str, needed: Sequence[str]) -> pl.DataFrame:
+    """Read a CSV with every cell as text, empty ones as null.
+
+    Args:
+        path: CSV in UTF-8, separated by commas.
+        what: What the file is, for the message where it is missing.
+        needed: Columns by which a table separated by commas is known, in any case; one of them is enough.
+
+    Raises:
+        InputError: It is no such file; the message names the line, the row or the column.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such {what}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if content[:2] in _BOMS:
+        raise InputError(f"{path}: is encoded in {_BOMS[content[:2]]}; save it as UTF-8")
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}: line {line} is not UTF-8 (latin-1?); save the file as UTF-8") from error
+    _check_header(content, path, needed)
+    try:
+        frame = pl.read_csv(io.BytesIO(content), infer_schema=False, null_values=[""])
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a comma-separated table with equally long rows ({reason})") from error
+    _check_lengths(content, frame, path)
+    return frame.rename({name: name.strip() for name in frame.columns})
+
+
+def _check_header(content: bytes, path: Path, needed: Sequence[str]) -> None:
+    first_line = content.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].decode("utf-8")
+    if not first_line.strip():
+        raise InputError(f"{path}: the file is empty, or its first line is")
+    try:
+        names = [name.strip() for name in next(csv.reader([first_line]))]
+    except csv.Error as error:
+        raise InputError(f"{path}: the header line is not CSV ({error})") from error
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path}: column {twice[0]!r} stands twice in the header")
+    known = {name.casefold() for name in names} & {name.casefold() for name in needed}
+    if not known and any(first_line.count(mark) > first_line.count(",") for mark in ";\t"):
+        raise InputError(f"{path}: is separated by ';' or tabs; save it with commas and decimal points")
+
+
+def _check_lengths(content: bytes, frame: pl.DataFrame, path: Path) -> None:
+    """Refuse rows that end early, which polars fills up; blank lines pass."""
+    if frame[:, -1].null_count() == 0:
+        return
+    try:
+        for row, cells in enumerate(csv.reader(io.StringIO(content.decode("utf-8"), newline=""))):
+            if len(cells) < frame.width and any(cell.strip() for cell in cells):
+                raise InputError(f"{path}: row {row} has {len(cells)} cells, the header has {frame.width}")
+    except csv.Error as error:
+        raise InputError(f"{path}: not a comma-separated table ({error})") from error
+
+
+def parse_numbers(frame: pl.DataFrame, name: str, path: Path) -> pl.DataFrame:
+    """Turn a column of text into numbers; what is empty or NaN becomes null.
+
+    Args:
+        frame: Table with `csv_row`.
+        name: The column.
+        path: The file, for the message.
+
+    Raises:
+        InputError: A cell is no number; the message names row and column.
+    """
+    numbers = frame[name].str.strip_chars().cast(pl.Float64, strict=False)
+    unread = frame.filter(numbers.is_null() & frame[name].is_not_null())
+    if unread.height:
+        row, text = unread[0, schema.CSV_ROW], unread[0, name]
+        raise InputError(
+            f"{path}: row {row}, column {name}: {str(text)[:40]!r} is not a number (decimal point, no unit)"
+        )
+    return frame.with_columns(numbers.fill_nan(None).alias(name))
