@@ -91,6 +91,8 @@ class RejectCode(StrEnum):
     OUTSIDE = "outside"
     NO_DIAMETER = "no-diameter"
     NO_SERIES = "no-series"
+    BAD_SEGMENTATION = "bad-segmentation"
+    BAD_REPORT = "bad-report"
 
 
 class SliceError(InputError):

@@ -1,0 +1,164 @@
+"""A DICOM Structured Report of measurements (TID 1500) to diameters and LIDC's ratings of segments."""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pydicom
+
+from noduleclip import schema
+from noduleclip.config import MAX_PIXELS
+from noduleclip.errors import RejectCode, SliceError
+from noduleclip.io.dicom_header import LEAVE_OUT, read_header
+
+_CLASSES: Final = (  # Enhanced, Comprehensive, Comprehensive 3D and Extensible SR
+    *("1.2.840.10008.5.1.4.1.1.88.22", "1.2.840.10008.5.1.4.1.1.88.33"),
+    *("1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.88.35"),
+)
+_MEASUREMENT_GROUP, _TRACKING_UID = "125007", "112040"
+_DIAMETERS: Final = ("81827009", "M-02550")  # SCT, and SRT before it
+_MM_OF: Final = {"mm": 1.0, "cm": 10.0}
+_DEEPEST: Final = 6
+
+_RATED: Final = {
+    "C45992": schema.SUBTLETY,
+    "200": schema.INTERNAL_STRUCTURE,
+    "C3672": schema.CALCIFICATION,
+    "400": schema.SPHERICITY,
+    "C25563": schema.MARGIN,
+    "C62175": schema.LOBULATION,
+    "600": schema.LOBULATION,
+    "C28749": schema.SPICULATION,
+    "700": schema.SPICULATION,
+    "C41144": schema.TEXTURE,
+    "RID36042": schema.MALIGNANCY,
+    "900": schema.MALIGNANCY,
+}
+_KINDS: Final = {
+    schema.INTERNAL_STRUCTURE: {"C12471": 1, "C25278": 2, "C12472": 3, "C73434": 4},
+    schema.CALCIFICATION: {
+        **dict.fromkeys(("RID5741", "303"), 3),
+        **dict.fromkeys(("RID5827", "305"), 5),
+        "RID35453": 1,
+        "302": 2,
+        "304": 4,
+        "RID28473": 6,
+    },
+    schema.SPHERICITY: {"RID5811": 1, "RID5800": 3, "RID5799": 5},
+    schema.MARGIN: {"RID5709": 1, "RID5707": 5},
+    schema.TEXTURE: {"RID50153": 1, "RID50152": 3, "RID50151": 5},
+}
+_OF_FIVE: Final = re.compile(r"([1-5]) out of 5\b")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report says of one segment.
+
+    Attributes:
+        path: The file.
+        seg_uid: SOP Instance UID of the segmentation; empty where the report names none.
+        segment: Number of the segment within it, from 1.
+        tracking_uid: What the measurements of one nodule share; may be empty.
+        diameter_mm: Diameter; NaN where there is none.
+        ratings: LIDC's ratings, by column name.
+    """
+
+    path: Path
+    seg_uid: str
+    segment: int
+    tracking_uid: str
+    diameter_mm: float = math.nan
+    ratings: dict[str, int] = field(default_factory=dict)
+
+
+def is_report(path: Path) -> bool:
+    """Tell whether a file is a structured report of a kind that can hold measurements; what is unreadable is none."""
+    try:
+        return read_header(path, MAX_PIXELS, ("SOPClassUID",)).text("SOPClassUID") in _CLASSES
+    except SliceError:
+        return False
+
+
+def read_reports(path: Path) -> list[Report]:
+    """Read the measurement groups of a report.
+
+    Ratings are known by the codes of the standardised LIDC annotations; other codes are left out.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A report for each group, in the order of the document; none where the document has no groups.
+
+    Raises:
+        SliceError: The file cannot be read or is no structured report.
+
+    Source:
+        DICOM PS3.16 TID 1500, 1411 and 1501; Fedorov et al., Medical Physics 2020, doi:10.1002/mp.14445, for the codes.
+    """
+    header = read_header(path, MAX_PIXELS, ("SOPClassUID", "ContentSequence"))
+    if header.text("SOPClassUID") not in _CLASSES:
+        raise header.reject(RejectCode.BAD_REPORT, "not a structured report of measurements", LEAVE_OUT)
+    try:
+        return [_parse_group(group, path) for group in _find_groups(header.dataset, _DEEPEST)]
+    except Exception as error:  # pydicom converts on access, and each broken sequence fails in its own way
+        fact = f"its content is not built as a report's should be ({type(error).__name__})"
+        raise header.reject(RejectCode.BAD_REPORT, fact, LEAVE_OUT) from error
+
+
+def _find_groups(item: pydicom.Dataset, depth: int) -> Iterator[pydicom.Dataset]:
+    for child in item.get("ContentSequence") or ():
+        if _name(child) == _MEASUREMENT_GROUP:
+            yield child
+        elif depth > 1:
+            yield from _find_groups(child, depth - 1)
+
+
+def _parse_group(group: pydicom.Dataset, path: Path) -> Report:
+    seg_uid, segment, tracking_uid, diameter_mm = "", 0, "", math.nan
+    ratings: dict[str, int] = {}
+    for item in group.get("ContentSequence") or ():
+        name, kind = _name(item), str(item.get("ValueType", ""))
+        if kind == "UIDREF" and name == _TRACKING_UID:
+            tracking_uid = str(item.UID).strip()
+        elif kind == "IMAGE":
+            reference = item.ReferencedSOPSequence[0]
+            if "ReferencedSegmentNumber" in reference:
+                numbers = reference["ReferencedSegmentNumber"].value
+                seg_uid = str(reference.ReferencedSOPInstanceUID).strip()
+                segment = int(numbers if isinstance(numbers, int) else numbers[0])
+        elif kind == "NUM" and name in _DIAMETERS and math.isnan(diameter_mm):
+            diameter_mm = _parse_mm(item)
+        elif kind == "CODE" and name in _RATED:
+            rating = _parse_rating(_RATED[name], item.ConceptCodeSequence[0])
+            if rating is not None:
+                ratings[_RATED[name]] = rating
+    return Report(path, seg_uid, segment, tracking_uid, diameter_mm, ratings)
+
+
+def _name(item: pydicom.Dataset) -> str:
+    codes = item.get("ConceptNameCodeSequence")
+    return str(codes[0].get("CodeValue", "")).strip() if codes else ""
+
+
+def _parse_mm(item: pydicom.Dataset) -> float:
+    """Give a measured length in mm; NaN where it has no value or another unit."""
+    for value in item.get("MeasuredValueSequence") or ():
+        unit = str(value.MeasurementUnitsCodeSequence[0].CodeValue).strip()
+        number = float(value.NumericValue)
+        if unit in _MM_OF and math.isfinite(number):
+            return number * _MM_OF[unit]
+    return math.nan
+
+
+def _parse_rating(attribute: str, code: pydicom.Dataset) -> int | None:
+    """Give a rating by its code, else by its meaning, "3 out of 5"; None where it is neither."""
+    by_code = _KINDS.get(attribute, {}).get(str(code.get("CodeValue", "")).strip())
+    if by_code is not None:
+        return by_code
+    found = _OF_FIVE.match(str(code.get("CodeMeaning", "")).strip())
+    return int(found[1]) if found and attribute not in (schema.INTERNAL_STRUCTURE, schema.CALCIFICATION) else None
