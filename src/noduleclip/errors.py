@@ -91,6 +91,8 @@ class RejectCode(StrEnum):
     OUTSIDE = "outside"
     NO_DIAMETER = "no-diameter"
     NO_SERIES = "no-series"
+    NO_SLICE = "no-slice"
+    BAD_XML = "bad-xml"
     BAD_SEGMENTATION = "bad-segmentation"
     BAD_REPORT = "bad-report"
 

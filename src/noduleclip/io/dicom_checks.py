@@ -58,9 +58,9 @@ def check_plane(
         SliceError: It is no axial slice in grey values that are HU.
     """
     _check_kind(header)
-    _check_orientation(header)
+    check_orientation(header)
     layout = _parse_layout(header, max_pixels)
-    return layout, _parse_rescale(header, assume_hu=assume_hu), _parse_spacing(header)
+    return layout, _parse_rescale(header, assume_hu=assume_hu), parse_spacing(header)
 
 
 def _check_kind(header: Header) -> None:
@@ -77,7 +77,7 @@ def _check_kind(header: Header) -> None:
         raise header.reject(RejectCode.COLOUR, fact, LEAVE_OUT)
 
 
-def _check_orientation(header: Header) -> None:
+def check_orientation(header: Header) -> None:
     """Reject planes that stand across the axial one; which way an axial one is flipped or turned is no matter here.
 
     Source:
@@ -143,7 +143,7 @@ def _parse_rescale(header: Header, *, assume_hu: bool) -> tuple[float, float]:
     return slopes[0], intercepts[0]
 
 
-def _parse_spacing(header: Header) -> tuple[float, float] | None:
+def parse_spacing(header: Header) -> tuple[float, float] | None:
     """Distance of rows, then of columns, in mm.
 
     Source:

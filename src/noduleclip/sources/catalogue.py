@@ -1,0 +1,358 @@
+"""A folder of DICOM as a table of slices, from headers alone: where each lies in the patient. Knows no nodules."""
+
+import functools
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from noduleclip import schema
+from noduleclip.config import MAX_PIXELS
+from noduleclip.errors import InputError, RejectCode, SliceError
+from noduleclip.io.artefacts import replacing
+from noduleclip.io.dicom_checks import check_orientation, parse_spacing
+from noduleclip.io.dicom_header import read_header
+from noduleclip.io.job_pool import Died, run_jobs
+from noduleclip.sources.planes import SLACK_MM, Plane
+
+PATH: Final = "path"
+MODALITY: Final = "modality"
+STUDY_UID: Final = "study_uid"
+POSITION: Final = ("position_x_mm", "position_y_mm", "position_z_mm")
+ORIENTATION: Final = ("row_x", "row_y", "row_z", "column_x", "column_y", "column_z")
+ROWS: Final = "rows"
+COLUMNS: Final = "columns"
+_SIZE = "size_bytes"
+_MTIME = "modified_ns"
+_KNOWN_BY = (PATH, _SIZE, _MTIME)
+_COLUMNS: Final = {
+    PATH: pl.String,
+    _SIZE: pl.Int64,
+    _MTIME: pl.Int64,
+    MODALITY: pl.String,  # null where the file is no readable DICOM
+    schema.SOP_UID: pl.String,
+    schema.SERIES_UID: pl.String,
+    STUDY_UID: pl.String,
+    schema.PATIENT_ID: pl.String,
+    schema.SPACING_ROW: pl.Float64,
+    schema.SPACING_COL: pl.Float64,
+    **dict.fromkeys((*POSITION, *ORIENTATION), pl.Float64),
+    ROWS: pl.Int64,
+    COLUMNS: pl.Int64,
+    schema.SLICE_THICKNESS: pl.Float64,
+    schema.MANUFACTURER: pl.String,
+    schema.REJECT_CODE: pl.String,
+    schema.REJECT_REASON: pl.String,
+}
+_TAGS: Final = (
+    *("Modality", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "Rows", "Columns"),
+    *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "Manufacturer"),
+)
+_OTHER_SUFFIXES: Final = frozenset(
+    [
+        *(".xml", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".toml", ".yaml", ".md", ".html", ".pdf", ".xls", ".xlsx"),
+        *(".zip", ".gz", ".tar", ".tcia", ".mhd", ".mha", ".raw", ".zraw", ".nii", ".nrrd", ".npy", ".npz", ".png"),
+        *(".svg", ".jpg", ".jpeg", ".db", ".sqlite", ".parquet", ".py", ".ipynb", ".log", ".lock", ".part"),
+    ]
+)
+_DICOM_SUFFIXES: Final = frozenset((".dcm", ".dicom", ".ima"))
+_CATALOGUE: Final = "catalogue.parquet"
+_PART: Final = "part-*.parquet"
+_FILES_A_JOB: Final = 16
+_FILES_A_PART: Final = 20_000
+_SAME_PLACE_MM: Final = 0.01
+
+
+@dataclass(frozen=True)
+class SeriesSlices:
+    """The slices of one series, upwards.
+
+    Attributes:
+        frame: Rows of the catalogue, ascending along the normal of the planes; of those at one place the first by path.
+        heights_mm: (N,) positions along that normal.
+    """
+
+    frame: pl.DataFrame
+    heights_mm: NDArray[np.float64]
+
+    @property
+    def gap_mm(self) -> float:
+        """The median distance of neighbouring slices; NaN where there is one slice."""
+        gaps_mm = np.diff(self.heights_mm)
+        return float(np.median(gaps_mm)) if len(gaps_mm) else math.nan
+
+    @functools.cached_property
+    def planes(self) -> tuple[Plane, ...]:
+        """Where each slice lies."""
+        names = (*POSITION, *ORIENTATION, schema.SPACING_ROW, schema.SPACING_COL, ROWS, COLUMNS)
+        return tuple(
+            Plane(row[:3], row[3:9], row[9:11], (int(row[11]), int(row[12])))
+            for row in self.frame.select(names).iter_rows()
+        )
+
+    def find_height(self, z_mm: float) -> int | None:
+        """Find the slice at a height as a table gives it, the z of its first pixel (LPS).
+
+        Returns:
+            Its number; None where none lies nearer than half the distance of slices.
+        """
+        away_mm = np.abs(self.frame[POSITION[2]].to_numpy() - z_mm)
+        nearest = int(np.argmin(away_mm))
+        reach_mm = (self.gap_mm / 2 if len(away_mm) > 1 else 0.0) + SLACK_MM
+        return nearest if away_mm[nearest] <= reach_mm else None
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The DICOM files of a folder.
+
+    Attributes:
+        root: The folder.
+        slices: One row per CT slice with a place in its patient, sorted by series and path; of slices with one SOP
+            Instance UID the first.
+        others: One row per DICOM file of another modality: segmentations and reports, chest X-rays.
+        rejects: One row per file that is no usable DICOM, with code and reason.
+        copies: Slices left out because another one has their SOP Instance UID.
+        not_dicom: Files that are something else.
+    """
+
+    root: Path
+    slices: pl.DataFrame
+    others: pl.DataFrame
+    rejects: pl.DataFrame
+    copies: int
+    not_dicom: int
+    _opened: dict[str, SeriesSlices] = field(default_factory=dict)
+
+    @functools.cached_property
+    def _places(self) -> dict[str, tuple[int, int]]:
+        """First row and number of rows of each series."""
+        lengths = self.slices.group_by(schema.SERIES_UID, maintain_order=True).len().rows()
+        starts = np.cumsum([0, *(length for _, length in lengths)]).tolist()
+        return {uid: (start, length) for (uid, length), start in zip(lengths, starts, strict=False)}
+
+    @functools.cached_property
+    def _series_of_sop(self) -> dict[str, int]:
+        return dict(zip(self.slices[schema.SOP_UID], range(self.slices.height), strict=True))
+
+    def series_uids(self) -> list[str]:
+        """The series that have slices."""
+        return list(self._places)
+
+    def find_series(self, series_uid: str) -> SeriesSlices | None:
+        """Give the slices of a series; None where there are none."""
+        if series_uid not in self._places:
+            return None
+        if series_uid not in self._opened:
+            self._opened.clear()  # they are asked for series by series
+            self._opened[series_uid] = _order(self.slices.slice(*self._places[series_uid]))
+        return self._opened[series_uid]
+
+    def find_sop(self, sop_uid: str) -> dict[str, Any] | None:
+        """Give the row of a slice; None where there is none."""
+        row = self._series_of_sop.get(sop_uid)
+        return None if row is None else self.slices.row(row, named=True)
+
+    def list_other(self, modality: str) -> list[Path]:
+        """Give the files of another modality."""
+        return [Path(path) for path in self.others.filter(pl.col(MODALITY) == modality)[PATH]]
+
+    def count_modalities(self) -> Counter[str]:
+        """Count the files of other modalities."""
+        return Counter(self.others[MODALITY].to_list())
+
+
+def read_catalogue(
+    root: Path,
+    keep: Path,
+    *,
+    workers: int,
+    max_pixels: int = MAX_PIXELS,
+    on_start: Callable[[int, int], Callable[[int], None]] = lambda _files, _known: lambda _: None,
+) -> Catalogue:
+    """Read the headers of all DICOM files below a folder.
+
+    What was read is kept, so that a killed run goes on, and a later one reads new and changed files only.
+
+    Args:
+        root: The folder; links to folders are not followed, links to files are.
+        keep: Folder for what was read.
+        workers: Processes.
+        max_pixels: Largest slice; it bounds what a broken file can take.
+        on_start: Called with the files to read and those known; gives what to call with files read.
+
+    Raises:
+        InputError: The folder is none, or holds no CT slice.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder of DICOM files")
+    found = _list_files(root)
+    known = _read_kept(keep)
+    fresh = found.join(known, on=_KNOWN_BY, how="anti", maintain_order="left")
+    told = on_start(fresh.height, found.height - fresh.height)
+    parts = [known]
+    for number, part in enumerate(_read_in_parts(fresh, workers, max_pixels, told), _count_parts(keep)):
+        parts.append(part)
+        _keep_part(keep / _PART.replace("*", f"{number:05}"), part)
+    table = pl.concat(parts).join(found, on=_KNOWN_BY, how="semi").sort(schema.SERIES_UID, PATH, nulls_last=True)
+    if fresh.height or table.height != known.height:
+        _keep_part(keep / _CATALOGUE, table)
+        for path in keep.glob(_PART):
+            path.unlink()
+    return _sort_out(root, table)
+
+
+def _sort_out(root: Path, table: pl.DataFrame) -> Catalogue:
+    is_dicom, is_refused = pl.col(MODALITY).is_not_null(), pl.col(schema.REJECT_CODE).is_not_null()
+    ct = table.filter(is_dicom & ~is_refused & (pl.col(MODALITY) == "CT"))
+    slices = ct.unique(schema.SOP_UID, keep="first", maintain_order=True)
+    if slices.height == 0:
+        raise InputError(
+            f"{root}: no CT slice among {table.height:,} files; name the folder that holds the DICOM of the series"
+        )
+    others = table.filter(is_dicom & ~is_refused & (pl.col(MODALITY) != "CT"))
+    rejects = table.filter(is_refused)
+    nothing = table.height - ct.height - others.height - rejects.height
+    return Catalogue(root, slices, others, rejects, ct.height - slices.height, nothing)
+
+
+def _list_files(root: Path) -> pl.DataFrame:
+    """List the files that may be DICOM, in the order of their paths; hidden ones and known others are left out."""
+    rows = sorted(_walk(str(root.absolute())))
+    names = {name: _COLUMNS[name] for name in _KNOWN_BY}
+    return pl.DataFrame(rows, schema=names, orient="row")
+
+
+def _walk(folder: str) -> Iterator[tuple[str, int, int]]:
+    waiting = [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    elif not _is_other(entry.name) and entry.is_file():
+                        status = entry.stat()
+                        yield entry.path, status.st_size, status.st_mtime_ns
+        except OSError:  # a folder that may not be opened, or that is gone by now
+            continue
+
+
+def _is_other(name: str) -> bool:
+    return Path(name).suffix.lower() in _OTHER_SUFFIXES or name.upper() in ("LICENSE", "README", "DICOMDIR")
+
+
+def _read_kept(keep: Path) -> pl.DataFrame:
+    """Give what earlier runs read, of which some may have been killed."""
+    frames = [pl.DataFrame(schema=_COLUMNS)]
+    for path in (*sorted(keep.glob(_PART)), keep / _CATALOGUE):
+        try:
+            frame = pl.read_parquet(path, glob=False)
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+            continue  # not there or broken: its files are read again
+        if frame.schema == pl.Schema(_COLUMNS):
+            frames.append(frame)
+    return pl.concat(frames).unique(_KNOWN_BY, keep="first", maintain_order=True)
+
+
+def _count_parts(keep: Path) -> int:
+    return 1 + max((int(path.stem.split("-")[1]) for path in keep.glob(_PART) if path.stem[5:].isdecimal()), default=0)
+
+
+def _keep_part(path: Path, frame: pl.DataFrame) -> None:
+    with replacing(path) as temporary:
+        frame.write_parquet(temporary)
+
+
+def _read_in_parts(
+    files: pl.DataFrame, workers: int, max_pixels: int, told: Callable[[int], None]
+) -> Iterator[pl.DataFrame]:
+    rows: list[tuple[str, int, int]] = files.rows()
+    jobs = [tuple(rows[start : start + _FILES_A_JOB]) for start in range(0, len(rows), _FILES_A_JOB)]
+    waiting: list[dict[str, Any]] = []
+    for job, read in run_jobs(functools.partial(_read_files, max_pixels), jobs, workers):
+        if isinstance(read, Died):
+            reason = "it or one of its neighbours ends the process that reads it; leave the file out"
+            read = [_describe(file, RejectCode.UNREADABLE_FILE, f"{file[0]}: {reason}") for file in job]
+        waiting += read
+        told(len(job))
+        if len(waiting) >= _FILES_A_PART:
+            yield _as_frame(waiting)
+            waiting = []
+    if waiting:
+        yield _as_frame(waiting)
+
+
+def _as_frame(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=_COLUMNS, orient="row")
+
+
+def _read_files(max_pixels: int, files: Iterable[tuple[str, int, int]]) -> list[dict[str, Any]]:
+    return [_read_file(file, max_pixels) for file in files]
+
+
+def _read_file(file: tuple[str, int, int], max_pixels: int) -> dict[str, Any]:
+    path = Path(file[0])
+    try:
+        header = read_header(path, max_pixels, _TAGS)
+        modality = header.text("Modality")
+        row: dict[str, Any] = {
+            **dict(zip(_KNOWN_BY, file, strict=True)),
+            MODALITY: modality[:16],
+            schema.SOP_UID: header.text("SOPInstanceUID"),
+            schema.SERIES_UID: header.text("SeriesInstanceUID"),
+            STUDY_UID: header.text("StudyInstanceUID"),
+            schema.PATIENT_ID: header.text("PatientID"),
+        }
+        if modality != "CT":
+            return row
+        for name in (schema.SOP_UID, schema.SERIES_UID):
+            if not row[name]:
+                raise header.reject(RejectCode.TRUNCATED_HEADER, f"the header has no {name}", "copy it again")
+        check_orientation(header)
+        spacing = parse_spacing(header)
+        position, orientation = header.numbers("ImagePositionPatient"), header.numbers("ImageOrientationPatient")
+        if not position or len(position) != 3 or not orientation:
+            fact = "ImagePositionPatient or ImageOrientationPatient is missing: where it lies is not known"
+            raise header.reject(RejectCode.BAD_HEADER, fact, "leave the file out")
+        if spacing is None:
+            raise header.reject(RejectCode.NO_SPACING, "the header has no PixelSpacing", "leave the file out")
+        row |= {schema.SPACING_ROW: spacing[0], schema.SPACING_COL: spacing[1]}
+        row |= dict(zip((*POSITION, *ORIENTATION), (*position, *orientation), strict=True))
+        thickness = header.numbers("SliceThickness")
+        row |= {ROWS: header.count("Rows"), COLUMNS: header.count("Columns")}
+        row |= {schema.SLICE_THICKNESS: thickness[0] if thickness else None}
+        return row | {schema.MANUFACTURER: header.text("Manufacturer") or None}
+    except SliceError as error:
+        if error.code is RejectCode.NOT_DICOM and path.suffix.lower() not in _DICOM_SUFFIXES:
+            return dict(zip(_KNOWN_BY, file, strict=True))
+        return _describe(file, error.code, str(error))
+
+
+def _describe(file: tuple[str, int, int], code: RejectCode, reason: str) -> dict[str, Any]:
+    return {
+        **dict(zip(_KNOWN_BY, file, strict=True)),
+        schema.REJECT_CODE: str(code),
+        schema.REJECT_REASON: reason,
+    }
+
+
+def _order(frame: pl.DataFrame) -> SeriesSlices:
+    """Sort the slices of a series along the normal of its first one; z grows upwards."""
+    along_row, along_column = frame.select(ORIENTATION).to_numpy()[0].reshape(2, 3)
+    normal = np.cross(along_row, along_column)
+    normal /= np.linalg.norm(normal)
+    origins_mm = frame.select(POSITION).to_numpy()
+    heights_mm = origins_mm @ (normal * (1 if normal[2] >= 0 else -1))
+    order = np.argsort(heights_mm, kind="stable")
+    chosen = order[np.diff(heights_mm[order], prepend=-np.inf) > _SAME_PLACE_MM]
+    return SeriesSlices(frame[chosen.tolist()], heights_mm[chosen])

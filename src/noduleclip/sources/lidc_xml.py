@@ -1,0 +1,218 @@
+"""LIDC's annotation files: XML with what up to four readers marked in one CT, as published with LIDC-IDRI."""
+
+import os
+import xml.etree.ElementTree as ET
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noduleclip import schema
+from noduleclip.errors import RejectCode
+from noduleclip.io.job_pool import Died, run_jobs
+from noduleclip.sources.marks import Contour, Outline
+from noduleclip.sources.unread import Unread
+from noduleclip.sources.world_csv import LAST_RATING
+
+_LARGEST_BYTES: Final = 64 * 2**20
+_FARTHEST_PX: Final = 1e5
+_CT_ROOT, _XRAY_ROOT = "LidcReadMessage", "IdriReadMessage"
+_TAG_OF_RATING: Final = {
+    name: "internalStructure" if name == schema.INTERNAL_STRUCTURE else name for name in schema.RATING_COLUMNS
+}
+SMALL_NODULES: Final = "nodules under 3 mm, a point each"
+NON_NODULES: Final = "marks that are no nodules"
+XRAY_FILES: Final = "files of chest X-ray reads"
+CT_FILES: Final = "files of CT reads"
+READINGS: Final = "readers' sessions"
+OUTLINED: Final = "outlines of nodules, a reader each"
+ODD_RATINGS: Final = "ratings off their scale, taken as missing"
+
+
+@dataclass(frozen=True)
+class LidcFile:
+    """One annotation file.
+
+    Attributes:
+        path: The file.
+        series_uid: Series Instance UID of the CT; empty for a chest X-ray.
+        serviced: Date and time of the service, as they sort; empty where the file says none.
+        outlines: What readers outlined.
+        counts: How much of each kind there is in the file.
+    """
+
+    path: Path
+    series_uid: str
+    serviced: str
+    outlines: tuple[Outline, ...]
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class LidcReads:
+    """What the annotation files of a collection hold, one file a series.
+
+    Attributes:
+        files: The files that count, by path.
+        unread: Files that cannot be read.
+        remarks: What is odd about the collection, a sentence each.
+        counts: How much of each kind there is in all files that count.
+    """
+
+    files: list[LidcFile]
+    unread: list[Unread]
+    remarks: list[str]
+    counts: Counter[str]
+
+
+def find_xml_files(root: Path) -> list[Path]:
+    """Find the XML files below a folder, by path; hidden ones are left out and links to folders not followed."""
+    found = [
+        Path(folder, name)
+        for folder, _, names in os.walk(root)
+        for name in names
+        if name.lower().endswith(".xml") and not name.startswith(".")
+    ]
+    return sorted(found)
+
+
+def read_lidc_xml(
+    paths: Sequence[Path], workers: int = 1, on_file: Callable[[int], None] = lambda _: None
+) -> LidcReads:
+    """Read annotation files.
+
+    Of several files of one series the one serviced last counts, of those the last by path: LIDC replaced some.
+
+    Args:
+        paths: XML files, whichever kind.
+        workers: Processes.
+        on_file: Called with the files read since the last call.
+    """
+    read: list[LidcFile] = []
+    unread: list[Unread] = []
+    for path, result in run_jobs(parse_lidc_file, paths, workers):
+        if isinstance(result, Died):
+            reason = f"{path}: the process that reads it ends; leave the file out"
+            result = Unread(path, RejectCode.UNREADABLE_FILE, reason)
+        (read if isinstance(result, LidcFile) else unread).append(result)  # type: ignore[arg-type]
+        on_file(1)
+    files, remarks = _choose(sorted(read, key=lambda file: file.path))
+    counts: Counter[str] = Counter()
+    for file in files:
+        counts += file.counts
+    counts[XRAY_FILES] = sum(file.counts[XRAY_FILES] for file in read)
+    return LidcReads(files, sorted(unread, key=lambda one: one.path), remarks, counts)
+
+
+def _choose(read: Sequence[LidcFile]) -> tuple[list[LidcFile], list[str]]:
+    by_series: dict[str, list[LidcFile]] = defaultdict(list)
+    for file in read:
+        if file.series_uid:
+            by_series[file.series_uid].append(file)
+    remarks = []
+    for series_uid, files in by_series.items():
+        if len(files) > 1:
+            last = max(files, key=lambda file: (file.serviced, str(file.path)))
+            remarks.append(f"{len(files)} files of series {series_uid}: {last.path.name} counts, it was serviced last")
+            by_series[series_uid] = [last]
+    return sorted((files[0] for files in by_series.values()), key=lambda file: file.path), remarks
+
+
+def parse_lidc_file(path: Path) -> LidcFile | Unread:
+    """Read one annotation file, or say why not."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_BYTES + 1)
+    except OSError as error:
+        return Unread(path, RejectCode.UNREADABLE_FILE, f"{path}: cannot be read ({error.strerror})")
+    if len(content) > _LARGEST_BYTES:
+        fact = f"is larger than the {_LARGEST_BYTES // 2**20} MB that such a file may have"
+        return Unread(path, RejectCode.TOO_LARGE, f"{path}: {fact}; leave it out")
+    try:
+        return parse_lidc_xml(content, path)
+    except (ET.ParseError, ValueError, RecursionError) as error:
+        return Unread(path, RejectCode.BAD_XML, f"{path}: is no annotation file of LIDC ({error}); leave it out")
+
+
+def parse_lidc_xml(content: bytes, path: Path) -> LidcFile:
+    """Read the content of an annotation file.
+
+    Raises:
+        ValueError: It is no such file.
+        ET.ParseError: It is no XML.
+    """
+    text = content.decode("utf-8-sig")
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # LIDC's have none; what they could name is never looked up
+        raise ValueError("it has a document type")
+    root = ET.fromstring(text)  # noqa: S314 - neither entities nor document types get here
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    if root.tag == _XRAY_ROOT:
+        return LidcFile(path, "", "", (), Counter({XRAY_FILES: 1}))
+    if root.tag != _CT_ROOT:
+        raise ValueError(f"its root is {root.tag[:40]!r}, not {_CT_ROOT}")
+    series_uid = root.findtext(".//SeriesInstanceUid", "").strip()
+    if not series_uid:
+        raise ValueError("it has no SeriesInstanceUid")
+    counts: Counter[str] = Counter({CT_FILES: 1})
+    outlines = []
+    for reader, session in enumerate(root.iterfind("readingSession"), 1):
+        counts[READINGS] += 1
+        counts[NON_NODULES] += len(session.findall("nonNodule"))
+        for nodule in session.iterfind("unblindedReadNodule"):
+            contours = tuple(_parse_contours(nodule))
+            if not any(contour.includes and len(contour.points_px) > 1 for contour in contours):
+                counts[SMALL_NODULES] += 1
+                continue
+            ratings, odd = _parse_ratings(nodule)
+            counts[ODD_RATINGS] += odd
+            counts[OUTLINED] += 1
+            name = nodule.findtext("noduleID", "").strip()
+            outlines.append(Outline(series_uid, str(reader), name, contours, ratings))
+    serviced = " ".join(root.findtext(f".//{tag}", "").strip() for tag in ("DateService", "TimeService"))
+    return LidcFile(path, series_uid, serviced, tuple(outlines), counts)
+
+
+def _parse_contours(nodule: ET.Element) -> Iterator[Contour]:
+    for roi in nodule.iterfind("roi"):
+        points = [(_parse_number(edge, "xCoord"), _parse_number(edge, "yCoord")) for edge in roi.iterfind("edgeMap")]
+        if not points:
+            continue
+        yield Contour(
+            points_px=_open_curve(np.array(points, np.float64)),
+            z_mm=_parse_number(roi, "imageZposition"),
+            sop_uid=roi.findtext("imageSOP_UID", "").strip(),
+            includes=roi.findtext("inclusion", "TRUE").strip().upper() != "FALSE",
+        )
+
+
+def _parse_number(element: ET.Element, tag: str) -> float:
+    text = element.findtext(tag, "").strip()
+    number = float(text) if text else float("nan")
+    if not abs(number) < _FARTHEST_PX:
+        raise ValueError(f"{tag} is {text[:20]!r}")
+    return number
+
+
+def _open_curve(points_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Leave out the last vertex where it is the first one again."""
+    closed = len(points_px) > 1 and bool((points_px[0] == points_px[-1]).all())
+    return points_px[:-1] if closed else points_px
+
+
+def _parse_ratings(nodule: ET.Element) -> tuple[dict[str, int], int]:
+    """Give the ratings on their scales, and how many are off it."""
+    ratings, odd = {}, 0
+    for name, tag in _TAG_OF_RATING.items():
+        text = nodule.findtext(f"characteristics/{tag}", "").strip()
+        if not text:
+            continue
+        if text.isdecimal() and 1 <= int(text) <= LAST_RATING[name]:
+            ratings[name] = int(text)
+        else:
+            odd += 1
+    return ratings, odd

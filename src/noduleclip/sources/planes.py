@@ -1,0 +1,82 @@
+"""Where slices lie in the patient, and which pixel of which slice a place in the patient is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+SLACK_MM: Final = 0.1
+"""What rounding in headers and tables may move a place by."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The geometry of one slice.
+
+    Attributes:
+        position_mm: (x, y, z) of the middle of the first pixel, LPS.
+        orientation: Directions of a row and of a column, LPS, six numbers.
+        spacing_yx_mm: Distance of rows, then of columns.
+        shape_yx: Rows and columns.
+    """
+
+    position_mm: tuple[float, float, float]
+    orientation: tuple[float, ...]
+    spacing_yx_mm: tuple[float, float]
+    shape_yx: tuple[int, int]
+
+    @property
+    def axes(self) -> NDArray[np.float64]:
+        """(3, 3) unit vectors, one a row: along a row, along a column, across the plane."""
+        along_row, along_column = np.array(self.orientation, np.float64).reshape(2, 3)
+        across = np.cross(along_row, along_column)
+        axes = np.array([along_row, along_column, across])
+        return np.asarray(axes / np.linalg.norm(axes, axis=1, keepdims=True), np.float64)
+
+    def to_patient(self, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give (V, 3) places in mm, LPS, of (V, 2) points (x, y) in pixels.
+
+        Source:
+            DICOM PS3.3 C.7.6.2.1.1, equation C.7.6.2.1-1.
+        """
+        steps_mm = points_px * np.array(self.spacing_yx_mm[::-1])
+        return np.asarray(np.array(self.position_mm) + steps_mm @ self.axes[:2], np.float64)
+
+    def to_pixels(self, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give (V, 2) points (x, y) in pixels of (V, 3) places in mm, LPS, seen along the plane's normal."""
+        steps_mm = (points_mm - np.array(self.position_mm)) @ self.axes[:2].T
+        return np.asarray(steps_mm / np.array(self.spacing_yx_mm[::-1]), np.float64)
+
+    def height_mm(self, point_mm: Sequence[float]) -> float:
+        """Give how far a place lies above the plane, along its normal; negative below."""
+        return float((np.array(point_mm) - np.array(self.position_mm)) @ self.axes[2])
+
+    def holds(self, point_px: Sequence[float]) -> bool:
+        """Tell whether a point (x, y) lies on a pixel of the slice."""
+        x, y = point_px
+        return bool(-0.5 <= x <= self.shape_yx[1] - 0.5 and -0.5 <= y <= self.shape_yx[0] - 0.5)
+
+
+def find_nearest(planes: Sequence[Plane], point_mm: Sequence[float], thickness_mm: float = 0.0) -> int | None:
+    """Find the slice that a place lies on.
+
+    Args:
+        planes: Slices of one series, in any order.
+        point_mm: (x, y, z), LPS.
+        thickness_mm: How thick the slices are; serves where there is one slice only.
+
+    Returns:
+        The index of the nearest slice, of two as near the lower; None where it is farther away than half the smallest
+        distance of two slices: there the series has a gap, or has ended.
+    """
+    if not planes:
+        return None
+    heights_mm = np.array([plane.height_mm(point_mm) for plane in planes])
+    nearest = int(np.abs(heights_mm).argmin())
+    across = np.sort([planes[nearest].height_mm(plane.position_mm) for plane in planes])
+    gaps_mm = np.diff(across)
+    gaps_mm = gaps_mm[gaps_mm > SLACK_MM]
+    gap_mm = float(gaps_mm.min()) if len(gaps_mm) else thickness_mm
+    return nearest if abs(heights_mm[nearest]) <= gap_mm / 2 + SLACK_MM else None
