@@ -1,7 +1,5 @@
 """`fuse --alpha auto`: the weight that ranks validation nodules best when one reader measures and another judges."""
 
-from pathlib import Path
-
 import numpy as np
 
 from noduleclip import schema
@@ -15,7 +13,7 @@ from noduleclip.retrieval.top_k import refuse_odd_rows
 from noduleclip.size import EVALUATION_QUERIES, parse_intervals
 
 
-def choose_alpha_on(val_emb_dir: Path, emb_dir: Path, softness_mm: float) -> float:
+def choose_alpha_on(val_emb_dir: str, emb_dir: str, softness_mm: float) -> float:
     """Choose alpha on an index of validation patients, made by the same model.
 
     Raises:

@@ -40,7 +40,7 @@ EVALUATION_FILES = (schema.EVALUATION_JSON, schema.EVALUATION_PAGE)
 class EvaluationOptions:
     """What to judge, by whom, and where the report goes."""
 
-    emb_dir: Path
+    emb_dir: str
     queries_file: Path | None
     readers_csv: Path | None
     scores_csv: Path | None
@@ -107,7 +107,7 @@ def _collect(index: Index, readers_csv: Path | None) -> _Collection:
         meta = meta.drop(schema.ROW)
     nodules = group_nodules(meta)
     if len(nodules) < 2:
-        raise InputError(f"{index.folder}: {len(nodules)} nodule(s) with a diameter, at least 2 are needed")
+        raise InputError(f"{index.location}: {len(nodules)} nodule(s) with a diameter, at least 2 are needed")
     of_index = rows.to_numpy()[nodules.rows]
     refuse_odd_rows(index.embeddings, of_index)
     patients = meta[nodules.rows.tolist(), schema.PATIENT_ID].rank("dense").to_numpy().astype(np.int64)

@@ -1,6 +1,5 @@
 """`noduleclip fuse`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,7 +30,7 @@ def fuse(
         ),
     ] = SOFTNESS_MM,
     val_emb_dir: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="Index of validation patients with several readers' rows per nodule, for --alpha auto.",
             rich_help_panel=options.INPUTS,

@@ -105,7 +105,7 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything ran
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace results that are already there.", rich_help_panel=OUTPUT)
 ]
-EmbDir = Annotated[Path, typer.Option("--emb-dir", help="Index folder that embed wrote.", rich_help_panel=INPUTS)]
+EmbDir = Annotated[str, typer.Option("--emb-dir", help="Index folder that embed wrote.", rich_help_panel=INPUTS)]
 IndexModel = Annotated[
     Path | None,
     typer.Option(

@@ -74,7 +74,7 @@ def read_pictures(
             number = row[schema.ROW]
             try:
                 if not all(row[name] is not None and math.isfinite(row[name]) for name in _PLACE):
-                    raise SliceError(RejectCode.OUTSIDE, f"row {number} of {index.folder} has no box")
+                    raise SliceError(RejectCode.OUTSIDE, f"row {number} of {index.location} has no box")
                 pictures[number] = read_picture(row, roots, points_json, fov_mm=fov_mm, size_px=size_px)
             except SliceError as error:
                 pictures[number] = error

@@ -33,7 +33,7 @@ from noduleclip.sentence import Reading, describe_reading, list_attributes, read
 class SearchOptions:
     """What to look for, among which rows, and where the hits go."""
 
-    emb_dir: Path
+    emb_dir: str
     model: Path | None
     query: str | None
     queries_file: Path | None
@@ -199,7 +199,7 @@ def check_model(index: Index, checkpoint: Path | None) -> None:
         return
     if hash_file(find_checkpoint(checkpoint)) != index.manifest.checkpoint_sha256:
         raise ArtefactError(
-            f"{checkpoint} did not make the embeddings in {index.folder}; embed again, or leave --model out"
+            f"{checkpoint} did not make the embeddings in {index.location}; embed again, or leave --model out"
         )
 
 
@@ -209,15 +209,16 @@ def open_text_tower(index: Index) -> SentenceEncoder:
     Raises:
         ArtefactError: It is broken or belongs to another model.
     """
-    encoder = SentenceEncoder(index.folder / schema.TEXT_TOWER)
+    with index.lending_tower() as file:
+        encoder = SentenceEncoder(file)
     if encoder.emb != index.manifest.emb:
         raise ArtefactError(
-            f"{index.folder}: {schema.TEXT_TOWER} gives vectors of {encoder.emb} numbers, "
+            f"{index.location}: {schema.TEXT_TOWER} gives vectors of {encoder.emb} numbers, "
             f"the embeddings have {index.manifest.emb}; embed again"
         )
     if encoder.model_id != index.manifest.model_id:
         raise ArtefactError(
-            f"{index.folder}: {schema.TEXT_TOWER} is of model {encoder.model_id}, "
+            f"{index.location}: {schema.TEXT_TOWER} is of model {encoder.model_id}, "
             f"the embeddings are of model {index.manifest.model_id}; embed again"
         )
     return encoder
@@ -236,7 +237,7 @@ def _filter_rows(index: Index, options: SearchOptions) -> NDArray[np.int64] | No
         if unknown:
             warn(f"{options.patients_file}: {len(unknown)} patient(s) are not among the rows to rank")
     if kept.height == 0:
-        raise InputError(f"no row of {index.folder} passes --where and --patients-file")
+        raise InputError(f"no row of {index.location} passes --where and --patients-file")
     return kept[schema.ROW].cast(pl.Int64).to_numpy()
 
 

@@ -106,13 +106,13 @@ def leave_out(reference: Reference, rows: NDArray[np.int64] | None, index: Index
     """
     others = np.setdiff1d(np.arange(index.manifest.rows) if rows is None else rows, reference.own_rows, True)
     if len(others) == 0:
-        raise InputError(f"{index.folder}: only rows of {reference.name} itself are left to rank")
+        raise InputError(f"{index.location}: only rows of {reference.name} itself are left to rank")
     return others
 
 
 def _check_row(index: Index, row: int) -> int:
     if row >= index.manifest.rows:
-        raise UsageError(f"--like {row}: the rows of {index.folder} are 0 to {index.manifest.rows - 1}")
+        raise UsageError(f"--like {row}: the rows of {index.location} are 0 to {index.manifest.rows - 1}")
     return row
 
 
@@ -125,7 +125,7 @@ def _take_row(index: Index, row: int) -> Reference:
     named = nodule if patient in nodule else f"{patient} nodule {nodule}" if nodule else patient
     parts = ["no diameter" if size is None else f"{size:.1f} mm", named, facts[schema.DICOM_PATH]]
     description = f"row {row}: {', '.join(part for part in parts if part)}"
-    vector = np.array(index.embeddings[row])
+    vector = np.array(index.embeddings[np.array([row])][0])
     return Reference(f"row {row}", description, facts, vector, _find_own_rows(index, facts))
 
 
@@ -189,7 +189,7 @@ def _choose_only(index: Index, path: str) -> int:
     on_slice = _find_slice(index, path)
     if on_slice.height == 0:
         raise UsageError(
-            f"--like {path}: no row of {index.folder} lies on this slice; name a row, a slice as in "
+            f"--like {path}: no row of {index.location} lies on this slice; name a row, a slice as in "
             f"{schema.DICOM_PATH}, or a place in pixels of a file: PATH:x,y"
         )
     first = on_slice.row(0, named=True)
@@ -228,7 +228,7 @@ def _embed_elsewhere(
 
     file = _find_on_disk(path, index.manifest.dicom_roots)
     if file is None:
-        raise UsageError(f"--like {like.text}: no row of {index.folder} lies there, and there is no such file")
+        raise UsageError(f"--like {like.text}: no row of {index.location} lies there, and there is no such file")
     checkpoint = _find_maker(index, model, like.text)
     crop_hu = cut_crop(file, place_xy_px, CutSettings.for_crop(index.manifest.model.crop))
     vector = _embed(index, crop_hu, checkpoint, like.cache_dir)
@@ -263,7 +263,7 @@ def _find_maker(index: Index, model: Path | None, text: str) -> Path:
         if hash_file(checkpoint) == index.manifest.checkpoint_sha256:
             return checkpoint
     raise ArtefactError(
-        f"--like {text}: no row of {index.folder} lies there, and to embed it takes the checkpoint that made the "
+        f"--like {text}: no row of {index.location} lies there, and to embed it takes the checkpoint that made the "
         "embeddings; give it with --model"
     )
 
@@ -277,5 +277,5 @@ def _embed(index: Index, crop_hu: NDArray[np.int16], checkpoint: Path, cache_dir
 
     image = open_towers(checkpoint, cache_dir or default_cache_folder(), "cpu", tell).image
     if image.model_id != index.manifest.model_id:
-        raise ArtefactError(f"{index.folder}: the embeddings are not of the model in {checkpoint}; embed again")
+        raise ArtefactError(f"{index.location}: the embeddings are not of the model in {checkpoint}; embed again")
     return np.asarray(image.encode(crop_hu[None])[0])

@@ -1,10 +1,15 @@
-"""The folder that `embed` writes and `query` reads: embeddings, rows, text tower, and the manifest that binds them."""
+"""What an index offers to those who search it, and the folder that `embed` writes: one of the places an index may lie.
 
+A folder holds embeddings, rows, text tower, and the manifest that binds them.
+"""
+
+import abc
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, overload
 
 import numpy as np
 import polars as pl
@@ -53,54 +58,63 @@ class Manifest:
     dicom_roots: tuple[str, ...] = ()
 
 
+class Vectors(Protocol):
+    """(N, D) float32 unit rows, read where they are asked for: an array, mapped or not, or what reads like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice | NDArray[np.int64], /) -> NDArray[np.float32]: ...
+
+
 @dataclass(frozen=True)
-class Index:
+class Index(abc.ABC):
     """An opened index; nothing but the manifest is read until it is needed.
 
     Attributes:
-        folder: Where it lies.
         manifest: What it says of itself.
-        embeddings: (N, D) float32 unit rows, memory-mapped.
+        embeddings: (N, D) float32 unit rows.
     """
 
-    folder: Path
     manifest: Manifest
-    embeddings: NDArray[np.float32]
+    embeddings: Vectors
 
+    @property
+    @abc.abstractmethod
+    def location(self) -> str:
+        """Where it lies, as a user says it."""
+
+    @property
+    def name(self) -> str:
+        """The last part of its location."""
+        return Path(self.location).resolve().name
+
+    @abc.abstractmethod
     def scan(self) -> pl.LazyFrame:
         """The rows' metadata in the order of the embeddings, with their number as `row`."""
-        return _scan(self.folder / schema.META).with_row_index(schema.ROW)
 
+    @abc.abstractmethod
     def collect(self, plan: pl.LazyFrame) -> pl.DataFrame:
         """Carry out a plan on the metadata.
 
         Raises:
-            ArtefactError: The file is broken.
+            ArtefactError: The index is broken.
         """
-        try:
-            return plan.collect()
-        except _BROKEN as error:
-            reason = str(error).splitlines()[0]
-            raise ArtefactError(f"{self.folder / schema.META}: is broken ({reason}); embed again") from error
 
+    @abc.abstractmethod
     def read_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
-        """Read the metadata of some rows, in the order asked for, from the parts of the file that hold them."""
-        return self._read_groups(schema.META, rows)
+        """Read the metadata of some rows, in the order asked for, from the parts that hold them."""
 
+    @abc.abstractmethod
     def read_outlines(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str | None]:
         """Read the outlines of some rows as the table had them, None where there is none."""
-        if schema.OUTLINES not in self.manifest.files:
-            return [None] * len(rows)
-        return self._read_groups(schema.OUTLINES, rows)[schema.POINTS_JSON].to_list()
 
-    def _read_groups(self, name: str, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
-        wanted = pl.DataFrame({schema.ROW: pl.Series(list(rows), dtype=pl.get_index_type())})
-        parts = []
-        for start in sorted({row - row % META_GROUP_ROWS for row in map(int, rows)}) or [0]:
-            part = _scan(self.folder / name).slice(start, META_GROUP_ROWS)
-            numbered = part.with_row_index(schema.ROW, offset=start)
-            parts.append(numbered.filter(pl.col(schema.ROW).is_in(wanted[schema.ROW].implode())))
-        return wanted.join(self.collect(pl.concat(parts)), on=schema.ROW, how="left", maintain_order="left")
+    @abc.abstractmethod
+    def lending_tower(self) -> contextlib.AbstractContextManager[Path]:
+        """Give the text tower as a file while the block runs."""
 
     def read_columns(self, names: Sequence[str]) -> pl.DataFrame:
         """Read whole columns.
@@ -120,7 +134,61 @@ class Index:
         columns = self.scan().collect_schema().names()
         missing = [name for name in names if name not in columns]
         if missing:
-            raise UsageError(f"{self.folder}: the index has no column {missing[0]!r}; it has {', '.join(columns)}")
+            raise UsageError(f"{self.location}: the index has no column {missing[0]!r}; it has {', '.join(columns)}")
+
+
+@dataclass(frozen=True)
+class FolderIndex(Index):
+    """An index in a folder.
+
+    Attributes:
+        embeddings: (N, D) float32 unit rows, memory-mapped.
+        folder: Where it lies.
+    """
+
+    embeddings: NDArray[np.float32]
+    folder: Path
+
+    @property
+    def location(self) -> str:
+        """Where it lies."""
+        return str(self.folder)
+
+    def scan(self) -> pl.LazyFrame:
+        """The rows' metadata in the order of the embeddings, with their number as `row`."""
+        return _scan(self.folder / schema.META).with_row_index(schema.ROW)
+
+    def collect(self, plan: pl.LazyFrame) -> pl.DataFrame:
+        """Carry out a plan on the metadata."""
+        try:
+            return plan.collect()
+        except _BROKEN as error:
+            reason = str(error).splitlines()[0]
+            raise ArtefactError(f"{self.folder / schema.META}: is broken ({reason}); embed again") from error
+
+    def read_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
+        """Read the metadata of some rows, in the order asked for."""
+        return self._read_groups(schema.META, rows)
+
+    def read_outlines(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str | None]:
+        """Read the outlines of some rows as the table had them."""
+        if schema.OUTLINES not in self.manifest.files:
+            return [None] * len(rows)
+        return self._read_groups(schema.OUTLINES, rows)[schema.POINTS_JSON].to_list()
+
+    @contextlib.contextmanager
+    def lending_tower(self) -> Iterator[Path]:
+        """Give the text tower's file, which lies in the folder."""
+        yield self.folder / schema.TEXT_TOWER
+
+    def _read_groups(self, name: str, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
+        wanted = pl.DataFrame({schema.ROW: pl.Series(list(rows), dtype=pl.get_index_type())})
+        parts = []
+        for start in sorted({row - row % META_GROUP_ROWS for row in map(int, rows)}) or [0]:
+            part = _scan(self.folder / name).slice(start, META_GROUP_ROWS)
+            numbered = part.with_row_index(schema.ROW, offset=start)
+            parts.append(numbered.filter(pl.col(schema.ROW).is_in(wanted[schema.ROW].implode())))
+        return wanted.join(self.collect(pl.concat(parts)), on=schema.ROW, how="left", maintain_order="left")
 
 
 def _scan(path: Path) -> pl.LazyFrame:
@@ -157,12 +225,23 @@ def write_manifest(
     return manifest
 
 
-def open_index(folder: Path) -> Index:
-    """Open an index folder and check that its files belong together.
+@overload
+def open_index(location: Path) -> FolderIndex: ...
+@overload
+def open_index(location: str) -> Index: ...
+def open_index(location: Path | str) -> Index:
+    """Open an index, wherever it lies, and check that its parts belong together.
+
+    Args:
+        location: A folder.
 
     Raises:
-        ArtefactError: A file is missing, of another size than the manifest says, or of the wrong kind.
+        ArtefactError: A part is missing, of another size than the manifest says, or of the wrong kind.
     """
+    return _open_folder(Path(location))
+
+
+def _open_folder(folder: Path) -> FolderIndex:
     if not folder.is_dir():
         raise ArtefactError(f"{folder}: no such index folder; noduleclip embed makes one")
     path = folder / schema.INDEX_MANIFEST
@@ -184,7 +263,7 @@ def open_index(folder: Path) -> Index:
         raise ArtefactError(f"{folder / schema.META}: not a readable table ({str(error).splitlines()[0]})") from error
     if rows != manifest.rows:
         raise ArtefactError(f"{folder / schema.META}: has {rows} rows, {schema.INDEX_MANIFEST} says {manifest.rows}")
-    return Index(folder, manifest, embeddings)
+    return FolderIndex(manifest, embeddings, folder)
 
 
 def _parse_manifest(values: dict[str, Any], path: Path) -> Manifest:

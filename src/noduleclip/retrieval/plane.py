@@ -3,11 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from noduleclip.retrieval.top_k import Gallery
+
 _ROWS_AT_ONCE = 1 << 16
 _MOST_FITTED = 100_000
 
 
-def project_to_plane(embeddings: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def project_to_plane(embeddings: Gallery, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Project rows on the two principal axes of a collection.
 
     The axes are fitted on at most 100,000 rows spread over the collection; an axis points to where its largest

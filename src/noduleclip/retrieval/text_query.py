@@ -17,6 +17,8 @@ from noduleclip.vocabulary import Vocabulary, stack_tokens
 class SentenceEncoder:
     """Sentences to unit vectors, with the vocabulary and calibration that the file carries.
 
+    It is read once, and may be gone afterwards.
+
     Attributes:
         model_id: The model that the text tower belongs to.
         calibration: What turns its cosines into probabilities.

@@ -8,6 +8,7 @@ through is scored anew.
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,18 @@ Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 
+class Gallery(Protocol):
+    """(N, D) unit rows: an array, or what reads the rows that are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice | Rows, /) -> Floats: ...
+
+
 @dataclass(frozen=True)
 class TopK:
     """Rows of a gallery, best first; ties stand in the order of their rows.
@@ -38,7 +51,7 @@ class TopK:
     scores: NDArray[np.float64]
 
 
-def compute_cosines(query: Floats, gallery: Floats, rows: Rows | None = None) -> Floats:
+def compute_cosines(query: Floats, gallery: Gallery, rows: Rows | None = None) -> Floats:
     """Give the cosine of a query with rows of a gallery, read once, in pieces, on all cores.
 
     Args:
@@ -58,7 +71,7 @@ def compute_cosines(query: Floats, gallery: Floats, rows: Rows | None = None) ->
     return np.clip(cosines, -1, 1, out=cosines)
 
 
-def find_top_k(queries: Floats, gallery: Floats, k: int, rows: Rows | None = None) -> list[TopK]:
+def find_top_k(queries: Floats, gallery: Gallery, k: int, rows: Rows | None = None) -> list[TopK]:
     """Find the `k` gallery rows most similar to each query, in memory that does not grow with the gallery.
 
     Args:
@@ -90,7 +103,7 @@ def find_top_k(queries: Floats, gallery: Floats, k: int, rows: Rows | None = Non
     return [one if rows is None else TopK(rows[one.rows], one.scores) for one in best]
 
 
-def refuse_odd_rows(gallery: Floats, rows: Rows) -> None:
+def refuse_odd_rows(gallery: Gallery, rows: Rows) -> None:
     """Refuse rows that are no unit vectors.
 
     Asked of what was ranked first: a row that is too long comes there.
@@ -111,7 +124,7 @@ def refuse_odd_rows(gallery: Floats, rows: Rows) -> None:
         )
 
 
-def _score_pieces(queries: Floats, gallery: Floats, rows: Rows | None) -> Iterator[tuple[slice, Floats]]:
+def _score_pieces(queries: Floats, gallery: Gallery, rows: Rows | None) -> Iterator[tuple[slice, Floats]]:
     """Score a gallery piece by piece, in order: (Q, n) for each slice of n rows.
 
     Few queries are scored by as many threads as there are cores; many by a matrix product, which has its own.

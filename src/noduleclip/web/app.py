@@ -45,7 +45,7 @@ class _Site:
         self._page = environment.get_template("page.html.jinja").render(
             version=__version__,
             rows=explorer.rows,
-            name=explorer.index.folder.resolve().name,
+            name=explorer.index.name,
             most_hits=MOST_HITS,
             most_softness=f"{MAX_SOFTNESS_MM:g}",
             uniques=UNIQUE[1:],
@@ -112,7 +112,7 @@ class _Site:
     def _type_command(self, question: Question) -> str:
         """Give the search as one would type it."""
         typed: list[object] = [
-            "--emb-dir", self._explorer.index.folder.name, "--query", question.sentence, "--alpha", question.alpha,
+            "--emb-dir", self._explorer.index.name, "--query", question.sentence, "--alpha", question.alpha,
             "--softness-mm", question.softness_mm, "--topk", question.topk,
         ]  # fmt: skip
         for option, value in (("--unique", question.unique), ("--where", question.filters.where)):

@@ -127,7 +127,7 @@ class Explorer:
 
     def find_neighbours(self, row: int, count: int, unique: str) -> list[dict[str, Any]]:
         """Find the rows whose embeddings are most similar to that of a row, which is not among them."""
-        cosines = compute_cosines(self.index.embeddings[row], self.index.embeddings)
+        cosines = compute_cosines(self.index.embeddings[np.array([row])][0], self.index.embeddings)
         groups = self._groups(unique)
         others = np.flatnonzero(np.arange(self.rows) != row if groups is None else groups != groups[row])
         chosen = select_top_k(cosines[others], count, None if groups is None else groups[others])
