@@ -23,11 +23,20 @@ HIT_COLUMNS = (
 )  # fmt: skip
 
 
+def list_commands() -> dict[str, Any]:
+    """Give every command by what one types, those of groups, too."""
+    group: Any = typer.main.get_command(app)
+    commands: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        inner = getattr(command, "commands", None)
+        commands |= {name: command} if inner is None else {f"{name} {one}": found for one, found in inner.items()}
+    return commands
+
+
 def describe_commands() -> str:
     """Give the page of all commands and options."""
-    group: Any = typer.main.get_command(app)
     pages = [NOTE, "# Commands\n"]
-    for name, command in group.commands.items():
+    for name, command in list_commands().items():
         pages.append(f"## noduleclip {name}\n\n{command.help}\n")
         pages.append(_table(("option", "value", "default", "what"), map(_describe_option, command.params)))
     return "\n".join(pages)
@@ -71,6 +80,19 @@ def describe_files() -> str:
             f"## {schema.NODULES_CSV}\n\nA row per nodule of a ROI table: the slice where its readers' outlines are largest in the mean, the mean of their\n"
             "diameters and centroids there, and the means of all its readers' ratings.\n",
             _table(("column", "what"), ((f"`{name}`", meaning[name]) for name in NODULE_COLUMNS)),
+            f"## What prepare writes\n\nThe table, and what belongs to it. `{schema.ROI_CSV}` comes last: where it is, all is.\n",
+            _table(
+                ("file", "what"),
+                (
+                    (f"`{schema.ROI_CSV}`", "the ROI table: a row per curve of each reader's outline, or per sphere"),
+                    (f"`{schema.NODULES_CSV}`", "a row per nodule, as above"),
+                    (f"`{schema.SPLITS_FOLDER}/`", "patient lists as `split` writes them, seven, one and two tenths of the patients; none of fewer than three patients"),
+                    (f"`{schema.REJECTS_CSV}`", "marks that give no row, if any: the file in `dicom_path`, `code`, `reason`"),
+                    (f"`{schema.PREPARE_JSON}`", "`data_root`, `source`, `diameter_kind`; `counts`; `sizes` of nodules; `series` with rows: `slices`, `gap_mm`, `slice_thickness` and others; `splits`; `remarks`; `rejected` by code"),
+                    (f"`{schema.PREPARE_PAGE}`", "the same as a page, with sizes, spacings, makers, what is odd, and outlines on their slices; it needs nothing else"),
+                    ("`.catalogue/`", "what was read of the headers, so that a killed run goes on and a later one reads only what is new; may be removed"),
+                ),
+            ),
             "## What check writes\n\nWith `--out`; `--format json` prints the same report.\n",
             _table(
                 ("file", "what"),

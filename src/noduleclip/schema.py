@@ -114,6 +114,9 @@ VAL_PATIENTS: Final = "val_patients.txt"
 TEST_PATIENTS: Final = "test_patients.txt"
 ROI_CSV: Final = "roi_with_diam.csv"
 NODULES_CSV: Final = "nodules.csv"
+PREPARE_JSON: Final = "prepare.json"
+PREPARE_PAGE: Final = "prepare.html"
+SPLITS_FOLDER: Final = "splits"
 
 # What each column means, for the reference pages.
 COLUMN_MEANINGS: Final = {

@@ -16,6 +16,7 @@ from noduleclip.cli.embed_command import embed
 from noduleclip.cli.evaluate_command import evaluate
 from noduleclip.cli.fuse_command import fuse
 from noduleclip.cli.phantom_command import phantom
+from noduleclip.cli.prepare_lidc_command import prepare_lidc
 from noduleclip.cli.query_command import query
 from noduleclip.cli.serve_command import serve
 from noduleclip.cli.settings import with_settings
@@ -36,6 +37,17 @@ for command in (demo, check, phantom, split, train, embed, query, fuse, evaluate
     app.command(context_settings={"auto_envvar_prefix": f"NODULECLIP_{command.__name__.upper()}"})(
         with_settings(command)
     )
+prepare = typer.Typer(
+    name="prepare",
+    no_args_is_help=True,
+    help="Make the ROI table from a collection as it was published.",
+)
+for importer in (prepare_lidc,):
+    prepare.command(
+        importer.__name__.removeprefix("prepare_"),
+        context_settings={"auto_envvar_prefix": f"NODULECLIP_{importer.__name__.upper()}"},
+    )(with_settings(importer))
+app.add_typer(prepare)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,63 @@
+"""`noduleclip prepare lidc`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noduleclip.cli import options
+from noduleclip.cli.prepare_options import DataRoot, Diameter, Limit, MaxRejects, PrepareOut, RelativePaths
+
+
+def prepare_lidc(
+    data_root: DataRoot,
+    out: PrepareOut,
+    xml_root: Annotated[
+        Path | None,
+        typer.Option(
+            "--xml-root",
+            help="Folder of the annotation files, where they lie apart. (default: the data root)",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = None,
+    diameter: Diameter = "in-slice",
+    relative_paths: RelativePaths = False,
+    max_rejects: MaxRejects = 0.01,
+    strict: options.Strict = False,
+    limit: Limit = None,
+    workers: options.Workers = "auto",
+    seed: options.Seed = 0,
+    output_format: options.OutputFormat = "auto",
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Make the ROI table of LIDC-IDRI from its DICOM and XML as downloaded, with nodules, splits and a page.
+
+    Reads headers only. A killed run goes on when the command is given again.
+
+    Example: noduleclip prepare lidc --data-root LIDC-IDRI --out lidc
+    """
+    from noduleclip.cli.collect import count_workers
+    from noduleclip.cli.preparing import Marks, PrepareOptions, run_preparation
+    from noduleclip.errors import InputError
+    from noduleclip.report.console import counting
+    from noduleclip.sources.catalogue import Catalogue
+    from noduleclip.sources.lidc_xml import find_xml_files, read_lidc_xml
+
+    root = xml_root or data_root
+
+    def read_marks(_: Catalogue) -> Marks:
+        paths = find_xml_files(root)
+        if not paths:
+            raise InputError(f"{root}: holds no XML file; name the folder of the annotations with --xml-root")
+        with counting("reading annotations", len(paths), "files") as advance:
+            reads = read_lidc_xml(paths, count_workers(workers), advance)
+        outlines = [outline for file in reads.files for outline in file.outlines]
+        return Marks(root, outlines, unread=reads.unread, counts=reads.counts, remarks=reads.remarks)
+
+    run_preparation(
+        PrepareOptions(
+            data_root, out, diameter, relative_paths, 0 if strict else max_rejects, limit, workers, seed,
+            output_format, overwrite,
+        ),
+        read_marks,
+    )  # fmt: skip

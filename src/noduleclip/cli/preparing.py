@@ -1,0 +1,303 @@
+"""From marks to the folder that the other commands start from: what every `prepare` command does, whatever it read."""
+
+import math
+import shlex
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import polars as pl
+
+from noduleclip import schema
+from noduleclip.cli.claim import claiming
+from noduleclip.cli.collect import count_workers
+from noduleclip.errors import InputError, UsageError
+from noduleclip.io.artefacts import format_json, replacing, write_together
+from noduleclip.io.patients import format_patient_list, split_patients
+from noduleclip.io.roi_table import guard_cells
+from noduleclip.io.size_bins import count_bins, count_sizes
+from noduleclip.report.console import counting, say, warn
+from noduleclip.report.tables import choose_format, print_records
+from noduleclip.sources.catalogue import Catalogue, read_catalogue
+from noduleclip.sources.diameters import DiameterKind
+from noduleclip.sources.marks import Outline, Sphere
+from noduleclip.sources.nodule_table import summarise_nodules
+from noduleclip.sources.roi_rows import RoiRows, make_rows, make_sphere_rows
+from noduleclip.sources.unread import Unread
+
+PREPARED_FILES = (
+    schema.ROI_CSV,
+    schema.NODULES_CSV,
+    schema.REJECTS_CSV,
+    schema.PREPARE_JSON,
+    schema.PREPARE_PAGE,
+)
+CATALOGUE_FOLDER = ".catalogue"
+_SPLITS = (schema.TRAIN_PATIENTS, schema.VAL_PATIENTS, schema.TEST_PATIENTS)
+_SHARES = (0.7, 0.1, 0.2)
+
+Mark = TypeVar("Mark", Outline, Sphere)
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What every `prepare` command is told.
+
+    Attributes:
+        data_root: Folder of the DICOM files.
+        out: Folder to write.
+        kind: What the diameters are to be.
+        relative: Write paths relative to the data root.
+        max_rejects: Share of curves without a row over which the run ends.
+        limit: Take the marks of the first series only.
+        workers: Processes, or "auto".
+        seed: Seed of the splits.
+        output_format: What stdout gets.
+        overwrite: Results may be replaced.
+    """
+
+    data_root: Path
+    out: Path
+    kind: str = DiameterKind.IN_SLICE
+    relative: bool = False
+    max_rejects: float = 0.01
+    limit: int | None = None
+    workers: str = "auto"
+    seed: int = 0
+    output_format: str = "auto"
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What a source holds.
+
+    Attributes:
+        source: What it was read from, for messages.
+        outlines: Readers' outlines.
+        spheres: Places and diameters without outlines.
+        unread: What of the source cannot be used.
+        counts: How much of each kind there is, for the report.
+        remarks: What is odd about the source, a sentence each.
+        splits: Patients of the source's own splits by file name, instead of dealt ones.
+    """
+
+    source: Path
+    outlines: Sequence[Outline] = ()
+    spheres: Sequence[Sphere] = ()
+    unread: Sequence[Unread] = ()
+    counts: Counter[str] = field(default_factory=Counter)
+    remarks: Sequence[str] = ()
+    splits: dict[str, list[str]] | None = None
+
+
+def run_preparation(options: PrepareOptions, read_marks: Callable[[Catalogue], Marks]) -> None:
+    """Read the headers, then the marks, and write the folder.
+
+    Raises:
+        NoduleclipError: Anything that a user can cause.
+    """
+    with claiming(options.out, PREPARED_FILES, "--overwrite replaces them", replace=options.overwrite):
+        catalogue = open_catalogue(options)
+        deliver(options, catalogue, read_marks(catalogue))
+
+
+def open_catalogue(options: PrepareOptions) -> Catalogue:
+    """Read the headers below the data root, or find what an earlier run read of them."""
+    stack: list[Any] = []
+
+    def start(files: int, known: int) -> Callable[[int], None]:
+        say(f"{options.data_root}: {files:,} files to read, {known:,} known from an earlier run")
+        bar = counting("reading headers", files, "files")
+        stack.append(bar)
+        return bar.__enter__()
+
+    try:
+        keep, workers = options.out / CATALOGUE_FOLDER, count_workers(options.workers)
+        catalogue = read_catalogue(options.data_root, keep, workers=workers, on_start=start)
+    finally:
+        for bar in stack:
+            bar.__exit__(None, None, None)
+    if catalogue.copies:
+        warn(f"{catalogue.copies:,} slices have the SOP Instance UID of another one and are left out")
+    return catalogue
+
+
+def deliver(options: PrepareOptions, catalogue: Catalogue, marks: Marks) -> None:
+    """Make the rows and write the folder.
+
+    Raises:
+        InputError: Nothing is left, or more cannot be used than the options allow.
+    """
+    if bool(marks.outlines) and bool(marks.spheres):
+        raise UsageError("outlines and spheres have diameters of different kinds; prepare them apart")
+    found = _make(options, catalogue, marks)
+    unread = [*marks.unread, *found.unread]
+    total = found.frame.height + len(unread)
+    if found.absent:
+        warn(f"{found.absent:,} marks are of series that are not below {catalogue.root}; they are left out")
+    if not total:
+        raise InputError(f"{marks.source}: no mark is of a series below {catalogue.root}; are they of one collection?")
+    if found.frame.height == 0 or len(unread) > options.max_rejects * total:
+        raise InputError(
+            f"{len(unread)} of {total} marks give no row; first: {unread[0].reason}; "
+            f"allowed is a share of {options.max_rejects:g} (--max-rejects)"
+        )
+    splits = _deal(options, marks, found.frame)
+    nodules = summarise_nodules(found.frame)
+    report = _report(options, catalogue, marks, found, nodules, splits)
+    _write(options, found.frame, nodules, unread, splits, report)
+    form = choose_format(options.output_format)
+    print_records([{"what": name, "count": count} for name, count in report["counts"].items()], form, "")
+    for remark in marks.remarks:
+        warn(remark)
+    if unread:
+        where = options.out / schema.REJECTS_CSV
+        warn(f"{len(unread):,} marks give no row; first: {unread[0].reason}; all are in {where}")
+    _say_what_next(options, catalogue, bool(splits))
+
+
+def _make(options: PrepareOptions, catalogue: Catalogue, marks: Marks) -> RoiRows:
+    outlines, spheres = _limit(marks.outlines, options.limit), _limit(marks.spheres, options.limit)
+    with counting("placing marks", len(outlines) + len(spheres), "marks") as advance:
+        if spheres:
+            return make_sphere_rows(
+                spheres, catalogue, options.kind, source=marks.source, relative=options.relative, on_marks=advance
+            )
+        kind = DiameterKind(options.kind)
+        return make_rows(outlines, catalogue, kind, source=marks.source, relative=options.relative, on_marks=advance)
+
+
+def _limit(marks: Sequence[Mark], series: int | None) -> list[Mark]:
+    first = sorted({mark.series_uid for mark in marks})[:series]
+    return [mark for mark in marks if series is None or mark.series_uid in first]
+
+
+def _deal(options: PrepareOptions, marks: Marks, frame: pl.DataFrame) -> dict[str, list[str]]:
+    """Deal the patients to three lists; none where they are too few or have no names."""
+    if marks.splits is not None:
+        return marks.splits
+    bins = count_bins(frame.filter(pl.col(schema.PATIENT_ID) != ""))
+    if len(bins) < len(_SPLITS):
+        warn(f"{len(bins)} patient(s) are too few for three splits; noduleclip split makes them of a larger table")
+        return {}
+    return dict(zip(_SPLITS, split_patients(bins, _SHARES, options.seed), strict=True))
+
+
+def _report(
+    options: PrepareOptions,
+    catalogue: Catalogue,
+    marks: Marks,
+    found: RoiRows,
+    nodules: pl.DataFrame,
+    splits: dict[str, list[str]],
+) -> dict[str, Any]:
+    """Give what `prepare.json` says and the page shows."""
+    frame = found.frame
+    counts = {
+        "DICOM files that are CT slices": catalogue.slices.height,
+        "CT series": len(catalogue.series_uids()),
+        "DICOM files of other kinds": catalogue.others.height,
+        "DICOM files that cannot be used": catalogue.rejects.height,
+        "slices left out as copies": catalogue.copies,
+        **{name: count for name, count in marks.counts.items() if count},
+        "marks of series that are not here": found.absent,
+        "curves of a single point, left out": found.points,
+        "marks that give no row": len(marks.unread) + len(found.unread),
+        "rows": frame.height,
+        "nodules": nodules.height,
+        "series with nodules": frame[schema.SERIES_UID].n_unique(),
+        "patients with nodules": frame[schema.PATIENT_ID].n_unique(),
+        **{f"nodules of {readers} reader(s)": count for readers, count in _count(nodules[schema.READERS])},
+    }
+    return {
+        "data_root": str(catalogue.root),
+        "source": str(marks.source),
+        schema.DIAMETER_KIND: str(options.kind),
+        "counts": counts,
+        "sizes": count_sizes(nodules),
+        "series": _describe_series(catalogue, frame),
+        "splits": {name: len(patients) for name, patients in splits.items()},
+        "remarks": list(marks.remarks),
+        "rejected": dict(Counter(str(one.code) for one in (*marks.unread, *found.unread))),
+    }
+
+
+def _count(column: pl.Series) -> list[tuple[Any, int]]:
+    return sorted((value, count) for value, count in Counter(column.to_list()).items())
+
+
+def _describe_series(catalogue: Catalogue, frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Describe each series that has rows: its slices, distances, and maker."""
+    told = []
+    for series_uid, rows in sorted(Counter(frame[schema.SERIES_UID].to_list()).items()):
+        series = catalogue.find_series(series_uid)
+        assert series is not None
+        first = series.frame.row(0, named=True)
+        gap_mm = series.gap_mm
+        told.append(
+            {
+                schema.SERIES_UID: series_uid,
+                schema.PATIENT_ID: first[schema.PATIENT_ID],
+                "slices": series.frame.height,
+                "rows": rows,
+                "gap_mm": None if math.isnan(gap_mm) else round(gap_mm, 3),
+                schema.SLICE_THICKNESS: first[schema.SLICE_THICKNESS],
+                schema.SPACING_COL: first[schema.SPACING_COL],
+                schema.MANUFACTURER: first[schema.MANUFACTURER],
+            }
+        )
+    return told
+
+
+def _write(
+    options: PrepareOptions,
+    frame: pl.DataFrame,
+    nodules: pl.DataFrame,
+    unread: Sequence[Unread],
+    splits: dict[str, list[str]],
+    report: dict[str, Any],
+) -> None:
+    """Write all files, those of one run together."""
+    from noduleclip.report.preparation_page import pick_examples, render_preparation
+
+    with counting("drawing examples", 1, "pages"):
+        examples = pick_examples(frame, options.data_root)
+    page = render_preparation(report, examples)
+    rejects = pl.DataFrame(
+        {
+            schema.DICOM_PATH: [str(one.path) for one in unread],
+            schema.REJECT_CODE: [str(one.code) for one in unread],
+            schema.REJECT_REASON: [one.reason for one in unread],
+        },
+        schema=dict.fromkeys((schema.DICOM_PATH, schema.REJECT_CODE, schema.REJECT_REASON), pl.String),
+    )
+    folder = options.out / schema.SPLITS_FOLDER
+    texts = {
+        options.out / schema.NODULES_CSV: guard_cells(nodules).write_csv(),
+        options.out / schema.PREPARE_JSON: format_json(report),
+        options.out / schema.PREPARE_PAGE: page,
+        **{folder / name: format_patient_list(patients) for name, patients in splits.items()},
+    }
+    if unread:
+        texts[options.out / schema.REJECTS_CSV] = guard_cells(rejects).write_csv()
+    else:
+        (options.out / schema.REJECTS_CSV).unlink(missing_ok=True)
+    write_together(texts)
+    with replacing(options.out / schema.ROI_CSV) as temporary:
+        guard_cells(frame).write_csv(temporary)
+
+
+def _say_what_next(options: PrepareOptions, catalogue: Catalogue, has_splits: bool) -> None:
+    table = options.out / schema.ROI_CSV
+    words = ["noduleclip", "check", "--roi-csv", str(table)]
+    if options.relative:
+        words += ["--dicom-root", str(catalogue.root)]
+    say(f"the table: {table}; what it holds: {options.out / schema.PREPARE_PAGE}")
+    say(f"next: {shlex.join(words)}")
+    index = ["noduleclip", "embed", *words[2:], "--out-dir", str(options.out / "index")]
+    if has_splits:
+        index += ["--patients-file", str(options.out / schema.SPLITS_FOLDER / schema.TEST_PATIENTS)]
+    say(f"then: {shlex.join(index)}")
