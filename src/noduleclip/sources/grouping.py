@@ -14,7 +14,7 @@ LEAST_OVERLAP = 0.2
 
 
 @dataclass(frozen=True)
-class _Volume:
+class Volume:
     """The pixels of an outline.
 
     Attributes:
@@ -25,7 +25,7 @@ class _Volume:
     pixels: dict[float | str, NDArray[np.int64]]
     total: int
 
-    def count_shared(self, other: "_Volume") -> int:
+    def count_shared(self, other: "Volume") -> int:
         """Count the pixels that both have."""
         return sum(
             np.intersect1d(self.pixels[key], other.pixels[key], assume_unique=True).size
@@ -47,7 +47,7 @@ def group_outlines(outlines: Sequence[Outline]) -> list[list[int]]:
     Returns:
         The indices of each nodule's outlines, ascending; nodules by their first outline. Each index comes up once.
     """
-    volumes = [_fill(outline) for outline in outlines]
+    volumes = [fill_outline(outline) for outline in outlines]
     likeness: list[tuple[float, int, int]] = []
     together = np.eye(len(outlines), dtype=bool)
     for one, two in combinations(range(len(outlines)), 2):
@@ -98,22 +98,23 @@ def _place(outlines: Sequence[Outline]) -> tuple[float, ...]:
     return tuple(round(float(value), 3) if np.isfinite(value) else np.inf for value in places.mean(axis=0))
 
 
-def _fill(outline: Outline) -> _Volume:
+def fill_outline(outline: Outline) -> Volume:
+    """Give the pixels inside or on the curves of an outline, holes among them."""
     pixels: dict[float | str, NDArray[np.int64]] = {}
     for contour in outline.contours:
         key = contour.slice_key
         if contour.includes and key is not None and np.isfinite(contour.points_px).all():
             filled = _fill_curve(contour.points_px)
             pixels[key] = np.union1d(pixels[key], filled) if key in pixels else filled
-    return _Volume(pixels, sum(filled.size for filled in pixels.values()))
+    return Volume(pixels, sum(filled.size for filled in pixels.values()))
 
 
 def _fill_curve(points_px: NDArray[np.float64]) -> NDArray[np.int64]:
     """Give the pixels inside or on a curve as sorted numbers; a point has one."""
     first = np.floor(points_px.min(axis=0)).astype(np.int64)
     width, height = (int(side) for side in np.ceil(points_px.max(axis=0)).astype(np.int64) - first + 1)
-    canvas = Image.new("1", (width, height))
-    vertices = [(float(x), float(y)) for x, y in points_px - first]
-    ImageDraw.Draw(canvas).polygon(vertices if len(vertices) > 1 else vertices * 2, fill=1, outline=1)
+    canvas = Image.new("L", (width, height))
+    vertices: list[float] = (points_px - first).ravel().tolist()
+    ImageDraw.Draw(canvas).polygon(vertices if len(points_px) > 1 else vertices * 2, fill=1, outline=1)
     rows, columns = np.nonzero(np.asarray(canvas))
     return np.asarray(((rows + first[1]) << 32) + columns + first[0])
