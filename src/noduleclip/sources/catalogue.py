@@ -209,6 +209,16 @@ def read_catalogue(
     return _sort_out(root, table)
 
 
+def describe_slices(rows: Iterable[dict[str, Any]]) -> Catalogue:
+    """Make a catalogue of slices that a collection describes itself, without any file.
+
+    Args:
+        rows: What is known of each slice, by the columns of a catalogue; at least path, series and geometry.
+    """
+    nothing = _as_frame([])
+    return Catalogue(Path(), _as_frame(list(rows)).sort(schema.SERIES_UID, PATH), nothing, nothing, 0, 0)
+
+
 def _sort_out(root: Path, table: pl.DataFrame) -> Catalogue:
     is_dicom, is_refused = pl.col(MODALITY).is_not_null(), pl.col(schema.REJECT_CODE).is_not_null()
     ct = table.filter(is_dicom & ~is_refused & (pl.col(MODALITY) == "CT"))

