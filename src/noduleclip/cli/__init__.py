@@ -17,6 +17,7 @@ from noduleclip.cli.evaluate_command import evaluate
 from noduleclip.cli.fuse_command import fuse
 from noduleclip.cli.phantom_command import phantom
 from noduleclip.cli.prepare_lidc_command import prepare_lidc
+from noduleclip.cli.prepare_pylidc_command import prepare_pylidc
 from noduleclip.cli.query_command import query
 from noduleclip.cli.serve_command import serve
 from noduleclip.cli.settings import with_settings
@@ -42,7 +43,7 @@ prepare = typer.Typer(
     no_args_is_help=True,
     help="Make the ROI table from a collection as it was published.",
 )
-for importer in (prepare_lidc,):
+for importer in (prepare_lidc, prepare_pylidc):
     prepare.command(
         importer.__name__.removeprefix("prepare_"),
         context_settings={"auto_envvar_prefix": f"NODULECLIP_{importer.__name__.upper()}"},

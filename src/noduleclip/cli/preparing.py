@@ -197,7 +197,7 @@ def _report(
     """Give what `prepare.json` says and the page shows."""
     frame = found.frame
     counts = {
-        "DICOM files that are CT slices": catalogue.slices.height,
+        "CT slices": catalogue.slices.height,
         "CT series": len(catalogue.series_uids()),
         "DICOM files of other kinds": catalogue.others.height,
         "DICOM files that cannot be used": catalogue.rejects.height,

@@ -209,14 +209,15 @@ def read_catalogue(
     return _sort_out(root, table)
 
 
-def describe_slices(rows: Iterable[dict[str, Any]]) -> Catalogue:
+def describe_slices(source: Path, rows: Iterable[dict[str, Any]]) -> Catalogue:
     """Make a catalogue of slices that a collection describes itself, without any file.
 
     Args:
+        source: What describes them.
         rows: What is known of each slice, by the columns of a catalogue; at least path, series and geometry.
     """
     nothing = _as_frame([])
-    return Catalogue(Path(), _as_frame(list(rows)).sort(schema.SERIES_UID, PATH), nothing, nothing, 0, 0)
+    return Catalogue(source, _as_frame(list(rows)).sort(schema.SERIES_UID, PATH), nothing, nothing, 0, 0)
 
 
 def _sort_out(root: Path, table: pl.DataFrame) -> Catalogue:

