@@ -45,14 +45,15 @@ def prepare_lidc(
 
     root = xml_root or data_root
 
-    def read_marks(_: Catalogue) -> Marks:
+    def read_marks(catalogue: Catalogue) -> Marks:
         paths = find_xml_files(root)
         if not paths:
             raise InputError(f"{root}: holds no XML file; name the folder of the annotations with --xml-root")
         with counting("reading annotations", len(paths), "files") as advance:
             reads = read_lidc_xml(paths, count_workers(workers), advance)
         outlines = [outline for file in reads.files for outline in file.outlines]
-        return Marks(root, outlines, unread=reads.unread, counts=reads.counts, remarks=reads.remarks)
+        absent = reads.list_absent(set(catalogue.series_uids()))
+        return Marks(root, outlines, unread=reads.unread, counts=reads.counts, remarks=reads.remarks, elsewhere=absent)
 
     run_preparation(
         PrepareOptions(

@@ -14,13 +14,13 @@ from noduleclip import schema
 from noduleclip.cli.claim import claiming
 from noduleclip.cli.collect import count_workers
 from noduleclip.errors import InputError, UsageError
-from noduleclip.io.artefacts import format_json, replacing, write_together
+from noduleclip.io.artefacts import format_json, write_together
 from noduleclip.io.patients import format_patient_list, split_patients
 from noduleclip.io.roi_table import guard_cells
 from noduleclip.io.size_bins import count_bins, count_sizes
 from noduleclip.report.console import counting, say, warn
 from noduleclip.report.tables import choose_format, print_records
-from noduleclip.sources.catalogue import Catalogue, read_catalogue
+from noduleclip.sources.catalogue import PATH, Catalogue, read_catalogue
 from noduleclip.sources.diameters import DiameterKind
 from noduleclip.sources.marks import Outline, Sphere
 from noduleclip.sources.nodule_table import summarise_nodules
@@ -37,6 +37,7 @@ PREPARED_FILES = (
 CATALOGUE_FOLDER = ".catalogue"
 _SPLITS = (schema.TRAIN_PATIENTS, schema.VAL_PATIENTS, schema.TEST_PATIENTS)
 _SHARES = (0.7, 0.1, 0.2)
+_WIDE_GAP = 1.5
 
 Mark = TypeVar("Mark", Outline, Sphere)
 
@@ -81,6 +82,7 @@ class Marks:
         unread: What of the source cannot be used.
         counts: How much of each kind there is, for the report.
         remarks: What is odd about the source, a sentence each.
+        elsewhere: What is of series that are not here: told, and no failure, as one may have a part of a collection.
         splits: Patients of the source's own splits by file name, instead of dealt ones.
     """
 
@@ -90,6 +92,7 @@ class Marks:
     unread: Sequence[Unread] = ()
     counts: Counter[str] = field(default_factory=Counter)
     remarks: Sequence[str] = ()
+    elsewhere: Sequence[Unread] = ()
     splits: dict[str, list[str]] | None = None
 
 
@@ -147,20 +150,23 @@ def deliver(options: PrepareOptions, catalogue: Catalogue, marks: Marks) -> None
         )
     splits = _deal(options, marks, found.frame)
     nodules = summarise_nodules(found.frame)
-    report = _report(options, catalogue, marks, found, nodules, splits)
-    _write(options, found.frame, nodules, unread, splits, report)
+    rejects = _list_rejects([*unread, *marks.elsewhere], catalogue)
+    report = _report(options, catalogue, marks, found, nodules, splits, rejects)
+    _write(options, found.frame, nodules, rejects, splits, report)
     form = choose_format(options.output_format)
     print_records([{"what": name, "count": count} for name, count in report["counts"].items()], form, "")
-    for remark in marks.remarks:
+    for remark in report["remarks"]:
         warn(remark)
-    if unread:
+    if rejects.height:
+        codes = ", ".join(f"{count:,} {code}" for code, count in report["rejected"].items())
         where = options.out / schema.REJECTS_CSV
-        warn(f"{len(unread):,} marks give no row; first: {unread[0].reason}; all are in {where}")
+        warn(f"{codes}; first: {rejects[0, schema.REJECT_REASON]}; all are in {where}")
     _say_what_next(options, catalogue, bool(splits))
 
 
 def _make(options: PrepareOptions, catalogue: Catalogue, marks: Marks) -> RoiRows:
-    outlines, spheres = _limit(marks.outlines, options.limit), _limit(marks.spheres, options.limit)
+    outlines = _limit(marks.outlines, catalogue, options.limit)
+    spheres = _limit(marks.spheres, catalogue, options.limit)
     with counting("placing marks", len(outlines) + len(spheres), "marks") as advance:
         if spheres:
             return make_sphere_rows(
@@ -170,9 +176,12 @@ def _make(options: PrepareOptions, catalogue: Catalogue, marks: Marks) -> RoiRow
         return make_rows(outlines, catalogue, kind, source=marks.source, relative=options.relative, on_marks=advance)
 
 
-def _limit(marks: Sequence[Mark], series: int | None) -> list[Mark]:
-    first = sorted({mark.series_uid for mark in marks})[:series]
-    return [mark for mark in marks if series is None or mark.series_uid in first]
+def _limit(marks: Sequence[Mark], catalogue: Catalogue, series: int | None) -> list[Mark]:
+    """Take the marks of the first series that are here."""
+    if series is None:
+        return list(marks)
+    first = sorted({mark.series_uid for mark in marks} & set(catalogue.series_uids()))[:series]
+    return [mark for mark in marks if mark.series_uid in first]
 
 
 def _deal(options: PrepareOptions, marks: Marks, frame: pl.DataFrame) -> dict[str, list[str]]:
@@ -193,6 +202,7 @@ def _report(
     found: RoiRows,
     nodules: pl.DataFrame,
     splits: dict[str, list[str]],
+    rejects: pl.DataFrame,
 ) -> dict[str, Any]:
     """Give what `prepare.json` says and the page shows."""
     frame = found.frame
@@ -220,9 +230,28 @@ def _report(
         "sizes": count_sizes(nodules),
         "series": _describe_series(catalogue, frame),
         "splits": {name: len(patients) for name, patients in splits.items()},
-        "remarks": list(marks.remarks),
-        "rejected": dict(Counter(str(one.code) for one in (*marks.unread, *found.unread))),
+        "remarks": [*marks.remarks, *_find_oddities(catalogue, frame)],
+        "rejected": dict(Counter(rejects[schema.REJECT_CODE].to_list()).most_common()),
     }
+
+
+def _find_oddities(catalogue: Catalogue, frame: pl.DataFrame) -> list[str]:
+    """Give a sentence for each thing that a reader of the table should know of the series in it."""
+    told = []
+    series = frame.select(schema.PATIENT_ID, schema.SERIES_UID).unique(maintain_order=True)
+    several = [patient for patient, count in _count(series[schema.PATIENT_ID]) if count > 1]
+    if several:
+        named = ", ".join(several[:8]) + (", …" if len(several) > 8 else "")
+        told.append(f"{len(several)} patient(s) have nodules in several series, and stay in one list: {named}")
+    broken = [uid for uid in series[schema.SERIES_UID] if _lacks_slices(catalogue, uid)]
+    if broken:
+        told.append(f"{len(broken)} series lack slices between others; first: {broken[0]}")
+    return told
+
+
+def _lacks_slices(catalogue: Catalogue, series_uid: str) -> bool:
+    series = catalogue.find_series(series_uid)
+    return series is not None and series.largest_gap_mm > _WIDE_GAP * series.gap_mm
 
 
 def _count(column: pl.Series) -> list[tuple[Any, int]]:
@@ -252,11 +281,19 @@ def _describe_series(catalogue: Catalogue, frame: pl.DataFrame) -> list[dict[str
     return told
 
 
+def _list_rejects(unread: Sequence[Unread], catalogue: Catalogue) -> pl.DataFrame:
+    """Give `rejects.csv`: marks without a row, files of marks, and DICOM files that cannot be used."""
+    columns = (schema.DICOM_PATH, schema.REJECT_CODE, schema.REJECT_REASON)
+    of_marks = [(str(one.path), str(one.code), one.reason) for one in unread]
+    files = catalogue.rejects.select(PATH, *columns[1:]).rows()
+    return pl.DataFrame([*of_marks, *files], schema=dict.fromkeys(columns, pl.String), orient="row")
+
+
 def _write(
     options: PrepareOptions,
     frame: pl.DataFrame,
     nodules: pl.DataFrame,
-    unread: Sequence[Unread],
+    rejects: pl.DataFrame,
     splits: dict[str, list[str]],
     report: dict[str, Any],
 ) -> None:
@@ -264,30 +301,20 @@ def _write(
     from noduleclip.report.preparation_page import pick_examples, render_preparation
 
     with counting("drawing examples", 1, "pages"):
-        examples = pick_examples(frame, options.data_root)
-    page = render_preparation(report, examples)
-    rejects = pl.DataFrame(
-        {
-            schema.DICOM_PATH: [str(one.path) for one in unread],
-            schema.REJECT_CODE: [str(one.code) for one in unread],
-            schema.REJECT_REASON: [one.reason for one in unread],
-        },
-        schema=dict.fromkeys((schema.DICOM_PATH, schema.REJECT_CODE, schema.REJECT_REASON), pl.String),
-    )
+        page = render_preparation(report, pick_examples(frame, options.data_root))
     folder = options.out / schema.SPLITS_FOLDER
     texts = {
+        options.out / schema.ROI_CSV: guard_cells(frame).write_csv(),
         options.out / schema.NODULES_CSV: guard_cells(nodules).write_csv(),
         options.out / schema.PREPARE_JSON: format_json(report),
         options.out / schema.PREPARE_PAGE: page,
         **{folder / name: format_patient_list(patients) for name, patients in splits.items()},
     }
-    if unread:
+    if rejects.height:
         texts[options.out / schema.REJECTS_CSV] = guard_cells(rejects).write_csv()
-    else:
-        (options.out / schema.REJECTS_CSV).unlink(missing_ok=True)
+    for path in {options.out / schema.REJECTS_CSV, *(folder / name for name in _SPLITS)} - set(texts):
+        path.unlink(missing_ok=True)  # of an earlier run
     write_together(texts)
-    with replacing(options.out / schema.ROI_CSV) as temporary:
-        guard_cells(frame).write_csv(temporary)
 
 
 def _say_what_next(options: PrepareOptions, catalogue: Catalogue, has_splits: bool) -> None:

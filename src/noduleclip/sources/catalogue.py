@@ -88,6 +88,11 @@ class SeriesSlices:
         gaps_mm = np.diff(self.heights_mm)
         return float(np.median(gaps_mm)) if len(gaps_mm) else math.nan
 
+    @property
+    def largest_gap_mm(self) -> float:
+        """The largest distance of neighbouring slices; NaN where there is one slice."""
+        return float(np.diff(self.heights_mm).max()) if len(self.heights_mm) > 1 else math.nan
+
     @functools.cached_property
     def planes(self) -> tuple[Plane, ...]:
         """Where each slice lies."""

@@ -1,9 +1,10 @@
 """LIDC's annotation files: XML with what up to four readers marked in one CT, as published with LIDC-IDRI."""
 
+import hashlib
 import os
 import xml.etree.ElementTree as ET
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ from noduleclip.sources.marks import Contour, Outline
 from noduleclip.sources.unread import Unread
 from noduleclip.sources.world_csv import LAST_RATING
 
-_LARGEST_BYTES: Final = 64 * 2**20
+_LARGEST_BYTES: Final = 8 * 2**20  # LIDC's largest has a tenth of that; a tree of it takes thirty times as much
 _FARTHEST_PX: Final = 1e5
 _CT_ROOT, _XRAY_ROOT = "LidcReadMessage", "IdriReadMessage"
 _TAG_OF_RATING: Final = {
@@ -27,6 +28,7 @@ _TAG_OF_RATING: Final = {
 SMALL_NODULES: Final = "nodules under 3 mm, a point each"
 NON_NODULES: Final = "marks that are no nodules"
 XRAY_FILES: Final = "files of chest X-ray reads"
+COPIED_FILES: Final = "files that are copies of another one"
 CT_FILES: Final = "files of CT reads"
 READINGS: Final = "readers' sessions"
 OUTLINED: Final = "outlines of nodules, a reader each"
@@ -43,6 +45,7 @@ class LidcFile:
         serviced: Date and time of the service, as they sort; empty where the file says none.
         outlines: What readers outlined.
         counts: How much of each kind there is in the file.
+        digest: Hash of what the file holds: both layouts that circulate may lie in one folder.
     """
 
     path: Path
@@ -50,6 +53,7 @@ class LidcFile:
     serviced: str
     outlines: tuple[Outline, ...]
     counts: Counter[str] = field(default_factory=Counter)
+    digest: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,16 @@ class LidcReads:
     unread: list[Unread]
     remarks: list[str]
     counts: Counter[str]
+
+    def list_absent(self, series_uids: Set[str]) -> list[Unread]:
+        """Tell of the files whose series is not among those here."""
+        return [
+            Unread(
+                file.path, RejectCode.NO_SERIES, f"{file.path}: its series {file.series_uid} has no DICOM here; get it"
+            )
+            for file in self.files
+            if file.series_uid not in series_uids
+        ]
 
 
 def find_xml_files(root: Path) -> list[Path]:
@@ -100,11 +114,13 @@ def read_lidc_xml(
             result = Unread(path, RejectCode.UNREADABLE_FILE, reason)
         (read if isinstance(result, LidcFile) else unread).append(result)  # type: ignore[arg-type]
         on_file(1)
-    files, remarks = _choose(sorted(read, key=lambda file: file.path))
+    distinct = {file.digest: file for file in sorted(read, key=lambda file: file.path, reverse=True)}
+    files, remarks = _choose(sorted(distinct.values(), key=lambda file: file.path))
     counts: Counter[str] = Counter()
-    for file in files:
+    for file in (*files, *(file for file in distinct.values() if file.counts[XRAY_FILES])):
         counts += file.counts
-    counts[XRAY_FILES] = sum(file.counts[XRAY_FILES] for file in read)
+    if len(distinct) < len(read):
+        counts[COPIED_FILES] = len(read) - len(distinct)
     return LidcReads(files, sorted(unread, key=lambda one: one.path), remarks, counts)
 
 
@@ -145,14 +161,14 @@ def parse_lidc_xml(content: bytes, path: Path) -> LidcFile:
         ValueError: It is no such file.
         ET.ParseError: It is no XML.
     """
-    text = content.decode("utf-8-sig")
+    text, digest = content.decode("utf-8-sig"), hashlib.sha256(content).digest()
     if "<!DOCTYPE" in text or "<!ENTITY" in text:  # LIDC's have none; what they could name is never looked up
         raise ValueError("it has a document type")
     root = ET.fromstring(text)  # noqa: S314 - neither entities nor document types get here
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     if root.tag == _XRAY_ROOT:
-        return LidcFile(path, "", "", (), Counter({XRAY_FILES: 1}))
+        return LidcFile(path, "", "", (), Counter({XRAY_FILES: 1}), digest)
     if root.tag != _CT_ROOT:
         raise ValueError(f"its root is {root.tag[:40]!r}, not {_CT_ROOT}")
     series_uid = root.findtext(".//SeriesInstanceUid", "").strip()
@@ -174,7 +190,7 @@ def parse_lidc_xml(content: bytes, path: Path) -> LidcFile:
             name = nodule.findtext("noduleID", "").strip()
             outlines.append(Outline(series_uid, str(reader), name, contours, ratings))
     serviced = " ".join(root.findtext(f".//{tag}", "").strip() for tag in ("DateService", "TimeService"))
-    return LidcFile(path, series_uid, serviced, tuple(outlines), counts)
+    return LidcFile(path, series_uid, serviced, tuple(outlines), counts, digest)
 
 
 def _parse_contours(nodule: ET.Element) -> Iterator[Contour]:
@@ -184,16 +200,16 @@ def _parse_contours(nodule: ET.Element) -> Iterator[Contour]:
             continue
         yield Contour(
             points_px=_open_curve(np.array(points, np.float64)),
-            z_mm=_parse_number(roi, "imageZposition"),
+            z_mm=_parse_number(roi, "imageZposition", needed=False),
             sop_uid=roi.findtext("imageSOP_UID", "").strip(),
             includes=roi.findtext("inclusion", "TRUE").strip().upper() != "FALSE",
         )
 
 
-def _parse_number(element: ET.Element, tag: str) -> float:
+def _parse_number(element: ET.Element, tag: str, *, needed: bool = True) -> float:
     text = element.findtext(tag, "").strip()
     number = float(text) if text else float("nan")
-    if not abs(number) < _FARTHEST_PX:
+    if not abs(number) < _FARTHEST_PX and (needed or text):
         raise ValueError(f"{tag} is {text[:20]!r}")
     return number
 

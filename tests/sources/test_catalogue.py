@@ -1,0 +1,178 @@
+"""The catalogue of a folder: headers only, in the order of the patient, kept between runs, whatever lies about."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from noduleclip import schema
+from noduleclip.errors import InputError, RejectCode
+from noduleclip.io import job_pool
+from noduleclip.sources import catalogue as module
+from noduleclip.sources.catalogue import PATH, POSITION, Catalogue, read_catalogue
+from sources.lidc_phantoms import Series
+
+FIRST, SECOND = Series(1), Series(2, "LIDC-IDRI-0002")
+
+
+def read(root: Path, keep: Path) -> tuple[Catalogue, int, int]:
+    """The catalogue, and how many files were read and known."""
+    counts = []
+
+    def start(files: int, known: int) -> Callable[[int], None]:
+        counts.append((files, known))
+        return lambda _: None
+
+    found = read_catalogue(root, keep, workers=1, on_start=start)
+    return found, *counts[0]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    FIRST.write(tmp_path / "root")
+    SECOND.write(tmp_path / "root")
+    return tmp_path / "root"
+
+
+def test_slices_are_in_the_order_of_the_patient_not_of_the_files(root: Path, tmp_path: Path) -> None:
+    found, _, _ = read(root, tmp_path / "keep")
+    series = found.find_series(FIRST.uid)
+    assert series is not None
+    by_name = found.slices.filter(pl.col(schema.SERIES_UID) == FIRST.uid).sort(PATH)[schema.SOP_UID].to_list()
+    in_order = [FIRST.sop_uid(k) for k in range(3)]
+    assert series.frame[schema.SOP_UID].to_list() == in_order != by_name
+    assert series.heights_mm.tolist() == [-10.0, -7.5, -5.0]
+    assert series.gap_mm == 2.5
+    assert found.find_series("1.2.3.4.5") is None
+    assert series.find_height(-7.4) == 1
+    assert series.find_height(-1.0) is None
+
+
+def test_what_a_slice_says_is_kept(root: Path, tmp_path: Path) -> None:
+    found, _, _ = read(root, tmp_path / "keep")
+    row = found.find_sop(FIRST.sop_uid(1))
+    assert row is not None
+    assert row[schema.PATIENT_ID] == "LIDC-IDRI-0001"
+    assert (row[schema.SPACING_ROW], row[schema.SPACING_COL]) == (0.8, 0.7)
+    assert [row[name] for name in POSITION] == [-10.0, -20.0, -7.5]
+    assert (row[schema.SLICE_THICKNESS], row[schema.MANUFACTURER]) == (2.5, "Phantom")
+    assert Path(row[PATH]).is_file()
+    assert found.find_sop("1.2.3.4.5") is None
+
+
+def test_a_series_stacked_downwards_grows_upwards_all_the_same(tmp_path: Path) -> None:
+    Series(1, heights_mm=(5.0, 2.5, 0.0)).write(tmp_path / "root", ImageOrientationPatient=[1, 0, 0, 0, -1, 0])
+    series = read(tmp_path / "root", tmp_path / "keep")[0].find_series(FIRST.uid)
+    assert series is not None
+    assert series.frame[POSITION[2]].to_list() == [0.0, 2.5, 5.0]
+
+
+def test_a_second_run_reads_only_what_changed(root: Path, tmp_path: Path) -> None:
+    first, files, known = read(root, tmp_path / "keep")
+    assert (files, known) == (6, 0)
+    assert read(root, tmp_path / "keep")[1:] == (0, 6)
+    path = sorted(FIRST.folder(root).iterdir())[0]
+    os.utime(path, ns=(0, 0))
+    SECOND.folder(root).joinpath("000003.dcm").unlink()
+    again, files, known = read(root, tmp_path / "keep")
+    assert (files, known) == (1, 4)
+    assert again.slices.height == first.slices.height - 1
+
+
+def test_a_killed_run_goes_on(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FILES_A_JOB", 1)
+    monkeypatch.setattr(module, "_FILES_A_PART", 2)
+    sound = module._keep_part
+    parts: list[Path] = []
+
+    def keep_two(path: Path, frame: pl.DataFrame) -> None:
+        if len(parts) == 2:
+            raise KeyboardInterrupt
+        parts.append(path)
+        sound(path, frame)
+
+    monkeypatch.setattr(module, "_keep_part", keep_two)
+    with pytest.raises(KeyboardInterrupt):
+        read(root, tmp_path / "keep")
+    monkeypatch.setattr(module, "_keep_part", sound)
+    found, files, known = read(root, tmp_path / "keep")
+    assert (files, known) == (2, 4)
+    whole = read(root, tmp_path / "other")[0]
+    assert found.slices.equals(whole.slices)
+    assert [path.name for path in (tmp_path / "keep").iterdir()] == ["catalogue.parquet"]
+
+
+def test_what_was_kept_and_is_broken_is_read_again(root: Path, tmp_path: Path) -> None:
+    read(root, tmp_path / "keep")
+    kept = tmp_path / "keep" / "catalogue.parquet"
+    for content in (b"", b"PAR1 nonsense PAR1", kept.read_bytes()[:200]):
+        kept.write_bytes(content)
+        assert read(root, tmp_path / "keep")[1:] == (6, 0)
+
+
+def test_other_files_and_other_modalities_are_no_rejects(root: Path, tmp_path: Path) -> None:
+    for name in ("LICENSE", "069.xml", "metadata.csv", ".DS_Store", "notes"):
+        (root / name).write_text("text")
+    Series(3, "LIDC-IDRI-0003").write(root, Modality="DX")
+    found, _, _ = read(root, tmp_path / "keep")
+    assert found.rejects.height == 0
+    assert found.not_dicom == 1  # "notes" was looked into
+    assert found.count_modalities() == {"DX": 3}
+    assert found.slices.height == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"ImagePositionPatient": None}, RejectCode.BAD_HEADER),
+        ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, RejectCode.NOT_AXIAL),
+        ({"PixelSpacing": None}, RejectCode.NO_SPACING),
+        ({"PixelSpacing": [0, 0]}, RejectCode.BAD_SPACING),
+        ({"SeriesInstanceUID": ""}, RejectCode.TRUNCATED_HEADER),
+    ],
+)
+def test_slices_without_a_place_are_rejected(
+    root: Path, tmp_path: Path, changes: dict[str, object], code: RejectCode
+) -> None:
+    Series(4).write(root, **changes)
+    found, _, _ = read(root, tmp_path / "keep")
+    assert found.rejects[schema.REJECT_CODE].to_list() == [str(code)] * 3
+    assert all(str(root) in reason for reason in found.rejects[schema.REJECT_REASON])
+    assert found.slices.height == 6
+
+
+@pytest.mark.parametrize(("content", "code"), [(b"", "empty-file"), (b"text" * 100, "not-dicom")])
+def test_broken_files_are_rejected(root: Path, tmp_path: Path, content: bytes, code: str) -> None:
+    (root / "bad.dcm").write_bytes(content)
+    found, _, _ = read(root, tmp_path / "keep")
+    assert found.rejects[schema.REJECT_CODE].to_list() == [code]
+
+
+def test_a_slice_that_lies_there_twice_counts_once(root: Path, tmp_path: Path) -> None:
+    copy = root / "copy" / "a.dcm"
+    copy.parent.mkdir()
+    copy.write_bytes(sorted(FIRST.folder(root).iterdir())[0].read_bytes())
+    found, _, _ = read(root, tmp_path / "keep")
+    assert found.copies == 1
+    assert found.slices.height == 6
+
+
+def test_folders_that_link_in_circles_end(root: Path, tmp_path: Path) -> None:
+    (root / "again").symlink_to(root, target_is_directory=True)
+    assert read(root, tmp_path / "keep")[1:] == (6, 0)
+
+
+@pytest.mark.parametrize("name", ["", "gone"])
+def test_a_folder_without_slices_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="no such folder" if name else "no CT slice among 0 files"):
+        read(tmp_path / name, tmp_path / "keep")
+
+
+def test_workers_read_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Series(1, heights_mm=(0.0, 1.0)).write(tmp_path / "root")
+    monkeypatch.setattr(job_pool, "_JOBS_WORTH_A_POOL", 1)
+    pooled = read_catalogue(tmp_path / "root", tmp_path / "one", workers=2)
+    alone = read_catalogue(tmp_path / "root", tmp_path / "two", workers=1)
+    assert pooled.slices.equals(alone.slices)
