@@ -15,7 +15,7 @@ from conftest import Collection, Command
 from enhanced_ct import enhance
 from noduleclip import schema
 from noduleclip.config import CropConfig
-from noduleclip.engine import embed as module
+from noduleclip.engine import embed, pieces
 from noduleclip.engine.embed import write_index
 from noduleclip.engine.towers import Encoder, open_towers
 from noduleclip.errors import ArtefactError
@@ -136,7 +136,7 @@ class Watched:
 def test_a_killed_run_goes_on_from_its_pieces(
     collection: Collection, checkpoint: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_PIECE_ROWS", 8)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 8)
     towers = open_towers(checkpoint, exported, "cpu")
     frame = read_roi_table(collection.roi_csv).frame
     cache = CropCache(tmp_path / "cache", frame, CutSettings.for_crop(towers.image.config.crop))
@@ -177,7 +177,7 @@ def test_a_run_that_ends_while_it_replaces_an_index_leaves_the_old_one_or_none(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(*((shutil, "copyfile") if early else (module, "write_manifest")), stop)
+    monkeypatch.setattr(*((shutil, "copyfile") if early else (embed, "write_manifest")), stop)
     with pytest.raises(KeyboardInterrupt):
         write_index(frame, cache, other, out, bs=32)
     if early:

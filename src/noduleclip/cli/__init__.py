@@ -15,6 +15,7 @@ from noduleclip.cli.doctor_command import doctor
 from noduleclip.cli.embed_command import embed
 from noduleclip.cli.evaluate_command import evaluate
 from noduleclip.cli.fuse_command import fuse
+from noduleclip.cli.merge_command import merge
 from noduleclip.cli.phantom_command import phantom
 from noduleclip.cli.prepare_lidc_command import prepare_lidc
 from noduleclip.cli.prepare_pylidc_command import prepare_pylidc
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, check, phantom, split, train, embed, query, fuse, evaluate, serve, doctor):
+for command in (demo, check, phantom, split, train, embed, merge, query, fuse, evaluate, serve, doctor):
     # The prefix is the commands' alone: NODULECLIP_VERSION, say, is no setting.
     app.command(context_settings={"auto_envvar_prefix": f"NODULECLIP_{command.__name__.upper()}"})(
         with_settings(command)

@@ -18,6 +18,13 @@ from noduleclip.io.suspicions import find_suspicions
 from noduleclip.machine import count_cores
 from noduleclip.report.console import counting, say, warn
 
+REJECT_SCHEMA = {
+    schema.CSV_ROW: pl.UInt32,
+    schema.DICOM_PATH: pl.String,
+    schema.REJECT_CODE: pl.String,
+    schema.REJECT_REASON: pl.String,
+}
+
 
 @dataclass(frozen=True)
 class TableOptions:
@@ -183,20 +190,22 @@ def describe_rejects(frame: pl.DataFrame, rejects: Sequence[Reject]) -> str:
 
 def list_rejects(frame: pl.DataFrame, rejects: Sequence[Reject]) -> pl.DataFrame:
     """Give the unusable rows as `rejects.csv` has them."""
-    return pl.DataFrame(
-        {
-            schema.CSV_ROW: pl.Series([frame[reject.row, schema.CSV_ROW] for reject in rejects], dtype=pl.UInt32),
-            schema.DICOM_PATH: pl.Series([frame[reject.row, schema.DICOM_PATH] for reject in rejects], dtype=pl.String),
-            schema.REJECT_CODE: pl.Series([str(reject.code) for reject in rejects], dtype=pl.String),
-            schema.REJECT_REASON: pl.Series([reject.reason for reject in rejects], dtype=pl.String),
-        }
-    )
+    rows = [
+        (frame[one.row, schema.CSV_ROW], frame[one.row, schema.DICOM_PATH], str(one.code), one.reason)
+        for one in rejects
+    ]
+    return pl.DataFrame(rows, schema=REJECT_SCHEMA, orient="row")
 
 
 def write_rejects(frame: pl.DataFrame, rejects: Sequence[Reject], out: Path) -> None:
     """Write `rejects.csv`; where every row can be used, remove that of an earlier run."""
-    if not rejects:
+    save_rejects(list_rejects(frame, rejects), out)
+
+
+def save_rejects(listed: pl.DataFrame, out: Path) -> None:
+    """Write `rejects.csv`, or remove that of an earlier run where there are none."""
+    if listed.height == 0:
         (out / schema.REJECTS_CSV).unlink(missing_ok=True)
         return
     with replacing(out / schema.REJECTS_CSV) as temporary:
-        guard_cells(list_rejects(frame, rejects)).write_csv(temporary)
+        guard_cells(listed).write_csv(temporary)

@@ -54,6 +54,15 @@ def embed(
         ),
     ] = None,
     bs: Annotated[int, typer.Option(min=1, help="Crops in a forward pass.", rich_help_panel=options.RUNTIME)] = 64,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Embed the I-th of N parts of the table only, for an array of jobs; noduleclip merge joins them.",
+            rich_help_panel=options.RUNTIME,
+        ),
+    ] = None,
     device: options.DeviceName = "auto",
     workers: options.Workers = "auto",
     cache_dir: options.CacheDir = None,
@@ -68,16 +77,20 @@ def embed(
     """
     from noduleclip.cli.claim import claiming
     from noduleclip.cli.collect import TableOptions
+    from noduleclip.engine.shards import ShardNumber
 
     table = TableOptions(
         roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit, tuple(keep or ()),
         contain=contain, max_pixels=max_pixels,
     )  # fmt: skip
-    results, remedy = (schema.INDEX_MANIFEST,), "--overwrite replaces it"
-    with claiming(None if dry_run else out_dir, results, remedy, replace=overwrite):
+    part = None if shard is None else ShardNumber.parse(shard)
+    folder, results = out_dir, (schema.INDEX_MANIFEST,)
+    if part is not None:
+        folder, results = out_dir / schema.SHARDS_FOLDER / part.folder_name, (schema.SHARD_MANIFEST,)
+    with claiming(None if dry_run else folder, results, "--overwrite replaces it", replace=overwrite):
         from noduleclip.cli.embedding import run_embedding
 
         run_embedding(
-            table, patients_file, model, out_dir,
-            img_size=img_size, emb=emb, bs=bs, device_name=device, dry_run=dry_run,
+            table, patients_file, model, folder,
+            img_size=img_size, emb=emb, bs=bs, device_name=device, shard=part, dry_run=dry_run,
         )  # fmt: skip

@@ -1,15 +1,31 @@
 """What `embed` does once its options are settled."""
 
+import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
+from noduleclip import schema
 from noduleclip.cli.checking import Estimate, conclude, examine
-from noduleclip.cli.collect import TableOptions, cut_crops, judge_rejects, pick_patients, read_table
+from noduleclip.cli.collect import (
+    REJECT_SCHEMA,
+    TableOptions,
+    cut_crops,
+    judge_rejects,
+    list_rejects,
+    pick_patients,
+    read_table,
+    save_rejects,
+)
 from noduleclip.engine.embed import write_index
-from noduleclip.engine.towers import Encoder, open_towers
-from noduleclip.errors import UsageError
+from noduleclip.engine.pieces import PIECE_ROWS
+from noduleclip.engine.shards import ShardNumber, identify_whole, merge_shards, open_shards, write_shard
+from noduleclip.engine.towers import Encoder, Towers, open_towers
+from noduleclip.errors import InputError, UsageError
+from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.roi_table import find_diameter_kind
 from noduleclip.io.shipped import find_checkpoint, recall_diameter_kind
 from noduleclip.io.size_bins import count_sizes
@@ -27,9 +43,10 @@ def run_embedding(
     emb: int | None,
     bs: int,
     device_name: str,
+    shard: ShardNumber | None,
     dry_run: bool,
 ) -> None:
-    """Cut the crops, embed them, and write the index; or only say how it would go.
+    """Cut the crops, embed them, and write the index, or one shard of it; or only say how it would go.
 
     Raises:
         NoduleclipError: Anything that a user can cause.
@@ -52,13 +69,25 @@ def run_embedding(
     if patients_file is not None:
         frame = pick_patients(table, patients_file, table_options.limit)
     settings = table_options.cut_settings(config.crop)
-    if dry_run:
+    everything, rows = frame, range(frame.height)
+    if shard is not None:
+        rows = shard.choose_rows(frame.height)
+        frame = frame[rows.start : rows.stop]
+        say(
+            f"shard {shard}: rows {rows.start + 1:,} to {rows.stop:,} of {everything.height:,}"
+            if rows
+            else f"shard {shard}: no rows, the table has fewer pieces of {PIECE_ROWS:,}"
+        )
+    if dry_run and rows:
         conclude(
             examine(frame, {}, settings, table_options, [_estimate(towers.image, frame.height, bs)]), table_options
         )
         return
     say(f"sizes in mm: {describe_counts(count_sizes(frame), choose_bars(message_console()))}")
     cache = cut_crops(frame, settings, table_options)
+    if shard is not None:
+        _embed_shard(everything, shard, cache, towers, table_options, table.dicom_roots, out_dir, bs)
+        return
     judge_rejects(frame, cache.rejects, table_options, out_dir)
     with counting("embedding", frame.height - len(cache.rejects), "crops") as advance:
         manifest = write_index(
@@ -72,6 +101,54 @@ def run_embedding(
             on_rows=advance,
         )
     say(f"{manifest.rows:,} rows of width {manifest.emb} in {out_dir}")
+
+
+def _embed_shard(
+    frame: pl.DataFrame,
+    shard: ShardNumber,
+    cache: CropCache,
+    towers: Towers,
+    table_options: TableOptions,
+    dicom_roots: Sequence[str],
+    folder: Path,
+    bs: int,
+) -> None:
+    """Embed a shard; whether too many rows were rejected is for merge to say, which sees all of them."""
+    rows = shard.choose_rows(frame.height)
+    rejects = list_rejects(frame[rows.start : rows.stop], cache.rejects)
+    whole = identify_whole(frame, table_options.roi_csv, towers, cache.settings, dicom_roots, bs)
+    with counting("embedding", len(rows) - rejects.height, "crops") as advance:
+        embedded = write_shard(
+            frame, shard, cache, towers, folder,
+            whole=whole, rejects=rejects, bs=bs, keep=table_options.keep, dicom_roots=dicom_roots, on_rows=advance,
+        )  # fmt: skip
+    if rejects.height:
+        warn(f"{rejects.height:,} of {len(rows):,} rows cannot be used; merge lists them all")
+    say(f"shard {shard}: {embedded:,} rows in {folder}")
+    say(f"when all {shard.of} are there: noduleclip merge --out-dir {folder.parents[1]}")
+
+
+def merge_index(out_dir: Path, max_rejects: float, remove_shards: bool) -> None:
+    """Join the shards of an index.
+
+    Raises:
+        NoduleclipError: Shards are missing or do not fit; too many rows were rejected.
+    """
+    shards = open_shards(out_dir)
+    rejects = [reject for shard in shards for reject in shard.said["rejects"]]
+    rows = sum(shard.said["table_rows"] for shard in shards)
+    if len(rejects) > max_rejects * rows:
+        first = rejects[0][schema.REJECT_REASON]
+        raise InputError(
+            f"{len(rejects)} of {rows} rows cannot be used; first: {first}; allowed is a share of {max_rejects:g} "
+            "(--max-rejects)"
+        )
+    with counting("joining", rows - len(rejects), "rows") as advance:
+        manifest = merge_shards(shards, out_dir, advance)
+    save_rejects(pl.DataFrame(rejects, schema=REJECT_SCHEMA), out_dir)
+    if remove_shards:
+        shutil.rmtree(out_dir / schema.SHARDS_FOLDER)
+    say(f"{manifest.rows:,} rows of width {manifest.emb} of {len(shards)} shards in {out_dir}")
 
 
 def _compare_diameters(kind: str | None, trained_kind: str | None, model_name: Path) -> None:

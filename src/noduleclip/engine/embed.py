@@ -4,25 +4,23 @@ A killed run leaves its finished pieces behind; the next one with the same model
 """
 
 import contextlib
-import hashlib
-import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.engine.towers import Encoder, Towers
-from noduleclip.io.artefacts import flush_file, replacing, write_text
+from noduleclip.engine.pieces import PIECES_FOLDER, embed_piece, list_pieces, open_pieces
+from noduleclip.engine.towers import Towers
+from noduleclip.io.artefacts import flush_file, replacing
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import measure_bytes, require_space
 from noduleclip.io.index_store import META_GROUP_ROWS, Manifest, write_manifest
 
-_PIECE_ROWS = 1024
 _ITEM_BYTES = 4  # of a float32
-_PIECES_FOLDER = ".pieces"
 _META_COLUMNS = (
     *(name for name in schema.TEXT_COLUMNS if name != schema.POINTS_JSON),
     *schema.NUMBER_COLUMNS,
@@ -61,33 +59,21 @@ def write_index(
     rejected = {reject.row for reject in cache.rejects}
     rows = [row for row in range(frame.height) if row not in rejected]
     image = towers.image
-    meta = frame[rows].select([name for name in dict.fromkeys((*_META_COLUMNS, *keep)) if name in frame.columns])
     out_dir.mkdir(parents=True, exist_ok=True)
     size_bytes = _ITEM_BYTES * len(rows) * image.config.emb
-    kept_bytes = measure_bytes(out_dir / _PIECES_FOLDER)
+    kept_bytes = measure_bytes(out_dir / PIECES_FOLDER)
     require_space(out_dir / schema.EMBEDDINGS, 2 * size_bytes - kept_bytes)  # once in pieces, once whole
-    pieces = _open_pieces(out_dir / _PIECES_FOLDER, image.model_id, cache, rows)
-    with contextlib.ExitStack() as stack:  # the innermost file is the one being written: errors name it
-        tower_file = stack.enter_context(replacing(out_dir / schema.TEXT_TOWER))
-        shutil.copyfile(towers.text_file, tower_file)
-        flush_file(tower_file)
-        meta_file = stack.enter_context(replacing(out_dir / schema.META))
-        meta.write_parquet(meta_file, row_group_size=META_GROUP_ROWS)
-        flush_file(meta_file)
-        if schema.POINTS_JSON in frame.columns:
-            outlines_file = stack.enter_context(replacing(out_dir / schema.OUTLINES))
-            frame[rows].select(schema.POINTS_JSON).write_parquet(outlines_file, row_group_size=META_GROUP_ROWS)
-            flush_file(outlines_file)
-        embeddings_file = stack.enter_context(replacing(out_dir / schema.EMBEDDINGS, size_bytes=size_bytes))
-        with embeddings_file.open("wb") as file:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), image.config.emb)}
-            np.lib.format.write_array_header_1_0(file, header)
-            for start in range(0, len(rows), _PIECE_ROWS):
-                part = rows[start : start + _PIECE_ROWS]
-                file.write(_embed_piece(pieces / f"{start}.npy", part, cache, image, bs, on_rows).tobytes())
-        flush_file(embeddings_file)
-        for name in (schema.INDEX_MANIFEST, schema.OUTLINES):  # without the first no mixture of old and new files opens
-            (out_dir / name).unlink(missing_ok=True)
+    pieces = open_pieces(out_dir / PIECES_FOLDER, image.model_id, cache, bs)
+    vectors = (embed_piece(pieces, piece, rejected, cache, image, bs, on_rows) for piece in list_pieces(frame.height))
+    chosen = frame[rows]
+    write_index_files(
+        out_dir,
+        meta=chosen.select([name for name in dict.fromkeys((*_META_COLUMNS, *keep)) if name in frame.columns]),
+        outlines=chosen.select(schema.POINTS_JSON) if schema.POINTS_JSON in frame.columns else None,
+        vectors=vectors,
+        emb=image.config.emb,
+        text_file=towers.text_file,
+    )
     manifest = write_manifest(
         out_dir,
         model_id=image.model_id,
@@ -102,31 +88,43 @@ def write_index(
     return manifest
 
 
-def _open_pieces(folder: Path, model_id: str, cache: CropCache, rows: list[int]) -> Path:
-    """Keep the pieces of an earlier run that embedded the same crops with the same model; drop all others."""
-    key = hashlib.sha256(json.dumps([model_id, cache.fingerprint(), rows]).encode()).hexdigest()
-    key_file = folder / "key"
-    if not key_file.exists() or key_file.read_text(encoding="utf-8") != key:
-        shutil.rmtree(folder, ignore_errors=True)
-        write_text(key_file, key)
-    return folder
+def write_index_files(
+    out_dir: Path,
+    *,
+    meta: pl.DataFrame,
+    outlines: pl.DataFrame | None,
+    vectors: Iterable[NDArray[np.float32]],
+    emb: int,
+    text_file: Path,
+) -> None:
+    """Write all files of an index but its manifest, which has to follow.
 
-
-def _embed_piece(
-    path: Path, rows: list[int], cache: CropCache, image: Encoder, bs: int, on_rows: Callable[[int], None]
-) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Give the (n, D) unit rows of some rows, from the piece's file if it is there."""
-    with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or no array: it is made again
-        piece = np.asarray(np.load(path, allow_pickle=False), "<f4")
-        if piece.shape == (len(rows), image.config.emb):
-            on_rows(len(rows))
-            return piece
-    parts = []
-    for start in range(0, len(rows), bs):
-        part = rows[start : start + bs]
-        parts.append(image.encode(cache.read(part)))
-        on_rows(len(part))
-    piece = np.concatenate(parts)
-    with replacing(path, size_bytes=piece.nbytes) as temporary, temporary.open("wb") as file:
-        np.save(file, piece)
-    return piece
+    Args:
+        out_dir: Folder, there.
+        meta: N rows.
+        outlines: Their outlines, if the table has any.
+        vectors: Their (n, D) embeddings, in parts and in order.
+        emb: D.
+        text_file: The text tower.
+    """
+    size_bytes = _ITEM_BYTES * meta.height * emb
+    with contextlib.ExitStack() as stack:  # the innermost file is the one being written: errors name it
+        tower_file = stack.enter_context(replacing(out_dir / schema.TEXT_TOWER))
+        shutil.copyfile(text_file, tower_file)
+        flush_file(tower_file)
+        meta_file = stack.enter_context(replacing(out_dir / schema.META))
+        meta.write_parquet(meta_file, row_group_size=META_GROUP_ROWS)
+        flush_file(meta_file)
+        if outlines is not None:
+            outlines_file = stack.enter_context(replacing(out_dir / schema.OUTLINES))
+            outlines.write_parquet(outlines_file, row_group_size=META_GROUP_ROWS)
+            flush_file(outlines_file)
+        embeddings_file = stack.enter_context(replacing(out_dir / schema.EMBEDDINGS, size_bytes=size_bytes))
+        with embeddings_file.open("wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (meta.height, emb)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for part in vectors:
+                file.write(part.tobytes())
+        flush_file(embeddings_file)
+        for name in (schema.INDEX_MANIFEST, schema.OUTLINES):  # without the first no mixture of old and new files opens
+            (out_dir / name).unlink(missing_ok=True)

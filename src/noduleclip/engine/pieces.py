@@ -1,0 +1,86 @@
+"""Embeddings in pieces: the rows of a table, so many at a time, each piece a file that a later run can go on from.
+
+Pieces and the batches in them are cut by rows of the table, whether these can be used or not: what a row becomes does
+not depend on where the table was divided.
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noduleclip.engine.towers import Encoder
+from noduleclip.io.artefacts import replacing, write_text
+from noduleclip.io.crop_cache import CropCache
+
+PIECE_ROWS: Final = 1024
+PIECES_FOLDER: Final = ".pieces"
+
+
+def list_pieces(rows: int) -> list[range]:
+    """Give the rows of each piece of a table."""
+    return [range(start, min(start + PIECE_ROWS, rows)) for start in range(0, rows, PIECE_ROWS)]
+
+
+def open_pieces(folder: Path, model_id: str, cache: CropCache, bs: int) -> Path:
+    """Keep the pieces of an earlier run that embedded the same crops with the same model; drop all others."""
+    key = hashlib.sha256(json.dumps([model_id, cache.fingerprint(), bs]).encode()).hexdigest()
+    key_file = folder / "key"
+    if not key_file.exists() or key_file.read_text(encoding="utf-8") != key:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(key_file, key)
+    return folder
+
+
+def embed_piece(
+    folder: Path,
+    piece: range,
+    rejected: Collection[int],
+    cache: CropCache,
+    image: Encoder,
+    bs: int,
+    on_rows: Callable[[int], None] = lambda _: None,
+    first_row: int = 0,
+) -> NDArray[np.float32]:
+    """Give the embeddings of a piece, from its file if it is there; otherwise make them and the file.
+
+    Args:
+        folder: Where pieces are kept.
+        piece: Rows of the table.
+        rejected: Rows of the table that have no crop.
+        cache: Crops, filled.
+        image: The image tower.
+        bs: Rows of the table in a forward pass.
+        on_rows: Called with the rows embedded since the last call.
+        first_row: Row of the table that is the cache's first.
+
+    Returns:
+        (n, D) unit rows of the piece's n rows that are not rejected, in order.
+    """
+    path = folder / f"{piece.start}.npy"
+    batches = [
+        [row - first_row for row in piece[start : start + bs] if row not in rejected]
+        for start in range(0, len(piece), bs)
+    ]
+    kept = sum(map(len, batches))
+    with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or no array: it is made again
+        found = np.asarray(np.load(path, allow_pickle=False), "<f4")
+        if found.shape == (kept, image.config.emb):
+            on_rows(kept)
+            return found
+    made = np.empty((kept, image.config.emb), "<f4")
+    done = 0
+    for batch in batches:
+        if batch:
+            made[done : done + len(batch)] = image.encode(cache.read(batch))
+            done += len(batch)
+            on_rows(len(batch))
+    with replacing(path, size_bytes=made.nbytes) as temporary, temporary.open("wb") as file:
+        np.save(file, made)
+    return made

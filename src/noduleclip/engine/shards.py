@@ -1,0 +1,249 @@
+"""An index in parts that several machines make at the same time, and the parts put together.
+
+A shard is a run of whole pieces of the table, and a folder: an index of its own rows, with `shard.json` beside it that
+says which part of which whole it is. A shard whose rows are all rejected, or that has none, has no index.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from noduleclip import schema
+from noduleclip.engine.embed import write_index, write_index_files
+from noduleclip.engine.pieces import list_pieces
+from noduleclip.engine.towers import Towers
+from noduleclip.errors import ArtefactError, UsageError
+from noduleclip.io.artefacts import hash_file, read_json, write_json
+from noduleclip.io.crop_cache import CropCache, CutSettings
+from noduleclip.io.disk import require_space
+from noduleclip.io.index_store import FolderIndex, Manifest, open_index, write_manifest
+
+_VERSION: Final = 1
+_NAME: Final = re.compile(r"(\d+)-of-(\d+)")
+_COPIED_ROWS: Final = 1 << 16
+
+
+@dataclass(frozen=True)
+class ShardNumber:
+    """Which shard of how many.
+
+    Attributes:
+        number: From 1.
+        of: All shards.
+    """
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> "ShardNumber":
+        """Read "3/8".
+
+        Raises:
+            UsageError: It is no such text.
+        """
+        match = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", text)
+        number, of = (int(part) for part in match.groups()) if match else (0, 0)
+        if not 1 <= number <= of:
+            raise UsageError(f"--shard must be I/N with I from 1 to N, such as 3/8, got {text!r}")
+        return cls(number, of)
+
+    @property
+    def folder_name(self) -> str:
+        """The name of its folder."""
+        return f"{self.number}-of-{self.of}"
+
+    def choose_rows(self, rows: int) -> range:
+        """Give its rows of a table: whole pieces, as evenly as they can be dealt."""
+        pieces = list_pieces(rows)
+        first, last = (len(pieces) * part // self.of for part in (self.number - 1, self.number))
+        starts = [piece.start for piece in pieces] + [rows]
+        return range(starts[first], starts[last])
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+def identify_whole(
+    frame: pl.DataFrame, roi_csv: Path, towers: Towers, settings: CutSettings, dicom_roots: Sequence[str], bs: int
+) -> str:
+    """Give a hash of all that the shards of one index share."""
+    digest = hashlib.sha256(frame[schema.CSV_ROW].to_numpy().tobytes())
+    facts = [hash_file(roi_csv), frame.columns, towers.image.model_id, towers.checkpoint_sha256, list(dicom_roots), bs]
+    digest.update(json.dumps([*facts, repr(settings)]).encode())
+    return digest.hexdigest()
+
+
+def write_shard(
+    frame: pl.DataFrame,
+    shard: ShardNumber,
+    cache: CropCache,
+    towers: Towers,
+    folder: Path,
+    *,
+    whole: str,
+    rejects: pl.DataFrame,
+    bs: int,
+    keep: tuple[str, ...] = (),
+    dicom_roots: Sequence[str] = (),
+    on_rows: Callable[[int], None] = lambda _: None,
+) -> int:
+    """Embed the rows of a shard and write its folder.
+
+    Args:
+        frame: All checked ROI rows.
+        shard: Which part of them.
+        cache: Crops of that part's rows, filled.
+        towers: The towers.
+        folder: Folder of the shard.
+        whole: What `identify_whole` says.
+        rejects: Rows of that part that cannot be used, as `rejects.csv` has them.
+        bs: Rows in a forward pass.
+        keep: As in `write_index`.
+        dicom_roots: As in `write_index`.
+        on_rows: As in `write_index`.
+
+    Returns:
+        The rows embedded.
+    """
+    rows = shard.choose_rows(frame.height)
+    part = frame[rows.start : rows.stop]
+    (folder / schema.SHARD_MANIFEST).unlink(missing_ok=True)
+    embedded = part.height - rejects.height
+    if embedded:
+        write_index(part, cache, towers, folder, bs=bs, keep=keep, dicom_roots=dicom_roots, on_rows=on_rows)
+    write_json(
+        folder / schema.SHARD_MANIFEST,
+        {
+            "schema_version": _VERSION,
+            "shard": str(shard),
+            "whole": whole,
+            "model_id": towers.image.model_id,
+            "first_row": rows.start,
+            "table_rows": len(rows),
+            "rows": embedded,
+            "rejects": rejects.to_dicts(),
+        },
+    )
+    return embedded
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard that was made.
+
+    Attributes:
+        number: Which one.
+        folder: Where it lies.
+        said: What `shard.json` says.
+        index: Its rows; None where it has none.
+    """
+
+    number: ShardNumber
+    folder: Path
+    said: dict[str, Any]
+    index: FolderIndex | None
+
+
+def open_shards(out_dir: Path) -> list[Shard]:
+    """Open all shards below a folder, and check that they are the whole of one index.
+
+    Raises:
+        ArtefactError: Some are missing, or are of different tables, models or settings.
+    """
+    folder = out_dir / schema.SHARDS_FOLDER
+    found: list[tuple[ShardNumber, Path]] = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = _NAME.fullmatch(path.name)
+        if match and (path / schema.SHARD_MANIFEST).exists():
+            found.append((ShardNumber(*map(int, match.groups())), path))
+    found.sort(key=lambda one: (one[0].of, one[0].number))
+    if not found:
+        raise ArtefactError(f"{out_dir}: holds no finished shard; noduleclip embed --shard 1/N makes the first one")
+    counts = sorted({number.of for number, _ in found})
+    if len(counts) > 1:
+        named = " and ".join(f"{count} shards" for count in counts)
+        raise ArtefactError(f"{folder}: holds parts of {named}; remove those of one")
+    missing = sorted(set(range(1, counts[0] + 1)) - {number.number for number, _ in found})
+    if missing:
+        named = ", ".join(f"{number}/{counts[0]}" for number in missing[:8]) + (", …" if len(missing) > 8 else "")
+        raise ArtefactError(f"{folder}: {len(missing)} of {counts[0]} shards are not finished: {named}")
+    shards = [_open_shard(number, path) for number, path in found]
+    first, row = shards[0], 0
+    for shard in shards:
+        if shard.said["whole"] != first.said["whole"]:
+            raise ArtefactError(
+                f"{shard.folder}: is of another table, model or setting than {first.folder.name}; "
+                f"make it again: embed --shard {shard.number} --overwrite"
+            )
+        if shard.said["first_row"] != row:
+            begins = shard.said["first_row"]
+            raise ArtefactError(f"{shard.folder}: begins at row {begins}, expected {row}; make it again")
+        row += shard.said["table_rows"]
+    return shards
+
+
+def _open_shard(number: ShardNumber, folder: Path) -> Shard:
+    said = read_json(folder / schema.SHARD_MANIFEST)
+    kinds = {"whole": str, "first_row": int, "table_rows": int, "rows": int, "rejects": list}
+    right = said.get("schema_version") == _VERSION and said.get("shard") == str(number)
+    if not right or any(not isinstance(said.get(name), kind) for name, kind in kinds.items()):
+        raise ArtefactError(f"{folder / schema.SHARD_MANIFEST}: not a shard of this tool; make it again")
+    index = open_index(folder) if said["rows"] else None
+    if index is not None and index.manifest.rows != said["rows"]:
+        raise ArtefactError(f"{folder}: has {index.manifest.rows} rows, {schema.SHARD_MANIFEST} says {said['rows']}")
+    return Shard(number, folder, said, index)
+
+
+def merge_shards(shards: Sequence[Shard], out_dir: Path, on_rows: Callable[[int], None] = lambda _: None) -> Manifest:
+    """Write the index of all shards, the same to the byte as one process writes it.
+
+    Raises:
+        ArtefactError: No shard has a row.
+    """
+    indexes = [shard.index for shard in shards if shard.index is not None]
+    if not indexes:
+        raise ArtefactError(f"{out_dir}: every row of every shard was rejected")
+    first = indexes[0].manifest
+    rows = sum(index.manifest.rows for index in indexes)
+    size_bytes = 4 * rows * first.emb
+    require_space(out_dir / schema.EMBEDDINGS, size_bytes)
+    has_outlines = any(schema.OUTLINES in index.manifest.files for index in indexes)
+    write_index_files(
+        out_dir,
+        meta=_read_parts(indexes, schema.META),
+        outlines=_read_parts(indexes, schema.OUTLINES) if has_outlines else None,
+        vectors=_copy(indexes, on_rows),
+        emb=first.emb,
+        text_file=indexes[0].folder / schema.TEXT_TOWER,
+    )
+    return write_manifest(
+        out_dir,
+        model_id=first.model_id,
+        checkpoint_sha256=first.checkpoint_sha256,
+        model=first.model,
+        rows=rows,
+        scale=first.scale,
+        bias=first.bias,
+        dicom_roots=first.dicom_roots,
+    )
+
+
+def _read_parts(indexes: Sequence[FolderIndex], name: str) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(index.folder / name, glob=False) for index in indexes]).rechunk()
+
+
+def _copy(indexes: Sequence[FolderIndex], on_rows: Callable[[int], None]) -> Iterator[NDArray[np.float32]]:
+    for index in indexes:
+        for start in range(0, index.manifest.rows, _COPIED_ROWS):
+            part = np.asarray(index.embeddings[start : start + _COPIED_ROWS], "<f4")
+            yield part
+            on_rows(len(part))

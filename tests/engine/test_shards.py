@@ -1,0 +1,146 @@
+"""An index made in shards is the same to the byte as one made at once, and what does not fit together is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import Collection, Command
+from noduleclip import schema
+from noduleclip.engine import pieces
+from noduleclip.engine.pieces import list_pieces
+from noduleclip.engine.shards import ShardNumber
+from noduleclip.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 8)
+
+
+@pytest.fixture
+def table(collection: Collection, tmp_path: Path) -> Path:
+    """The phantoms' table with rows that cannot be used: alone, a whole piece, and the last."""
+    frame = pl.read_csv(collection.roi_csv)
+    paths = [str(collection.roi_csv.parent / path) for path in frame[schema.DICOM_PATH]]
+    for row in (3, *range(8, 16), -1):
+        paths[row] = "gone.dcm"
+    frame.with_columns(pl.Series(schema.DICOM_PATH, paths)).write_csv(tmp_path / "rois.csv")
+    return tmp_path / "rois.csv"
+
+
+class Runs:
+    """Runs of `embed` on one table."""
+
+    def __init__(self, noduleclip: Command, table: Path, checkpoint: Path, cache: Path) -> None:
+        self._command, self._table, self._checkpoint, self._cache = noduleclip, table, checkpoint, cache
+
+    def embed(self, out_dir: Path, *more: object, code: int = 0) -> str:
+        done = self._command(
+            "embed", "--roi-csv", self._table, "--model", self._checkpoint, "--out-dir", out_dir, "--device", "cpu",
+            "--bs", 5, "--cache-dir", self._cache, "--max-rejects", 0.5, *more,
+        )  # fmt: skip
+        assert done.code == code, done.err
+        return done.err
+
+    def merge(self, out_dir: Path, *more: object, code: int = 0) -> str:
+        done = self._command("merge", "--out-dir", out_dir, *more)
+        assert done.code == code, done.err
+        return done.err
+
+
+@pytest.fixture
+def runs(noduleclip: Command, table: Path, checkpoint: Path, exported: Path) -> Runs:
+    return Runs(noduleclip, table, checkpoint, exported)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 20])
+def test_shards_joined_are_the_index_of_one_process(runs: Runs, tmp_path: Path, of: int) -> None:
+    runs.embed(tmp_path / "whole")
+    for number in range(of, 0, -1):
+        runs.embed(tmp_path / "parts", "--shard", f"{number}/{of}")
+    runs.merge(tmp_path / "parts", "--max-rejects", 0.5, "--remove-shards")
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert {path.name for path in (tmp_path / "parts").iterdir()} == set(contents(tmp_path / "whole"))
+
+
+def test_a_shard_is_made_again_alone(runs: Runs, tmp_path: Path) -> None:
+    out_dir = tmp_path / "parts"
+    for number in (1, 2):
+        runs.embed(out_dir, "--shard", f"{number}/2")
+    kept = contents(out_dir / "shards" / "1-of-2")
+    (out_dir / "shards" / "2-of-2" / schema.EMBEDDINGS).write_bytes(b"")
+    assert "has 0 bytes" in runs.merge(out_dir, "--max-rejects", 0.5, code=4)
+    assert "already holds shard.json; --overwrite replaces it" in runs.embed(out_dir, "--shard", "2/2", code=2)
+    runs.embed(out_dir, "--shard", "2/2", "--overwrite")
+    runs.merge(out_dir, "--max-rejects", 0.5)
+    assert contents(out_dir / "shards" / "1-of-2") == kept
+
+
+def test_what_is_missing_is_named(runs: Runs, tmp_path: Path) -> None:
+    out_dir = tmp_path / "parts"
+    assert "holds no finished shard" in runs.merge(out_dir, code=4)
+    runs.embed(out_dir, "--shard", "2/3")
+    (out_dir / "shards" / "1-of-3").mkdir()  # a run that was killed
+    assert "2 of 3 shards are not finished: 1/3, 3/3" in runs.merge(out_dir, code=4)
+    assert not (out_dir / schema.INDEX_MANIFEST).exists()
+
+
+def test_shards_of_two_divisions_are_refused(runs: Runs, tmp_path: Path) -> None:
+    for shard in ("1/2", "2/2", "1/3"):
+        runs.embed(tmp_path / "parts", "--shard", shard)
+    assert "holds parts of 2 shards and 3 shards" in runs.merge(tmp_path / "parts", code=4)
+
+
+def test_shards_of_two_settings_are_refused(runs: Runs, tmp_path: Path) -> None:
+    runs.embed(tmp_path / "parts", "--shard", "1/2")
+    runs.embed(tmp_path / "parts", "--shard", "2/2", "--assume-hu")
+    told = runs.merge(tmp_path / "parts", code=4)
+    assert "2-of-2: is of another table, model or setting than 1-of-2" in told
+
+
+def test_a_broken_shard_is_refused(runs: Runs, tmp_path: Path) -> None:
+    runs.embed(tmp_path / "parts", "--shard", "1/1")
+    manifest = tmp_path / "parts" / "shards" / "1-of-1" / schema.SHARD_MANIFEST
+    said = json.loads(manifest.read_text())
+    for broken in ({"shard": "1/2"}, {"schema_version": 9}, {"rejects": "none"}, {"first_row": "0"}):
+        manifest.write_text(json.dumps({**said, **broken}))
+        assert "not a shard of this tool" in runs.merge(tmp_path / "parts", code=4)
+    manifest.write_text(json.dumps({**said, "rows": said["rows"] + 1}))
+    assert "shard.json says" in runs.merge(tmp_path / "parts", code=4)
+    manifest.write_text(json.dumps({**said, "first_row": 8}))
+    assert "begins at row 8, expected 0" in runs.merge(tmp_path / "parts", code=4)
+
+
+def test_rejects_are_judged_over_all_shards(runs: Runs, tmp_path: Path) -> None:
+    runs.embed(tmp_path / "parts", "--shard", "1/1")
+    told = runs.merge(tmp_path / "parts", code=3)
+    assert "10 of 60 rows cannot be used" in told or "rows cannot be used; first: " in told
+    assert not (tmp_path / "parts" / schema.INDEX_MANIFEST).exists()
+    runs.merge(tmp_path / "parts", "--max-rejects", 0.5)
+    assert pl.read_csv(tmp_path / "parts" / schema.REJECTS_CSV).height == 10
+    shutil.rmtree(tmp_path / "parts" / "shards")
+
+
+@pytest.mark.parametrize("text", ["", "3", "0/2", "3/2", "a/b", "1/0", "-1/2", "1/2/3"])
+def test_a_shard_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--shard must be I/N with I from 1 to N"):
+        ShardNumber.parse(text)
+
+
+@given(rows=st.integers(0, 500), of=st.integers(1, 30))
+def test_shards_are_whole_pieces_that_tile_the_table(rows: int, of: int) -> None:
+    parts = [ShardNumber(number, of).choose_rows(rows) for number in range(1, of + 1)]
+    assert [row for part in parts for row in part] == list(range(rows))
+    starts = {piece.start for piece in list_pieces(rows)} | {rows}
+    assert all(part.start in starts and part.stop in starts for part in parts)
+    counts = [len(list_pieces(len(part))) for part in parts]
+    assert max(counts) - min(counts) <= 1
