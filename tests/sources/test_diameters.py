@@ -116,6 +116,16 @@ def test_the_second_axis_may_leave_a_bay() -> None:
     assert size > (math.hypot(20, 10) + 10) / 2
 
 
+def test_of_equal_long_axes_the_one_with_the_longer_chord_counts() -> None:
+    arrow = np.array([[0, 0], [5, -3], [10, -2], [10, 2]], float)  # both long sides are equal, one has a bulge
+    sizes = [
+        measure(np.roll(arrow, first, axis=0)[::step], DiameterKind.AXES_MEAN, (1.0, 1.0))
+        for first in range(4)
+        for step in (1, -1)
+    ]
+    assert sizes == pytest.approx([sizes[0]] * 8, rel=1e-12)
+
+
 def test_a_hole_is_no_area_of_the_curve_around_it_alone() -> None:
     square = np.array([[0, 0], [20, 0], [20, 20], [0, 20]], float)
     hole = np.array([[5, 5], [15, 5], [15, 15], [5, 15]], float)

@@ -103,7 +103,7 @@ def fill_outline(outline: Outline) -> Volume:
     pixels: dict[float | str, NDArray[np.int64]] = {}
     for contour in outline.contours:
         key = contour.slice_key
-        if contour.includes and key is not None and np.isfinite(contour.points_px).all():
+        if key is not None and np.isfinite(contour.points_px).all():
             filled = _fill_curve(contour.points_px)
             pixels[key] = np.union1d(pixels[key], filled) if key in pixels else filled
     return Volume(pixels, sum(filled.size for filled in pixels.values()))
