@@ -129,10 +129,8 @@ def compare_diameters(scans: Sequence[PylidcScan]) -> None:
                 sizes[kind].append(by_contour[largest])
     table = {kind: np.array(values) for kind, values in sizes.items()}
     in_slice = table[DiameterKind.IN_SLICE]
-    print(
-        f"\n{len(in_slice):,} readers' nodules on their slice of largest area, mm; what is below is in-slice minus it"
-    )
-    print("kind         mean  median   less by: mean  median   of a nodule 6 to 10 mm in-slice: mean")
+    print(f"\n{len(in_slice):,} readers' nodules on their slice of largest area, mm; how much less than in-slice")
+    print("kind            mean  median    less  median  of 6 to 10 mm: less")
     middle = (in_slice >= 6) & (in_slice <= 10)
     for kind, values in table.items():
         less = in_slice - values
