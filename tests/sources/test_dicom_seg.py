@@ -96,7 +96,7 @@ def test_segments_are_read(tmp_path: Path, slices: list[pydicom.Dataset]) -> Non
     assert curve.points_px.max(axis=0).tolist() == [12.5, 5.5]
     row_mm, column_mm = map(float, slices[0].PixelSpacing)
     x, y, z = map(float, slices[0].ImagePositionPatient)
-    np.testing.assert_allclose(plane.to_patient(np.array([[2.0, 3.0]])), [[x + 2 * column_mm, y + 3 * row_mm, z]])
+    np.testing.assert_allclose(plane.plane.to_patient(np.array([[2.0, 3.0]])), [[x + 2 * column_mm, y + 3 * row_mm, z]])
     (plane,) = second.planes
     assert plane.sop_uid == slices[1].SOPInstanceUID
     assert plane.curves[0].points_px.max(axis=0).tolist() == [61.5, 40.5]

@@ -18,6 +18,7 @@ from pydicom.uid import SegmentationStorage
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.io.dicom_header import COPY_AGAIN, LEAVE_OUT, Header, read_header
+from noduleclip.sources.planes import Plane
 
 _TAGS: Final = (
     *("SOPClassUID", "SOPInstanceUID", "PatientID", "Modality", "SegmentationType", "SegmentSequence"),
@@ -46,28 +47,13 @@ class MaskPlane:
 
     Attributes:
         sop_uid: SOP Instance UID of the slice that was segmented; empty where the file does not say it.
-        position_mm: (x, y, z) of the middle of the frame's first pixel, LPS.
-        orientation: Directions of a row and of a column, LPS, six numbers.
-        spacing_yx_mm: Distance of rows, then of columns.
+        plane: Where the frame lies.
         curves: What bounds the mask.
     """
 
     sop_uid: str
-    position_mm: tuple[float, float, float]
-    orientation: tuple[float, ...]
-    spacing_yx_mm: tuple[float, float]
+    plane: Plane
     curves: tuple[Curve, ...]
-
-    def to_patient(self, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give (V, 3) places in mm, LPS, of (V, 2) points (x, y) of the frame.
-
-        Source:
-            DICOM PS3.3 C.7.6.2.1.1, equation C.7.6.2.1-1.
-        """
-        along_row, along_column = np.array(self.orientation).reshape(2, 3)
-        row_mm, column_mm = self.spacing_yx_mm
-        steps = points_px[:, :1] * column_mm * along_row + points_px[:, 1:] * row_mm * along_column
-        return np.asarray(np.array(self.position_mm) + steps, np.float64)
 
 
 @dataclass(frozen=True)
@@ -152,7 +138,8 @@ def _parse_segments(header: Header, max_pixels: int) -> list[Segment]:
         curves = trace_mask(mask)
         if curves:
             number = _find(groups, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber
-            planes[int(number)].append(_place(groups, shared, curves))
+            plane = _parse_plane(groups, shared, (rows, columns))
+            planes[int(number)].append(MaskPlane(_find_source(groups), plane, curves))
     series = data.ReferencedSeriesSequence[0].SeriesInstanceUID if data.get("ReferencedSeriesSequence") else ""
     return [
         Segment(
@@ -176,13 +163,14 @@ def _find(groups: pydicom.Dataset, shared: pydicom.Dataset, name: str) -> pydico
     return item
 
 
-def _place(groups: pydicom.Dataset, shared: pydicom.Dataset, curves: tuple[Curve, ...]) -> MaskPlane:
+def _parse_plane(groups: pydicom.Dataset, shared: pydicom.Dataset, shape_yx: tuple[int, int]) -> Plane:
     x, y, z = map(float, _find(groups, shared, "PlanePositionSequence").ImagePositionPatient)
     orientation = tuple(map(float, _find(groups, shared, "PlaneOrientationSequence").ImageOrientationPatient))
     row_mm, column_mm = map(float, _find(groups, shared, "PixelMeasuresSequence").PixelSpacing)
-    if len(orientation) != 6 or not np.isfinite((x, y, z, *orientation, row_mm, column_mm)).all():
+    plane = Plane((x, y, z), orientation, (row_mm, column_mm), shape_yx)
+    if not (np.isfinite((x, y, z)).all() and np.isfinite(plane.axes).all() and min(row_mm, column_mm) > 0):
         raise ValueError("a plane that is none")
-    return MaskPlane(_find_source(groups), (x, y, z), orientation, (row_mm, column_mm), curves)
+    return plane
 
 
 def _find_source(groups: pydicom.Dataset) -> str:
