@@ -31,7 +31,7 @@ def write(folder: Path, content: str | bytes) -> Path:
     ids=["LUNA16", "BOM and CRLF", "other case and spaces", "other order and columns"],
 )
 def test_a_row_is_a_sphere(tmp_path: Path, content: str) -> None:
-    assert read_world_csv(write(tmp_path, content)) == ([Sphere(UID, (-128.5, -175.25, -298.5), 5.5, name="1")], [])
+    assert read_world_csv(write(tmp_path, content)) == ([Sphere(UID, (-128.5, -175.25, -298.5), 5.5, name="row 1")], [])
 
 
 def test_ras_is_turned_to_lps(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_what_readers_said_is_taken_over(tmp_path: Path) -> None:
 def test_a_row_that_gives_none_is_told(tmp_path: Path, row: str, code: RejectCode, reason: str) -> None:
     path = write(tmp_path, f"{LUNA16}\n{row}\n{UID},1,2,3,4\n")
     spheres, (unread,) = read_world_csv(path)
-    assert [sphere.name for sphere in spheres] == ["2"]
+    assert [sphere.name for sphere in spheres] == ["row 2"]
     assert (unread.code, unread.reason) == (code, f"{path}: {reason}")
 
 

@@ -55,7 +55,7 @@ def read_world_csv(path: Path, coordinates: Coordinates = Coordinates.LPS) -> tu
         coordinates: Which way the axes run.
 
     Returns:
-        The spheres in file order, each named after its row, and the rows that give none.
+        The spheres in file order, each named after its row ("row 1"), and the rows that give none.
 
     Raises:
         InputError: The file is not such a table; the message names row and column.
@@ -116,7 +116,7 @@ def _parse_row(row: dict[str, object], path: Path, coordinates: Coordinates) -> 
         center_mm=coordinates.to_lps([part for part in center if isinstance(part, float)]),
         diameter_mm=diameter,
         reader=_text(row, schema.READER),
-        name=str(number),
+        name=f"row {number}",
         ratings=_parse_ratings(row, where),
         patient_id=_text(row, schema.PATIENT_ID),
         nodule_id=_text(row, schema.NODULE_ID),
