@@ -20,7 +20,11 @@ HOLE = np.array([[1.0, 0.5], [2.0, 0.5], [2.0, 1.5], [1.0, 1.5]])
 
 
 def segment(
-    seg_uid: str = "9.1", number: int = 1, label: str = "N", tracking: str = "2.25.1", planes: tuple[MaskPlane, ...] = ()
+    seg_uid: str = "9.1",
+    number: int = 1,
+    label: str = "N",
+    tracking: str = "2.25.1",
+    planes: tuple[MaskPlane, ...] = (),
 ) -> Segment:
     return Segment(Path("seg.dcm"), seg_uid, number, label, tracking, "1.2.3", "P1", planes)
 
@@ -37,7 +41,7 @@ def test_a_mask_of_a_part_of_the_slice_lands_on_its_pixels() -> None:
     assert [(it.sop_uid, it.z_mm, it.includes) for it in made.contours] == [
         ("1.1", 2.5, True), ("1.1", 2.5, False), ("1.2", 5.0, True), ("1.2", 5.0, False),
     ]  # fmt: skip
-    np.testing.assert_allclose(made.contours[0].points_px, SQUARE + (10, 0))
+    np.testing.assert_allclose(made.contours[0].points_px, SQUARE + np.array([10, 0]))
     np.testing.assert_allclose(made.contours[3].points_px, HOLE)
 
 

@@ -15,6 +15,11 @@ from noduleclip.io.artefacts import replacing
 _UIDS_OF: Final = "noduleclip derived CT 1"
 
 
+def make_derived_uid(key: str, part: object) -> str:
+    """Give the UID of a part of a derived series, such as the number of a slice; always the same."""
+    return str(generate_uid(entropy_srcs=[_UIDS_OF, key, str(part)]))
+
+
 def make_derived_slice(
     hu: NDArray[np.int16],
     *,
@@ -25,7 +30,7 @@ def make_derived_slice(
     orientation: Sequence[float],
     spacing_yx_mm: tuple[float, float],
     spacing_z_mm: float,
-) -> tuple[str, bytes]:
+) -> bytes:
     """Make a CT slice as a DICOM file, explicit VR little endian, stored values = HU.
 
     Args:
@@ -39,19 +44,15 @@ def make_derived_slice(
         spacing_z_mm: Distance of slices.
 
     Returns:
-        Its SOP Instance UID, and the bytes of the file, always the same for the same arguments.
+        The bytes of the file, always the same for the same arguments.
 
     Source:
         DICOM PS3.3 C.7.6.2 (Image Plane), C.8.2.1 (CT Image); pixel data of a derived image, C.7.6.1.1.2.
     """
-
-    def uid(*parts: object) -> str:
-        return str(generate_uid(entropy_srcs=[_UIDS_OF, key, *map(str, parts)]))
-
     data = Dataset()
-    data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, uid("instance", index)
-    data.StudyInstanceUID, data.SeriesInstanceUID = uid("study"), uid("series")
-    data.FrameOfReferenceUID, data.PositionReferenceIndicator = uid("frame of reference"), ""
+    data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, make_derived_uid(key, index)
+    data.StudyInstanceUID, data.SeriesInstanceUID = make_derived_uid(key, "study"), make_derived_uid(key, "series")
+    data.FrameOfReferenceUID, data.PositionReferenceIndicator = make_derived_uid(key, "frame of reference"), ""
     data.Modality, data.Manufacturer = "CT", ""
     data.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
     data.DerivationDescription = "written from an image file that was no DICOM"
@@ -74,7 +75,7 @@ def make_derived_slice(
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     file = io.BytesIO()
     data.save_as(file, enforce_file_format=True)
-    return str(data.SOPInstanceUID), file.getvalue()
+    return file.getvalue()
 
 
 def keep_file(path: Path, content: bytes) -> bool:

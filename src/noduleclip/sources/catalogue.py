@@ -32,7 +32,7 @@ COLUMNS: Final = "columns"
 _SIZE = "size_bytes"
 _MTIME = "modified_ns"
 _KNOWN_BY = (PATH, _SIZE, _MTIME)
-_COLUMNS: Final = {
+SLICE_COLUMNS: Final = {
     PATH: pl.String,
     _SIZE: pl.Int64,
     _MTIME: pl.Int64,
@@ -242,7 +242,7 @@ def _sort_out(root: Path, table: pl.DataFrame) -> Catalogue:
 def _list_files(root: Path) -> pl.DataFrame:
     """List the files that may be DICOM, in the order of their paths; hidden ones and known others are left out."""
     rows = sorted(_walk(str(root.absolute())))
-    names = {name: _COLUMNS[name] for name in _KNOWN_BY}
+    names = {name: SLICE_COLUMNS[name] for name in _KNOWN_BY}
     return pl.DataFrame(rows, schema=names, orient="row")
 
 
@@ -269,13 +269,13 @@ def _is_other(name: str) -> bool:
 
 def _read_kept(keep: Path) -> pl.DataFrame:
     """Give what earlier runs read, of which some may have been killed."""
-    frames = [pl.DataFrame(schema=_COLUMNS)]
+    frames = [pl.DataFrame(schema=SLICE_COLUMNS)]
     for path in (*sorted(keep.glob(_PART)), keep / _CATALOGUE):
         try:
             frame = pl.read_parquet(path, glob=False)
         except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
             continue  # not there or broken: its files are read again
-        if frame.schema == pl.Schema(_COLUMNS):
+        if frame.schema == pl.Schema(SLICE_COLUMNS):
             frames.append(frame)
     return pl.concat(frames).unique(_KNOWN_BY, keep="first", maintain_order=True)
 
@@ -309,7 +309,7 @@ def _read_in_parts(
 
 
 def _as_frame(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=_COLUMNS, orient="row")
+    return pl.DataFrame(rows, schema=SLICE_COLUMNS, orient="row")
 
 
 def _read_files(max_pixels: int, files: Iterable[tuple[str, int, int]]) -> list[dict[str, Any]]:

@@ -10,8 +10,8 @@ class GivenDiameter(StrEnum):
 
     Attributes:
         VOLUME: Diameter of the sphere of the nodule's volume. LUNA16's are the mean of its readers': of eight nodules
-            in LIDC-IDRI they are 0.97 of the mean that the outlines' volumes give, and 0.85 of the mean largest
-            in-slice diameter.
+            that were compared they are 0.95 of what the volumes of LIDC's outlines give, and 0.82 of the largest
+            in-slice diameters, both in the mean over readers.
         UNKNOWN: The collection does not say.
     """
 

@@ -87,7 +87,9 @@ def outline_segment(
         index = _find_slice(mask, planes, indices)
         if index is None:
             z_mm = mask.plane.position_mm[2]
-            reason = f"{segment.path}: segment {segment.number}: its mask at z {z_mm:g} mm lies on no slice of its series"
+            reason = (
+                f"{segment.path}: segment {segment.number}: its mask at z {z_mm:g} mm lies on no slice of its series"
+            )
             return Unread(segment.path, RejectCode.OUTSIDE, reason)
         plane = planes[index]
         contours += [
