@@ -125,7 +125,7 @@ COLUMN_MEANINGS: Final = {
     DICOM_PATH: "DICOM file of the slice, absolute or relative, with / or \\",
     FRAME: "frame of a multi-frame file, from 1 as DICOM counts them; needed for such a file, 1 or empty for any other",
     DIAMETER_MM: "largest diameter of the outline on this slice, or what diameter_kind says, in mm; empty without one",
-    DIAMETER_KIND: "what the diameter is: in-slice, axes-mean, equivalent or 3d; the same on every row",
+    DIAMETER_KIND: "what the diameter is, one kind in a table: in-slice, axes-mean, equivalent, 3d, volume or unknown",
     BBOX_XMIN: "first column (x) of the outline's box, 0-based",
     BBOX_YMIN: "first row (y) of the box",
     BBOX_XMAX: "last column of the box, inclusive",

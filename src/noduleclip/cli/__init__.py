@@ -17,6 +17,7 @@ from noduleclip.cli.evaluate_command import evaluate
 from noduleclip.cli.fuse_command import fuse
 from noduleclip.cli.merge_command import merge
 from noduleclip.cli.phantom_command import phantom
+from noduleclip.cli.prepare_import_commands import prepare_csv, prepare_luna16, prepare_monai, prepare_seg, prepare_sr
 from noduleclip.cli.prepare_lidc_command import prepare_lidc
 from noduleclip.cli.prepare_pylidc_command import prepare_pylidc
 from noduleclip.cli.query_command import query
@@ -44,7 +45,15 @@ prepare = typer.Typer(
     no_args_is_help=True,
     help="Make the ROI table from a collection as it was published.",
 )
-for importer in (prepare_lidc, prepare_pylidc):
+for importer in (
+    prepare_lidc,
+    prepare_pylidc,
+    prepare_luna16,
+    prepare_csv,
+    prepare_monai,
+    prepare_seg,
+    prepare_sr,
+):
     prepare.command(
         importer.__name__.removeprefix("prepare_"),
         context_settings={"auto_envvar_prefix": f"NODULECLIP_{importer.__name__.upper()}"},

@@ -161,7 +161,7 @@ def deliver(options: PrepareOptions, catalogue: Catalogue, marks: Marks) -> None
         codes = ", ".join(f"{count:,} {code}" for code, count in report["rejected"].items())
         where = options.out / schema.REJECTS_CSV
         warn(f"{codes}; first: {rejects[0, schema.REJECT_REASON]}; all are in {where}")
-    _say_what_next(options, catalogue, bool(splits))
+    _say_what_next(options, catalogue, schema.TEST_PATIENTS in splits)
 
 
 def _make(options: PrepareOptions, catalogue: Catalogue, marks: Marks) -> RoiRows:
@@ -317,7 +317,7 @@ def _write(
     write_together(texts)
 
 
-def _say_what_next(options: PrepareOptions, catalogue: Catalogue, has_splits: bool) -> None:
+def _say_what_next(options: PrepareOptions, catalogue: Catalogue, has_test: bool) -> None:
     table = options.out / schema.ROI_CSV
     words = ["noduleclip", "check", "--roi-csv", str(table)]
     if options.relative:
@@ -325,6 +325,6 @@ def _say_what_next(options: PrepareOptions, catalogue: Catalogue, has_splits: bo
     say(f"the table: {table}; what it holds: {options.out / schema.PREPARE_PAGE}")
     say(f"next: {shlex.join(words)}")
     index = ["noduleclip", "embed", *words[2:], "--out-dir", str(options.out / "index")]
-    if has_splits:
+    if has_test:
         index += ["--patients-file", str(options.out / schema.SPLITS_FOLDER / schema.TEST_PATIENTS)]
     say(f"then: {shlex.join(index)}")

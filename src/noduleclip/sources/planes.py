@@ -1,5 +1,6 @@
 """Where slices lie in the patient, and which pixel of which slice a place in the patient is."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -27,7 +28,7 @@ class Plane:
     spacing_yx_mm: tuple[float, float]
     shape_yx: tuple[int, int]
 
-    @property
+    @functools.cached_property
     def axes(self) -> NDArray[np.float64]:
         """(3, 3) unit vectors, one a row: along a row, along a column, across the plane."""
         along_row, along_column = np.array(self.orientation, np.float64).reshape(2, 3)

@@ -1,0 +1,361 @@
+"""Collections other than LIDC's XML through the command: each nodule on its slice and pixel, and what is no use."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pydicom
+import pytest
+
+from conftest import Collection, Command, Outcome, call
+from noduleclip import schema
+from noduleclip.io.dicom import read_ct_slice
+from noduleclip.io.roi_table import read_roi_table
+from sources.metaimages import TURNED, write_mhd
+from sources.segmentations import Reading, read_slices, write_seg, write_sr
+
+UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001.1002252872223"
+SPACING, ORIGIN = (0.7, 0.9, 2.5), (-100.5, 20.25, -300.125)
+FLIPPED = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+
+
+@pytest.fixture(scope="module")
+def scans(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four phantom patients; the second one's slices turned by half a turn, of unequal spacing."""
+    root = tmp_path_factory.mktemp("scans")
+    for number in range(1, 5):
+        name = f"PHANTOM-{number:04d}"
+        shutil.copytree(collection.folder / "phantoms/dicom" / name, root / name)
+    for path in (root / "PHANTOM-0002").iterdir():
+        data = pydicom.dcmread(path)
+        data.ImageOrientationPatient = list(FLIPPED)
+        data.PixelSpacing = ["0.9", "0.6"]
+        data.save_as(path)
+    return root
+
+
+def list_places(scans: Path) -> pl.DataFrame:
+    """A place on each slice of each patient: column 40.25, row 30.5, a little above the slice."""
+    rows = []
+    for path in sorted(scans.rglob("*.dcm")):
+        data = pydicom.dcmread(path, stop_before_pixels=True)
+        along_row, along_column = np.array(data.ImageOrientationPatient, float).reshape(2, 3)
+        row_mm, column_mm = map(float, data.PixelSpacing)
+        place = (
+            np.array(data.ImagePositionPatient, float) + 40.25 * column_mm * along_row + 30.5 * row_mm * along_column
+        )
+        rows.append((*(place + np.array([0, 0, 0.2])).tolist(), 7.5, str(data.SeriesInstanceUID), str(path)))
+    return pl.DataFrame(rows, schema=["x", "y", "z", "diameter_mm", "seriesuid", "file"], orient="row")
+
+
+def prepare(name: str, out: Path, *more: object) -> Outcome:
+    return call("prepare", name, "--out", out, "--workers", 1, "--format", "csv", *more)
+
+
+def read_rows(out: Path) -> pl.DataFrame:
+    return read_roi_table(out / schema.ROI_CSV).frame
+
+
+def test_a_csv_of_places_becomes_a_table(scans: Path, tmp_path: Path) -> None:
+    places = list_places(scans)
+    places.drop("file").write_csv(tmp_path / "nodules.csv")
+    done = prepare("csv", tmp_path / "out", "--table", tmp_path / "nodules.csv", "--data-root", scans)
+    assert done.code == 0, done.err
+    rows = read_rows(tmp_path / "out")
+    assert sorted(rows[schema.ABSOLUTE_PATH]) == sorted(places["file"])
+    assert set(rows[schema.CENTROID_X].round(2)) == {40.25}
+    assert set(rows[schema.CENTROID_Y].round(2)) == {30.5}
+    assert set(rows[schema.DIAMETER_KIND]) == {"unknown"}
+    assert set(rows[schema.DIAMETER_MM]) == {7.5}
+    turned = rows.filter(pl.col(schema.PATIENT_ID) == "PHANTOM-0002").row(0, named=True)
+    assert (turned[schema.SPACING_ROW], turned[schema.SPACING_COL]) == (0.9, 0.6)
+    assert turned[schema.BBOX_XMIN] == np.floor(40.25 - np.sqrt(3.75**2 - 0.2**2) / 0.6)
+    assert turned[schema.BBOX_YMAX] == np.ceil(30.5 + np.sqrt(3.75**2 - 0.2**2) / 0.9)
+    assert turned[schema.POINTS_JSON] is None
+    assert (tmp_path / "out" / schema.NODULES_CSV).exists()
+    assert sorted(path.name for path in (tmp_path / "out/splits").iterdir()) == [
+        schema.TEST_PATIENTS, schema.TRAIN_PATIENTS, schema.VAL_PATIENTS,
+    ]  # fmt: skip
+
+
+def test_ras_places_become_the_same_table(scans: Path, tmp_path: Path) -> None:
+    places = list_places(scans).drop("file")
+    places.write_csv(tmp_path / "lps.csv")
+    places.with_columns(-pl.col("x"), -pl.col("y")).write_csv(tmp_path / "ras.csv")
+    for name, *more in (("lps",), ("ras", "--coordinates", "ras")):
+        done = prepare("csv", tmp_path / name, "--table", tmp_path / f"{name}.csv", "--data-root", scans, *more)
+        assert done.code == 0, done.err
+    tables = [(tmp_path / name / schema.ROI_CSV).read_bytes() for name in ("lps", "ras")]
+    assert tables[0] == tables[1]
+
+
+def test_what_readers_said_and_who_they_were_is_kept(scans: Path, tmp_path: Path) -> None:
+    places = list_places(scans).drop("file")[[0, 0, 3]]
+    places.with_columns(
+        reader=pl.Series(["1", "2", "1"]),
+        malignancy=pl.Series([5, 4, None]),
+        x=pl.col("x") + pl.Series([0.0, 0.3, 0.0]),
+    ).write_csv(tmp_path / "nodules.csv")
+    done = prepare(
+        "csv",
+        tmp_path / "out",
+        "--table",
+        tmp_path / "nodules.csv",
+        "--data-root",
+        scans,
+        "--diameter-kind",
+        "axes-mean",
+    )
+    assert done.code == 0, done.err
+    rows = read_rows(tmp_path / "out")
+    assert rows[schema.READER].to_list() == ["1", "2", "1"]
+    assert rows[schema.MALIGNANCY].to_list() == [5.0, 4.0, None]
+    assert rows[schema.NODULE_ID].to_list() == ["1", "1", "2"]
+    assert set(rows[schema.DIAMETER_KIND]) == {"axes-mean"}
+
+
+def test_places_that_lie_on_no_slice_are_rejected(scans: Path, tmp_path: Path) -> None:
+    places = list_places(scans).drop("file")
+    odd = places[[0, 1, 2]].with_columns(
+        z=pl.Series([9999.0, *places["z"][[1, 2]]]),
+        x=pl.Series([places["x"][0], 9999.0, places["x"][2]]),
+        diameter_mm=pl.Series([5.0, 5.0, -1.0]),
+    )
+    pl.concat([places, odd]).write_csv(tmp_path / "nodules.csv")
+    few = prepare("csv", tmp_path / "few", "--table", tmp_path / "nodules.csv", "--data-root", scans)
+    assert few.code == 3
+    assert len(few.err.splitlines()[-1]) < 500 and "allowed is a share of 0.01" in few.err
+    done = prepare(
+        "csv", tmp_path / "out", "--table", tmp_path / "nodules.csv", "--data-root", scans, "--max-rejects", 0.5
+    )
+    assert done.code == 0, done.err
+    rejects = pl.read_csv(tmp_path / "out" / schema.REJECTS_CSV)
+    assert sorted(rejects[schema.REJECT_CODE]) == ["no-diameter", "no-slice", "outside"]
+    assert read_rows(tmp_path / "out").height == places.height
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("x,y,z,diameter_mm,seriesuid\n1,2,3,4 mm,1.2\n", "row 1, column diameter_mm: '4 mm' is not a number"),
+        ("x;y;z;diameter_mm;seriesuid\n1;2;3;4;1.2\n", "is separated by ';' or tabs"),
+        ("x,y,z,diameter_mm,seriesuid\n1,2,3,4,1.2.3.4.5.6.7\n", "none of its 1 series is below"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_one_line(scans: Path, tmp_path: Path, table: str, message: str) -> None:
+    (tmp_path / "nodules.csv").write_text(table)
+    done = prepare("csv", tmp_path / "out", "--table", tmp_path / "nodules.csv", "--data-root", scans)
+    assert done.code == 3
+    assert message in done.err.splitlines()[-1]
+    assert not (tmp_path / "out" / schema.ROI_CSV).exists()
+
+
+@pytest.fixture
+def luna(tmp_path: Path) -> tuple[Path, np.ndarray]:
+    """Three series as LUNA16 has them, turned, and lungs of the same names."""
+    values = np.random.default_rng(0).integers(-1000, 400, (7, 96, 80)).astype("<i2")
+    for number in range(3):
+        name = f"subset{number}/{UID}{number}.mhd"
+        write_mhd(tmp_path / "luna" / name, values + number, spacing_xyz_mm=SPACING, origin_mm=ORIGIN, axes=TURNED)
+    lungs = tmp_path / f"luna/seg-lungs-LUNA16/{UID}0.mhd"
+    write_mhd(lungs, values.astype("u1"), compressed=True)
+    return tmp_path / "luna", values
+
+
+def list_voxels(*voxels: tuple[int, int, int, int]) -> str:
+    """LUNA16's table of voxels: series, column, row, slice."""
+    rows = ["seriesuid,coordX,coordY,coordZ,diameter_mm"]
+    for number, *voxel in voxels:
+        x, y, z = np.array(ORIGIN) + np.array(TURNED).T @ (np.array(SPACING) * voxel)
+        rows.append(f"{UID}{number},{x},{y},{z},6.25")
+    return "\n".join(rows) + "\n"
+
+
+def test_luna16_becomes_a_table_with_the_slices_that_it_needs(luna: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    root, values = luna
+    (tmp_path / "annotations.csv").write_text(
+        list_voxels((0, 20, 30, 1), (0, 50, 60, 1), (1, 41, 33, 6), (2, 9, 80, 0))
+    )
+    arguments = ("--annotations", tmp_path / "annotations.csv", "--data-root", root)
+    done = prepare("luna16", tmp_path / "out", *arguments)
+    assert done.code == 0, done.err
+    assert "the patients of 3 series are not known" in done.err
+    rows = read_rows(tmp_path / "out").sort(schema.SERIES_UID, schema.CENTROID_X)
+    places = rows.select(schema.SERIES_UID, schema.CENTROID_X, schema.CENTROID_Y).rows()
+    assert places == [(f"{UID}0", 20, 30), (f"{UID}0", 50, 60), (f"{UID}1", 41, 33), (f"{UID}2", 9, 80)]
+    assert set(rows[schema.DIAMETER_KIND]) == {"volume"}
+    assert rows[schema.PATIENT_ID].to_list() == rows[schema.SERIES_UID].to_list()
+    for row, (number, index) in zip(rows.to_dicts(), ((0, 1), (0, 1), (1, 6), (2, 0)), strict=True):
+        np.testing.assert_array_equal(read_ct_slice(Path(row[schema.ABSOLUTE_PATH])).hu, values[index] + number)
+    assert len(list((tmp_path / "out/dicom").rglob("*.dcm"))) == 3
+    checked = call("check", "--roi-csv", tmp_path / "out" / schema.ROI_CSV, "--workers", 1)
+    assert checked.code == 0, checked.err
+    files = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "out/dicom").rglob("*.dcm")}
+    again = prepare("luna16", tmp_path / "out", *arguments, "--overwrite")
+    assert again.code == 0, again.err
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files} == files
+    assert read_rows(tmp_path / "out").sort(schema.SERIES_UID, schema.CENTROID_X).equals(rows)
+
+
+def test_patients_of_luna16_come_from_a_table(luna: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    root, _ = luna
+    (tmp_path / "annotations.csv").write_text(list_voxels((0, 20, 30, 1), (1, 41, 33, 6), (2, 9, 80, 0)))
+    (tmp_path / "patients.csv").write_text(f"SeriesUID,patient_id\n{UID}0,A\n{UID}1,A\n{UID}2,B\n")
+    arguments = ["--annotations", tmp_path / "annotations.csv", "--data-root", root]
+    done = prepare("luna16", tmp_path / "out", *arguments, "--patients", tmp_path / "patients.csv")
+    assert done.code == 0, done.err
+    assert "not known" not in done.err
+    assert dict(read_rows(tmp_path / "out").select(schema.SERIES_UID, schema.PATIENT_ID).rows()) == {
+        f"{UID}0": "A", f"{UID}1": "A", f"{UID}2": "B",
+    }  # fmt: skip
+    (tmp_path / "patients.csv").write_text(f"seriesuid,patient_id\n{UID}0,A\n{UID}0,B\n")
+    twice = prepare("luna16", tmp_path / "twice", *arguments, "--patients", tmp_path / "patients.csv")
+    assert twice.code == 3
+    assert "row 2: series" in twice.err and "is of 'B', and before of 'A'" in twice.err
+
+
+def test_an_image_cut_short_is_rejected(luna: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    root, _ = luna
+    (root / f"subset1/{UID}1.raw").write_bytes(b"")
+    (tmp_path / "annotations.csv").write_text(list_voxels((0, 20, 30, 1), (1, 41, 33, 6), (2, 9, 80, 0)))
+    arguments = ["--annotations", tmp_path / "annotations.csv", "--data-root", root]
+    done = prepare("luna16", tmp_path / "out", *arguments, "--max-rejects", 0.5)
+    assert done.code == 0, done.err
+    assert pl.read_csv(tmp_path / "out" / schema.REJECTS_CSV)[schema.REJECT_CODE].to_list() == ["truncated-pixels"]
+    assert read_rows(tmp_path / "out").height == 2
+
+
+def test_luna16_with_the_dicom_of_lidc(scans: Path, tmp_path: Path) -> None:
+    list_places(scans).drop("file").rename({"x": "coordX", "y": "coordY", "z": "coordZ"}).write_csv(tmp_path / "a.csv")
+    done = prepare("luna16", tmp_path / "out", "--annotations", tmp_path / "a.csv", "--data-root", scans)
+    assert done.code == 0, done.err
+    assert "not known" not in done.err
+    assert set(read_rows(tmp_path / "out")[schema.PATIENT_ID]) == {f"PHANTOM-000{number}" for number in range(1, 5)}
+    assert not (tmp_path / "out/dicom").exists()
+
+
+def write_list(path: Path, **lists: list[tuple[str, list[float]]]) -> Path:
+    content = {part: [{"image": image, "box": [box], "label": [0]} for image, box in it] for part, it in lists.items()}
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_monais_lists_become_a_table_and_its_splits(scans: Path, tmp_path: Path) -> None:
+    places = list_places(scans).unique("seriesuid", maintain_order=True)
+    images = [(f"{uid}/{uid}.nii.gz", [x, y, z, 7.5, 7.5, 7.5]) for x, y, z, _, uid, _ in places.rows()]
+    images[3] = ("scans/PHANTOM-0004", images[3][1])  # a folder of DICOM
+    path = write_list(tmp_path / "list.json", training=images[:2], validation=images[2:3], test=images[3:])
+    done = prepare("monai", tmp_path / "out", "--datalist", path, "--data-root", scans)
+    assert done.code == 0, done.err
+    rows = read_rows(tmp_path / "out")
+    assert sorted(rows[schema.ABSOLUTE_PATH]) == sorted(places["file"])
+    assert set(rows[schema.CENTROID_X].round(2)) == {40.25}
+    lists = {
+        name: (tmp_path / "out/splits" / f"{name}_patients.txt").read_text().split()
+        for name in ("train", "val", "test")
+    }
+    assert lists == {"train": ["PHANTOM-0001", "PHANTOM-0002"], "val": ["PHANTOM-0003"], "test": ["PHANTOM-0004"]}
+
+
+def test_lists_without_a_test_list_leave_none(scans: Path, tmp_path: Path) -> None:
+    places = list_places(scans).unique("seriesuid", maintain_order=True)
+    images = [(f"{uid}.mhd", [x, y, z, 7.5, 7.5, 7.5]) for x, y, z, _, uid, _ in places.rows()]
+    arguments = ["--datalist", tmp_path / "list.json", "--data-root", scans]
+    write_list(tmp_path / "list.json", training=images[:2], validation=images[2:3], test=images[3:])
+    assert prepare("monai", tmp_path / "out", *arguments).code == 0
+    write_list(tmp_path / "list.json", training=images[:2], validation=images[2:])
+    done = prepare("monai", tmp_path / "out", *arguments, "--overwrite")
+    assert done.code == 0, done.err
+    assert sorted(path.name for path in (tmp_path / "out/splits").iterdir()) == [
+        schema.TRAIN_PATIENTS, schema.VAL_PATIENTS,
+    ]  # fmt: skip
+    assert schema.TEST_PATIENTS not in done.err
+
+
+def test_lists_that_share_a_patient_are_dealt_anew(scans: Path, tmp_path: Path) -> None:
+    images = [(f"{uid}.mhd", [x, y, z, 7.5, 7.5, 7.5]) for x, y, z, _, uid, _ in list_places(scans).rows()]
+    path = write_list(tmp_path / "list.json", training=images, validation=images[:1])
+    done = prepare("monai", tmp_path / "out", "--datalist", path, "--data-root", scans)
+    assert done.code == 0, done.err
+    assert "1 patient(s) stand in two of its lists, first PHANTOM-0001; the splits are dealt anew" in done.err
+
+
+def test_a_list_of_unknown_images_says_what_is_read(scans: Path, tmp_path: Path) -> None:
+    path = write_list(tmp_path / "list.json", training=[("case7.nii.gz", [1, 2, 3, 4, 4, 4])])
+    done = prepare("monai", tmp_path / "out", "--datalist", path, "--data-root", scans)
+    assert done.code == 3
+    assert "the first is case7; name the folder of their DICOM or .mhd (NIfTI is not read" in done.err
+
+
+@pytest.fixture
+def segmented(scans: Path, tmp_path: Path) -> Path:
+    """The scans, two readers' segmentations of the first patient's nodule, one of the turned patient's, and reports."""
+    root = tmp_path / "segmented"
+    shutil.copytree(scans, root)
+    (root / "seg").mkdir()
+    for number, boxes in ((1, [(20, 30, 40, 50), (21, 31, 41, 51)]), (2, [(10, 15, 60, 70)])):
+        slices = read_slices(sorted((root / f"PHANTOM-000{number}").iterdir()))
+        for reader, (top, bottom, left, right) in enumerate(boxes):
+            mask = np.zeros((len(slices), slices[0].Rows, slices[0].Columns), bool)
+            mask[1, top : bottom + 1, left : right + 1] = True
+            mask[0, top + 2 : bottom - 1, left + 2 : right - 1] = True
+            readings = [Reading(mask, f"Nodule 1 - Annotation {reader}", f"2.25.{number}", 9.5 + reader)]
+            seg = write_seg(root / f"seg/{number}{reader}.dcm", slices, readings)
+            write_sr(root / f"seg/sr{number}{reader}.dcm", slices, seg, readings)
+    return root
+
+
+def test_segmentations_become_a_table_rated_by_their_reports(segmented: Path, tmp_path: Path) -> None:
+    done = prepare("seg", tmp_path / "out", "--data-root", segmented)
+    assert done.code == 0, done.err
+    rows = read_rows(tmp_path / "out")
+    assert rows.height == 6
+    first = rows.filter(pl.col(schema.PATIENT_ID) == "PHANTOM-0001")
+    assert set(first[schema.READER]) == {"1", "2"}  # the other nodule is of one reader, whom nothing names
+    assert first[schema.NODULE_ID].n_unique() == 1
+    assert set(rows[schema.MALIGNANCY]) == {2.0}
+    assert set(rows[schema.CALCIFICATION]) == {6.0}
+    for row in rows.to_dicts():
+        large = Path(row[schema.DICOM_PATH]).stem == "00002"
+        number, reader = row[schema.PATIENT_ID][-1], row[schema.READER] or ""
+        top, bottom, left, right = {"11": (20, 30, 40, 50), "12": (21, 31, 41, 51)}.get(
+            number + reader, (10, 15, 60, 70)
+        )
+        inset = 0 if large else 2
+        assert row[schema.CENTROID_X] == pytest.approx((left + right) / 2)
+        assert row[schema.CENTROID_Y] == pytest.approx((top + bottom) / 2)
+        points = np.array(json.loads(row[schema.POINTS_JSON]))
+        assert points.min(axis=0).tolist() == [left + inset - 0.5, top + inset - 0.5]
+        assert points.max(axis=0).tolist() == [right - inset + 0.5, bottom - inset + 0.5]
+
+
+def test_reports_become_a_table_of_their_diameters(segmented: Path, tmp_path: Path) -> None:
+    done = prepare("sr", tmp_path / "out", "--data-root", segmented)
+    assert done.code == 0, done.err
+    rows = read_rows(tmp_path / "out").sort(schema.PATIENT_ID, schema.READER)
+    assert rows[schema.DIAMETER_MM].to_list() == [9.5, 10.5, 9.5]
+    assert rows[schema.CENTROID_X].round(2).to_list() == [45.0, 46.0, 65.0]
+    assert rows[schema.CENTROID_Y].round(2).to_list() == [25.0, 26.0, 12.5]
+    assert [Path(path).stem for path in rows[schema.DICOM_PATH]] == ["00002"] * 3
+    assert set(rows[schema.MALIGNANCY]) == {2.0}
+    assert set(rows[schema.DIAMETER_KIND]) == {"3d"}
+
+
+def test_broken_segmentations_are_rejected(segmented: Path, tmp_path: Path) -> None:
+    path = segmented / "seg/10.dcm"
+    data = pydicom.dcmread(path)
+    data.SegmentationType = "FRACTIONAL"
+    data.save_as(path)
+    done = prepare("seg", tmp_path / "out", "--data-root", segmented, "--max-rejects", 0.5)
+    assert done.code == 0, done.err
+    assert pl.read_csv(tmp_path / "out" / schema.REJECTS_CSV)[schema.REJECT_CODE].to_list() == ["bad-segmentation"]
+    assert "1 measurement groups are on segments that are not here" in done.err
+
+
+def test_a_folder_without_segmentations_is_told(scans: Path, tmp_path: Path, noduleclip: Command) -> None:
+    for name in ("seg", "sr"):
+        done = prepare(name, tmp_path / name, "--data-root", scans)
+        assert done.code == 3
+        assert "no usable segmentation (SEG) among 0 DICOM files that are no CT" in done.err
