@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pydicom
 import pytest
+from numpy.typing import NDArray
 
 from conftest import Collection, Command, Outcome, call
 from noduleclip import schema
@@ -153,7 +154,7 @@ def test_a_table_that_cannot_be_used_is_one_line(scans: Path, tmp_path: Path, ta
 
 
 @pytest.fixture
-def luna(tmp_path: Path) -> tuple[Path, np.ndarray]:
+def luna(tmp_path: Path) -> tuple[Path, NDArray[np.int16]]:
     """Three series as LUNA16 has them, turned, and lungs of the same names."""
     values = np.random.default_rng(0).integers(-1000, 400, (7, 96, 80)).astype("<i2")
     for number in range(3):
@@ -173,7 +174,9 @@ def list_voxels(*voxels: tuple[int, int, int, int]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def test_luna16_becomes_a_table_with_the_slices_that_it_needs(luna: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+def test_luna16_becomes_a_table_with_the_slices_that_it_needs(
+    luna: tuple[Path, NDArray[np.int16]], tmp_path: Path
+) -> None:
     root, values = luna
     (tmp_path / "annotations.csv").write_text(
         list_voxels((0, 20, 30, 1), (0, 50, 60, 1), (1, 41, 33, 6), (2, 9, 80, 0))
@@ -199,7 +202,18 @@ def test_luna16_becomes_a_table_with_the_slices_that_it_needs(luna: tuple[Path, 
     assert read_rows(tmp_path / "out").sort(schema.SERIES_UID, schema.CENTROID_X).equals(rows)
 
 
-def test_patients_of_luna16_come_from_a_table(luna: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+def test_a_limit_writes_no_more_than_it_takes(luna: tuple[Path, NDArray[np.int16]], tmp_path: Path) -> None:
+    root, _ = luna
+    (tmp_path / "annotations.csv").write_text(list_voxels((0, 20, 30, 1), (1, 41, 33, 6), (2, 9, 80, 0)))
+    (root / f"subset0/{UID}0.mhd").unlink()
+    arguments = ["--annotations", tmp_path / "annotations.csv", "--data-root", root, "--limit", 1]
+    done = prepare("luna16", tmp_path / "out", *arguments)
+    assert done.code == 0, done.err
+    assert read_rows(tmp_path / "out")[schema.SERIES_UID].to_list() == [f"{UID}1"]
+    assert len(list((tmp_path / "out/dicom").rglob("*.dcm"))) == 1
+
+
+def test_patients_of_luna16_come_from_a_table(luna: tuple[Path, NDArray[np.int16]], tmp_path: Path) -> None:
     root, _ = luna
     (tmp_path / "annotations.csv").write_text(list_voxels((0, 20, 30, 1), (1, 41, 33, 6), (2, 9, 80, 0)))
     (tmp_path / "patients.csv").write_text(f"SeriesUID,patient_id\n{UID}0,A\n{UID}1,A\n{UID}2,B\n")
@@ -216,7 +230,7 @@ def test_patients_of_luna16_come_from_a_table(luna: tuple[Path, np.ndarray], tmp
     assert "row 2: series" in twice.err and "is of 'B', and before of 'A'" in twice.err
 
 
-def test_an_image_cut_short_is_rejected(luna: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+def test_an_image_cut_short_is_rejected(luna: tuple[Path, NDArray[np.int16]], tmp_path: Path) -> None:
     root, _ = luna
     (root / f"subset1/{UID}1.raw").write_bytes(b"")
     (tmp_path / "annotations.csv").write_text(list_voxels((0, 20, 30, 1), (1, 41, 33, 6), (2, 9, 80, 0)))

@@ -25,10 +25,12 @@ from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.models.checkpoint import pack_model
 from noduleclip.models.two_towers import TwoTowers
+from sources.metaimages import write_mhd
+from sources.segmentations import Reading, write_seg, write_sr
 
 CORPUS = Path(__file__).parent / "corpus"
 REGRESSION = "broke-"
-BY_LIBRARIES = {"checkpoint", "index_meta", "dicom"}
+BY_LIBRARIES = {"checkpoint", "index_meta", "dicom", "meta_image", "segmentation", "report"}
 """Targets whose files follow the versions of the libraries that write them."""
 
 _TABLE = """dicom_path,diameter_mm,bbox_xmin,bbox_ymin,bbox_xmax,bbox_ymax,pixel_spacing_row,pixel_spacing_col,\
@@ -38,6 +40,11 @@ PHANTOM-0001/1.dcm,7.0,3,4,12,12,0.8,0.7,"[[3,4],[12,4],[7.5,12]]",PHANTOM-0001,
 PHANTOM-0002\\1.dcm,,1,1,2,2,0.8,0.7,,PHANTOM-0002,N2,
 LIDC-IDRI-0003/1.dcm,12.5,0,0,15,15,,,,,,1
 """
+_PLACES = """seriesuid,coordX,coordY,coordZ,diameter_mm,reader,malignancy
+1.2.3.4.5.6.7,-128.7,-175.3,-298.4,5.65,1,4
+1.2.3.4.5.6.7,103.8,-211.9,-227.1,4.22,2,
+"""
+_ENTRY = {"image": "1.2.3.4.5.6.7/1.2.3.4.5.6.7.nii.gz", "box": [[-128.7, -175.3, -298.4, 5.6, 5.6, 5.6]], "label": [0]}
 _SENTENCES = (
     "a lung nodule with diameter > 6 mm",
     "spiculated solid nodule between 6 and 10 mm",
@@ -55,6 +62,10 @@ def make_corpus() -> Iterator[tuple[str, str, bytes]]:
     yield "scores", "sound.csv", b"row,small,> 6 mm\n0,0.1,0.9\n2,0.5,0.5\n1,1e-3,-2\n"
     yield "readers", "sound.csv", _TABLE.encode()
     yield "readers", "one-more-reader.csv", (_TABLE + _TABLE.splitlines()[1].replace("6.4", "6.5") + "\n").encode()
+    yield "world_csv", "sound.csv", _PLACES.encode()
+    yield "data_list", "sound.json", json.dumps({"training": [_ENTRY], "validation": [_ENTRY, _ENTRY]}).encode()
+    yield from (("meta_image", name, content) for name, content in _make_meta_images())
+    yield from _make_segmentation()
     for number, sentence in enumerate(_SENTENCES):
         yield "sentence", f"sound-{number}.txt", sentence.encode()
     yield from _make_configs()
@@ -83,6 +94,36 @@ def _make_tables() -> Iterator[tuple[str, bytes]]:
     }
     for name, points in outlines.items():
         yield name, f"{header}\n{first.replace(plain, points)}\n".encode()
+
+
+def _make_meta_images() -> Iterator[tuple[str, bytes]]:
+    values = np.arange(3 * 4 * 5, dtype="<i2").reshape(3, 4, 5) - 1000
+    with tempfile.TemporaryDirectory() as folder:
+        for name, compressed in (("sound.mha", False), ("compressed.mha", True)):
+            yield name, write_mhd(Path(folder) / name, values, compressed=compressed).read_bytes()
+
+
+def _make_segmentation() -> Iterator[tuple[str, str, bytes]]:
+    stored = sound.make_stored()
+    slices = []
+    for number in range(2):
+        data = sound.make_slice(
+            stored, SOPInstanceUID=f"1.2.3.{number + 1}", StudyInstanceUID="1.2", FrameOfReferenceUID="1.2.9",
+            ImagePositionPatient=["0", "0", str(2.5 * number)], SliceThickness="2.5", StudyID="", StudyDate="",
+            StudyTime="", AccessionNumber="", PatientName="", PatientBirthDate="", PatientSex="",
+            ReferringPhysicianName="",
+        )  # fmt: skip
+        data.PixelData = stored.tobytes()
+        slices.append(data)
+    mask = np.zeros((2, *stored.shape), bool)
+    mask[:, 3:9, 4:11] = True
+    mask[0, 5, 6] = False
+    readings = [Reading(mask)]
+    with tempfile.TemporaryDirectory() as folder:
+        seg, report = Path(folder) / "seg.dcm", Path(folder) / "sr.dcm"
+        write_sr(report, slices, write_seg(seg, slices, readings), readings)
+        yield "segmentation", "sound.dcm", seg.read_bytes()
+        yield "report", "sound.dcm", report.read_bytes()
 
 
 def _make_configs() -> Iterator[tuple[str, str, bytes]]:

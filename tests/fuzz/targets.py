@@ -14,7 +14,7 @@ import tomllib
 import traceback
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,13 @@ from noduleclip.io.score_table import read_scores
 from noduleclip.io.suspicions import find_suspicions
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.sentence import describe_reading, read_sentences
+from noduleclip.sources.dicom_seg import read_segments
+from noduleclip.sources.dicom_sr import read_reports
+from noduleclip.sources.marks import Sphere
+from noduleclip.sources.metaimage import read_meta_header, read_meta_slices
+from noduleclip.sources.monai import read_data_list
+from noduleclip.sources.segment_marks import find_middle
+from noduleclip.sources.world_csv import read_world_csv
 
 MOST_SECONDS = 5.0  # of processor time
 MOST_MB = 400.0  # that the resident memory may grow by, for one input
@@ -174,6 +181,42 @@ def _read_roi_csv(content: bytes, folder: Path) -> None:
     _demand(not np.isinf(outlines.rims_mm).any(), "a rim that is not finite")
     _demand(sum(len(job.rows) for job in make_jobs(frame, SETTINGS)) == frame.height, "a row without a job")
     guard_cells(frame).write_csv(folder / "guarded.csv")
+
+
+def _read_world_csv(content: bytes, folder: Path) -> None:
+    spheres, unread = read_world_csv(_put(folder / "nodules.csv", content))
+    _check_spheres(spheres, [one.reason for one in unread])
+
+
+def _read_data_list(content: bytes, folder: Path) -> None:
+    found = read_data_list(_put(folder / "list.json", content))
+    _check_spheres(found.spheres, [one.reason for one in found.unread])
+
+
+def _check_spheres(spheres: Sequence[Sphere], reasons: Sequence[str]) -> None:
+    for reason in reasons:
+        _check_message(InputError(reason).args[0])
+    for sphere in spheres:
+        numbers = (*sphere.center_mm, sphere.diameter_mm)
+        _demand(bool(np.isfinite(numbers).all() and sphere.diameter_mm > 0 and sphere.series_uid), "no sphere")
+
+
+def _read_meta_image(content: bytes, folder: Path) -> None:
+    image = read_meta_header(_put(folder / "image.mha", content), max_pixels=4096)
+    columns, rows, slices = image.size_xyz
+    _demand(bool(np.isfinite(image.position_mm(slices - 1)).all()), "a slice that is nowhere")
+    for _, hu in read_meta_slices(image, {0, slices - 1}):
+        _demand(hu.shape == (rows, columns), "a slice of another shape")
+
+
+def _read_segmentation(content: bytes, folder: Path) -> None:
+    for segment in read_segments(_put(folder / "seg.dcm", content), max_pixels=4096):
+        _demand(bool(np.isfinite(find_middle(segment)).all()), "a segment that is nowhere")
+
+
+def _read_report(content: bytes, folder: Path) -> None:
+    for report in read_reports(_put(folder / "sr.dcm", content)):
+        _demand(not np.isinf(report.diameter_mm), "a diameter that is not finite")
 
 
 def _read_patients(content: bytes, folder: Path) -> None:
@@ -346,6 +389,11 @@ TARGETS = {
     for target in (
         Target(_read_roi_csv, _TABLES, words.TABLE),
         Target(_read_patients, _TABLES, words.TABLE),
+        Target(_read_world_csv, _TABLES, words.PLACES),
+        Target(_read_data_list, _TABLES, words.PLACES),
+        Target(_read_meta_image, _TABLES, words.META),
+        Target(_read_segmentation, _TABLES, words.DICOM),
+        Target(_read_report, _TABLES, words.DICOM),
         Target(_read_scores, _TABLES, words.SCORES),
         Target(_read_readers, _TABLES, words.TABLE),
         Target(_read_sentence, (UsageError,), words.SENTENCE),

@@ -17,6 +17,17 @@ TABLE = (
     *_words("NaN inf -1 1e400 6,5 ../../x C:\\a\\b.dcm /dev/zero LIDC-IDRI-0001 =1+1 # İß\u202e"),
     *_words('"[[1,2],[3,4],[5,6]]" [[1e99,0],[0,0],[1,1]] [NaN] [[ null [[[]]]'),
 )
+PLACES = (
+    *(TABLE[-24:]),
+    *_words('coordX coordY coordZ x y z seriesuid diameter_mm "image" "box" "training" "validation" [[1,2,3,4,5,6]]'),
+    *_words("1e308 -0 1e-320 true null {} [] 1.2.3.4.5.6.7 .nii.gz"),
+)
+META = (
+    *_words("NDims DimSize ElementSpacing Offset Origin TransformMatrix ElementType MET_SHORT MET_DOUBLE MET_UCHAR"),
+    *_words("ElementDataFile LOCAL HeaderSize CompressedData BinaryDataByteOrderMSB = True False -1 nan 1e400 65535"),
+    *_words("LIST ../x"),
+    *(b"\n", b"\x78\x9c", b"\0"),
+)
 SCORES = (*TABLE, schema.ROW.encode(), b"small", b"> 6 mm")
 SENTENCE = (
     *_words("small large > < >= <= = ± mm cm mm3 to or and not between - at least less than read as: diameter in"),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from conftest import Collection
 from noduleclip.errors import RejectCode, SliceError
-from noduleclip.sources.dicom_seg import is_segmentation, read_segments, trace_mask
+from noduleclip.sources.dicom_seg import read_segments, trace_mask
 from sources.segmentations import Reading, read_slices, write_seg
 
 
@@ -83,7 +83,6 @@ def test_segments_are_read(tmp_path: Path, slices: list[pydicom.Dataset]) -> Non
         reading_of(slices, (1, 30, 40, 50, 61), label="Nodule 1 - Annotation B"),
     ]
     seg = write_seg(tmp_path / "seg.dcm", slices, readings)
-    assert is_segmentation(tmp_path / "seg.dcm")
     first, second = read_segments(tmp_path / "seg.dcm")
     assert (first.number, first.label, first.seg_uid) == (1, "Nodule 1 - Annotation A", seg.SOPInstanceUID)
     assert first.series_uid == slices[0].SeriesInstanceUID
@@ -146,9 +145,7 @@ def test_a_broken_segmentation_is_rejected(
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_other_files_are_no_segmentations(tmp_path: Path, collection: Collection) -> None:
+def test_other_files_are_no_segmentations(tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_text("no DICOM")
-    assert not is_segmentation(tmp_path / "a.dcm")
-    assert not is_segmentation(tmp_path / "none.dcm")
     with pytest.raises(SliceError, match="not DICOM"):
         read_segments(tmp_path / "a.dcm")

@@ -54,10 +54,9 @@ def run_sphere_import(options: PrepareOptions, table: SphereTable, patients_csv:
         NoduleclipError: Anything that a user can cause.
     """
     patients = read_patients(patients_csv) if patients_csv else None
-    first = sorted({sphere.series_uid for sphere in table.spheres})[: options.limit]
-    spheres = [sphere for sphere in table.spheres if sphere.series_uid in first]
+    series = {sphere.series_uid for sphere in table.spheres}
     with claiming(options.out, PREPARED_FILES, "--overwrite replaces them", replace=options.overwrite):
-        images = find_meta_series(options.data_root, set(first), MAX_PIXELS)
+        images = find_meta_series(options.data_root, series, MAX_PIXELS)
         dicom: Catalogue | None = None
         try:
             dicom = open_catalogue(options)
@@ -65,8 +64,8 @@ def run_sphere_import(options: PrepareOptions, table: SphereTable, patients_csv:
             if not images.images:
                 raise
         imported = import_spheres(
-            spheres, dicom, images,
-            source=table.source, data_root=options.data_root, out=options.out, patients=patients,
+            table.spheres, dicom, images, source=table.source, data_root=options.data_root, out=options.out,
+            patients=patients, limit=options.limit,
         )  # fmt: skip
         splits, remarks = _name_splits(table, imported)
         marks = Marks(

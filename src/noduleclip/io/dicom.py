@@ -101,7 +101,7 @@ def read_ct_slice(
         DICOM PS3.3 C.7.6.3 (Image Pixel), C.7.5.1.1.2 (Pixel Padding), C.8.2.1 (CT), C.11.1 (Modality LUT),
         C.7.6.16 (Multi-frame Functional Groups).
     """
-    with _no_warnings():
+    with no_warnings():
         if frame is not None or is_large(path):
             header = read_volume_header(path, max_pixels, _HEADER_TAGS)
         else:
@@ -139,7 +139,7 @@ def check_ct_slice(
     Raises:
         SliceError: As `read_ct_slice` would, save for what is wrong with the pixel data.
     """
-    with _no_warnings():
+    with no_warnings():
         header = read_header(path, max_pixels, _HEADER_TAGS)
         check_modality(header)
         layout, _, spacing_yx_mm = check_plane(pick_frame(header, frame), max_pixels, assume_hu=assume_hu)
@@ -158,18 +158,19 @@ def read_patient_id(path: Path) -> str:
     Raises:
         SliceError: The file cannot be read or is not DICOM.
     """
-    with _no_warnings():
+    with no_warnings():
         return read_header(path, MAX_PIXELS, ("PatientID",)).text("PatientID")
 
 
 def read_sop_uid(path: Path) -> str:
     """Read the SOPInstanceUID of any DICOM file and nothing else, as `read_patient_id` does the PatientID."""
-    with _no_warnings():
+    with no_warnings():
         return read_header(path, MAX_PIXELS, ("SOPInstanceUID",)).text("SOPInstanceUID")
 
 
 @contextmanager
-def _no_warnings() -> Iterator[None]:
+def no_warnings() -> Iterator[None]:
+    """Leave out what pydicom warns of."""
     # pydicom warns of every odd value; what matters of them is checked here and told as a SliceError.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

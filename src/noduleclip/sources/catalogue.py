@@ -17,6 +17,7 @@ from noduleclip import schema
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import InputError, RejectCode, SliceError
 from noduleclip.io.artefacts import replacing
+from noduleclip.io.dicom import no_warnings
 from noduleclip.io.dicom_checks import check_orientation, parse_spacing
 from noduleclip.io.dicom_header import read_header
 from noduleclip.io.job_pool import Died, run_jobs
@@ -312,6 +313,7 @@ def _as_frame(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SLICE_COLUMNS, orient="row")
 
 
+@no_warnings()
 def _read_files(max_pixels: int, files: Iterable[tuple[str, int, int]]) -> list[dict[str, Any]]:
     return [_read_file(file, max_pixels) for file in files]
 

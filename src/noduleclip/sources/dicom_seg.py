@@ -13,10 +13,16 @@ import numpy as np
 import pydicom
 from contourpy import FillType, contour_generator
 from numpy.typing import NDArray
-from pydicom.uid import SegmentationStorage
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SegmentationStorage,
+)
 
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import RejectCode, SliceError
+from noduleclip.io.dicom import no_warnings
 from noduleclip.io.dicom_header import COPY_AGAIN, LEAVE_OUT, Header, read_header
 from noduleclip.sources.planes import Plane
 
@@ -25,6 +31,7 @@ _TAGS: Final = (
     *("ReferencedSeriesSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *("NumberOfFrames", "Rows", "Columns", "BitsAllocated", "PixelData"),
 )
+_NATIVE: Final = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
 _Polygons = tuple[list[NDArray[np.float64]], list[NDArray[np.uint32]]]
 
 
@@ -81,14 +88,7 @@ class Segment:
     planes: tuple[MaskPlane, ...]
 
 
-def is_segmentation(path: Path) -> bool:
-    """Tell whether a file is a DICOM Segmentation; what cannot be read is none."""
-    try:
-        return read_header(path, MAX_PIXELS, ("SOPClassUID",)).text("SOPClassUID") == SegmentationStorage
-    except SliceError:
-        return False
-
-
+@no_warnings()
 def read_segments(path: Path, max_pixels: int = MAX_PIXELS) -> list[Segment]:
     """Read the segments of a binary segmentation.
 
@@ -112,7 +112,7 @@ def read_segments(path: Path, max_pixels: int = MAX_PIXELS) -> list[Segment]:
     if kind != "BINARY" or header.count("BitsAllocated") != 1:
         fact = f"SegmentationType is {kind[:16]!r}; only BINARY of 1 bit a pixel is read"
         raise header.reject(RejectCode.BAD_SEGMENTATION, fact, "convert it, for example with highdicom")
-    if header.dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+    if header.dataset.file_meta.get("TransferSyntaxUID") not in _NATIVE:
         raise header.reject(RejectCode.BAD_SEGMENTATION, "its masks are compressed", "decompress it")
     try:
         return _parse_segments(header, max_pixels)

@@ -11,7 +11,8 @@ import pydicom
 
 from noduleclip import schema
 from noduleclip.config import MAX_PIXELS
-from noduleclip.errors import RejectCode, SliceError
+from noduleclip.errors import RejectCode
+from noduleclip.io.dicom import no_warnings
 from noduleclip.io.dicom_header import LEAVE_OUT, read_header
 
 _CLASSES: Final = (  # Enhanced, Comprehensive, Comprehensive 3D and Extensible SR
@@ -75,14 +76,7 @@ class Report:
     ratings: dict[str, int] = field(default_factory=dict)
 
 
-def is_report(path: Path) -> bool:
-    """Tell whether a file is a structured report of a kind that can hold measurements; what is unreadable is none."""
-    try:
-        return read_header(path, MAX_PIXELS, ("SOPClassUID",)).text("SOPClassUID") in _CLASSES
-    except SliceError:
-        return False
-
-
+@no_warnings()
 def read_reports(path: Path) -> list[Report]:
     """Read the measurement groups of a report.
 

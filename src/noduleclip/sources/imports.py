@@ -53,6 +53,7 @@ def import_spheres(
     data_root: Path,
     out: Path,
     patients: Mapping[str, str] | None = None,
+    limit: int | None = None,
 ) -> Imported:
     """Find the series of spheres, in DICOM or in MetaImages of the series' names.
 
@@ -66,6 +67,7 @@ def import_spheres(
         data_root: Folder of the images.
         out: Folder of results.
         patients: Patient by series, for spheres that name none.
+        limit: Take the spheres of the first series that are there only.
 
     Raises:
         InputError: None of the series is there.
@@ -86,6 +88,9 @@ def import_spheres(
             f"{min(wanted, default='')[:80]}; name the folder of their DICOM or .mhd (NIfTI is not read: convert it, "
             "or name the images that it was made from)"
         )
+    if limit is not None:
+        first = sorted(here & {sphere.series_uid for sphere in named})[:limit]
+        named = [sphere for sphere in named if sphere.series_uid in first]
     broken = _write_slices(named, only, catalogue, source)
     lost = {unread.path.name[:-4] for unread in broken}
     kept = [sphere for sphere in named if sphere.series_uid not in lost]

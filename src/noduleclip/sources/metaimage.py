@@ -210,7 +210,7 @@ def _is_true(fields: dict[str, str], name: str, path: Path) -> bool:
 def _parse_axes(fields: dict[str, str], path: Path) -> NDArray[np.float64]:
     name = next((name for name in ("TransformMatrix", "Orientation", "Rotation") if name in fields), None)
     axes = np.eye(3) if name is None else np.array(_numbers(fields, name, 9, path)).reshape(3, 3)
-    if not np.allclose(axes @ axes.T, np.eye(3), atol=_LARGEST_SKEW):
+    if np.abs(axes).max() > 2 or not np.allclose(axes @ axes.T, np.eye(3), atol=_LARGEST_SKEW):
         raise InputError(f"{path}: {name} is {fields[str(name)][:80]!r}, not three directions at right angles")
     return axes
 
