@@ -41,6 +41,14 @@ def crash(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def ray(session: nox.Session) -> None:
+    """Embed with Ray on this machine, and kill one of its workers."""
+    python = _shared_python(session)
+    session.run(python, "-m", "pip", "install", "--quiet", "-e", ".[dev,ray]", external=True)
+    session.run(python, "-m", "pytest", "tests/engine/test_ray.py", "--ray", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
 def browser(session: nox.Session) -> None:
     """Use the explorer's page in Chromium, and make its pictures for the docs."""
     python = _shared_python(session)

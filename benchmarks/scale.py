@@ -1,6 +1,6 @@
-"""The tables of docs/scale.md: what collections of 10^6, 10^8 and 10^10 ROIs take, from unit costs: `python benchmarks/scale.py`.
+"""The tables of docs/scale.md, from unit costs: `python benchmarks/scale.py`.
 
-Nothing is measured here. `MEASURED` is what the other benchmarks saw, each with the command; `ASSUMED` is what nobody measured.
+Nothing is measured here. `MEASURED` is what other benchmarks saw, each with its command; `ASSUMED` is what none did.
 """
 
 from dataclasses import dataclass

@@ -21,6 +21,7 @@ from noduleclip.io.phantom import PhantomConfig, make_phantoms
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Take what the ordinary suite leaves out: it kills at a sample of moments, and opens no browser."""
     parser.addoption("--every-kill", action="store_true", help="kill each command at every moment, for an hour or so")
+    parser.addoption("--ray", action="store_true", help="embed with Ray, whose start takes a minute")
     parser.addoption("--browser", action="store_true", help="open the explorer's page in Chromium, for minutes")
     parser.addoption("--pictures", metavar="FOLDER", help="where the pictures of the explorer's page go")
 

@@ -1,13 +1,14 @@
 """`noduleclip embed`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from noduleclip import schema
 from noduleclip.cli import options
 from noduleclip.config import MAX_PIXELS
+from noduleclip.errors import UsageError
 
 
 def embed(
@@ -66,6 +67,21 @@ def embed(
     device: options.DeviceName = "auto",
     workers: options.Workers = "auto",
     cache_dir: options.CacheDir = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(
+            "--engine",
+            help="Who cuts and embeds: this process, or a pool of --workers Ray actors (extra ray).",
+            rich_help_panel=options.RUNTIME,
+        ),
+    ] = "local",
+    ray_address: Annotated[
+        str,
+        typer.Option(
+            help="A Ray cluster: auto, or its address; local starts one on this machine.",
+            rich_help_panel=options.RUNTIME,
+        ),
+    ] = "local",
     dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -83,6 +99,10 @@ def embed(
         roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit, tuple(keep or ()),
         contain=contain, max_pixels=max_pixels,
     )  # fmt: skip
+    if shard is not None and engine == "ray":
+        raise UsageError("--shard and --engine ray both divide the work; give one of them")
+    if engine == "local" and ray_address != "local":
+        raise UsageError(f"--ray-address {ray_address} is of no use without --engine ray")
     part = None if shard is None else ShardNumber.parse(shard)
     folder, results = out_dir, (schema.INDEX_MANIFEST,)
     if part is not None:
@@ -93,4 +113,5 @@ def embed(
         run_embedding(
             table, patients_file, model, folder,
             img_size=img_size, emb=emb, bs=bs, device_name=device, shard=part, dry_run=dry_run,
+            ray_address=ray_address if engine == "ray" else None,
         )  # fmt: skip

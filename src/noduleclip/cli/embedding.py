@@ -13,6 +13,7 @@ from noduleclip.cli.checking import Estimate, conclude, examine
 from noduleclip.cli.collect import (
     REJECT_SCHEMA,
     TableOptions,
+    count_workers,
     cut_crops,
     judge_rejects,
     list_rejects,
@@ -21,7 +22,8 @@ from noduleclip.cli.collect import (
     save_rejects,
 )
 from noduleclip.engine.embed import write_index
-from noduleclip.engine.pieces import PIECE_ROWS
+from noduleclip.engine.pieces import PIECE_ROWS, PIECES_FOLDER, open_pieces
+from noduleclip.engine.ray_engine import PieceWork, embed_with_ray
 from noduleclip.engine.shards import ShardNumber, identify_whole, merge_shards, open_shards, write_shard
 from noduleclip.engine.towers import Encoder, Towers, open_towers
 from noduleclip.errors import InputError, UsageError
@@ -45,6 +47,7 @@ def run_embedding(
     device_name: str,
     shard: ShardNumber | None,
     dry_run: bool,
+    ray_address: str | None,
 ) -> None:
     """Cut the crops, embed them, and write the index, or one shard of it; or only say how it would go.
 
@@ -84,7 +87,13 @@ def run_embedding(
         )
         return
     say(f"sizes in mm: {describe_counts(count_sizes(frame), choose_bars(message_console()))}")
-    cache = cut_crops(frame, settings, table_options)
+    if ray_address is not None:
+        cache_folder = table_options.cache_folder.absolute()
+        pieces = out_dir.absolute() / PIECES_FOLDER
+        work = PieceWork(pieces, cache_folder, checkpoint.absolute(), device_name, settings, bs)
+        cache = _embed_with_ray(frame, work, towers, table_options, ray_address)
+    else:
+        cache = cut_crops(frame, settings, table_options)
     if shard is not None:
         _embed_shard(everything, shard, cache, towers, table_options, table.dicom_roots, out_dir, bs)
         return
@@ -101,6 +110,18 @@ def run_embedding(
             on_rows=advance,
         )
     say(f"{manifest.rows:,} rows of width {manifest.emb} in {out_dir}")
+
+
+def _embed_with_ray(
+    frame: pl.DataFrame, work: PieceWork, towers: Towers, table_options: TableOptions, address: str
+) -> CropCache:
+    """Have all pieces made, so that writing the index finds them; gives the cache with the rows that have no crop."""
+    cache = table_options.open_cache(frame, work.settings)
+    open_pieces(work.pieces, towers.image.model_id, cache, work.bs)
+    workers = count_workers(table_options.workers)
+    with counting("cutting and embedding", frame.height, "rows") as advance:
+        cache.rejects = embed_with_ray(frame, work, address=address, workers=workers, on_rows=advance)
+    return cache
 
 
 def _embed_shard(

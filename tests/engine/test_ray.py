@@ -1,0 +1,108 @@
+"""Ray's actors make the index that one process makes, also when one of them is killed (`nox -s ray`)."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from conftest import Collection, Command
+from noduleclip import schema
+
+BOX = ("bbox_xmin", "bbox_xmax")
+
+
+@pytest.fixture(scope="module")
+def table(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantoms' ROIs moved about, on several pieces, some of them without a slice."""
+    frame = pl.read_csv(collection.roi_csv)
+    root = pl.lit(f"{collection.roi_csv.parent}/")
+    frame = frame.with_columns((root + pl.col(schema.DICOM_PATH)).alias(schema.DICOM_PATH))
+    moved = [frame.with_columns(pl.col(name) + step / 50 for name in BOX) for step in range(-(-4500 // frame.height))]
+    rows = pl.concat(moved).head(4500).with_row_index(schema.ROW)
+    lost = pl.col(schema.ROW).is_in([5, 1500, 4499])
+    path = pl.when(lost).then(pl.lit("gone.dcm")).otherwise(pl.col(schema.DICOM_PATH)).alias(schema.DICOM_PATH)
+    out = tmp_path_factory.mktemp("table") / "rois.csv"
+    rows.with_columns(path).drop(schema.ROW).write_csv(out)
+    return out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def find_workers(parent: int) -> list[int]:
+    """Find Ray's actors that make pieces, among the processes that a process started, directly or not."""
+    told = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    lines = [line.split(None, 2) for line in told.splitlines()[1:]]
+    parents = {int(pid): int(ppid) for pid, ppid, _ in lines}
+
+    def is_ours(pid: int) -> bool:
+        while pid in parents and pid != parent:
+            pid = parents[pid]
+        return pid == parent
+
+    return [int(pid) for pid, _, name in lines if name.startswith("ray::MapWorker") and is_ours(int(pid))]
+
+
+def test_a_killed_worker_costs_nothing(
+    table: Path, checkpoint: Path, exported: Path, noduleclip: Command, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    if not pytestconfig.getoption("--ray"):
+        pytest.skip("takes minutes: with --ray")
+    pytest.importorskip("ray")
+    arguments = [
+        "embed", "--roi-csv", table, "--model", checkpoint, "--device", "cpu", "--cache-dir", exported, "--bs", 7,
+    ]  # fmt: skip
+    done = noduleclip(*arguments, "--out-dir", tmp_path / "whole")
+    assert done.code == 0, done.err
+    command = [sys.executable, "-m", "noduleclip", *map(str, arguments), "--out-dir", str(tmp_path / "ray")]
+    command += ["--engine", "ray", "--workers", "2", "--cache-dir", str(tmp_path / "cache")]
+    killed: list[int] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            if not killed and any((tmp_path / "ray" / ".pieces").glob("*.npy")):
+                killed = find_workers(process.pid)[:1]
+                for pid in killed:
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert killed, "no worker was found to kill"
+    assert out == ""
+    assert contents(tmp_path / "ray") == contents(tmp_path / "whole")
+    assert pl.read_csv(tmp_path / "ray" / schema.REJECTS_CSV)[schema.CSV_ROW].to_list() == [6, 1501, 4500]
+
+
+def test_without_ray_it_says_what_to_install(
+    collection: Collection, checkpoint: Path, exported: Path, noduleclip: Command, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setitem(sys.modules, "ray", None)
+    done = noduleclip(
+        "embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--device", "cpu", "--cache-dir", exported,
+        "--out-dir", tmp_path / "ray", "--engine", "ray",
+    )  # fmt: skip
+    assert done.code == 2
+    assert "--engine ray needs Ray; install it with pip install 'noduleclip[ray]'" in done.err
+    assert importlib.util.find_spec("noduleclip.engine.ray_engine") is not None
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--engine", "ray", "--shard", "1/2"], "--shard and --engine ray both divide the work"),
+        (["--ray-address", "auto"], "--ray-address auto is of no use without --engine ray"),
+    ],
+)
+def test_options_that_contradict_each_other(
+    collection: Collection, noduleclip: Command, tmp_path: Path, more: list[str], said: str
+) -> None:
+    done = noduleclip("embed", "--roi-csv", collection.roi_csv, "--out-dir", tmp_path / "x", *more)
+    assert done.code == 2
+    assert said in done.err
