@@ -81,10 +81,10 @@ def run_embedding(
             if rows
             else f"shard {shard}: no rows, the table has fewer pieces of {PIECE_ROWS:,}"
         )
-    if dry_run and rows:
-        conclude(
-            examine(frame, {}, settings, table_options, [_estimate(towers.image, frame.height, bs)]), table_options
-        )
+    if dry_run:
+        if rows:
+            estimate = _estimate(towers.image, frame.height, bs)
+            conclude(examine(frame, {}, settings, table_options, [estimate]), table_options)
         return
     say(f"sizes in mm: {describe_counts(count_sizes(frame), choose_bars(message_console()))}")
     if ray_address is not None:
