@@ -13,7 +13,32 @@ from noduleclip.errors import UsageError
 
 def embed(
     roi_csv: options.RoiCsv,
-    out_dir: Annotated[Path, typer.Option("--out-dir", help="Folder for the index.", rich_help_panel=options.OUTPUT)],
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--out-dir",
+            help="Folder for the index; with --store for what else a run leaves, rejects.csv and unfinished pieces.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store",
+            metavar="lance://DIR|s3://…|gs://…|az://…",
+            help="Write the index to a Lance store instead of a folder; needs the extra lance.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    index_from: Annotated[
+        int,
+        typer.Option(
+            "--vector-index-from",
+            min=1,
+            help="Rows from which on a store gets a vector index; query --exact passes it over.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = 200_000,
     model: Annotated[
         Path,
         typer.Option(
@@ -85,14 +110,14 @@ def embed(
     dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Embed every row of a ROI table and write a folder that query and fuse need nothing else for.
+    """Embed every row of a ROI table and write a folder, or a store, that query and fuse need nothing else for.
 
     A killed run goes on from where it was when the command is given again.
 
     Example: noduleclip embed --roi-csv rois.csv --out-dir index
     """
-    from noduleclip.cli.claim import claiming
     from noduleclip.cli.collect import TableOptions
+    from noduleclip.cli.target import choose_target, claiming_target
     from noduleclip.engine.shards import ShardNumber
 
     table = TableOptions(
@@ -104,14 +129,14 @@ def embed(
     if engine == "local" and ray_address != "local":
         raise UsageError(f"--ray-address {ray_address} is of no use without --engine ray")
     part = None if shard is None else ShardNumber.parse(shard)
-    folder, results = out_dir, (schema.INDEX_MANIFEST,)
+    target, results = choose_target(out_dir, store, index_from), (schema.INDEX_MANIFEST,)
     if part is not None:
-        folder, results = out_dir / schema.SHARDS_FOLDER / part.folder_name, (schema.SHARD_MANIFEST,)
-    with claiming(None if dry_run else folder, results, "--overwrite replaces it", replace=overwrite):
+        target, results = target.narrow(part.folder_name), (schema.SHARD_MANIFEST,)
+    with claiming_target(target, results, dry_run=dry_run, replace=overwrite):
         from noduleclip.cli.embedding import run_embedding
 
         run_embedding(
-            table, patients_file, model, folder,
+            table, patients_file, model, target,
             img_size=img_size, emb=emb, bs=bs, device_name=device, shard=part, dry_run=dry_run,
             ray_address=ray_address if engine == "ray" else None,
         )  # fmt: skip

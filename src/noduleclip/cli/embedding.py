@@ -21,7 +21,8 @@ from noduleclip.cli.collect import (
     read_table,
     save_rejects,
 )
-from noduleclip.engine.embed import write_index
+from noduleclip.cli.target import Target
+from noduleclip.engine.embed import write_index, write_store
 from noduleclip.engine.pieces import PIECE_ROWS, PIECES_FOLDER, open_pieces
 from noduleclip.engine.ray_engine import PieceWork, embed_with_ray
 from noduleclip.engine.shards import ShardNumber, identify_whole, merge_shards, open_shards, write_shard
@@ -39,7 +40,7 @@ def run_embedding(
     table_options: TableOptions,
     patients_file: Path | None,
     model_name: Path,
-    out_dir: Path,
+    target: Target,
     *,
     img_size: int | None,
     emb: int | None,
@@ -89,27 +90,26 @@ def run_embedding(
     say(f"sizes in mm: {describe_counts(count_sizes(frame), choose_bars(message_console()))}")
     if ray_address is not None:
         cache_folder = table_options.cache_folder.absolute()
-        pieces = out_dir.absolute() / PIECES_FOLDER
+        pieces = target.out_dir.absolute() / PIECES_FOLDER
         work = PieceWork(pieces, cache_folder, checkpoint.absolute(), device_name, settings, bs)
         cache = _embed_with_ray(frame, work, towers, table_options, ray_address)
     else:
         cache = cut_crops(frame, settings, table_options)
     if shard is not None:
-        _embed_shard(everything, shard, cache, towers, table_options, table.dicom_roots, out_dir, bs)
+        _embed_shard(everything, shard, cache, towers, table_options, table.dicom_roots, target.out_dir, bs)
         return
-    judge_rejects(frame, cache.rejects, table_options, out_dir)
+    judge_rejects(frame, cache.rejects, table_options, target.out_dir)
     with counting("embedding", frame.height - len(cache.rejects), "crops") as advance:
-        manifest = write_index(
-            frame,
-            cache,
-            towers,
-            out_dir,
-            bs=bs,
-            keep=table_options.keep,
-            dicom_roots=table.dicom_roots,
-            on_rows=advance,
-        )
-    say(f"{manifest.rows:,} rows of width {manifest.emb} in {out_dir}")
+        parts = frame, cache, towers
+        kept = table_options.keep, table.dicom_roots
+        if target.store is None:
+            manifest = write_index(*parts, target.out_dir, bs=bs, keep=kept[0], dicom_roots=kept[1], on_rows=advance)
+        else:
+            manifest = write_store(
+                *parts, target.store, target.out_dir, bs=bs, indexed_rows=target.indexed_rows,
+                keep=kept[0], dicom_roots=kept[1], on_rows=advance,
+            )  # fmt: skip
+    say(f"{manifest.rows:,} rows of width {manifest.emb} in {target}")
 
 
 def _embed_with_ray(

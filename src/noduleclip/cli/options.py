@@ -105,7 +105,12 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything ran
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace results that are already there.", rich_help_panel=OUTPUT)
 ]
-EmbDir = Annotated[str, typer.Option("--emb-dir", help="Index folder that embed wrote.", rich_help_panel=INPUTS)]
+EmbDir = Annotated[
+    str,
+    typer.Option(
+        "--emb-dir", help="Index that embed wrote: a folder, or the place given to --store.", rich_help_panel=INPUTS
+    ),
+]
 IndexModel = Annotated[
     Path | None,
     typer.Option(
@@ -143,6 +148,10 @@ Unique = Annotated[
 PatientsFilter = Annotated[
     Path | None,
     typer.Option("--patients-file", help="Rank only these patients, one id a line.", rich_help_panel=RANKING),
+]
+Exact = Annotated[
+    bool,
+    typer.Option("--exact", help="Look at all rows where a Lance store has a vector index.", rich_help_panel=RANKING),
 ]
 QueryOut = Annotated[Path | None, typer.Option("--out", help="Folder for topk.csv.", rich_help_panel=OUTPUT)]
 OutputFormat = Annotated[

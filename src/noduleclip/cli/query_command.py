@@ -29,6 +29,7 @@ def query(
     where: options.Where = None,
     unique: options.Unique = None,
     patients_file: options.PatientsFilter = None,
+    exact: options.Exact = False,
     dicom_root: options.PictureRoot = None,
     html: options.Html = None,
     contact_sheet: options.ContactSheet = None,
@@ -56,5 +57,6 @@ def query(
             out, output_format, paths_only, overwrite,
             PictureOptions(dicom_root, preview, html=html, contact_sheet=contact_sheet, viewer_url=viewer_url),
             like=None if like is None else LikeOptions(like, like_weight, cache_dir),
+            exact=exact,
         )
     )  # fmt: skip

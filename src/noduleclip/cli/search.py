@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.cli.claim import claiming
 from noduleclip.cli.pictures import PictureOptions, make_previews
+from noduleclip.cli.shortcut import take_shortcut
 from noduleclip.cli.similar import LikeOptions, Reference, find_reference, leave_out, refuse_undecoded
 from noduleclip.errors import ArtefactError, InputError, UsageError
 from noduleclip.io.artefacts import hash_file, replacing
@@ -25,7 +26,7 @@ from noduleclip.report.tables import Answer, choose_format, print_hits
 from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, score_reading
 from noduleclip.retrieval.hits import describe_hits
 from noduleclip.retrieval.text_query import SentenceEncoder
-from noduleclip.retrieval.top_k import compute_cosines, find_top_k, refuse_odd_rows, select_top_k
+from noduleclip.retrieval.top_k import TopK, compute_cosines, find_top_k, refuse_odd_rows, select_top_k
 from noduleclip.sentence import Reading, describe_reading, list_attributes, read_sentences
 
 
@@ -47,6 +48,7 @@ class SearchOptions:
     overwrite: bool
     pictures: PictureOptions = field(default_factory=PictureOptions)
     like: LikeOptions | None = None
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,20 +84,9 @@ def _search(
     reference = None if options.like is None else find_reference(index, options.like, options.model)
     encoder, vectors = _encode(index, sentences, readings, reference)
     readings = readings or [Reading(None, (), ())]
-    rows = _filter_rows(index, options)
-    if reference is not None:
-        rows = leave_out(reference, rows, index)
-    groups = find_groups(index, options.unique, rows)
-    ranked = index.manifest.rows if rows is None else len(rows)
-    candidates = ranked if groups is None else len(np.unique(groups))
-    if options.topk > candidates:
-        what = "rows" if options.unique is None else f"of one {options.unique} each"
-        say(f"note: {options.topk} hits were asked for, there are {candidates} {what} to rank")
+    question = _Question(sentences, readings, vectors, encoder, reference)
     hits, told = [], [_describe_question(reading, sentences, reference) for reading in readings]
-    mixing = _Mixing.of(index, rows, reference, options.like) if sentences else None
-    for line, one in zip(
-        told, _find_hits(index, vectors, readings, rows, groups, encoder, options.topk, fusion, mixing), strict=True
-    ):
+    for line, one in zip(told, _answer(index, options, fusion, question), strict=True):
         say(line)
         hits.append(one)
     found = index.read_rows(np.concatenate([one.rows for one in hits]))
@@ -113,6 +104,46 @@ def _search(
         write_gallery(index, results, options.pictures, _type_command(options, fusion))
 
 
+@dataclass(frozen=True)
+class _Question:
+    """What was asked: Q sentences and how they are read, or none and a reference, and the (Q, D) vectors of either."""
+
+    sentences: Sequence[str]
+    readings: Sequence[Reading]
+    vectors: NDArray[np.float32]
+    encoder: SentenceEncoder | None
+    reference: Reference | None
+
+
+def _answer(
+    index: Index, options: SearchOptions, fusion: FusionOptions | None, question: _Question
+) -> Iterator["_Hits"]:
+    """Find the hits of each sentence among the rows that are allowed, by a vector index where that can answer."""
+    reference = question.reference
+    if not options.exact and fusion is None and options.unique is None and not (reference and question.sentences):
+        left_out = np.empty(0, np.int64) if reference is None else reference.own_rows
+        found = take_shortcut(
+            index, question.vectors, options.topk, where=options.where, patients_file=options.patients_file,
+            left_out=left_out,
+        )  # fmt: skip
+        if found is not None:
+            yield from _show_similarity(index, found)
+            return
+    rows = _filter_rows(index, options)
+    if reference is not None:
+        rows = leave_out(reference, rows, index)
+    groups = find_groups(index, options.unique, rows)
+    ranked = index.manifest.rows if rows is None else len(rows)
+    candidates = ranked if groups is None else len(np.unique(groups))
+    if options.topk > candidates:
+        what = "rows" if options.unique is None else f"of one {options.unique} each"
+        say(f"note: {options.topk} hits were asked for, there are {candidates} {what} to rank")
+    mixing = _Mixing.of(index, rows, reference, options.like) if question.sentences else None
+    yield from _find_hits(
+        index, question.vectors, question.readings, rows, groups, question.encoder, options.topk, fusion, mixing
+    )
+
+
 def _type_command(options: SearchOptions, fusion: FusionOptions | None) -> str:
     """Give the search as one would type it, what is left at its default aside."""
     typed: list[tuple[str, object]] = [
@@ -125,6 +156,7 @@ def _type_command(options: SearchOptions, fusion: FusionOptions | None) -> str:
     if fusion is not None:
         typed += [("--alpha", f"{fusion.alpha:g}"), ("--softness-mm", f"{fusion.softness_mm:g}")]
     words = [text for option, value in typed if value is not None for text in (option, str(value))]
+    words += ["--exact"] if options.exact else []
     return shlex.join(["noduleclip", "query" if fusion is None else "fuse", *words])
 
 
@@ -285,9 +317,7 @@ def _find_hits(
 ) -> Iterator[_Hits]:
     """Find the hits of each sentence; every row's score is made only where the rule or a group needs it."""
     if fusion is None and groups is None and mixing is None:
-        for best in find_top_k(vectors, index.embeddings, topk, rows):
-            refuse_odd_rows(index.embeddings, best.rows)
-            yield _Hits(best.rows, {schema.SIMILARITY: best.scores})
+        yield from _show_similarity(index, find_top_k(vectors, index.embeddings, topk, rows))
         return
     for vector, reading in zip(vectors, readings, strict=True):
         columns: dict[str, NDArray[np.floating]] = {schema.SIMILARITY: compute_cosines(vector, index.embeddings, rows)}
@@ -300,6 +330,12 @@ def _find_hits(
         found = chosen if rows is None else rows[chosen]
         refuse_odd_rows(index.embeddings, found)
         yield _Hits(found, {n: values[chosen] for n, values in columns.items()})
+
+
+def _show_similarity(index: Index, found: Sequence[TopK]) -> Iterator[_Hits]:
+    for best in found:
+        refuse_odd_rows(index.embeddings, best.rows)
+        yield _Hits(best.rows, {schema.SIMILARITY: best.scores})
 
 
 def _fuse(

@@ -12,13 +12,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from noduleclip import schema
+from noduleclip import __version__, schema
 from noduleclip.engine.pieces import PIECES_FOLDER, embed_piece, list_pieces, open_pieces
 from noduleclip.engine.towers import Towers
 from noduleclip.io.artefacts import flush_file, replacing
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import measure_bytes, require_space
 from noduleclip.io.index_store import META_GROUP_ROWS, Manifest, write_manifest
+from noduleclip.io.lance_tables import Place
 
 _ITEM_BYTES = 4  # of a float32
 _META_COLUMNS = (
@@ -56,20 +57,17 @@ def write_index(
     Returns:
         The manifest written.
     """
-    rejected = {reject.row for reject in cache.rejects}
-    rows = [row for row in range(frame.height) if row not in rejected]
-    image = towers.image
+    image, rejected, rows = towers.image, _list_rejected(cache), _list_rows(frame, cache)
     out_dir.mkdir(parents=True, exist_ok=True)
     size_bytes = _ITEM_BYTES * len(rows) * image.config.emb
     kept_bytes = measure_bytes(out_dir / PIECES_FOLDER)
     require_space(out_dir / schema.EMBEDDINGS, 2 * size_bytes - kept_bytes)  # once in pieces, once whole
     pieces = open_pieces(out_dir / PIECES_FOLDER, image.model_id, cache, bs)
     vectors = (embed_piece(pieces, piece, rejected, cache, image, bs, on_rows) for piece in list_pieces(frame.height))
-    chosen = frame[rows]
     write_index_files(
         out_dir,
-        meta=chosen.select([name for name in dict.fromkeys((*_META_COLUMNS, *keep)) if name in frame.columns]),
-        outlines=chosen.select(schema.POINTS_JSON) if schema.POINTS_JSON in frame.columns else None,
+        meta=_select_meta(frame, rows, keep),
+        outlines=frame[rows].select(schema.POINTS_JSON) if schema.POINTS_JSON in frame.columns else None,
         vectors=vectors,
         emb=image.config.emb,
         text_file=towers.text_file,
@@ -86,6 +84,81 @@ def write_index(
     )
     shutil.rmtree(pieces)
     return manifest
+
+
+def write_store(
+    frame: pl.DataFrame,
+    cache: CropCache,
+    towers: Towers,
+    place: Place,
+    work_dir: Path,
+    *,
+    bs: int,
+    indexed_rows: int,
+    keep: tuple[str, ...] = (),
+    dicom_roots: Sequence[str] = (),
+    on_rows: Callable[[int], None] = lambda _: None,
+) -> Manifest:
+    """Embed the rows of a frame into a Lance store that a query needs nothing else for.
+
+    Args:
+        frame: Checked ROI rows.
+        cache: Their crops, as in `write_index`.
+        towers: The towers.
+        place: Where the store lies.
+        work_dir: Folder for the pieces that a killed run leaves behind.
+        bs: Rows in a forward pass.
+        indexed_rows: Rows from which on a vector index is built.
+        keep: Further columns of the frame to carry along.
+        dicom_roots: Folders that relative DICOM paths start from, for pictures later.
+        on_rows: Called with the rows embedded since the last call.
+
+    Returns:
+        The manifest written.
+    """
+    from noduleclip.io.lance_store import write_lance_index
+
+    image, rejected, rows = towers.image, _list_rejected(cache), _list_rows(frame, cache)
+    size_bytes = _ITEM_BYTES * len(rows) * image.config.emb
+    kept_bytes = measure_bytes(work_dir / PIECES_FOLDER)
+    require_space(work_dir / PIECES_FOLDER, (2 if place.folder else 1) * size_bytes - kept_bytes)
+    pieces = open_pieces(work_dir / PIECES_FOLDER, image.model_id, cache, bs)
+    manifest = write_lance_index(
+        place,
+        (embed_piece(pieces, piece, rejected, cache, image, bs, on_rows) for piece in list_pieces(frame.height)),
+        _select_meta(frame, rows, keep),
+        frame[rows][schema.POINTS_JSON] if schema.POINTS_JSON in frame.columns else None,
+        towers.text_file,
+        Manifest(
+            schema_version=schema.INDEX_SCHEMA_VERSION,
+            model_id=image.model_id,
+            checkpoint_sha256=towers.checkpoint_sha256,
+            model=image.config,
+            rows=len(rows),
+            emb=image.config.emb,
+            scale=image.calibration.scale,
+            bias=image.calibration.bias,
+            files={},
+            made_by=__version__,
+            dicom_roots=tuple(dicom_roots),
+        ),
+        indexed_rows=indexed_rows,
+    )
+    shutil.rmtree(pieces)
+    return manifest
+
+
+def _list_rejected(cache: CropCache) -> set[int]:
+    return {reject.row for reject in cache.rejects}
+
+
+def _list_rows(frame: pl.DataFrame, cache: CropCache) -> list[int]:
+    rejected = _list_rejected(cache)
+    return [row for row in range(frame.height) if row not in rejected]
+
+
+def _select_meta(frame: pl.DataFrame, rows: list[int], keep: tuple[str, ...]) -> pl.DataFrame:
+    return frame[rows].select([name for name in dict.fromkeys((*_META_COLUMNS, *keep)) if name in frame.columns])
 
 
 def write_index_files(

@@ -23,7 +23,7 @@ from noduleclip.io.artefacts import hash_file, read_json, write_json
 META_GROUP_ROWS = 1 << 15  # rows of the metadata that are compressed, and read, together
 _MOST_BYTES = 1 << 50
 _HASHED_BYTES = 1 << 26
-_BROKEN = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # a broken file makes polars panic, too
+BROKEN = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # a broken file makes polars panic, too
 INDEX_FILES = (schema.EMBEDDINGS, schema.META, schema.TEXT_TOWER)
 
 
@@ -112,6 +112,28 @@ class Index(abc.ABC):
     def read_outlines(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str | None]:
         """Read the outlines of some rows as the table had them, None where there is none."""
 
+    @property
+    def has_vector_index(self) -> bool:
+        """Whether `count_rows` and `find_near` can be asked."""
+        return False
+
+    def count_rows(self, condition: str | None) -> int:
+        """Count the rows that meet a condition of `find_near`."""
+        raise NotImplementedError
+
+    def find_near(self, vector: NDArray[np.float32], k: int, condition: str | None) -> NDArray[np.int64]:
+        """Find rows near a vector by the vector index, without looking at all of them.
+
+        Args:
+            vector: (D,) unit vector.
+            k: Rows wanted.
+            condition: SQL that `translate_condition` gave: only rows that meet it are looked for. None = all rows.
+
+        Returns:
+            (m,) ascending rows, at most k.
+        """
+        raise NotImplementedError
+
     @abc.abstractmethod
     def lending_tower(self) -> contextlib.AbstractContextManager[Path]:
         """Give the text tower as a file while the block runs."""
@@ -162,7 +184,7 @@ class FolderIndex(Index):
         """Carry out a plan on the metadata."""
         try:
             return plan.collect()
-        except _BROKEN as error:
+        except BROKEN as error:
             reason = str(error).splitlines()[0]
             raise ArtefactError(f"{self.folder / schema.META}: is broken ({reason}); embed again") from error
 
@@ -233,11 +255,15 @@ def open_index(location: Path | str) -> Index:
     """Open an index, wherever it lies, and check that its parts belong together.
 
     Args:
-        location: A folder.
+        location: A folder, `lance://DIR` or an address in an object store.
 
     Raises:
         ArtefactError: A part is missing, of another size than the manifest says, or of the wrong kind.
     """
+    if isinstance(location, str) and "://" in location:
+        from noduleclip.io.lance_store import open_lance_index
+
+        return open_lance_index(location)
     return _open_folder(Path(location))
 
 
@@ -247,7 +273,7 @@ def _open_folder(folder: Path) -> FolderIndex:
     path = folder / schema.INDEX_MANIFEST
     if not path.exists():
         raise ArtefactError(f"{folder}: holds no {schema.INDEX_MANIFEST}; noduleclip embed did not finish here")
-    manifest = _parse_manifest(read_json(path), path)
+    manifest = parse_manifest(read_json(path), str(path), set(INDEX_FILES))
     for name in manifest.files:
         _check_file(folder / name, manifest)
     for name in (schema.META, schema.TEXT_TOWER):  # not the embeddings, nor metadata as large: a query cannot wait
@@ -258,22 +284,32 @@ def _open_folder(folder: Path) -> FolderIndex:
     try:
         table = _scan(folder / schema.META)
         rows = table.select(pl.len()).collect().item()
-        _check_columns(table.collect_schema(), folder / schema.META)
-    except _BROKEN as error:
+        check_columns(table.collect_schema(), str(folder / schema.META))
+    except BROKEN as error:
         raise ArtefactError(f"{folder / schema.META}: not a readable table ({str(error).splitlines()[0]})") from error
     if rows != manifest.rows:
         raise ArtefactError(f"{folder / schema.META}: has {rows} rows, {schema.INDEX_MANIFEST} says {manifest.rows}")
     return FolderIndex(manifest, embeddings, folder)
 
 
-def _parse_manifest(values: dict[str, Any], path: Path) -> Manifest:
+def parse_manifest(values: dict[str, Any], path: str, files: set[str]) -> Manifest:
+    """Read what an index says of itself.
+
+    Args:
+        values: What was found.
+        path: Where, for messages.
+        files: Those that it must name, beside which there may be outlines.
+
+    Raises:
+        ArtefactError: It is no manifest.
+    """
     found = values.get("schema_version")
     if found != schema.INDEX_SCHEMA_VERSION:
         raise ArtefactError(
             f"{path}: schema version {found}, this noduleclip reads {schema.INDEX_SCHEMA_VERSION}; embed again"
         )
     try:
-        model = from_mapping(ModelConfig, values["model"], str(path))
+        model = from_mapping(ModelConfig, values["model"], path)
         manifest = Manifest(**{**values, "model": model, "dicom_roots": tuple(values.get("dicom_roots", ()))})
         counts = [manifest.rows, manifest.emb, *(file["bytes"] for file in manifest.files.values())]
         whole = all(type(count) is int and 1 <= count < _MOST_BYTES for count in counts)  # True is no count
@@ -283,7 +319,7 @@ def _parse_manifest(values: dict[str, Any], path: Path) -> Manifest:
         )
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
         raise ArtefactError(f"{path}: not a manifest of this tool ({error})") from error
-    if set(manifest.files) - {schema.OUTLINES} != set(INDEX_FILES) or not named or manifest.emb != model.emb:
+    if set(manifest.files) - {schema.OUTLINES} != files or not named or manifest.emb != model.emb:
         raise ArtefactError(f"{path}: not a manifest of this tool (its files, model or width are others)")
     if not whole or not numbers:
         raise ArtefactError(f"{path}: not a manifest of this tool (rows, sizes or calibration are no numbers)")
@@ -298,7 +334,12 @@ def _check_file(path: Path, manifest: Manifest) -> None:
         raise ArtefactError(f"{path}: has {size} bytes, {schema.INDEX_MANIFEST} says {said}; embed again")
 
 
-def _check_columns(columns: pl.Schema, path: Path) -> None:
+def check_columns(columns: pl.Schema, path: str) -> None:
+    """Refuse metadata without the columns that a search needs, or with columns of another kind.
+
+    Raises:
+        ArtefactError: Names the column.
+    """
     text, number = (pl.String(), "text"), (pl.Float64(), "numbers")
     kinds = {**dict.fromkeys(schema.TEXT_COLUMNS, text), **dict.fromkeys(schema.NUMBER_COLUMNS, number)}
     for name in (schema.DICOM_PATH, schema.PATIENT_ID, schema.DIAMETER_MM):

@@ -1,0 +1,93 @@
+"""Where `embed` writes: a folder, or a Lance store with a folder beside it for what else a run leaves."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from noduleclip import schema
+from noduleclip.cli.claim import claiming
+from noduleclip.errors import UsageError
+from noduleclip.io.lance_store import holds_index
+from noduleclip.io.lance_tables import INDEX_TABLE, Place, load_lance, parse_place
+
+_REMEDY = "--overwrite replaces it"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an index goes.
+
+    Attributes:
+        out_dir: Folder of the index, or, with a store, of rejects and of the pieces that a killed run leaves.
+        store: The store; None where the index goes into the folder.
+        indexed_rows: Rows from which on a store gets a vector index.
+    """
+
+    out_dir: Path
+    store: Place | None
+    indexed_rows: int
+
+    def __str__(self) -> str:
+        return str(self.out_dir) if self.store is None else self.store.text
+
+    def narrow(self, shard: str) -> "Target":
+        """Give the place of a shard.
+
+        Raises:
+            UsageError: The index goes into a store.
+        """
+        if self.store is not None:
+            raise UsageError("--shard and --store: shards are folders that merge joins; give --out-dir alone")
+        return replace(self, out_dir=self.out_dir / schema.SHARDS_FOLDER / shard)
+
+
+def choose_target(out_dir: Path | None, store: str | None, indexed_rows: int) -> Target:
+    """Settle where an index goes.
+
+    Raises:
+        UsageError: Neither is given, or an object store without a folder beside it.
+    """
+    if store is None:
+        if out_dir is None:
+            raise UsageError("give a folder for the index with --out-dir, or a Lance store with --store")
+        if ":/" in out_dir.as_posix()[2:]:
+            raise UsageError(f"--out-dir {out_dir}: is a folder on this machine; a Lance store is given with --store")
+        return Target(out_dir, None, indexed_rows)
+    place = parse_place(store)
+    load_lance(store)
+    work_dir = out_dir or place.folder
+    if work_dir is None:
+        raise UsageError(f"{store}: give a folder on this machine with --out-dir, too: for rejects and what is resumed")
+    return Target(work_dir, place, indexed_rows)
+
+
+@contextlib.contextmanager
+def claiming_target(target: Target, results: tuple[str, ...], *, dry_run: bool, replace: bool) -> Iterator[None]:
+    """Keep others from writing there while the block runs; refuse what holds an index.
+
+    Args:
+        target: Where.
+        results: File names that count as results in a folder.
+        dry_run: Nothing will be written.
+        replace: Results may be replaced.
+
+    Raises:
+        UsageError: Another process writes there, or there is an index.
+    """
+    with contextlib.ExitStack() as stack:
+        if not dry_run:
+            if target.store is None:
+                stack.enter_context(claiming(target.out_dir, results, _REMEDY, replace=replace))
+            else:
+                _claim_store(stack, target.out_dir, target.store, replace=replace)
+        yield
+
+
+def _claim_store(stack: contextlib.ExitStack, out_dir: Path, store: Place, *, replace: bool) -> None:
+    if store.folder is not None:
+        stack.enter_context(claiming(store.folder, (INDEX_TABLE,), _REMEDY, replace=replace))
+    elif not replace and holds_index(store):
+        raise UsageError(f"{store.text} already holds an index; {_REMEDY}")
+    if store.folder != out_dir:
+        stack.enter_context(claiming(out_dir, (), _REMEDY, replace=replace))

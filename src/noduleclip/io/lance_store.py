@@ -1,0 +1,360 @@
+"""An index in a Lance store, in a folder or an object store: opened, read row by row, and written."""
+
+import contextlib
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from noduleclip import schema
+from noduleclip.config import to_mapping
+from noduleclip.errors import ArtefactError
+from noduleclip.io.index_store import BROKEN, Index, Manifest, check_columns, parse_manifest
+from noduleclip.io.lance_tables import (
+    INDEX_TABLE,
+    MANIFEST,
+    PROBES,
+    ROWS_TABLE,
+    TOWER,
+    VECTOR,
+    VERSION,
+    Place,
+    commit_fragments,
+    load_lance,
+    make_schema,
+    parse_place,
+    telling_broken,
+    telling_unwritten,
+    write_fragment,
+)
+
+INDEXED_ROWS = 200_000  # from so many on a vector index is faster: docs/decisions/0016-lance.md
+_ROWS_OF_PARTITION = 4096
+_MOST_PROBES = 4096
+_REFINED = 4  # times the hits wanted are scored by their whole vectors
+_TRIED_ROWS, _TRIED_HITS, _WANTED_RECALL = 24, 10, 0.995
+_SAFETY, _LEAST_PROBES, _LEAST_SHARE = 4, 64, 8  # a sentence lies farther from the rows than rows from each other
+_BATCH_ROWS = 1 << 15
+_DENSE = 8  # rows that are read rather than looked up one by one, for each that is wanted
+_MOST_TOWER_BYTES = 1 << 28
+
+
+class LanceVectors:
+    """(N, D) unit rows, read from the table where they are asked for."""
+
+    def __init__(self, rows: Any, shape: tuple[int, int], text: str) -> None:
+        self._rows, self.shape, self._text = rows, shape, text
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | NDArray[np.int64], /) -> NDArray[np.float32]:
+        """Read (n, D) rows in the order asked for."""
+        if isinstance(rows, slice):
+            start, end, _ = rows.indices(len(self))
+            return self._read(start, end)
+        if len(rows) == 0:
+            return np.empty((0, self.shape[1]), np.float32)
+        start, end = int(rows.min()), int(rows.max()) + 1
+        if end - start <= _DENSE * len(rows):
+            return self._read(start, end)[rows - start]
+        with telling_broken(self._text):
+            return self._unpack(self._rows.take(rows.tolist(), columns=[VECTOR])[VECTOR])
+
+    def _read(self, start: int, end: int) -> NDArray[np.float32]:
+        with telling_broken(self._text):
+            found = self._rows.scanner(columns=[VECTOR], offset=start, limit=end - start).to_table()
+            return self._unpack(found[VECTOR])
+
+    def _unpack(self, column: Any) -> NDArray[np.float32]:
+        parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+        flat = parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.float32), *parts])
+        return np.asarray(flat, np.float32).reshape(-1, self.shape[1])
+
+
+@dataclass(frozen=True)
+class LanceIndex(Index):
+    """An index in a Lance store.
+
+    Attributes:
+        place: Where it lies.
+        rows: The table of its rows, at the version that belongs to the manifest.
+        tower: The text tower.
+        probes: Parts of the vector index that a query looks into; 0 where there is none.
+    """
+
+    place: Place
+    rows: Any
+    tower: bytes
+    probes: int
+
+    @property
+    def location(self) -> str:
+        """Where it lies."""
+        return self.place.text
+
+    def scan(self) -> pl.LazyFrame:
+        """The rows' metadata in the order of the embeddings, read in batches, of which only some columns."""
+        from polars.io.plugins import register_io_source
+
+        def read(
+            columns: list[str] | None, predicate: pl.Expr | None, most: int | None, size: int | None
+        ) -> Iterator[pl.DataFrame]:
+            left = self.manifest.rows if most is None else most
+            for frame in self._read_batches(columns or list(self._kinds()), size or _BATCH_ROWS):
+                part = frame.head(left)
+                left -= part.height
+                yield part if predicate is None else part.filter(predicate)
+                if left <= 0:
+                    return
+
+        return register_io_source(read, schema=self._kinds())
+
+    def collect(self, plan: pl.LazyFrame) -> pl.DataFrame:
+        """Carry out a plan on the metadata."""
+        try:
+            return plan.collect()
+        except BROKEN as error:
+            reason = str(error).splitlines()[0]
+            raise ArtefactError(f"{self.location}: {ROWS_TABLE} is broken ({reason}); embed again") from error
+
+    def read_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
+        """Read the metadata of some rows, in the order asked for."""
+        return self._take(rows, list(self._kinds()))
+
+    def read_outlines(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str | None]:
+        """Read the outlines of some rows as the table had them."""
+        if schema.POINTS_JSON not in self.rows.schema.names:
+            return [None] * len(rows)
+        return self._take(rows, [schema.POINTS_JSON])[schema.POINTS_JSON].to_list()
+
+    @contextlib.contextmanager
+    def lending_tower(self) -> Iterator[Path]:
+        """Give the text tower as a file of its own folder, beside which there is nothing that it could point to."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / schema.TEXT_TOWER
+            file.write_bytes(self.tower)
+            yield file
+
+    @property
+    def has_vector_index(self) -> bool:
+        """Whether one was built."""
+        return self.probes > 0
+
+    def count_rows(self, condition: str | None) -> int:
+        """Count the rows that meet a condition in Lance's SQL."""
+        with telling_broken(self.location):
+            return int(self.rows.count_rows(filter=condition))
+
+    def find_near(self, vector: NDArray[np.float32], k: int, condition: str | None) -> NDArray[np.int64]:
+        """Find rows near a vector by the vector index, those that do not meet the condition left out beforehand."""
+        with telling_broken(self.location):
+            return _find_near(self.rows, vector, k, self.probes, condition)
+
+    def _kinds(self) -> dict[str, pl.DataType]:
+        return _read_kinds(self.rows)
+
+    def _read_batches(self, columns: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
+        with telling_broken(self.location):
+            for batch in self.rows.scanner(columns=list(columns), batch_size=size).to_batches():
+                yield self._as_frame(batch, columns)
+
+    def _take(self, rows: Sequence[int] | NDArray[np.int64], columns: Sequence[str]) -> pl.DataFrame:
+        with telling_broken(self.location):
+            if not len(rows):
+                return self._as_frame(self.rows.schema.empty_table().select(list(columns)), columns)
+            return self._as_frame(self.rows.take([int(row) for row in rows], columns=list(columns)), columns)
+
+    def _as_frame(self, found: Any, columns: Sequence[str]) -> pl.DataFrame:
+        frame = pl.DataFrame(pl.from_arrow(found)).select(columns)
+        return frame.cast({schema.ROW: pl.get_index_type()}) if schema.ROW in columns else frame
+
+
+def _read_kinds(rows: Any) -> dict[str, pl.DataType]:
+    """Give the columns that a query sees, the row's number first."""
+    names = [name for name in rows.schema.names if name not in (schema.ROW, schema.POINTS_JSON, VECTOR)]
+    kinds = pl.DataFrame(pl.from_arrow(rows.schema.empty_table().select(names))).schema
+    return {schema.ROW: pl.Series(dtype=pl.get_index_type()).dtype, **kinds}
+
+
+def open_lance_index(text: str) -> LanceIndex:
+    """Open a store and check that its parts belong together.
+
+    Raises:
+        ArtefactError: A part is missing or broken.
+        UsageError: There is no store at such a place, or Lance is not installed.
+    """
+    place = parse_place(text)
+    lance = load_lance(text)
+    if place.folder is not None and not (place.folder / INDEX_TABLE).is_dir():
+        raise ArtefactError(f"{text}: holds no index; noduleclip embed --store {text} makes one")
+    with telling_broken(text):
+        bound = lance.dataset(place.name_table(INDEX_TABLE)).to_table(limit=2).to_pylist()
+    if len(bound) != 1 or not {MANIFEST, TOWER, VERSION, PROBES} <= set(bound[0]):
+        raise ArtefactError(f"{text}: {INDEX_TABLE} is not of this tool; embed again")
+    one = bound[0]
+    try:
+        values = json.loads(one[MANIFEST])
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ArtefactError(f"{text}: {INDEX_TABLE} holds no readable manifest ({error})") from error
+    if not isinstance(values, dict) or type(one[PROBES]) is not int or type(one[VERSION]) is not int:
+        raise ArtefactError(f"{text}: {INDEX_TABLE} is not of this tool; embed again")
+    manifest = parse_manifest(values, f"{text}: {INDEX_TABLE}", {schema.TEXT_TOWER})
+    said = manifest.files[schema.TEXT_TOWER]
+    tower = one[TOWER]
+    if not isinstance(tower, bytes) or len(tower) > _MOST_TOWER_BYTES or said.get("sha256") != _hash(tower):
+        raise ArtefactError(f"{text}: {schema.TEXT_TOWER} is not the one that the manifest names; embed again")
+    with telling_broken(text):
+        rows = lance.dataset(place.name_table(ROWS_TABLE), version=one[VERSION])
+        held, kinds = rows.count_rows(), rows.schema
+    if held != manifest.rows:
+        raise ArtefactError(f"{text}: {ROWS_TABLE} has {held} rows, the manifest says {manifest.rows}")
+    _check_kinds(kinds, manifest.emb, text)
+    check_columns(pl.Schema(_read_kinds(rows)), f"{text}: {ROWS_TABLE}")
+    return LanceIndex(
+        manifest, LanceVectors(rows, (manifest.rows, manifest.emb), text), place, rows, tower, one[PROBES]
+    )
+
+
+def _check_kinds(kinds: Any, emb: int, text: str) -> None:
+    import pyarrow as pa
+
+    for name, kind in ((VECTOR, pa.list_(pa.float32(), emb)), (schema.ROW, pa.int64())):
+        if name not in kinds.names or kinds.field(name).type != kind:
+            found = kinds.field(name).type if name in kinds.names else "missing"
+            raise ArtefactError(f"{text}: {ROWS_TABLE}: column {name} is {found}, expected {kind}; embed again")
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def holds_index(place: Place) -> bool:
+    """Say whether there is a store already."""
+    if place.folder is not None:
+        return (place.folder / INDEX_TABLE).exists()
+    lance = load_lance(place.text)
+    try:
+        lance.dataset(place.name_table(INDEX_TABLE))
+    except ValueError:  # not found
+        return False
+    return True
+
+
+def write_lance_index(
+    place: Place,
+    pieces: Iterable[NDArray[np.float32]],
+    meta: pl.DataFrame,
+    outlines: pl.Series | None,
+    tower_file: Path,
+    manifest: Manifest,
+    *,
+    indexed_rows: int = INDEXED_ROWS,
+) -> Manifest:
+    """Write a store: all of it, or, for whatever ends this early, nothing of what it was changes.
+
+    Args:
+        place: Where.
+        pieces: (n, D) unit rows in row order.
+        meta: (N,) their metadata.
+        outlines: (N,) their outlines, where the table has any.
+        tower_file: The text tower.
+        manifest: What is to be said of it; its files are filled in.
+        indexed_rows: Rows from which on a vector index is built.
+
+    Returns:
+        The manifest written.
+
+    Raises:
+        OutputError: The store cannot be written.
+    """
+    fragments = write_fragment(place, 0, pieces, meta, outlines)
+    return bind_fragments(
+        place, fragments, make_schema(manifest.emb, meta, outlines), tower_file, manifest, indexed_rows=indexed_rows
+    )
+
+
+def bind_fragments(
+    place: Place, fragments: Sequence[str], made: Any, tower_file: Path, manifest: Manifest, *, indexed_rows: int
+) -> Manifest:
+    """Make a store of fragments that were written beside it, in the order of their rows; by whom does not matter.
+
+    Raises:
+        OutputError: The store cannot be written.
+    """
+    lance = load_lance(place.text)
+    rows = commit_fragments(place, fragments, made)
+    if (held := rows.count_rows()) != manifest.rows:
+        raise ValueError(f"the fragments have {held} rows, not {manifest.rows}")
+    probes = 0
+    if manifest.rows >= indexed_rows:
+        partitions = min(max(manifest.rows // _ROWS_OF_PARTITION, 1), _MOST_PROBES)
+        with telling_unwritten(place.text):
+            rows = rows.create_index(VECTOR, "IVF_SQ", metric="cosine", num_partitions=partitions)
+            probes = _choose_probes(rows, manifest.rows, partitions)
+    tower = tower_file.read_bytes()
+    files = {schema.TEXT_TOWER: {"sha256": _hash(tower), "bytes": len(tower)}}
+    bound = Manifest(**{**_as_fields(manifest), "files": files})
+    _write_binding(lance, place, bound, tower, rows.version, probes)
+    return bound
+
+
+def _find_near(
+    rows: Any, vector: NDArray[np.float32], k: int, probes: int, condition: str | None = None
+) -> NDArray[np.int64]:
+    """Find the rows near a vector, ascending; all rows are looked at where there are no probes."""
+    near = {"column": VECTOR, "q": vector, "k": k, "metric": "cosine"}
+    near |= {"nprobes": probes, "refine_factor": _REFINED} if probes else {"use_index": False}
+    found = rows.scanner(
+        columns=[schema.ROW], nearest=near, filter=condition, prefilter=True, disable_scoring_autoprojection=True
+    ).to_table()
+    return np.asarray(np.sort(found[schema.ROW].to_numpy()), np.int64)
+
+
+def _choose_probes(rows: Any, count: int, partitions: int) -> int:
+    """Choose how many parts a query looks into: what rows need to find their neighbours, and a margin.
+
+    Vectors that fill all directions need every part; trained ones, which lie near a curve of sizes, need few.
+    """
+    tried = np.unique(np.linspace(0, count - 1, _TRIED_ROWS).astype(np.int64))
+    vectors = LanceVectors(rows, (count, rows.schema.field(VECTOR).type.list_size), "")[tried]
+    exact = [_find_near(rows, vector, _TRIED_HITS, 0) for vector in vectors]
+    wanted = _WANTED_RECALL * sum(map(len, exact))
+    probes = min(8, partitions)
+    while probes < partitions:
+        found = [_find_near(rows, vector, _TRIED_HITS, probes) for vector in vectors]
+        if sum(len(np.intersect1d(one, other)) for one, other in zip(found, exact, strict=True)) >= wanted:
+            break
+        probes *= 2
+    return min(max(_SAFETY * probes, _LEAST_PROBES, partitions // _LEAST_SHARE), partitions)
+
+
+def _as_fields(manifest: Manifest) -> dict[str, Any]:
+    return {name: getattr(manifest, name) for name in manifest.__dataclass_fields__}
+
+
+def _write_binding(lance: Any, place: Place, manifest: Manifest, tower: bytes, version: int, probes: int) -> None:
+    """Name the new rows the store's, which is what makes it a new one; then remove the old ones."""
+    import pyarrow as pa
+
+    values = {**asdict(manifest), "model": to_mapping(manifest.model)}
+    row = pa.table(
+        {
+            MANIFEST: pa.array([json.dumps(values)], pa.large_string()),
+            TOWER: pa.array([tower], pa.large_binary()),
+            VERSION: pa.array([version], pa.int64()),
+            PROBES: pa.array([probes], pa.int64()),
+        }
+    )
+    with telling_unwritten(place.text):
+        binding = lance.write_dataset(row, place.name_table(INDEX_TABLE), mode="overwrite")
+        for table in (binding, lance.dataset(place.name_table(ROWS_TABLE), version=version)):
+            table.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)

@@ -1,0 +1,347 @@
+"""The contract of every place where an index may lie: the same questions get the same answers, byte for byte."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+pytest.importorskip("lance")
+
+from conftest import Collection, Command
+from noduleclip import schema
+from noduleclip.errors import ArtefactError, OutputError, UsageError
+from noduleclip.io import lance_store, lance_tables
+from noduleclip.io.index_store import open_index
+from noduleclip.io.lance_store import LanceIndex, bind_fragments, holds_index
+from noduleclip.io.lance_tables import make_schema, parse_place, write_fragment
+from stores import copy_index, copy_to_store, read_outlines
+
+SENTENCE = "a lung nodule with diameter > 6 mm"
+KINDS = ("folder", "lance", "vector index", "object store")
+NOTE = "note: found by the vector index"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _object_store() -> Iterator[None]:
+    """Let the code for object stores read and write files: Lance has a store for tests that does."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lance_tables, "OBJECT_STORES", (*lance_tables.OBJECT_STORES, "file-object-store"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def places(index: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return {kind: copy_index(index, kind, tmp_path_factory.mktemp("store") / "copy") for kind in KINDS}
+
+
+QUESTIONS: dict[str, list[object]] = {
+    "a sentence": ["query", "--query", SENTENCE],
+    "all rows": ["query", "--query", SENTENCE, "--topk", 5000],
+    "where": ["query", "--query", SENTENCE, "--where", "diameter_mm > 5 AND NOT patient_id = 'none''s'", "--topk", 5],
+    "where in polars alone": ["query", "--query", SENTENCE, "--where", "ABS(diameter_mm - 8) < 3 AND row > 3"],
+    "where few": ["query", "--query", SENTENCE, "--where", "row IN (3, 1, 4, 15)"],
+    "unique nodule": ["query", "--query", SENTENCE, "--unique", "nodule"],
+    "unique patient": ["query", "--query", SENTENCE, "--unique", "patient", "--topk", 100],
+    "like": ["query", "--like", 3],
+    "like and a sentence": ["query", "--like", 3, "--query", SENTENCE, "--unique", "slice"],
+    "like where": ["query", "--like", 3, "--where", "diameter_mm > 4", "--topk", 4],
+    "fuse": ["fuse", "--query", SENTENCE, "--alpha", 0.4, "--topk", 20],
+    "fuse where unique": ["fuse", "--query", "3-6 mm", "--where", "diameter_mm < 9", "--unique", "nodule"],
+    "evaluate": ["evaluate", "--resamples", 10, "--draws", 3],
+}
+
+
+def without_note(text: str) -> list[str]:
+    return [line for line in text.splitlines() if not line.startswith(NOTE)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_every_place_gives_the_same_answer(
+    noduleclip: Command, index: Path, places: dict[str, str], name: str, kind: str
+) -> None:
+    command, *options = QUESTIONS[name]
+    wanted = noduleclip(command, "--emb-dir", index, *options)
+    done = noduleclip(command, "--emb-dir", places[kind], *options)
+    assert done.code == wanted.code == 0, done.err
+    assert done.out == wanted.out
+    assert without_note(done.err) == wanted.err.splitlines()
+    used = kind == "vector index" and name in ("a sentence", "where", "like", "like where")
+    assert (NOTE in done.err) == used
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lists_of_sentences_and_patients(
+    noduleclip: Command, index: Path, collection: Collection, places: dict[str, str], tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "queries.txt").write_text("> 6 mm\n3-5 mm\n<= 4 mm\nsmall\nlarge\n")
+    (tmp_path / "patients.txt").write_text(collection.train.read_text() + "nobody\n")
+    options = ("--queries-file", tmp_path / "queries.txt", "--patients-file", tmp_path / "patients.txt", "--topk", 4)
+    wanted = noduleclip("query", "--emb-dir", index, *options)
+    done = noduleclip("query", "--emb-dir", places[kind], *options)
+    assert done.code == wanted.code == 0, done.err
+    assert done.out == wanted.out
+    assert "1 patient(s) are not among the rows to rank" in done.err
+    exact = noduleclip("query", "--emb-dir", places[kind], *options, "--exact")
+    assert exact.out == wanted.out
+    assert NOTE not in exact.err
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pages_have_their_pictures_from_every_place(
+    noduleclip: Command, places: dict[str, str], tmp_path: Path, kind: str
+) -> None:
+    done = noduleclip("query", "--emb-dir", places[kind], "--query", SENTENCE, "--html", tmp_path / "hits.html")
+    assert done.code == 0, done.err
+    assert (tmp_path / "hits.html").read_text(encoding="utf-8").count("<polygon") >= 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_finds_no_row_says_so(noduleclip: Command, places: dict[str, str], kind: str) -> None:
+    ask = ("query", "--emb-dir", places[kind], "--query", SENTENCE, "--where")
+    empty = noduleclip(*ask, "diameter_mm > 500")
+    assert (empty.code, empty.out) == (3, "")
+    assert f"no row of {places[kind]} passes --where" in empty.err
+    for condition, message in (("lobe = 'left'", "no column 'lobe'"), ("patient_id > 4", "--where"), ("((", "--where")):
+        wrong = noduleclip(*ask, condition)
+        assert wrong.code == 2, condition
+        assert message in wrong.err
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_vectors_and_outlines_are_the_same(index: Path, places: dict[str, str], kind: str) -> None:
+    folder, other = open_index(index), open_index(places[kind])
+    rows = np.array([5, 2, 2, 30])
+    assert other.read_rows(rows).equals(folder.read_rows(rows))
+    assert other.read_rows([]).equals(folder.read_rows([]))
+    assert other.read_outlines(rows) == folder.read_outlines(rows)
+    assert other.collect(other.scan()).equals(folder.collect(folder.scan()))
+    assert other.embeddings.shape == folder.embeddings.shape
+    for wanted in (slice(3, 60), slice(0, 10**6), rows, np.array([0, 80]), np.array([], np.int64)):
+        np.testing.assert_array_equal(other.embeddings[wanted], folder.embeddings[wanted])
+
+
+def change_binding(**changes: Any) -> Callable[[Path], None]:
+    """Change the one row that binds a store together."""
+
+    def change(store: Path) -> None:
+        import lance
+        import pyarrow as pa
+
+        table = lance.dataset(str(store / "index.lance")).to_table()
+        row = table.to_pylist()[0]
+        for key, value in changes.items():
+            row[key] = value(row[key]) if callable(value) else value
+        lance.write_dataset(pa.Table.from_pylist([row], table.schema), str(store / "index.lance"), mode="overwrite")
+
+    return change
+
+
+def say(**changes: Any) -> Callable[[Path], None]:
+    return change_binding(manifest=lambda text: json.dumps(json.loads(text) | changes))
+
+
+def spoil(pattern: str) -> Callable[[Path], None]:
+    def change(store: Path) -> None:
+        for file in store.glob(pattern):
+            file.write_bytes(b"?" * file.stat().st_size)
+
+    return change
+
+
+BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
+    "nothing": (lambda store: shutil.rmtree(store), "holds no index; noduleclip embed --store lance://"),
+    "rows only": (lambda store: shutil.rmtree(store / "index.lance"), "holds no index"),
+    "no rows": (lambda store: shutil.rmtree(store / "rows.lance"), "cannot be read .*; embed again"),
+    "rows of noise": (spoil("rows.lance/data/*"), "cannot be read|is broken"),
+    "versions of noise": (spoil("rows.lance/_versions/*"), "cannot be read"),
+    "binding of noise": (spoil("index.lance/_versions/*"), "cannot be read"),
+    "no such version": (change_binding(rows_version=77), "cannot be read"),
+    "another tower": (change_binding(text_tower=b"tower"), "is not the one that the manifest names"),
+    "no manifest": (change_binding(manifest="{"), "holds no readable manifest"),
+    "a list": (change_binding(manifest="[]"), "is not of this tool"),
+    "more rows": (say(rows=4711), "rows, the manifest says 4711"),
+    "another width": (say(emb=9), "its files, model or width are others"),
+    "newer": (say(schema_version=9), "schema version 9, this noduleclip reads"),
+    "other files": (say(files={}), "its files, model or width are others"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_store_is_refused_in_a_line(
+    noduleclip: Command, places: dict[str, str], tmp_path: Path, name: str
+) -> None:
+    change, message = BROKEN[name]
+    shutil.copytree(places["lance"].removeprefix("lance://"), tmp_path / "store")
+    change(tmp_path / "store")
+    done = noduleclip("query", "--emb-dir", f"lance://{tmp_path / 'store'}", "--query", SENTENCE)
+    assert (done.code, done.out) == (4, ""), done
+    assert len(done.err.splitlines()) <= 2, done.err
+    assert done.err.splitlines()[-1].startswith("error: lance://")
+    with pytest.raises(ArtefactError, match=message):
+        open_index(f"lance://{tmp_path / 'store'}").read_rows([0])
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt("Ctrl-C")
+
+
+def test_what_ends_a_writer_leaves_the_old_store(
+    noduleclip: Command, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = f"lance://{tmp_path / 'store'}"
+    copy_to_store(index, store, indexed_rows=1)
+    wanted = noduleclip("query", "--emb-dir", store, "--query", SENTENCE)
+    for name in ("commit_fragments", "_choose_probes", "_write_binding"):
+        with monkeypatch.context() as patched:
+            patched.setattr(lance_store, name, interrupt)
+            with pytest.raises(KeyboardInterrupt, match="Ctrl-C"):
+                copy_to_store(index, store, indexed_rows=1)
+        assert noduleclip("query", "--emb-dir", store, "--query", SENTENCE) == wanted
+    assert len(list((tmp_path / "store").glob("rows.lance/data/*"))) == 4
+    copy_to_store(index, store, indexed_rows=1)
+    assert noduleclip("query", "--emb-dir", store, "--query", SENTENCE) == wanted
+    assert len(list((tmp_path / "store").glob("rows.lance/data/*"))) == 1, "what the ended ones left is gone"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import stores
+from noduleclip.io.index_store import open_index
+embeddings = open_index(Path(sys.argv[1])).embeddings
+stores.AT_ONCE = 1
+class Ends(type(embeddings)):
+    def __getitem__(self, rows):
+        if isinstance(rows, slice) and rows.start == 20:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(rows)
+found = open_index(Path(sys.argv[1]))
+stores.open_index = lambda folder: type(found)(found.manifest, embeddings.view(Ends), found.folder)
+stores.copy_to_store(Path(sys.argv[1]), sys.argv[2], indexed_rows=1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_killed_writer_leaves_the_old_store_or_none(index: Path, tmp_path: Path, is_there: bool) -> None:
+    store = f"lance://{tmp_path / 'store'}"
+    if is_there:
+        copy_to_store(index, store, indexed_rows=1)
+    code = [sys.executable, "-c", KILLED, str(index), store]
+    assert subprocess.run(code, cwd=Path(__file__).parents[1], check=False).returncode == -9
+    assert holds_index(parse_place(store)) == is_there
+    if is_there:
+        assert open_index(store).read_rows([0]).equals(open_index(index).read_rows([0]))
+    else:
+        with pytest.raises(ArtefactError, match="holds no index"):
+            open_index(store)
+
+
+def test_fragments_of_many_writers_make_one_store(
+    noduleclip: Command, index: Path, places: dict[str, str], tmp_path: Path
+) -> None:
+    folder, store = open_index(index), f"lance://{tmp_path / 'store'}"
+    meta, outlines = folder.collect(folder.scan().drop(schema.ROW)), read_outlines(folder)
+    place, rows = parse_place(store), folder.manifest.rows
+    parts = {}
+    for start in (40, 0):  # whoever is first
+        end = 40 if start == 0 else rows
+        cut = None if outlines is None else outlines[start:end]
+        parts[start] = write_fragment(place, start, [folder.embeddings[start:end]], meta[start:end], cut)
+    assert not holds_index(place)
+    fragments = [*parts[0], *parts[40]]
+    kinds = make_schema(folder.manifest.emb, meta, outlines)
+    tower = index / schema.TEXT_TOWER
+    bind_fragments(place, fragments, kinds, tower, folder.manifest, indexed_rows=1 << 30)
+    asked = ("--query", SENTENCE, "--topk", 50)
+    assert noduleclip("query", "--emb-dir", store, *asked).out == noduleclip("query", "--emb-dir", index, *asked).out
+    with pytest.raises(ValueError, match=f"the fragments have 40 rows, not {rows}"):
+        bind_fragments(place, parts[0], kinds, tower, folder.manifest, indexed_rows=1 << 30)
+
+
+def test_embed_writes_a_store(
+    noduleclip: Command, collection: Collection, checkpoint: Path, index: Path, exported: Path, tmp_path: Path
+) -> None:
+    store = f"lance://{tmp_path / 'store'}"
+    command = ("embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--device", "cpu", "--store", store)
+    done = noduleclip(*command, "--vector-index-from", 50)
+    assert done.code == 0, done.err
+    assert f"in {store}" in done.err
+    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == ["index.lance", "rows.lance"]
+    folder, opened = open_index(index), open_index(store)
+    assert isinstance(opened, LanceIndex)
+    assert opened.has_vector_index
+    np.testing.assert_array_equal(opened.embeddings[:], folder.embeddings)
+    assert opened.manifest.model == folder.manifest.model
+    assert opened.manifest.dicom_roots == folder.manifest.dicom_roots
+    again = noduleclip(*command)
+    assert again.code == 2
+    assert "already holds index.lance; --overwrite replaces it" in again.err
+    fewer = noduleclip(*command, "--overwrite", "--limit", 30, "--out-dir", tmp_path / "work")
+    assert fewer.code == 0, fewer.err
+    assert open_index(store).manifest.rows == 30
+    assert not (tmp_path / "work" / ".pieces").exists() or not any((tmp_path / "work" / ".pieces").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "give a folder for the index with --out-dir, or a Lance store with --store"),
+        (["--out-dir", "lance://x"], "a Lance store is given with --store"),
+        (["--store", "s3://bucket/x"], "give a folder on this machine with --out-dir, too"),
+        (
+            ["--store", "ftp://x/y"],
+            r"ftp://x/y: no place for a store; write lance://FOLDER, or s3://BUCKET/PREFIX, gs:",
+        ),
+        (["--store", "somewhere"], "no place for a store"),
+        (["--store", "lance://"], "no place for a store"),
+    ],
+)
+def test_places_that_contradict_are_refused(
+    noduleclip: Command, collection: Collection, options: list[str], message: str
+) -> None:
+    done = noduleclip("embed", "--roi-csv", collection.roi_csv, *options)
+    assert done.code == 2
+    assert message in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_without_lance_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lance", None)
+    with pytest.raises(UsageError, match=r'lance://x: needs lance: pip install "noduleclip\[lance\]"'):
+        open_index("lance://x")
+
+
+def test_a_place_that_cannot_be_written_says_so(index: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"cannot be written \(.+\)"):
+        copy_to_store(index, f"lance://{tmp_path / 'file' / 'store'}", indexed_rows=1)
+
+
+def test_a_folder_does_without_lance(index: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom noduleclip.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n"
+        "    assert not end.code\nassert not {'lance', 'lancedb', 'torch'} & set(sys.modules)"
+    )
+    options = ["query", "--emb-dir", str(index), "--query", SENTENCE]
+    done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_lancedb_opens_the_rows(places: dict[str, str]) -> None:
+    lancedb = pytest.importorskip("lancedb")
+    folder = places["vector index"].removeprefix("lance://")
+    table = lancedb.connect(folder).open_table("rows")
+    opened = open_index(places["vector index"])
+    vector = opened.embeddings[np.array([4])][0]
+    assert table.count_rows() == opened.manifest.rows
+    assert table.search(vector, vector_column_name="vector").limit(1).to_list()[0][schema.ROW] == 4
+    assert pl.DataFrame(table.search().limit(3).to_arrow())[schema.DIAMETER_MM].len() == 3
