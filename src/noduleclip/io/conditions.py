@@ -50,7 +50,9 @@ def _fits(comparison: re.Match[str], kinds: Mapping[str, pl.DataType]) -> bool:
         return False
     literals = re.findall(_LITERAL, comparison["literal"] or comparison["list"] or "")
     texts = [_IS_TEXT.fullmatch(literal) is not None for literal in literals]
-    return all(texts) if kind == pl.String() else kind.is_numeric() and not any(texts)
+    if kind.is_integer():  # Lance refuses to compare one with a fraction
+        return all(re.fullmatch(r"-?\d+", literal) for literal in literals)
+    return all(texts) if kind == pl.String() else kind.is_float() and not any(texts)
 
 
 def list_condition(name: str, values: Sequence[str]) -> str:
