@@ -62,7 +62,8 @@ def test_a_translated_condition_chooses_the_same_rows(table: Any, condition: str
     [
         "ABS(size) > 3", "size + 1 > 3", "size > row", "name LIKE 'a%'", "size > 'a'", "name > 3", "lobe = 'x'",
         "size", "TRUE", "((", "", "size > 3 AND name", "size > 3 -- AND row > 2", "name = 'a' || 'b'", "size > 3e2",
-        "CAST(size AS INT) = 3", "size BETWEEN 3 AND 4", "size IN (SELECT 3)", "row > 3.5", 'size > "row"', "size > 4 \x00",
+        "CAST(size AS INT) = 3", "size BETWEEN 3 AND 4", "size IN (SELECT 3)", "row > 3.5",
+        'size > "row"', "size > 4 \x00",
     ],
 )  # fmt: skip
 def test_other_conditions_are_left_to_polars(condition: str) -> None:
