@@ -28,8 +28,13 @@ if sys.platform == "win32":
     pytest.skip("kills by signal", allow_module_level=True)
 
 from killing import Ended, Killer, forking, run_and_kill
+from sources.lidc_phantoms import write_patients
 
 SPLIT_FILES = (schema.TRAIN_PATIENTS, schema.VAL_PATIENTS, schema.TEST_PATIENTS)
+PREPARED = (
+    schema.ROI_CSV, schema.NODULES_CSV, schema.PREPARE_JSON, schema.PREPARE_PAGE,
+    *(f"{schema.SPLITS_FOLDER}/{name}" for name in SPLIT_FILES),
+)  # fmt: skip
 EVALUATION_FILES = (schema.EVALUATION_JSON, schema.EVALUATION_PAGE)
 OF_THE_CLOCK = {"train_seconds", "val_seconds", "nodules_per_second", "seconds", "started"}
 Files = dict[str, bytes]
@@ -100,6 +105,8 @@ def scenarios(
     embed = ["embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--out-dir", out, "--device", "cpu"]
     search = ["--emb-dir", index, "--query", "> 6 mm", "--out", out]
     evaluate = ["evaluate", "--emb-dir", index, "--out", out, "--draws", 3, "--resamples", 10]
+    lidc = write_patients(tmp_path_factory.mktemp("crash") / "LIDC-IDRI")
+    prepare = ["prepare", "lidc", "--data-root", lidc, "--out", out, "--workers", 1]
     phantom = ["phantom", "--out", out, "--patients", 3, "--workers", 1]
 
     def over(arguments: Sequence[object], old: Sequence[object], **more: Any) -> Scenario:
@@ -110,6 +117,8 @@ def scenarios(
         "split": Scenario(split, [*split, "--overwrite"], together=SPLIT_FILES, points=12, reruns=3),
         "split over": over(split, ["--train", 0.6, "--val", 0.2], together=SPLIT_FILES, points=99, reruns=3),
         "phantom": Scenario(phantom, phantom),
+        "prepare": Scenario(prepare, [*prepare, "--overwrite"], together=PREPARED, points=0),
+        "prepare over": over(prepare, ["--limit", 3], together=PREPARED, points=4, bytes=1),
         "query": Scenario(["query", *search], ["query", *search, "--overwrite"], **cheap),
         "query over": over(["query", *search], ["--topk", 3], **cheap),
         "fuse": Scenario(["fuse", *search], ["fuse", *search, "--overwrite"], points=3),
@@ -125,7 +134,8 @@ def scenarios(
 
 
 NAMES = (
-    "split", "split over", "phantom", "query", "query over", "fuse", "fuse over", "evaluate", "evaluate over",
+    "split", "split over", "phantom", "prepare", "prepare over",
+    "query", "query over", "fuse", "fuse over", "evaluate", "evaluate over",
     "embed", "embed over", "train", "train over", "train resumed",
 )  # fmt: skip
 
@@ -268,7 +278,7 @@ def _read(folder: Path) -> Files:
     """Read the files that a user sees."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
     named = {str(path.relative_to(folder)): path for path in paths}
-    return {name: path.read_bytes() for name, path in named.items() if not name.startswith(".")}
+    return {name: path.read_bytes() for name, path in named.items() if "/." not in f"/{name}"}
 
 
 def _opens(path: Path) -> bool:

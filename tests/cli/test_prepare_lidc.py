@@ -1,7 +1,7 @@
 """`prepare lidc`: from DICOM and XML as downloaded to the table, on phantoms and on two real patients."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -15,32 +15,15 @@ from noduleclip.cli.prepare_options import Diameter
 from noduleclip.io.roi_table import read_roi_table
 from noduleclip.report import preparation_page
 from noduleclip.sources.diameters import DiameterKind
-from sources.lidc_phantoms import HOLE, RATINGS, Curve, Nodule, Series, make_xml
+from sources.lidc_phantoms import HOLE, NODULE, PATIENTS, Curve, Nodule, Series, add, annotate, make_xml, write_patients
 
 Prepare = Callable[..., Outcome]
-NODULE = Nodule([Curve(0), Curve(1)])
-OTHER = Nodule([Curve(0, [(x + 1, y) for x, y in NODULE.curves[0].points])], RATINGS | {"malignancy": "2"})
-PATIENTS = tuple(Series(number, f"LIDC-IDRI-{number:04}") for number in range(1, 5))
-
-
-def add(root: Path, series: Series, readers: Sequence[Sequence[Nodule]], name: str = "069.xml") -> Path:
-    """Write a series with its annotation beside it."""
-    series.write(root)
-    return annotate(series.folder(root) / name, series, readers)
-
-
-def annotate(path: Path, series: Series, readers: Sequence[Sequence[Nodule]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(make_xml(series, readers), encoding="utf-8")
-    return path
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Four patients, two readers each."""
-    for series in PATIENTS:
-        add(tmp_path / "LIDC-IDRI", series, [[NODULE], [OTHER]])
-    return tmp_path / "LIDC-IDRI"
+    return write_patients(tmp_path / "LIDC-IDRI")
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.models.checkpoint import pack_model
 from noduleclip.models.two_towers import TwoTowers
+from sources import lidc_phantoms
+from sources.lidc_phantoms import Curve
 from sources.metaimages import write_mhd
 from sources.segmentations import Reading, write_seg, write_sr
 
@@ -66,6 +68,10 @@ def make_corpus() -> Iterator[tuple[str, str, bytes]]:
     yield "data_list", "sound.json", json.dumps({"training": [_ENTRY], "validation": [_ENTRY, _ENTRY]}).encode()
     yield from (("meta_image", name, content) for name, content in _make_meta_images())
     yield from _make_segmentation()
+    drawn = lidc_phantoms.Nodule([Curve(0), Curve(0, lidc_phantoms.HOLE, "FALSE"), Curve(1, [(5, 5)])])
+    for name, root in (("sound.xml", "LidcReadMessage"), ("chest-x-ray.xml", "IdriReadMessage")):
+        text = lidc_phantoms.make_xml(lidc_phantoms.PATIENTS[0], [[drawn], [], [drawn]], root=root, non_nodules=1)
+        yield "lidc_xml", name, text.encode()
     for number, sentence in enumerate(_SENTENCES):
         yield "sentence", f"sound-{number}.txt", sentence.encode()
     yield from _make_configs()

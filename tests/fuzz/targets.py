@@ -38,8 +38,11 @@ from noduleclip.io.score_table import read_scores
 from noduleclip.io.suspicions import find_suspicions
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.sentence import describe_reading, read_sentences
+from noduleclip.sources.diameters import DiameterKind, measure_outline
 from noduleclip.sources.dicom_seg import read_segments
 from noduleclip.sources.dicom_sr import read_reports
+from noduleclip.sources.grouping import number_nodules
+from noduleclip.sources.lidc_xml import read_lidc_xml
 from noduleclip.sources.marks import Sphere
 from noduleclip.sources.metaimage import read_meta_header, read_meta_slices
 from noduleclip.sources.monai import read_data_list
@@ -238,6 +241,23 @@ def _read_readers(content: bytes, folder: Path) -> None:
     _demand(rows[schema.ROW].n_unique() == meta.height and missing < meta.height, "a nodule without a row")
 
 
+def _read_lidc_xml(content: bytes, folder: Path) -> None:
+    path = _put(folder / "069.xml", content)
+    reads = read_lidc_xml([path])
+    for unread in reads.unread:
+        _demand(unread.path == path, "a file that was not given")
+        raise SliceError(unread.code, unread.reason)
+    outlines = [outline for file in reads.files for outline in file.outlines]
+    for outline in outlines:
+        _demand(any(contour.includes for contour in outline.contours), "an outline of holes alone")
+        _demand(all(1 <= rating <= 6 for rating in outline.ratings.values()), "a rating off all scales")
+        _demand(
+            all(bool(np.isfinite(contour.points_px).all()) for contour in outline.contours), "a vertex that is nowhere"
+        )
+        measure_outline(outline, (0.8, 0.7), DiameterKind.AXES_MEAN)
+    number_nodules(outlines)
+
+
 # Words.
 
 
@@ -396,6 +416,7 @@ TARGETS = {
         Target(_read_report, _TABLES, words.DICOM),
         Target(_read_scores, _TABLES, words.SCORES),
         Target(_read_readers, _TABLES, words.TABLE),
+        Target(_read_lidc_xml, (SliceError,), words.LIDC_XML),
         Target(_read_sentence, (UsageError,), words.SENTENCE),
         Target(_read_config_toml, (), words.CONFIG, imports=("conftest",)),
         Target(_read_config_json, (), words.CONFIG, imports=("conftest",)),

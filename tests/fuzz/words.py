@@ -28,6 +28,12 @@ META = (
     *_words("LIST ../x"),
     *(b"\n", b"\x78\x9c", b"\0"),
 )
+LIDC_XML = (
+    *_words("<LidcReadMessage> <IdriReadMessage> <readingSession> </readingSession> <unblindedReadNodule> <nonNodule>"),
+    *_words("<roi> </roi> <edgeMap> </edgeMap> <xCoord> <yCoord> <inclusion>FALSE</inclusion> <characteristics>"),
+    *_words('<!DOCTYPE <!ENTITY &a; &#0; &#x10ffff; <![CDATA[ ]]> <?xml xmlns="" 1e5 -99999 1e400 nan ０ 1_0 0x1'),
+    *(b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\x1b[2J", b"<a>" * 999),
+)
 SCORES = (*TABLE, schema.ROW.encode(), b"small", b"> 6 mm")
 SENTENCE = (
     *_words("small large > < >= <= = ± mm cm mm3 to or and not between - at least less than read as: diameter in"),

@@ -114,3 +114,28 @@ def _roi(series: Series, curve: Curve) -> str:
         f"<roi><imageZposition>{z_mm:.6f} </imageZposition><imageSOP_UID>{series.sop_uid(curve.k)}</imageSOP_UID>"
         f"<inclusion>{curve.inclusion}</inclusion>{edges}</roi>"
     )
+
+
+PATIENTS = tuple(Series(number, f"LIDC-IDRI-{number:04}") for number in range(1, 5))
+NODULE = Nodule([Curve(0), Curve(1)])
+OTHER = Nodule([Curve(0, [(x + 1, y) for x, y in SQUARE])], RATINGS | {"malignancy": "2"})
+
+
+def add(root: Path, series: Series, readers: Sequence[Sequence[Nodule]], name: str = "069.xml") -> Path:
+    """Write a series with its annotation beside it."""
+    series.write(root)
+    return annotate(series.folder(root) / name, series, readers)
+
+
+def annotate(path: Path, series: Series, readers: Sequence[Sequence[Nodule]]) -> Path:
+    """Write an annotation file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(make_xml(series, readers), encoding="utf-8")
+    return path
+
+
+def write_patients(root: Path) -> Path:
+    """Write four patients, two readers each."""
+    for series in PATIENTS:
+        add(root, series, [[NODULE], [OTHER]])
+    return root

@@ -1,5 +1,6 @@
 """From marks to the folder that the other commands start from: what every `prepare` command does, whatever it read."""
 
+import contextlib
 import math
 import shlex
 from collections import Counter
@@ -14,7 +15,7 @@ from noduleclip import schema
 from noduleclip.cli.claim import claiming
 from noduleclip.cli.collect import count_workers
 from noduleclip.errors import InputError, UsageError
-from noduleclip.io.artefacts import format_json, write_together
+from noduleclip.io.artefacts import format_json, locking, write_together
 from noduleclip.io.patients import format_patient_list, split_patients
 from noduleclip.io.roi_table import guard_cells
 from noduleclip.io.size_bins import count_bins, count_sizes
@@ -109,20 +110,15 @@ def run_preparation(options: PrepareOptions, read_marks: Callable[[Catalogue], M
 
 def open_catalogue(options: PrepareOptions) -> Catalogue:
     """Read the headers below the data root, or find what an earlier run read of them."""
-    stack: list[Any] = []
+    keep, workers = options.out / CATALOGUE_FOLDER, count_workers(options.workers)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(locking(keep, warn))  # what a killed run left half written goes
 
-    def start(files: int, known: int) -> Callable[[int], None]:
-        say(f"{options.data_root}: {files:,} files to read, {known:,} known from an earlier run")
-        bar = counting("reading headers", files, "files")
-        stack.append(bar)
-        return bar.__enter__()
+        def start(files: int, known: int) -> Callable[[int], None]:
+            say(f"{options.data_root}: {files:,} files to read, {known:,} known from an earlier run")
+            return stack.enter_context(counting("reading headers", files, "files"))
 
-    try:
-        keep, workers = options.out / CATALOGUE_FOLDER, count_workers(options.workers)
         catalogue = read_catalogue(options.data_root, keep, workers=workers, on_start=start)
-    finally:
-        for bar in stack:
-            bar.__exit__(None, None, None)
     if catalogue.copies:
         warn(f"{catalogue.copies:,} slices have the SOP Instance UID of another one and are left out")
     return catalogue
@@ -314,6 +310,8 @@ def _write(
         texts[options.out / schema.REJECTS_CSV] = guard_cells(rejects).write_csv()
     for path in {options.out / schema.REJECTS_CSV, *(folder / name for name in _SPLITS)} - set(texts):
         path.unlink(missing_ok=True)  # of an earlier run
+    for path in folder.glob(".*.part"):
+        path.unlink(missing_ok=True)  # of a killed run
     write_together(texts)
 
 
