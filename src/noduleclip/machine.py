@@ -3,11 +3,58 @@
 import ctypes
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
+
+from noduleclip.errors import UsageError
 
 CPU_AS_ASKED: Final = "cpu (as asked)"
 CPU_ALONE: Final = "cpu (no CUDA or MPS device is available)"
 _DRIVERS = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libamdhip64.so")
+
+_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+_SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """This process's place among those that a launcher has started with the same command line.
+
+    Attributes:
+        rank: Its number among all, from 0.
+        size: How many they are.
+        local_rank: Its number among those of its machine, from 0.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+
+def find_launch(environment: Mapping[str, str] = os.environ) -> Launch:
+    """Find what torchrun, or srun beside a MASTER_ADDR, has set; without them a process is alone.
+
+    A step of Slurm without MASTER_ADDR is no such launch: several tasks may well run one command each.
+
+    Raises:
+        UsageError: What is set does not fit together.
+    """
+    names = next((names for names in (_TORCHRUN, _SRUN) if names[1] in environment), None)
+    if names is None or (names is _SRUN and "MASTER_ADDR" not in environment):
+        return Launch()
+    told = ", ".join(f"{name}={environment.get(name, '')}" for name in names)
+    try:
+        rank, size, local_rank = (int(environment[name]) for name in names)
+    except (KeyError, ValueError):
+        raise UsageError(
+            f"the environment says {told}; a launcher sets all three to numbers (torchrun, srun)"
+        ) from None
+    if not 0 <= local_rank <= rank < size:
+        raise UsageError(f"the environment says {told}; 0 <= {names[2]} <= {names[0]} < {names[1]} is needed")
+    if size > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
+        raise UsageError(f"the environment says {told}, but not MASTER_ADDR and MASTER_PORT, where the processes meet")
+    return Launch(rank, size, local_rank)
 
 
 def count_cores() -> int:

@@ -24,6 +24,7 @@ from noduleclip.cli.query_command import query
 from noduleclip.cli.serve_command import serve
 from noduleclip.cli.settings import with_settings
 from noduleclip.cli.split_command import split
+from noduleclip.cli.together import is_echo
 from noduleclip.cli.train_command import train
 from noduleclip.errors import NoduleclipError, make_printable
 
@@ -108,6 +109,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _end(message: str, code: int) -> None:
-    if message.strip():
+    if message.strip() and not is_echo():
         sys.stderr.write(f"error: {make_printable(' '.join(message.split()))}\n")
     sys.exit(code)

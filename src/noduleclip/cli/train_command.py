@@ -64,7 +64,10 @@ def train(
         int, typer.Option(help="Passes over the training nodules.", rich_help_panel=options.OPTIMISATION)
     ] = _TRAIN.epochs,
     bs: Annotated[
-        int, typer.Option(help="Nodules in an optimiser step.", rich_help_panel=options.OPTIMISATION)
+        int,
+        typer.Option(
+            help="Nodules in an optimiser step, of all processes together.", rich_help_panel=options.OPTIMISATION
+        ),
     ] = _TRAIN.bs,
     accumulate: Annotated[
         int,
@@ -150,30 +153,33 @@ def train(
     arguments = dict(locals())
     from noduleclip.cli.claim import claiming
     from noduleclip.cli.collect import TableOptions
+    from noduleclip.cli.together import joining
     from noduleclip.io.patients import read_patient_list, refuse_overlap
 
-    crop = CropConfig(fov_mm=fov_mm, size_px=img_size)
-    model = ModelConfig(backbone=backbone, emb=emb, views=views, crop=crop)
-    config = TrainConfig(
-        epochs=epochs, bs=bs, accumulate=accumulate, lr=lr, weight_decay=weight_decay, warmup_epochs=warmup_epochs,
-        prompts=prompts, rating_prompts=rating_prompts, rating_weight=rating_weight, outline_weight=outline_weight,
-        ema_decay=ema_decay, max_zoom=max_zoom, max_stretch=max_stretch, max_shift_mm=max_shift_mm,
-        settle_epochs=settle_epochs, patience=patience, amp=amp, seed=seed,
-    )  # fmt: skip
-    patient_lists = [train_patients]
-    if val_patients is not None:
-        lists = {"--train-patients": train_patients, "--val-patients": val_patients}
-        refuse_overlap({option: read_patient_list(file) for option, file in lists.items()})
-        patient_lists.append(val_patients)
-    table = TableOptions(
-        roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit,
-        contain=contain, max_pixels=max_pixels,
-    )  # fmt: skip
-    remedy = "--resume goes on from it, --overwrite starts again"
-    with claiming(None if dry_run else out, TRAIN_FILES, remedy, replace=resume or overwrite):
-        from noduleclip.cli.training import rehearse_training, run_training
+    with joining() as team:
+        crop = CropConfig(fov_mm=fov_mm, size_px=img_size)
+        model = ModelConfig(backbone=backbone, emb=emb, views=views, crop=crop)
+        config = TrainConfig(
+            epochs=epochs, bs=bs, accumulate=accumulate, lr=lr, weight_decay=weight_decay, warmup_epochs=warmup_epochs,
+            prompts=prompts, rating_prompts=rating_prompts, rating_weight=rating_weight, outline_weight=outline_weight,
+            ema_decay=ema_decay, max_zoom=max_zoom, max_stretch=max_stretch, max_shift_mm=max_shift_mm,
+            settle_epochs=settle_epochs, patience=patience, amp=amp, seed=seed,
+        )  # fmt: skip
+        patient_lists = [train_patients]
+        if val_patients is not None:
+            lists = {"--train-patients": train_patients, "--val-patients": val_patients}
+            refuse_overlap({option: read_patient_list(file) for option, file in lists.items()})
+            patient_lists.append(val_patients)
+        table = TableOptions(
+            roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit,
+            contain=contain, max_pixels=max_pixels,
+        )  # fmt: skip
+        folder = out if not dry_run and (team is None or team.leads) else None
+        remedy = "--resume goes on from it, --overwrite starts again"
+        with claiming(folder, TRAIN_FILES, remedy, replace=resume or overwrite):
+            from noduleclip.cli.training import rehearse_training, run_training
 
-        if dry_run:
-            rehearse_training(table, patient_lists, model, config, device, pretrained)
-        else:
-            run_training(table, patient_lists, model, config, out, arguments, device, resume, pretrained)
+            if dry_run and (team is None or team.leads):
+                rehearse_training(table, patient_lists, model, config, device, pretrained)
+            elif not dry_run:
+                run_training(table, patient_lists, model, config, out, arguments, device, resume, pretrained, team)

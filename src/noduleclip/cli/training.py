@@ -22,11 +22,13 @@ from noduleclip.cli.collect import (
     pick_parts,
     pick_patients,
     read_table,
+    refuse_many_rejects,
 )
 from noduleclip.cli.settings import OPTION_OF_RUN_RECORD, plain_arguments
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig, to_mapping
 from noduleclip.engine.batches import center_crop, margin_px
 from noduleclip.engine.runtime import choose_amp, choose_device, keep_freed_memory, record_git_state, record_versions
+from noduleclip.engine.team import Team
 from noduleclip.engine.train import Progress, Samples, Training, make_noise, score_samples
 from noduleclip.errors import InputError
 from noduleclip.io.artefacts import hash_file, write_json, write_text
@@ -62,28 +64,31 @@ def run_training(
     device_name: str,
     resume: bool,
     pretrained: bool,
+    team: Team | None = None,
 ) -> Progress:
-    """Cut the crops, train, and leave a record of the run.
+    """Cut the crops, train, and leave a record of the run; of a team all train, and the leader writes.
 
     Raises:
         NoduleclipError: Anything that a user can cause.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    device = choose_device(device_name)
-    say(f"device: {device.why}")
+    team = team or Team()
+    device = choose_device(team.choose_device_name(device_name))
+    say(f"device: {device.why}{team.describe()}")
+    team.settle(device.device)
     keep_freed_memory()
     last, record_file = out / schema.LAST_CHECKPOINT, out / schema.RUN_RECORD
-    if resume and not last.exists():
+    if resume and not team.share(last.exists):
         say(f"{last}: not there, no epoch was finished; starting at the first one")
         resume = False
     check_backbone(model.backbone, pretrained)
-    (train_set, *val_sets), fingerprint, kind = _load_samples(table, patient_files, model.crop, out)
+    (train_set, *val_sets), fingerprint, kind = _load_together(table, patient_files, model.crop, out, team)
     val_set = val_sets[0] if val_sets else None
     cut_seconds = time.perf_counter() - clock
     training = Training(
         train_set, val_set, model, config, out,
         device=device.device, amp=choose_amp(config.amp, device.device), fingerprint=fingerprint,
-        pretrained=pretrained and not resume,
+        pretrained=pretrained and not resume, team=team,
     )  # fmt: skip
     record = {
         "command": "train",
@@ -92,22 +97,27 @@ def run_training(
         "versions": record_versions(),
         "git": record_git_state(),
         "device": device.why,
+        "processes": team.size,
         "data": {"fingerprint": fingerprint, schema.DIAMETER_KIND: kind, "roi_csv_sha256": hash_file(table.roi_csv),
                  "train_nodules": len(train_set.crops_hu), "val_nodules": len(val_set.crops_hu) if val_set else 0},
         "started": started.isoformat(timespec="seconds"),
     }  # fmt: skip
-    require_space(last, training.disk_bytes - sum(measure_bytes(out / name) for name in _RUN_FILES))
+    if team.leads:
+        require_space(last, training.disk_bytes - sum(measure_bytes(out / name) for name in _RUN_FILES))
     seconds_before = 0.0
     if resume:
         training.resume()
         seconds_before = sum(line["train_seconds"] + line["val_seconds"] for line in training.progress.history)
         say(f"resuming after epoch {training.progress.epoch} of {config.epochs}")
-    else:
+    elif team.leads:
         for name in _RUN_FILES:
             (out / name).unlink(missing_ok=True)
-    write_json(record_file, record)
+    if team.leads:
+        write_json(record_file, record)
     with TrainingDisplay(config.epochs, training.progress.best, training.progress.history) as display:
         progress = training.run(display)
+    if not team.leads:
+        return progress
     seconds = {"crops": round(cut_seconds, 2), "total": round(seconds_before + time.perf_counter() - clock, 2)}
     judged = val_set is not None
     best = {"epoch": progress.best_epoch + 1, "val_map": round(progress.best, 6) if judged else None}
@@ -170,6 +180,7 @@ def _estimate_training(frame: pl.DataFrame, model: ModelConfig, config: TrainCon
     return Estimate("training", work, steps * training.time_step(), training.disk_bytes)
 
 
+        "processes": team.size,
 def _load_samples(
     table_options: TableOptions, patient_files: Sequence[Path], crop: CropConfig, out: Path
 ) -> tuple[list[Samples], str, str | None]:
@@ -180,7 +191,10 @@ def _load_samples(
     settings = table_options.cut_settings(crop, margin_px(crop.size_px))
     cache = cut_crops(frame, settings, table_options)
     rejects = [*cache.rejects, *find_unmeasured(frame, cache.rejects)]
-    judge_rejects(frame, rejects, table_options, out)
+    if out is None:
+        refuse_many_rejects(frame, rejects, table_options)
+    else:
+        judge_rejects(frame, rejects, table_options, out)
     usable = pl.Series([True] * frame.height).scatter([r.row for r in rejects], False) if rejects else None
     ends = [0, *itertools.accumulate(part.height for part in parts)]
     sets = [

@@ -38,6 +38,8 @@ def augment(
     crop: CropConfig,
     config: TrainConfig,
     generator: torch.Generator,
+    mine: Tensor | None = None,
+    of: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Turn, flip, zoom, stretch, shift and add noise; diameters follow what happens to the outlines.
 
@@ -54,15 +56,19 @@ def augment(
         crop: The crop to give.
         config: How far each augmentation goes.
         generator: Source of randomness, on the CPU, so that every device sees the same numbers.
+        mine: (B,) which of the batch the B crops are, so that each gets the numbers that it has in the whole batch.
+            (default: they are the batch)
+        of: How many crops the batch has.
 
     Returns:
         (B, Y, X) HU, (B, Y, X) shares and (B, R) diameters.
     """
     count, side = crops_hu.shape[0], crops_hu.shape[-1]
+    drawn, mine = of or count, torch.arange(count) if mine is None else mine
     device = crops_hu.device
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return torch.rand(count, *shape, generator=generator) * (high - low) + low
+        return torch.rand(drawn, *shape, generator=generator)[mine] * (high - low) + low
 
     angle = uniform(-1, 1) * math.radians(config.max_rotation_deg)
     zoom = torch.exp(uniform(-1, 1) * math.log(config.max_zoom))
@@ -74,12 +80,15 @@ def augment(
     outlined = (rims_mm.isfinite().all(dim=3).all(dim=2) | diameters_mm.isnan()).all(dim=1).cpu()
     spread = torch.where(outlined, uniform(-1, 1) * math.log(config.max_stretch), 0.0)
     shape = _stretch(spread, uniform(-1, 1) * math.pi) @ turn  # from places in the new crop to places in the old one
+    noise = torch.randn(drawn, crop.size_px, crop.size_px, generator=generator)[mine] * noise_sd.view(-1, 1, 1)
+    if not count:
+        small = torch.empty(0, crop.size_px, crop.size_px, device=device)
+        return small, small, diameters_mm
     theta = torch.cat([shape * reach.view(-1, 1, 1), shift.unsqueeze(-1)], dim=2).to(device)
     grid = F.affine_grid(theta, [count, 1, crop.size_px, crop.size_px], align_corners=False)
     # outside the kept square the sampler gives 0: air, and no nodule
     layers = torch.stack([crops_hu.float() - AIR_HU, inside], dim=1)
     sampled = F.grid_sample(layers, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    noise = torch.randn(count, crop.size_px, crop.size_px, generator=generator) * noise_sd.view(-1, 1, 1)
     moved = torch.einsum("bij,brvj->brvi", torch.linalg.inv(shape).to(device), rims_mm)
     growth = torch.where(outlined.to(device).unsqueeze(1), _find_widths(moved) / _find_widths(rims_mm), 1.0)
     diameters = diameters_mm * growth * zoom.unsqueeze(1).to(device)

@@ -1,5 +1,6 @@
 """The training loop, on one page. Knows nothing of files but the three that it writes, nor of how progress is shown."""
 
+import contextlib
 import copy
 import json
 import math
@@ -24,11 +25,13 @@ from noduleclip.config import CropConfig, ModelConfig, TrainConfig, to_mapping
 from noduleclip.engine.batches import augment, center_crop, margin_px, shuffled_batches
 from noduleclip.engine.prompts import sample_rated_sentence, sample_sentences
 from noduleclip.engine.runtime import explaining_memory
+from noduleclip.engine.spread import Objective, spread
+from noduleclip.engine.team import Team
 from noduleclip.errors import ArtefactError, InputError
 from noduleclip.io.artefacts import write_text
 from noduleclip.io.outlines import FULL_SHARE
 from noduleclip.models.checkpoint import pack_model, read_checkpoint, save_checkpoint
-from noduleclip.models.loss import outline_loss, pairwise_sigmoid_loss, reading_targets
+from noduleclip.models.loss import reading_targets
 from noduleclip.models.two_towers import TwoTowers, share_to_bias
 from noduleclip.ratings import RATING_QUERIES
 from noduleclip.retrieval.metrics import draw_readers, mean_average_precisions
@@ -110,6 +113,7 @@ class Training:
         amp: Type for mixed precision, or None.
         fingerprint: Hash of the data; a run is resumed only on the same data.
         pretrained: Let timm fetch the backbone's published weights.
+        team: Processes that train this model together, each with all nodules; None = this one alone.
     """
 
     def __init__(
@@ -124,13 +128,16 @@ class Training:
         amp: torch.dtype | None,
         fingerprint: str,
         pretrained: bool = False,
+        team: Team | None = None,
     ) -> None:
+        self.team = team or Team()
         self.train_set, self.val_set, self.config, self.out = train, val, config, out
         self.device, self.amp, self.fingerprint = device, amp, fingerprint
         self.crop = model_config.crop
         torch.manual_seed(config.seed)
         self.attributes = train.attributes if config.rating_prompts else ()
-        self.model = TwoTowers(model_config, make_vocabulary(self.attributes), pretrained)
+        vocabulary = make_vocabulary(self.attributes)
+        self.model = self.team.in_turns(lambda: TwoTowers(model_config, vocabulary, pretrained))
         with torch.no_grad():
             self.model.bias.fill_(share_to_bias(measure_positives(train.diameters_mm)))
         self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -149,6 +156,8 @@ class Training:
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
         self.progress = Progress()
+        self.objective = Objective(self.model, config)
+        self.spread = spread(self.objective, self.team, device)
 
     @property
     def disk_bytes(self) -> int:
@@ -172,7 +181,7 @@ class Training:
             started = time.perf_counter()
             loss = self._run_epoch(watcher)
             trained = time.perf_counter()
-            value, queries = (math.nan, {}) if self.val_set is None else validate(self.averaged, self.val_set)
+            value, queries = self._validate()
             is_best = self.val_set is None or value > self.progress.best
             record = {
                 "epoch": self.progress.epoch + 1,
@@ -188,11 +197,18 @@ class Training:
             watcher.on_epoch(record, is_best)
         return self.progress
 
+    def _validate(self) -> tuple[float, dict[str, float]]:
+        if self.val_set is None:
+            return math.nan, {}
+        scores = score_samples(self.averaged, self.val_set, self.team)
+        val = self.val_set
+        return self.team.share(lambda: judge(scores, val))
+
     def _run_epoch(self, watcher: Watcher) -> float:
         """One pass over the training nodules; all its randomness follows from the seed and the epoch."""
         epoch = self.progress.epoch
         seed = self.config.seed + _EPOCH_SEED_STRIDE * (epoch + 1)
-        torch.manual_seed(seed)
+        torch.manual_seed(seed + self.team.launch.rank)  # for the layers of a backbone that drop something
         generator, prompts = torch.Generator().manual_seed(seed), random.Random(seed)
         self.model.train()
         total = 0.0
@@ -220,29 +236,41 @@ class Training:
         return replace(self.config, max_stretch=1.0) if settling else self.config
 
     def _step(self, batch: Tensor, generator: torch.Generator, rng: random.Random) -> float:
-        crops = self.train_set.crops_hu[batch].to(self.device)
-        diameters = self.train_set.diameters_mm[batch].to(self.device)
-        inside = self.train_set.inside[batch].to(self.device).float() / FULL_SHARE
-        rims = self.train_set.rims_mm[batch].to(self.device)
-        crops, inside, diameters = augment(crops, inside, diameters, rims, self.crop, self._augmentation(), generator)
+        """Take one optimiser step, of which the processes of a team do a share each.
+
+        Every process draws the whole batch's random numbers and sentences; a crop sees the same ones whoever takes it.
+        """
+        parts = torch.arange(len(batch)).tensor_split(min(self.config.accumulate, len(batch) // 2))  # one has no spread
+        shares = [self.team.take(part) for part in parts]
+        mine = torch.cat(shares)
+        own = batch[mine]
+        crops = self.train_set.crops_hu[own].to(self.device)
+        diameters = self.train_set.diameters_mm[own].to(self.device)
+        inside = self.train_set.inside[own].to(self.device).float() / FULL_SHARE
+        rims = self.train_set.rims_mm[own].to(self.device)
+        crops, inside, diameters = augment(
+            crops, inside, diameters, rims, self.crop, self._augmentation(), generator, mine, len(batch)
+        )
         inside = F.avg_pool2d(inside.unsqueeze(1), 2).squeeze(1)
-        known = self.train_set.outlined[batch].to(self.device)
+        known = self.train_set.outlined[own].to(self.device)
+        all_known = self.train_set.outlined[batch].sum().clamp_min(1).to(self.device)
         readings = sample_sentences(self.config.prompts, self.config.rating_prompts, self.attributes, rng)
-        ratings = self.train_set.ratings[batch].to(self.device)
+        ratings = self.train_set.ratings[own].to(self.device)
         targets, judged = reading_targets(diameters, ratings, self.train_set.attributes, readings)
         tokens = [self.model.vocabulary.encode_reading(reading) for reading in readings]
         self.optimizer.zero_grad(set_to_none=True)
-        total = 0.0
-        parts = min(self.config.accumulate, len(batch) // 2)  # a part of one has no batch statistics
-        for part in torch.arange(len(batch)).tensor_split(parts):
-            with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
-                images, drawn = self.model.image.embed_and_draw(crops[part])
-                sentences = self.model.encode_text(tokens)
-            pairs = self._compare(images, sentences, targets[part], judged[part])
-            outlines = outline_loss(drawn, inside[part], known[part])
-            outlined = known[part].sum() / known.sum().clamp_min(1)
-            loss = pairs * (len(part) / len(batch)) + self.config.outline_weight * outlined * outlines
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        total = torch.zeros((), dtype=torch.float64)
+        start = 0
+        for share in shares:
+            part = slice(start, start := start + len(share))
+            with contextlib.nullcontext() if share is shares[-1] else self.spread.no_sync():
+                with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
+                    pairs, outlines = self.spread(
+                        crops[part], tokens, targets[part], judged[part], inside[part], known[part]
+                    )
+                outlined = known[part].sum() / all_known
+                loss = pairs * (len(share) / len(batch)) + self.config.outline_weight * outlined * outlines
+                self.scaler.scale(loss * self.team.size).backward()
             total += float(loss.detach())
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
@@ -250,23 +278,7 @@ class Training:
         self.scaler.update()
         if self.ema is not None:
             self.ema.update(self.model)
-        return total
-
-    def _compare(self, images: Tensor, sentences: Tensor, targets: Tensor, judged: Tensor) -> Tensor:
-        """Give the loss of images against sentences: of sizes, and weighed apart of ratings."""
-        total = torch.zeros((), device=self.device)
-        sized = self.config.prompts
-        for some, weight in ((slice(None, sized), 1.0), (slice(sized, None), self.config.rating_weight)):
-            if len(sentences[some]):
-                total = total + weight * pairwise_sigmoid_loss(
-                    images.float(),
-                    sentences[some].float(),
-                    targets[:, some],
-                    judged[:, some],
-                    self.model.log_scale,
-                    self.model.bias,
-                )
-        return total
+        return float(self.team.sum(total))
 
     def time_step(self) -> float:
         """Give the seconds of an optimiser step, after one that warms up; the run is of no use afterwards."""
@@ -285,9 +297,12 @@ class Training:
         progress = self.progress
         if is_best:
             progress.best, progress.best_epoch = value, progress.epoch
-            save_checkpoint(self.out / schema.BEST_CHECKPOINT, pack_model(self.averaged))
         progress.history.append(record)
         progress.epoch += 1
+        if not self.team.leads:
+            return
+        if is_best:
+            save_checkpoint(self.out / schema.BEST_CHECKPOINT, pack_model(self.averaged))
         write_text(self.out / schema.METRICS_LOG, "".join(json.dumps(line) + "\n" for line in progress.history))
         save_checkpoint(self.out / schema.LAST_CHECKPOINT, self._pack())
 
@@ -311,7 +326,7 @@ class Training:
             ArtefactError: It is missing or broken, or was made with other settings or data.
         """
         path = self.out / schema.LAST_CHECKPOINT
-        values = read_checkpoint(path)
+        values = self.team.share(lambda: read_checkpoint(path))
         for key, now in (("train_config", self.config), ("model_config", self.model.config)):
             saved, wanted = _plain(values.get(key)), _plain(to_mapping(now))
             for name in wanted if saved != wanted else ():
@@ -367,21 +382,34 @@ def embed_samples(
 
 
 @torch.inference_mode()
-def score_samples(model: TwoTowers, samples: Samples) -> NDArray[np.float64]:
-    """Give (10, N) cosines of the ten queries and the nodules, seen from one side."""
+def score_samples(model: TwoTowers, samples: Samples, team: Team | None = None) -> NDArray[np.float64]:
+    """Give (10, N) cosines of the ten queries and the nodules, seen from one side; a team embeds a share each."""
     model.eval()
-    images = embed_samples(model, samples.crops_hu)
+    team = team or Team()
+    images = torch.zeros(len(samples.crops_hu), model.config.emb, dtype=model.bias.dtype)
+    mine = team.take(torch.arange(len(images)))
+    if len(mine):
+        images[mine] = embed_samples(model, samples.crops_hu[mine])
+    team.sum(images)  # zeros and one process's row
     sentences = model.encode_text([model.vocabulary.encode(query) for query in EVALUATION_QUERIES]).cpu()
     return np.asarray((sentences @ images.T).double().numpy())
 
 
-@torch.inference_mode()
 def validate(model: TwoTowers, val: Samples, draws: int = 50) -> tuple[float, dict[str, float]]:
-    """Give the mean average precision over the ten queries, and that of each; the images are seen from one side.
+    """Give the mean average precision over the ten queries, and that of each; the images are seen from one side."""
+    return judge(score_samples(model, val), val, draws)
+
+
+def judge(scores: NDArray[np.float64], val: Samples, draws: int = 50) -> tuple[float, dict[str, float]]:
+    """Give the mean average precision over the ten queries, and that of each.
 
     A query that is true of no validation nodule is left out of the mean.
+
+    Args:
+        scores: (10, N) cosines.
+        val: The N nodules.
+        draws: How often the judging reader is drawn.
     """
-    scores = score_samples(model, val)
     truth = draw_readers(val.diameters_mm.double().numpy(), draws).truth_mm
     intervals = parse_intervals(EVALUATION_QUERIES)
     values = mean_average_precisions(scores, intervals, truth)

@@ -22,6 +22,11 @@ def message_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def hush() -> None:
+    """Let this process tell nothing: another one tells the same."""
+    message_console().quiet = True
+
+
 def plain(text: str) -> str:
     """Give a text from elsewhere as it may stand between markup: no markup, and nothing that moves the cursor."""
     return escape(make_printable(text))

@@ -1,0 +1,72 @@
+"""Commands that several processes run together: one speaks, and when one ends early all do, with its exit code."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from noduleclip.errors import NoduleclipError
+from noduleclip.machine import find_launch
+from noduleclip.report.console import hush
+
+if TYPE_CHECKING:
+    from noduleclip.engine.team import Team
+
+_INTERRUPTED = 130
+_has_met_the_others = False
+
+
+def is_echo() -> bool:
+    """Say whether an error of this process is one that the first process tells, too: all read one command line."""
+    return not _has_met_the_others and os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) != "0"
+
+
+@contextlib.contextmanager
+def joining() -> Iterator["Team | None"]:
+    """Meet the processes that a launcher has started beside this one; they end together.
+
+    Yields:
+        The team; None where this process is alone, which costs no import of torch.
+
+    Raises:
+        UsageError: The launcher's environment is no whole one, or the others cannot be met.
+    """
+    global _has_met_the_others
+    launch = find_launch()
+    if launch.size == 1:
+        yield None
+        return
+    if launch.rank:
+        hush()
+    from noduleclip.engine.team import PeerEndedError, join
+
+    team = join(launch)
+    _has_met_the_others = True
+    try:
+        yield team
+        team.share(lambda: None)  # until the leader has written all, it may still fail
+    except BaseException as error:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a launcher sends Ctrl-C again
+        told = team.explain(error)
+        try:
+            if isinstance(told, PeerEndedError):
+                raise told
+            team.end(_find_code(told))
+        except PeerEndedError as end:
+            team.hear()
+            sys.exit(end.code)
+        if told is not error:
+            raise told from error
+        raise
+    team.leave()
+
+
+def _find_code(error: BaseException) -> int:
+    """Give the exit code that `main` gives an error."""
+    if isinstance(error, NoduleclipError):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return _INTERRUPTED
+    return 3 if isinstance(error, OSError | MemoryError) else 1

@@ -1,0 +1,106 @@
+"""`train` by several processes, as torchrun and srun start them: one speaks, one writes, and all end alike."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import Collection, train_arguments
+from noduleclip import schema
+from noduleclip.models.checkpoint import load_model, read_checkpoint
+
+SINGLE = 2e-3  # single precision over some steps of AdamW
+
+
+def find_port() -> str:
+    code = "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout.strip()
+
+
+def start_as_srun_does(arguments: list[object], size: int = 2) -> "list[subprocess.Popen[str]]":
+    met = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": find_port(), "OMP_NUM_THREADS": "1", "TERM": "dumb"}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "noduleclip", *map(str, arguments)], stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **met, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank),
+                 "SLURM_STEP_NUM_TASKS": str(size)},
+        )
+        for rank in range(size)
+    ]  # fmt: skip
+
+
+def test_torchrun_gives_the_run_of_one_process(collection: Collection, checkpoint: Path, tmp_path: Path) -> None:
+    arguments = [str(argument) for argument in train_arguments(collection, tmp_path / "run")]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    done = subprocess.run(
+        [*command, "noduleclip", *arguments], capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("epoch   1/2") == done.stderr.count("device: cpu") == 1, done.stderr
+    assert "Warning" not in done.stderr
+    record = json.loads((tmp_path / "run" / schema.RUN_RECORD).read_text())
+    assert record["processes"] == 2
+    one, two = (
+        [json.loads(line) for line in (folder / schema.METRICS_LOG).read_text().splitlines()]
+        for folder in (checkpoint.parent, tmp_path / "run")
+    )
+    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], abs=SINGLE)
+    weights = [
+        load_model(folder / schema.BEST_CHECKPOINT).state_dict() for folder in (checkpoint.parent, tmp_path / "run")
+    ]
+    assert weights[0].keys() == weights[1].keys()
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=SINGLE, atol=SINGLE)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in checkpoint.parent.iterdir()}
+
+
+def test_what_one_process_may_not_ends_all_in_one_message(
+    collection: Collection, checkpoint: Path, tmp_path: Path
+) -> None:
+    processes = start_as_srun_does(train_arguments(collection, checkpoint.parent))
+    said = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], said
+    assert said[0].splitlines()[-1].endswith("--resume goes on from it, --overwrite starts again")
+    assert said[1] == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_an_interrupt_of_one_process_ends_all(collection: Collection, tmp_path: Path) -> None:
+    processes = start_as_srun_does(train_arguments(collection, tmp_path / "run", "--epochs", 200))
+    last = tmp_path / "run" / schema.LAST_CHECKPOINT
+    deadline = time.monotonic() + 120
+    while not last.exists() and processes[0].poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGINT)
+    said = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [130, 130], said
+    assert "".join(said).count("error: ") == 1, said
+    assert said[1].startswith("error: interrupted; what was finished is kept"), said
+    assert read_checkpoint(last)["progress"]["epoch"] >= 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_killed_process_ends_the_others_with_a_line(collection: Collection, tmp_path: Path) -> None:
+    processes = start_as_srun_does(train_arguments(collection, tmp_path / "run", "--epochs", 200))
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / schema.LAST_CHECKPOINT).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    processes[1].kill()
+    said = [process.communicate(timeout=60)[1] for process in processes]
+    assert processes[0].returncode == 3, said
+    assert said[0].splitlines()[-1].startswith("error: another of the processes that train together has gone"), said
+
+
+def test_a_command_line_that_all_read_is_refused_once(collection: Collection, tmp_path: Path) -> None:
+    processes = start_as_srun_does(train_arguments(collection, tmp_path / "run", "--epochs", "many"))
+    said = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2]
+    assert "'many' is not a valid int" in said[0]
+    assert said[1] == ""
