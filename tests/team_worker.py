@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig
 from noduleclip.engine.team import Team, join
 from noduleclip.engine.train import Samples, Training
@@ -22,7 +23,9 @@ from noduleclip.models.shared_norm import share_statistics
 
 MODEL = ModelConfig(emb=8, text_width=16, text_layers=1, outline_width=8, crop=CropConfig(size_px=16))
 # 26 nodules in batches of 9, 9 and 8, in parts of 5 and 4: no two shares need be alike
-CONFIG = TrainConfig(epochs=4, bs=9, accumulate=2, prompts=8, lr=1e-3, seed=7, settle_epochs=0, warmup_epochs=0.5)
+CONFIG = TrainConfig(
+    epochs=4, bs=9, accumulate=2, prompts=8, rating_prompts=6, lr=1e-3, seed=7, settle_epochs=0, warmup_epochs=0.5
+)
 
 
 class Quiet:
@@ -47,10 +50,13 @@ def make_discs(count: int, seed: int) -> Samples:
     side = 24
     places = (torch.arange(side) - (side - 1) / 2) * MODEL.crop.pixel_mm
     inside = torch.hypot(places[:, None], places[None, :]) < sizes.view(-1, 1, 1) / 2
+    angles = torch.arange(8) * math.pi / 4
+    corners = torch.stack([angles.cos(), angles.sin()], dim=1).view(1, 1, 8, 2)
+    ratings = torch.randint(1, 6, (count, 1, 1), generator=generator).float()
     noise = 20 * torch.randn(count, side, side, generator=generator, dtype=torch.float32)
     return Samples(
         (torch.where(inside, 40, -900) + noise).to(torch.int16), sizes.unsqueeze(1), inside.to(torch.uint8) * 255,
-        torch.arange(count) % 3 > 0, torch.full((count, 1, 8, 2), math.nan), torch.empty(count, 1, 0),
+        torch.arange(count) % 3 > 0, sizes.view(-1, 1, 1, 1) / 2 * corners, ratings, (schema.TEXTURE,),
     )  # fmt: skip
 
 
