@@ -4,7 +4,6 @@ Knows nothing of training. One process is a team, too, and does none of this.
 """
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar, cast
@@ -185,8 +184,8 @@ class Team:
             told = self._store.compare_set(_ENDED, "", word).decode()
         except RuntimeError:  # nobody is left to tell
             return
-        # Closed connections wake those that wait in a collective operation; NCCL may not come back from it.
-        threading.Thread(target=self.leave, daemon=True).start()
+        if not torch.cuda.is_available():  # closed connections wake those that wait; NCCL may not come back from it
+            self.leave()
         if told != word:
             raise PeerEndedError(int(told.split()[1]))
         deadline = time.monotonic() + _MOST_SECONDS_TO_TELL
