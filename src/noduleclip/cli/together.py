@@ -40,6 +40,7 @@ def joining() -> Iterator["Team | None"]:
         return
     if launch.rank:
         hush()
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else torch shows its stack when a connection breaks
     from noduleclip.engine.team import PeerEndedError, join
 
     team = join(launch)

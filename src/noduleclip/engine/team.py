@@ -19,7 +19,7 @@ from noduleclip.machine import Launch
 
 _ENDED, _HEARD = "ended", "heard"
 _POLL_SECONDS = 0.1
-_MOST_SECONDS_TO_TELL, _SECONDS_TO_SPEAK = 5.0, 1.0
+_MOST_SECONDS_TO_TELL, _SECONDS_TO_SPEAK = 30.0, 1.0
 
 T = TypeVar("T")
 
