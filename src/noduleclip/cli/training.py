@@ -180,11 +180,37 @@ def _estimate_training(frame: pl.DataFrame, model: ModelConfig, config: TrainCon
     return Estimate("training", work, steps * training.time_step(), training.disk_bytes)
 
 
-        "processes": team.size,
-def _load_samples(
-    table_options: TableOptions, patient_files: Sequence[Path], crop: CropConfig, out: Path
+def _load_together(
+    table: TableOptions, patient_files: Sequence[Path], crop: CropConfig, out: Path, team: Team
 ) -> tuple[list[Samples], str, str | None]:
-    """Load the nodules of each patient list, a hash of all that they are made of, and what their diameters are."""
+    """Load the nodules in every process of a team; the leader's hash counts: times of change differ between disks.
+
+    Raises:
+        InputError: The processes see different nodules.
+    """
+    sets, fingerprint, kind = team.in_turns(
+        lambda: _load_samples(table, patient_files, crop, out if team.leads else None)
+    )
+    seen = sha256(b"".join(part.numpy().tobytes() for some in sets for part in (some.crops_hu, some.diameters_mm)))
+    if not team.agree(seen.hexdigest()):
+        raise InputError(
+            f"{table.roi_csv}: the processes do not see the same nodules; "
+            "give every machine the same table, patient lists and slices"
+        )
+    return sets, team.share(lambda: fingerprint), kind
+
+
+def _load_samples(
+    table_options: TableOptions, patient_files: Sequence[Path], crop: CropConfig, out: Path | None
+) -> tuple[list[Samples], str, str | None]:
+    """Load the nodules of each patient list, a hash of all that they are made of, and what their diameters are.
+
+    Args:
+        table_options: The table.
+        patient_files: The lists.
+        crop: How crops are cut.
+        out: Folder that takes the rejects; None where another process writes them.
+    """
     table = read_table(table_options)
     parts = [pick_patients(table, file, table_options.limit) for file in patient_files]
     frame = pl.concat(parts)
