@@ -116,7 +116,9 @@ def test_what_finds_no_row_says_so(noduleclip: Command, places: dict[str, str], 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_vectors_and_outlines_are_the_same(index: Path, places: dict[str, str], kind: str) -> None:
+def test_rows_vectors_and_outlines_are_the_same(
+    index: Path, places: dict[str, str], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, other = open_index(index), open_index(places[kind])
     rows = np.array([5, 2, 2, 30])
     assert other.read_rows(rows).equals(folder.read_rows(rows))
@@ -124,7 +126,8 @@ def test_rows_vectors_and_outlines_are_the_same(index: Path, places: dict[str, s
     assert other.read_outlines(rows) == folder.read_outlines(rows)
     assert other.collect(other.scan()).equals(folder.collect(folder.scan()))
     assert other.embeddings.shape == folder.embeddings.shape
-    for wanted in (slice(3, 60), slice(0, 10**6), rows, np.array([0, 80]), np.array([], np.int64)):
+    monkeypatch.setattr(lance_store, "_SCANNED_ROWS", 13)
+    for wanted in (slice(3, 60), slice(0, 10**6), slice(5, 5), rows, np.array([0, 80]), np.array([], np.int64)):
         np.testing.assert_array_equal(other.embeddings[wanted], folder.embeddings[wanted])
 
 
@@ -263,8 +266,25 @@ def test_fragments_of_many_writers_make_one_store(
     bind_fragments(place, fragments, kinds, tower, folder.manifest, indexed_rows=1 << 30)
     asked = ("--query", SENTENCE, "--topk", 50)
     assert noduleclip("query", "--emb-dir", store, *asked).out == noduleclip("query", "--emb-dir", index, *asked).out
+    with pytest.raises(ValueError, match="the fragments are not in the order of their rows"):
+        bind_fragments(place, fragments[::-1], kinds, tower, folder.manifest, indexed_rows=1 << 30)
     with pytest.raises(ValueError, match=f"the fragments have 40 rows, not {rows}"):
         bind_fragments(place, parts[0], kinds, tower, folder.manifest, indexed_rows=1 << 30)
+
+
+@pytest.mark.parametrize("name", ["lobe.side", "50 %2E", "vector", "größe"])
+def test_columns_of_any_name_are_kept(noduleclip: Command, index: Path, tmp_path: Path, name: str) -> None:
+    folder, store = open_index(index), f"lance://{tmp_path / 'store'}"
+    meta = folder.collect(folder.scan().drop(schema.ROW)).with_row_index("number").rename({"number": name})
+    place, kinds = parse_place(store), make_schema(folder.manifest.emb, meta, None)
+    fragments = write_fragment(place, 0, [np.array(folder.embeddings)], meta, None)
+    bind_fragments(place, fragments, kinds, index / schema.TEXT_TOWER, folder.manifest, indexed_rows=1)
+    opened = open_index(store)
+    assert opened.read_columns([name])[name].to_list() == list(range(meta.height))
+    assert opened.read_rows([7])[name].to_list() == [7]
+    done = noduleclip("query", "--emb-dir", store, "--query", SENTENCE, "--where", f'"{name}" < 60', "--format", "json")
+    assert done.code == 0, done.err
+    assert all(json.loads(line)[name] < 60 for line in done.out.splitlines())
 
 
 def test_embed_writes_a_store(

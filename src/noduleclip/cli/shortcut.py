@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.io.conditions import list_condition, translate_condition
 from noduleclip.io.index_store import Index
+from noduleclip.io.lance_tables import name_column
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import select_patients
 from noduleclip.report.console import say, warn
@@ -81,7 +82,8 @@ def _push_down(index: Index, where: str | None, patients_file: Path | None) -> _
     """Give the filters as one condition; None where one of them is not for the vector index."""
     conditions: list[str] = []
     if where is not None:
-        condition = translate_condition(where, index.scan().collect_schema())
+        kinds = {name: kind for name, kind in index.scan().collect_schema().items() if name_column(name) == name}
+        condition = translate_condition(where, kinds)
         if condition is None:
             return None
         conditions.append(condition)

@@ -8,6 +8,7 @@ by side, so that a store is the old one until the row of `index.lance` is the ne
 import contextlib
 import json
 import os
+import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,18 @@ def _shorten(error: BaseException) -> str:
     return line.split(", /home/", 1)[0].split(", /", 1)[0][:_MOST_LETTERS]
 
 
+def name_column(name: str) -> str:
+    """Give a column's name in Lance, where a dot would name a part of a column, and `vector` is the embedding."""
+    if name == VECTOR:
+        return f"%{ord(VECTOR[0]):02X}{VECTOR[1:]}"
+    return name.replace("%", "%25").replace(".", "%2E")
+
+
+def show_column(name: str) -> str:
+    """Give the name of a column that `name_column` named."""
+    return urllib.parse.unquote(name)
+
+
 def make_schema(emb: int, meta: pl.DataFrame, outlines: pl.Series | None) -> Any:
     """Give the Arrow schema of the rows' table."""
     return _make_batch(
@@ -132,7 +145,9 @@ def make_schema(emb: int, meta: pl.DataFrame, outlines: pl.Series | None) -> Any
 def _make_batch(start: int, vectors: NDArray[np.float32], meta: pl.DataFrame, outlines: pl.Series | None) -> Any:
     import pyarrow as pa
 
-    frame = meta.with_columns(pl.Series(schema.ROW, np.arange(start, start + meta.height), dtype=pl.Int64))
+    frame = meta.rename(name_column).with_columns(
+        pl.Series(schema.ROW, np.arange(start, start + meta.height), dtype=pl.Int64)
+    )
     if outlines is not None:
         frame = frame.with_columns(outlines.alias(schema.POINTS_JSON))
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
