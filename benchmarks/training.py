@@ -67,7 +67,7 @@ def take_apart(csv: Path, patients: Path, cache: Path, out: Path) -> None:
     for name in PARTS:
         setattr(engine, name, timed(name, getattr(engine, name)))
     model = ModelConfig()
-    (samples,), fingerprint = _load_samples(TableOptions(csv, cache_dir=cache), [patients], model.crop, out)
+    (samples,), fingerprint, _ = _load_samples(TableOptions(csv, cache_dir=cache), [patients], model.crop, out)
     keep_freed_memory()
     training = engine.Training(
         samples, None, model, TrainConfig(), out, device=torch.device("cpu"), amp=None, fingerprint=fingerprint

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,15 @@ def test_the_readme_gives_the_two_commands_first() -> None:
     assert "noduleclip demo" in screen
     assert "pytest" in screen
     assert ".svg" in screen
+
+
+def test_the_plan_is_what_its_unit_costs_say() -> None:
+    spec = importlib.util.spec_from_file_location("scale", ROOT / "benchmarks" / "scale.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["scale"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    for table in module.describe().split("\n\n"):
+        assert table.strip() in page
