@@ -1,7 +1,7 @@
 """One process, shards side by side, and Ray, beside each other: `python benchmarks/sharding.py DATA OUT [--rows N]`.
 
-All readers' rows of DATA's `lidc_crops`, crops in the cache before, the model that comes along, one thread a process. Each
-way's index is compared with the first, file by file. `--rounds` goes through all ways so often; medians count.
+All readers' rows of DATA's `lidc_crops`, crops cut before, the model that comes along, one thread a process. Each way's
+index is compared with the first's, file by file. `--rounds` goes through all ways so often; medians count.
 """
 
 import argparse
