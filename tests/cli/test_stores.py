@@ -272,6 +272,19 @@ def test_fragments_of_many_writers_make_one_store(
         bind_fragments(place, parts[0], kinds, tower, folder.manifest, indexed_rows=1 << 30)
 
 
+def test_with_a_filter_far_rows_are_found_too(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lance_store, "_ROWS_OF_PARTITION", 4)
+    monkeypatch.setattr(lance_store, "_choose_probes", lambda *_: 1)
+    store = f"lance://{tmp_path / 'store'}"
+    copy_to_store(index, store, indexed_rows=1)
+    opened = open_index(store)
+    vectors = opened.embeddings[:]
+    for vector in vectors[:: len(vectors) // 8]:
+        far = np.argsort(vectors @ vector)[:20]
+        condition = f"`{schema.ROW}` IN ({', '.join(map(str, far))})"
+        assert set(far[:-6:-1]) <= set(opened.find_near(vector, 8, condition)), "of the far ones the nearest"
+
+
 @pytest.mark.parametrize("name", ["lobe.side", "50 %2E", "vector", "größe"])
 def test_columns_of_any_name_are_kept(noduleclip: Command, index: Path, tmp_path: Path, name: str) -> None:
     folder, store = open_index(index), f"lance://{tmp_path / 'store'}"

@@ -17,7 +17,7 @@ _COMPARISON = re.compile(
     rf"|IN\s*\(\s*(?P<list>{_LITERAL}(?:\s*,\s*{_LITERAL})*)\s*\)|IS(?:\s+NOT)?\s+NULL\b)",
     re.IGNORECASE,
 )
-_JOINED = re.compile(r"(?:\s|[()]|\b(?:AND|OR|NOT)\b|\x00)*", re.IGNORECASE)
+_JOINED = re.compile(r"(?:\s|[()]|\b(?:AND|OR)\b|\bNOT\s*(?=\x00)|\x00)*", re.IGNORECASE)
 _IS_TEXT = re.compile(_TEXT)
 
 
@@ -37,6 +37,9 @@ def translate_condition(where: str, kinds: Mapping[str, pl.DataType]) -> str | N
         return None
     found = list(_COMPARISON.finditer(where))
     if "\x00" in where or not found or not _JOINED.fullmatch(_COMPARISON.sub("\x00", where)):
+        return None
+    negates = re.search(r"\bNOT\b", _COMPARISON.sub("\x00", where), re.IGNORECASE)
+    if negates and any(comparison["list"] for comparison in found):  # Lance takes NOT (x IN (1) AND x IN (2)) for true
         return None
     if not all(_fits(comparison, kinds) for comparison in found):
         return None

@@ -162,9 +162,13 @@ class LanceIndex(Index):
             return int(self.rows.count_rows(filter=condition))
 
     def find_near(self, vector: NDArray[np.float32], k: int, condition: str | None) -> NDArray[np.int64]:
-        """Find rows near a vector by the vector index, those that do not meet the condition left out beforehand."""
+        """Find rows near a vector by the vector index, those that do not meet the condition left out beforehand.
+
+        With one, all parts are looked into: what meets it may lie far away, as large nodules from a small one.
+        """
+        probes = self.probes if condition is None else _count_partitions(self.manifest.rows)
         with telling_broken(self.location):
-            return _find_near(self.rows, vector, k, self.probes, condition)
+            return _find_near(self.rows, vector, k, probes, condition)
 
     def _kinds(self) -> dict[str, pl.DataType]:
         return _read_kinds(self.rows)
@@ -305,7 +309,7 @@ def bind_fragments(
     _check_order(rows)
     probes = 0
     if manifest.rows >= indexed_rows:
-        partitions = min(max(manifest.rows // _ROWS_OF_PARTITION, 1), _MOST_PROBES)
+        partitions = _count_partitions(manifest.rows)
         with telling_unwritten(place.text):
             rows = rows.create_index(VECTOR, "IVF_SQ", metric="cosine", num_partitions=partitions)
             probes = _choose_probes(rows, manifest.rows, partitions)
@@ -314,6 +318,10 @@ def bind_fragments(
     bound = Manifest(**{**_as_fields(manifest), "files": files})
     _write_binding(lance, place, bound, tower, rows.version, probes)
     return bound
+
+
+def _count_partitions(rows: int) -> int:
+    return min(max(rows // _ROWS_OF_PARTITION, 1), _MOST_PROBES)
 
 
 def _check_order(rows: Any) -> None:
