@@ -13,6 +13,7 @@ import pytest
 
 from conftest import Collection, Command
 from noduleclip import schema
+from noduleclip.io.index_store import open_index
 
 BOX = ("bbox_xmin", "bbox_xmax")
 
@@ -77,6 +78,28 @@ def test_a_killed_worker_costs_nothing(
     assert out == ""
     assert contents(tmp_path / "ray") == contents(tmp_path / "whole")
     assert pl.read_csv(tmp_path / "ray" / schema.REJECTS_CSV)[schema.CSV_ROW].to_list() == [6, 1501, 4500]
+
+
+def test_actors_write_the_fragments_of_a_store(
+    table: Path, checkpoint: Path, exported: Path, noduleclip: Command, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    if not pytestconfig.getoption("--ray"):
+        pytest.skip("takes minutes: with --ray")
+    pytest.importorskip("ray")
+    pytest.importorskip("lance")
+    arguments = [
+        "embed", "--roi-csv", table, "--model", checkpoint, "--device", "cpu", "--cache-dir", exported, "--bs", 7,
+    ]  # fmt: skip
+    done = noduleclip(*arguments, "--store", f"lance://{tmp_path / 'whole'}")
+    assert done.code == 0, done.err
+    command = [sys.executable, "-m", "noduleclip", *map(str, arguments), "--store", f"lance://{tmp_path / 'ray'}"]
+    run = subprocess.run([*command, "--engine", "ray", "--workers", "2"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    one, many = (open_index(f"lance://{tmp_path / name}") for name in ("whole", "ray"))
+    assert one.manifest == many.manifest
+    assert (one.embeddings[0 : len(one.embeddings)] == many.embeddings[0 : len(many.embeddings)]).all()
+    assert one.collect(one.scan()).equals(many.collect(many.scan()))
+    assert one.read_outlines(range(20)) == many.read_outlines(range(20))
 
 
 def test_without_ray_it_says_what_to_install(

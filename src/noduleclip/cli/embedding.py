@@ -24,7 +24,7 @@ from noduleclip.cli.collect import (
 from noduleclip.cli.target import Target
 from noduleclip.engine.embed import write_index, write_store
 from noduleclip.engine.pieces import PIECE_ROWS, PIECES_FOLDER, open_pieces
-from noduleclip.engine.ray_engine import PieceWork, embed_with_ray
+from noduleclip.engine.ray_engine import PieceWork, embed_with_ray, write_fragments_with_ray
 from noduleclip.engine.shards import ShardNumber, identify_whole, merge_shards, open_shards, write_shard
 from noduleclip.engine.towers import Encoder, Towers, open_towers
 from noduleclip.errors import InputError, UsageError
@@ -88,6 +88,7 @@ def run_embedding(
             conclude(examine(frame, {}, settings, table_options, [estimate]), table_options)
         return
     say(f"sizes in mm: {describe_counts(count_sizes(frame), choose_bars(message_console()))}")
+    work: PieceWork | None = None
     if ray_address is not None:
         cache_folder = table_options.cache_folder.absolute()
         pieces = target.out_dir.absolute() / PIECES_FOLDER
@@ -99,6 +100,13 @@ def run_embedding(
         _embed_shard(everything, shard, cache, towers, table_options, table.dicom_roots, target.out_dir, bs)
         return
     judge_rejects(frame, cache.rejects, table_options, target.out_dir)
+    fragments: list[str] | None = None
+    if work is not None and ray_address is not None and target.store is not None:
+        with counting("writing", frame.height, "rows") as advance:
+            fragments = write_fragments_with_ray(
+                frame.height, work, target.store.absolute_text, table_options.keep,
+                address=ray_address, workers=count_workers(table_options.workers), on_rows=advance,
+            )  # fmt: skip
     with counting("embedding", frame.height - len(cache.rejects), "crops") as advance:
         parts = frame, cache, towers
         kept = table_options.keep, table.dicom_roots
@@ -107,7 +115,7 @@ def run_embedding(
         else:
             manifest = write_store(
                 *parts, target.store, target.out_dir, bs=bs, indexed_rows=target.indexed_rows,
-                keep=kept[0], dicom_roots=kept[1], on_rows=advance,
+                keep=kept[0], dicom_roots=kept[1], fragments=fragments, on_rows=advance,
             )  # fmt: skip
     say(f"{manifest.rows:,} rows of width {manifest.emb} in {target}")
 

@@ -66,7 +66,7 @@ def write_index(
     vectors = (embed_piece(pieces, piece, rejected, cache, image, bs, on_rows) for piece in list_pieces(frame.height))
     write_index_files(
         out_dir,
-        meta=_select_meta(frame, rows, keep),
+        meta=select_meta(frame[rows], keep),
         outlines=frame[rows].select(schema.POINTS_JSON) if schema.POINTS_JSON in frame.columns else None,
         vectors=vectors,
         emb=image.config.emb,
@@ -97,6 +97,7 @@ def write_store(
     indexed_rows: int,
     keep: tuple[str, ...] = (),
     dicom_roots: Sequence[str] = (),
+    fragments: Sequence[str] | None = None,
     on_rows: Callable[[int], None] = lambda _: None,
 ) -> Manifest:
     """Embed the rows of a frame into a Lance store that a query needs nothing else for.
@@ -111,39 +112,45 @@ def write_store(
         indexed_rows: Rows from which on a vector index is built.
         keep: Further columns of the frame to carry along.
         dicom_roots: Folders that relative DICOM paths start from, for pictures later.
+        fragments: The rows as others wrote them beside the store; None where they are still to be written.
         on_rows: Called with the rows embedded since the last call.
 
     Returns:
         The manifest written.
     """
-    from noduleclip.io.lance_store import write_lance_index
+    from noduleclip.io.lance_store import bind_fragments, write_lance_index
+    from noduleclip.io.lance_tables import make_schema
 
     image, rejected, rows = towers.image, _list_rejected(cache), _list_rows(frame, cache)
     size_bytes = _ITEM_BYTES * len(rows) * image.config.emb
     kept_bytes = measure_bytes(work_dir / PIECES_FOLDER)
     require_space(work_dir / PIECES_FOLDER, (2 if place.folder else 1) * size_bytes - kept_bytes)
     pieces = open_pieces(work_dir / PIECES_FOLDER, image.model_id, cache, bs)
-    manifest = write_lance_index(
-        place,
-        (embed_piece(pieces, piece, rejected, cache, image, bs, on_rows) for piece in list_pieces(frame.height)),
-        _select_meta(frame, rows, keep),
-        frame[rows][schema.POINTS_JSON] if schema.POINTS_JSON in frame.columns else None,
-        towers.text_file,
-        Manifest(
-            schema_version=schema.INDEX_SCHEMA_VERSION,
-            model_id=image.model_id,
-            checkpoint_sha256=towers.checkpoint_sha256,
-            model=image.config,
-            rows=len(rows),
-            emb=image.config.emb,
-            scale=image.calibration.scale,
-            bias=image.calibration.bias,
-            files={},
-            made_by=__version__,
-            dicom_roots=tuple(dicom_roots),
-        ),
-        indexed_rows=indexed_rows,
+    meta = select_meta(frame[rows], keep)
+    outlines = frame[rows][schema.POINTS_JSON] if schema.POINTS_JSON in frame.columns else None
+    manifest = Manifest(
+        schema_version=schema.INDEX_SCHEMA_VERSION,
+        model_id=image.model_id,
+        checkpoint_sha256=towers.checkpoint_sha256,
+        model=image.config,
+        rows=len(rows),
+        emb=image.config.emb,
+        scale=image.calibration.scale,
+        bias=image.calibration.bias,
+        files={},
+        made_by=__version__,
+        dicom_roots=tuple(dicom_roots),
     )
+    if fragments is not None:
+        made = make_schema(image.config.emb, meta, outlines)
+        manifest = bind_fragments(place, fragments, made, towers.text_file, manifest, indexed_rows=indexed_rows)
+    else:
+        vectors = (
+            embed_piece(pieces, piece, rejected, cache, image, bs, on_rows) for piece in list_pieces(frame.height)
+        )
+        manifest = write_lance_index(
+            place, vectors, meta, outlines, towers.text_file, manifest, indexed_rows=indexed_rows
+        )
     shutil.rmtree(pieces)
     return manifest
 
@@ -157,8 +164,9 @@ def _list_rows(frame: pl.DataFrame, cache: CropCache) -> list[int]:
     return [row for row in range(frame.height) if row not in rejected]
 
 
-def _select_meta(frame: pl.DataFrame, rows: list[int], keep: tuple[str, ...]) -> pl.DataFrame:
-    return frame[rows].select([name for name in dict.fromkeys((*_META_COLUMNS, *keep)) if name in frame.columns])
+def select_meta(frame: pl.DataFrame, keep: tuple[str, ...]) -> pl.DataFrame:
+    """Give the columns of a frame that an index keeps."""
+    return frame.select([name for name in dict.fromkeys((*_META_COLUMNS, *keep)) if name in frame.columns])
 
 
 def write_index_files(

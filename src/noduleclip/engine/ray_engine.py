@@ -9,23 +9,28 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from noduleclip import schema
+from noduleclip.engine.embed import select_meta
 from noduleclip.engine.pieces import embed_piece, list_pieces
 from noduleclip.engine.towers import open_towers
 from noduleclip.errors import InputError, RejectCode, UsageError
 from noduleclip.io.artefacts import replacing, write_text
 from noduleclip.io.crop_cache import CropCache, CutSettings, Reject
+from noduleclip.io.lance_tables import parse_place, write_fragment
 
 LOCAL: Final = "local"
 _ROWS_FILE: Final = "rows.parquet"
-_START, _DONE = "start", "done"
+_START, _STOP, _FIRST, _DONE, _FRAGMENTS = "start", "stop", "first", "done", "fragments"
+_PIECES_A_FRAGMENT: Final = 64
 
 
 @dataclass(frozen=True)
@@ -104,12 +109,105 @@ def embed_with_ray(
     waiting = [piece for piece in pieces if not _name_rejects(work.pieces, piece.start).exists()]
     on_rows(sum(map(len, pieces)) - sum(map(len, waiting)))
     if waiting:
-        with contextlib.redirect_stdout(sys.stderr):  # where Ray says that a worker died
-            _run(waiting, work, address, min(workers, len(waiting)), on_rows)
+        items = [{_START: piece.start} for piece in waiting]
+        for row in _map(PieceWorker, (work,), items, work, address, workers):
+            on_rows(int(row[_DONE]))
     return [reject for piece in pieces for reject in _read_rejects(work.pieces, piece.start)]
 
 
-def _run(waiting: Sequence[range], work: PieceWork, address: str, workers: int, on_rows: Callable[[int], None]) -> None:
+class FragmentWriter:
+    """An actor: writes pieces that are made into a Lance store, as fragments that are none of its rows yet."""
+
+    def __init__(self, work: PieceWork, store: str, keep: tuple[str, ...]) -> None:
+        self._work, self._place, self._keep = work, parse_place(store), keep
+        self._rows = pl.read_parquet(work.pieces / _ROWS_FILE, glob=False)
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
+        """Write the runs of pieces of a batch; gives their fragments as JSON."""
+        runs = zip(batch[_START], batch[_STOP], batch[_FIRST], strict=True)
+        return {_START: list(batch[_START]), _FRAGMENTS: [self._write(*map(int, run)) for run in runs]}
+
+    def _write(self, start: int, stop: int, first: int) -> str:
+        pieces = [piece for piece in list_pieces(self._rows.height) if start <= piece.start < stop]
+        rejected = {one.row for piece in pieces for one in _read_rejects(self._work.pieces, piece.start)}
+        part = self._rows[[row for row in range(start, stop) if row not in rejected]]
+        vectors = (np.load(self._work.pieces / f"{piece.start}.npy", allow_pickle=False) for piece in pieces)
+        outlines = part[schema.POINTS_JSON] if schema.POINTS_JSON in part.columns else None
+        return json.dumps(write_fragment(self._place, first, vectors, select_meta(part, self._keep), outlines))
+
+
+def write_fragments_with_ray(
+    rows: int,
+    work: PieceWork,
+    store: str,
+    keep: tuple[str, ...],
+    *,
+    address: str,
+    workers: int,
+    on_rows: Callable[[int], None] = lambda _: None,
+) -> list[str]:
+    """Write all pieces into a Lance store, each actor its share, past this process.
+
+    Args:
+        rows: Rows of the table.
+        work: As `embed_with_ray` had it, which has made all pieces.
+        store: The store, as a user says it; every actor reaches it.
+        keep: Further columns to carry along.
+        address: As in `embed_with_ray`.
+        workers: Actors.
+        on_rows: Called with the rows of the table written since the last call.
+
+    Returns:
+        The fragments in the order of their rows, for `lance_store.bind_fragments`.
+
+    Raises:
+        UsageError: As `embed_with_ray`.
+        InputError: Ray gave up.
+    """
+    items, first = [], 0
+    pieces = list_pieces(rows)
+    for at in range(0, len(pieces), _PIECES_A_FRAGMENT):
+        run = pieces[at : at + _PIECES_A_FRAGMENT]
+        kept = sum(map(len, run)) - sum(len(_read_rejects(work.pieces, piece.start)) for piece in run)
+        if kept:
+            items.append({_START: run[0].start, _STOP: run[-1].stop, _FIRST: first})
+        first += kept
+    found: dict[int, list[str]] = {}
+    lengths = {item[_START]: item[_STOP] - item[_START] for item in items}
+    for row in _map(FragmentWriter, (work, store, keep), items, work, address, workers):
+        found[int(row[_START])] = json.loads(row[_FRAGMENTS])
+        on_rows(lengths[int(row[_START])])
+    return [fragment for start in sorted(found) for fragment in found[start]]
+
+
+def _map(
+    actor: type,
+    arguments: tuple[object, ...],
+    items: Sequence[dict[str, int]],
+    work: PieceWork,
+    address: str,
+    workers: int,
+) -> Iterator[dict[str, Any]]:
+    """Have a pool of actors work on items, one at a time each; what they give comes in any order."""
+    with contextlib.redirect_stdout(sys.stderr), _session(address, workers) as ray:  # where Ray says that a worker died
+        try:
+            done = ray.data.from_items(list(items), override_num_blocks=len(items)).map_batches(
+                actor,
+                fn_constructor_args=arguments,
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
+                num_cpus=1,
+            )
+            yield from done.iter_rows()
+        except ray.exceptions.RayError as error:
+            reason = " ".join(str(error).split())[-300:]
+            remedy = "the same command goes on from what is done"
+            raise InputError(f"{work.pieces}: Ray gave up ({reason}); {remedy}") from error
+
+
+@contextlib.contextmanager
+def _session(address: str, workers: int) -> Iterator[Any]:
+    """Start Ray on this machine, or ask a cluster, while the block runs."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it tells nobody what it is used for
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     try:
@@ -117,35 +215,18 @@ def _run(waiting: Sequence[range], work: PieceWork, address: str, workers: int, 
         import ray.data
     except ImportError as error:
         raise UsageError("--engine ray needs Ray; install it with pip install 'noduleclip[ray]'") from error
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+    if address == LOCAL:
+        quiet |= {"num_cpus": workers, "include_dashboard": False}
     try:
-        if address == LOCAL:
-            ray.init(
-                address=LOCAL, num_cpus=workers, include_dashboard=False, log_to_driver=False,
-                logging_level=logging.ERROR, configure_logging=False,
-            )  # fmt: skip
-        else:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+        ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UsageError(f"--ray-address {address}: no cluster answers there ({error})") from error
     try:
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
+        ray.data.DataContext.get_current().enable_progress_bars = False
         for name in ("ray.data", "ray"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        starts = ray.data.from_items([{_START: piece.start} for piece in waiting], override_num_blocks=len(waiting))
-        done = starts.map_batches(
-            PieceWorker,
-            fn_constructor_args=(work,),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=1,
-        )
-        for row in done.iter_rows():
-            on_rows(int(row[_DONE]))
-    except ray.exceptions.RayError as error:
-        reason = " ".join(str(error).split())[-300:]
-        remedy = "the same command goes on from what is done"
-        raise InputError(f"{work.pieces}: Ray gave up ({reason}); {remedy}") from error
+        yield ray
     finally:
         ray.shutdown()
 

@@ -47,6 +47,11 @@ class Place:
         """The folder on this machine; None in an object store."""
         return Path(self.root) if self.text.startswith(f"{LOCAL}://") else None
 
+    @property
+    def absolute_text(self) -> str:
+        """The same for a process of another working folder."""
+        return self.text if self.folder is None else f"{LOCAL}://{self.folder.absolute()}"
+
     def name_table(self, name: str) -> str:
         """Give the address of one of its tables."""
         return f"{self.root.rstrip('/')}/{name}"
