@@ -109,7 +109,22 @@ def run_light(arguments: list[str], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["embed"], ["query"], ["fuse"], ["serve"], ["demo"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["train"],
+        ["embed"],
+        ["merge"],
+        ["query"],
+        ["fuse"],
+        ["serve"],
+        ["demo"],
+        ["prepare"],
+        ["prepare", "lidc"],
+        ["prepare", "seg"],
+    ],
+)
 def test_help_imports_no_torch(command: list[str], tmp_path: Path) -> None:
     run_light([*command, "--help"], tmp_path)
 
