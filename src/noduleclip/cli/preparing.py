@@ -240,7 +240,7 @@ def _find_oddities(catalogue: Catalogue, frame: pl.DataFrame) -> list[str]:
         named = ", ".join(several[:8]) + (", …" if len(several) > 8 else "")
         told.append(f"{len(several)} patient(s) have nodules in several series, and stay in one list: {named}")
     broken = [uid for uid in series[schema.SERIES_UID] if _lacks_slices(catalogue, uid)]
-    if broken:
+    if catalogue.was_seen and broken:
         told.append(f"{len(broken)} series lack slices between others; first: {broken[0]}")
     return told
 
@@ -318,8 +318,8 @@ def _write(
 def _say_what_next(options: PrepareOptions, catalogue: Catalogue, has_test: bool) -> None:
     table = options.out / schema.ROI_CSV
     words = ["noduleclip", "check", "--roi-csv", str(table)]
-    if options.relative:
-        words += ["--dicom-root", str(catalogue.root)]
+    if options.relative or not catalogue.was_seen:
+        words += ["--dicom-root", str(catalogue.root) if catalogue.was_seen else "FOLDER"]
     say(f"the table: {table}; what it holds: {options.out / schema.PREPARE_PAGE}")
     say(f"next: {shlex.join(words)}")
     index = ["noduleclip", "embed", *words[2:], "--out-dir", str(options.out / "index")]

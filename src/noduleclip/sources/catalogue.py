@@ -127,6 +127,7 @@ class Catalogue:
         rejects: One row per file that is no usable DICOM, with code and reason.
         copies: Slices left out because another one has their SOP Instance UID.
         not_dicom: Files that are something else.
+        was_seen: Whether files were looked at; else slices are as a source describes them, and maybe not all.
     """
 
     root: Path
@@ -135,6 +136,7 @@ class Catalogue:
     rejects: pl.DataFrame
     copies: int
     not_dicom: int
+    was_seen: bool = True
     _opened: dict[str, SeriesSlices] = field(default_factory=dict)
 
     @functools.cached_property
@@ -223,7 +225,9 @@ def describe_slices(source: Path, rows: Iterable[dict[str, Any]]) -> Catalogue:
         rows: What is known of each slice, by the columns of a catalogue; at least path, series and geometry.
     """
     nothing = _as_frame([])
-    return Catalogue(source, _as_frame(list(rows)).sort(schema.SERIES_UID, PATH), nothing, nothing, 0, 0)
+    return Catalogue(
+        source, _as_frame(list(rows)).sort(schema.SERIES_UID, PATH), nothing, nothing, 0, 0, was_seen=False
+    )
 
 
 def _sort_out(root: Path, table: pl.DataFrame) -> Catalogue:
