@@ -20,6 +20,7 @@ import torch
 
 from conftest import Collection, train_arguments
 from noduleclip import schema
+from noduleclip.engine.shards import open_shards
 from noduleclip.errors import ArtefactError
 from noduleclip.io.index_store import open_index
 from noduleclip.models.checkpoint import load_model, read_checkpoint
@@ -103,6 +104,7 @@ def scenarios(
     split = ["split", "--roi-csv", collection.roi_csv, "--out", out]
     train = train_arguments(collection, out)
     embed = ["embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--out-dir", out, "--device", "cpu"]
+    shard, merge = [*embed, "--shard", "1/1"], ["merge", "--out-dir", out]
     search = ["--emb-dir", index, "--query", "> 6 mm", "--out", out]
     evaluate = ["evaluate", "--emb-dir", index, "--out", out, "--draws", 3, "--resamples", 10]
     lidc = write_patients(tmp_path_factory.mktemp("crash") / "LIDC-IDRI")
@@ -127,6 +129,9 @@ def scenarios(
         "evaluate over": over(evaluate, ["--seed", 1], together=EVALUATION_FILES, points=1, bytes=1),
         "embed": Scenario(embed, embed, points=3, bytes=1),
         "embed over": over(embed, ["--limit", 30], points=5, bytes=1),
+        "shard": Scenario(shard, shard, points=3, bytes=1),
+        "shard over": over(shard, ["--limit", 30], points=5, bytes=1),
+        "merge": Scenario(merge, [*merge, "--overwrite"], shard, points=6, bytes=1),
         "train": Scenario(train, [*train, "--resume"], points=0),
         "train over": over(train, ["--seed", 1], points=1, bytes=1),
         "train resumed": Scenario([*train, "--resume"], [*train, "--resume"], train, 0.75, points=1, bytes=0),
@@ -136,7 +141,7 @@ def scenarios(
 NAMES = (
     "split", "split over", "phantom", "prepare", "prepare over",
     "query", "query over", "fuse", "fuse over", "evaluate", "evaluate over",
-    "embed", "embed over", "train", "train over", "train resumed",
+    "embed", "embed over", "shard", "shard over", "merge", "train", "train over", "train resumed",
 )  # fmt: skip
 
 
@@ -232,7 +237,11 @@ class _Case:
         """Whether the command had done all of its work, and so refuses to do it again."""
         if self.scenario.arguments[0] == "phantom":
             return self.out.exists()
-        return "--overwrite" not in self.scenario.again and (self.out / schema.INDEX_MANIFEST).exists()
+        if "--overwrite" in self.scenario.again:
+            return False
+        if "--shard" in self.scenario.arguments:
+            return any(self.out.rglob(schema.SHARD_MANIFEST))
+        return (self.out / schema.INDEX_MANIFEST).exists()
 
     def _find_lost(self) -> Iterator[str]:
         left = _read(self.out)
@@ -250,13 +259,16 @@ class _Case:
         of_checkpoints = [kinds.get(name) for name in (schema.LAST_CHECKPOINT, schema.BEST_CHECKPOINT)]
         if of_checkpoints[0] == {"old"} != of_checkpoints[1] and self.scenario.stop_before_at is None:
             yield f"last.pth is old, the best is {of_checkpoints[1]}"
-        if schema.INDEX_MANIFEST in left:
-            try:
-                open_index(self.out)
-            except ArtefactError as error:
-                yield str(error)
-            if not _agree(kinds.values()):
-                yield f"a mixture: {kinds}"
+        manifests = [self.out / name for name in left if Path(name).name == schema.INDEX_MANIFEST]
+        try:
+            for manifest in manifests:
+                open_index(manifest.parent)
+            if any(Path(name).name == schema.SHARD_MANIFEST for name in left):
+                open_shards(self.out)
+        except ArtefactError as error:
+            yield str(error)
+        if manifests and not _agree(kinds.values()):
+            yield f"a mixture: {kinds}"
 
 
 def _agree(kinds: Any) -> bool:

@@ -2,10 +2,12 @@
 
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -100,6 +102,80 @@ def test_actors_write_the_fragments_of_a_store(
     assert (one.embeddings[0 : len(one.embeddings)] == many.embeddings[0 : len(many.embeddings)]).all()
     assert one.collect(one.scan()).equals(many.collect(many.scan()))
     assert one.read_outlines(range(20)) == many.read_outlines(range(20))
+
+
+DEADLY_SLICE = """
+import os
+import noduleclip.io.crop_cache as module
+
+cut = module.cut_slice
+
+def cut_or_die(job, settings):
+    if os.path.basename(job.path) == {name!r}:
+        os._exit(1)
+    return cut(job, settings)
+
+module.cut_slice = cut_or_die
+"""
+
+
+@pytest.fixture
+def ray_embed(
+    collection: Collection, checkpoint: Path, exported: Path, pytestconfig: pytest.Config
+) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """`embed --engine ray` as a user starts it, with more in its environment."""
+    if not pytestconfig.getoption("--ray"):
+        pytest.skip("takes minutes: with --ray")
+    pytest.importorskip("ray")
+
+    def run(*more: object, environment: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+        arguments = [
+            "embed", "--model", checkpoint, "--device", "cpu", "--cache-dir", exported, "--engine", "ray",
+            "--workers", 1, *more,
+        ]  # fmt: skip
+        command = [sys.executable, "-m", "noduleclip", *map(str, arguments)]
+        environ = {**os.environ, **(environment or {})}
+        return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=240, check=False)
+
+    return run
+
+
+def test_a_slice_that_ends_every_worker_costs_its_rows(
+    ray_embed: Callable[..., "subprocess.CompletedProcess[str]"], collection: Collection, tmp_path: Path
+) -> None:
+    frame = pl.read_csv(collection.roi_csv)
+    deadly = tmp_path / "deadly.dcm"
+    shutil.copyfile(collection.roi_csv.parent / frame[0, schema.DICOM_PATH], deadly)
+    paths = [str(collection.roi_csv.parent / path) for path in frame[schema.DICOM_PATH]]
+    paths[2] = str(deadly)
+    frame.with_columns(pl.Series(schema.DICOM_PATH, paths)).write_csv(tmp_path / "rois.csv")
+    (tmp_path / "sitecustomize.py").write_text(DEADLY_SLICE.format(name=deadly.name))
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = ray_embed(
+        "--roi-csv", tmp_path / "rois.csv", "--out-dir", tmp_path / "out", "--max-rejects", 0.1,
+        environment={"PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rejects = pl.read_csv(tmp_path / "out" / schema.REJECTS_CSV)
+    assert rejects[schema.CSV_ROW].to_list() == [3]
+    assert rejects[0, schema.REJECT_REASON] == f"{deadly.name}: its decoder ended the process"
+
+
+def test_what_keeps_ray_from_starting_is_told_in_a_line(
+    ray_embed: Callable[..., "subprocess.CompletedProcess[str]"], collection: Collection, tmp_path: Path
+) -> None:
+    arguments = ["--roi-csv", collection.roi_csv, "--out-dir", tmp_path / "out"]
+    long = tmp_path / ("a" * 60) / ("b" * 60)
+    long.mkdir(parents=True)
+    done = ray_embed(*arguments, environment={"TMPDIR": str(long)})
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        f"error: {long}: is too long a name for Ray's sockets; give it a shorter folder with RAY_TMPDIR=/tmp"
+    )
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"):
+        done = ray_embed(*arguments, "--ray-address", address)
+        assert done.returncode == 2, done.stderr
+        assert f"error: --ray-address {address}: no cluster answers there" in done.stderr
 
 
 def test_without_ray_it_says_what_to_install(

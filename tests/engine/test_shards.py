@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +15,7 @@ from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.engine import pieces
 from noduleclip.engine.pieces import list_pieces
-from noduleclip.engine.shards import ShardNumber
+from noduleclip.engine.shards import ShardNumber, open_shards
 from noduleclip.errors import UsageError
 
 
@@ -39,11 +41,14 @@ class Runs:
     def __init__(self, noduleclip: Command, table: Path, checkpoint: Path, cache: Path) -> None:
         self._command, self._table, self._checkpoint, self._cache = noduleclip, table, checkpoint, cache
 
-    def embed(self, out_dir: Path, *more: object, code: int = 0) -> str:
-        done = self._command(
+    def arguments(self, out_dir: Path, *more: object) -> list[object]:
+        return [
             "embed", "--roi-csv", self._table, "--model", self._checkpoint, "--out-dir", out_dir, "--device", "cpu",
             "--bs", 5, "--cache-dir", self._cache, "--max-rejects", 0.5, *more,
-        )  # fmt: skip
+        ]  # fmt: skip
+
+    def embed(self, out_dir: Path, *more: object, code: int = 0) -> str:
+        done = self._command(*self.arguments(out_dir, *more))
         assert done.code == code, done.err
         return done.err
 
@@ -83,6 +88,27 @@ def test_a_shard_is_made_again_alone(runs: Runs, tmp_path: Path) -> None:
     runs.embed(out_dir, "--shard", "2/2", "--overwrite")
     runs.merge(out_dir, "--max-rejects", 0.5)
     assert contents(out_dir / "shards" / "1-of-2") == kept
+
+
+def test_shards_are_made_at_the_same_time(runs: Runs, tmp_path: Path) -> None:
+    """Two processes start on one folder that is not there yet, one cache and one table."""
+    out_dir = tmp_path / "parts"
+    small = "from noduleclip.engine import pieces; pieces.PIECE_ROWS = 8; from noduleclip.cli import main; main()"
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", small, *map(str, runs.arguments(out_dir, "--shard", f"{number}/2"))],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in (1, 2)
+    ]
+    for process in running:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+    assert all(shard.index is not None for shard in open_shards(out_dir))
+    runs.merge(out_dir, "--max-rejects", 0.5, "--remove-shards")
+    runs.embed(tmp_path / "whole")
+    assert contents(out_dir) == contents(tmp_path / "whole")
 
 
 def test_what_is_missing_is_named(runs: Runs, tmp_path: Path) -> None:

@@ -323,8 +323,9 @@ def test_a_worker_killed_by_its_decoder_costs_its_slice_alone(
     slices: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(
-        work: Callable[[SliceJob], object], jobs: Sequence[SliceJob], _workers: int
+        work: Callable[[SliceJob], object], jobs: Sequence[SliceJob], _workers: int, *, apart: bool
     ) -> Iterator[tuple[SliceJob, object]]:
+        assert not apart
         for job in jobs:
             yield job, Died() if job.path == slices["b"] else work(job)
 

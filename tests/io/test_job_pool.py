@@ -26,6 +26,13 @@ def test_a_job_that_ends_its_worker_costs_itself_alone(
     assert all(results[job] == job for job in jobs if isinstance(job, str))
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_few_jobs_are_done_apart_where_one_may_end_its_process(workers: int) -> None:
+    jobs = ["one", Killer(), "two"]
+    results = dict(run_jobs(str, jobs, workers, apart=True))
+    assert [isinstance(results[job], Died) for job in jobs] == [False, True, False]
+
+
 def test_few_jobs_are_done_here() -> None:
     seen: list[int] = []
     assert list(run_jobs(seen.append, [1, 2, 3], workers=8)) == [(1, None), (2, None), (3, None)]

@@ -8,7 +8,9 @@ import contextlib
 import json
 import logging
 import os
+import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +33,8 @@ LOCAL: Final = "local"
 _ROWS_FILE: Final = "rows.parquet"
 _START, _STOP, _FIRST, _DONE, _FRAGMENTS = "start", "stop", "first", "done", "fragments"
 _PIECES_A_FRAGMENT: Final = 64
+_MOST_RETRIES: Final = 10  # of an item: nodes may be lost, but what ends every worker has to come to an end
+_ANSWER_SECONDS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,11 @@ class PieceWorker:
     def _make(self, piece: range) -> int:
         work = self._work
         cache = CropCache(work.cache, self._rows[piece.start : piece.stop], work.settings)
-        cache.fill(1)
+        begun = work.pieces / f"{piece.start}.begun"
+        apart = begun.exists()  # the worker that cut it before died, of one of its slices perhaps
+        begun.touch()
+        cache.fill(1, apart=apart)
+        begun.unlink(missing_ok=True)
         rejects = [Reject(piece.start + one.row, one.code, one.reason) for one in cache.rejects]
         rejected = {one.row for one in rejects}
         embed_piece(work.pieces, piece, rejected, cache, self._towers.image, work.bs, first_row=piece.start)
@@ -197,6 +205,8 @@ def _map(
                 batch_size=1,
                 compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
                 num_cpus=1,
+                max_restarts=-1,
+                max_task_retries=_MOST_RETRIES,
             )
             yield from done.iter_rows()
         except ray.exceptions.RayError as error:
@@ -215,13 +225,14 @@ def _session(address: str, workers: int) -> Iterator[Any]:
         import ray.data
     except ImportError as error:
         raise UsageError("--engine ray needs Ray; install it with pip install 'noduleclip[ray]'") from error
+    _refuse_silence(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     if address == LOCAL:
         quiet |= {"num_cpus": workers, "include_dashboard": False}
     try:
         ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UsageError(f"--ray-address {address}: no cluster answers there ({error})") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(_explain_start(address, error)) from error
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         for name in ("ray.data", "ray"):
@@ -229,6 +240,26 @@ def _session(address: str, workers: int) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _refuse_silence(address: str) -> None:
+    """Refuse an address where nobody listens: Ray would wait there for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"--ray-address {address}: no cluster answers there ({error})") from error
+
+
+def _explain_start(address: str, error: Exception) -> str:
+    if "AF_UNIX" in str(error):
+        folder = os.environ.get("RAY_TMPDIR", tempfile.gettempdir())
+        return f"{folder}: is too long a name for Ray's sockets; give it a shorter folder with RAY_TMPDIR=/tmp"
+    if address == LOCAL:
+        return f"Ray does not start on this machine ({error})"
+    return f"--ray-address {address}: no cluster answers there ({error})"
 
 
 def _name_rejects(folder: Path, start: int) -> Path:

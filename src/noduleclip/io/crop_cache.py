@@ -278,12 +278,13 @@ class CropCache:
         """Find the slices that the cache does not hold yet."""
         return [job for job in self.jobs if not (self.folder / job.entry).exists()]
 
-    def fill(self, workers: int, on_slice: Callable[[], None] = lambda: None) -> int:
+    def fill(self, workers: int, on_slice: Callable[[], None] = lambda: None, *, apart: bool = False) -> int:
         """Cut what the cache does not hold yet.
 
         Args:
             workers: Processes that decode; a few slices are decoded in this one.
             on_slice: Called once for each slice, cached or cut.
+            apart: Decode nothing in this process: one of the slices may end it.
 
         Returns:
             Slices that were decoded.
@@ -293,7 +294,7 @@ class CropCache:
             on_slice()
         failures: dict[str, tuple[RejectCode, str]] = {}
         work = functools.partial(_cut_into, settings=self.settings, folder=str(self.folder))
-        for job, failure in run_jobs(work, missing, workers):
+        for job, failure in run_jobs(work, missing, workers, apart=apart):
             on_slice()
             if isinstance(failure, Died):
                 failures[job.entry] = RejectCode.DECODE_FAILED, f"{job.name}: its decoder ended the process"

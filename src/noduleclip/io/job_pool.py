@@ -18,7 +18,9 @@ class Died:
     """What a job gives whose process ended."""
 
 
-def run_jobs(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Result | Died]]:
+def run_jobs(
+    work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, *, apart: bool = False
+) -> Iterator[tuple[Job, Result | Died]]:
     """Do jobs, each once, in any order; few are done in this process.
 
     A worker that ends costs the job that it was at, which gives `Died`. Which job that was shows with a single
@@ -28,8 +30,9 @@ def run_jobs(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -
         work: What to do; importable, as the workers are spawned.
         jobs: What to do it with.
         workers: Processes.
+        apart: Do none of them in this process, however few they are.
     """
-    if workers == 1 or len(jobs) < _JOBS_WORTH_A_POOL:
+    if not apart and (workers == 1 or len(jobs) < _JOBS_WORTH_A_POOL):
         yield from ((job, work(job)) for job in jobs)
         return
     waiting = dict(enumerate(jobs))
