@@ -12,9 +12,22 @@ import pytest
 
 from conftest import Collection, train_arguments
 from noduleclip import schema
+from noduleclip.cli import together
 from noduleclip.models.checkpoint import load_model, read_checkpoint
 
 SINGLE = 0.01  # AdamW's first steps turn rounding into steps; tests/engine/test_team.py is exact
+
+
+def test_a_process_that_met_others_ends_without_pythons_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In which gloo's threads aborted one run in four, after all was written."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with pytest.raises(SystemExit, match="2"):
+        together.leave_process(2)
+    monkeypatch.setattr(together, "_has_met_the_others", True)
+    with pytest.raises(SystemExit, match="3"):  # the real one would not have come back
+        together.leave_process(3)
+    assert ended == [3]
 
 
 def find_port() -> str:

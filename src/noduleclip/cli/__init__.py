@@ -24,7 +24,7 @@ from noduleclip.cli.query_command import query
 from noduleclip.cli.serve_command import serve
 from noduleclip.cli.settings import with_settings
 from noduleclip.cli.split_command import split
-from noduleclip.cli.together import is_echo
+from noduleclip.cli.together import is_echo, leave_process
 from noduleclip.cli.train_command import train
 from noduleclip.errors import NoduleclipError, make_printable
 
@@ -105,10 +105,10 @@ def main(arguments: list[str] | None = None) -> None:
         _end("the memory is used up; try fewer --workers, a smaller --bs, or --max-pixels", 3)
     if code == _INTERRUPTED:
         _end("interrupted; what was finished is kept, and the same command goes on from there (train: --resume)", code)
-    sys.exit(code if isinstance(code, int) else 0)
+    leave_process(code if isinstance(code, int) else 0)
 
 
 def _end(message: str, code: int) -> None:
     if message.strip() and not is_echo():
         sys.stderr.write(f"error: {make_printable(' '.join(message.split()))}\n")
-    sys.exit(code)
+    leave_process(code)

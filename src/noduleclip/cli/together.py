@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from noduleclip.errors import NoduleclipError
 from noduleclip.machine import find_launch
@@ -21,6 +21,18 @@ _has_met_the_others = False
 def is_echo() -> bool:
     """Say whether an error of this process is one that the first process tells, too: all read one command line."""
     return not _has_met_the_others and os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) != "0"
+
+
+def leave_process(code: int) -> NoReturn:
+    """End this process; one that has met others without Python's own shutdown.
+
+    In that, gloo's threads may outlive what they belong to, and the process aborts after all is done.
+    """
+    if _has_met_the_others:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 @contextlib.contextmanager
@@ -57,7 +69,7 @@ def joining() -> Iterator["Team | None"]:
             team.end(_find_code(told))
         except PeerEndedError as end:
             team.hear()
-            sys.exit(end.code)
+            leave_process(end.code)
         if told is not error:
             raise told from error
         raise
