@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import polars as pl
 
@@ -25,7 +25,7 @@ from noduleclip.sources.catalogue import PATH, Catalogue, read_catalogue
 from noduleclip.sources.diameters import DiameterKind
 from noduleclip.sources.marks import Outline, Sphere
 from noduleclip.sources.nodule_table import summarise_nodules
-from noduleclip.sources.roi_rows import RoiRows, make_rows, make_sphere_rows
+from noduleclip.sources.roi_rows import Mark, RoiRows, make_rows, make_sphere_rows
 from noduleclip.sources.unread import Unread
 
 PREPARED_FILES = (
@@ -39,8 +39,6 @@ CATALOGUE_FOLDER = ".catalogue"
 _SPLITS = (schema.TRAIN_PATIENTS, schema.VAL_PATIENTS, schema.TEST_PATIENTS)
 _SHARES = (0.7, 0.1, 0.2)
 _WIDE_GAP = 1.5
-
-Mark = TypeVar("Mark", Outline, Sphere)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.errors import RejectCode
 from noduleclip.io.job_pool import Died, run_jobs
-from noduleclip.sources.marks import Contour, Outline
+from noduleclip.sources.marks import LAST_RATING, Contour, Outline
 from noduleclip.sources.unread import Unread
-from noduleclip.sources.world_csv import LAST_RATING
 
 _LARGEST_BYTES: Final = 8 * 2**20  # LIDC's largest has a tenth of that; a tree of it takes thirty times as much
 _FARTHEST_PX: Final = 1e5

@@ -3,9 +3,18 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from noduleclip import schema
+
+LAST_RATING: Final = dict.fromkeys(schema.RATING_COLUMNS, 5) | {
+    schema.CALCIFICATION: 6,
+    schema.INTERNAL_STRUCTURE: 4,
+}
+"""The highest rating of each attribute that a reader of LIDC may give."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import polars as pl
@@ -38,6 +38,8 @@ ROI_COLUMNS: Final = {
 }
 """The columns of `roi_with_diam.csv`, in order."""
 _DIGITS: Final = 3
+
+Mark = TypeVar("Mark", Outline, Sphere)
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,7 @@ def make_rows(
         on_marks: Called with the outlines done since the last call.
     """
     maker = _Maker(catalogue, source, relative)
-    rows = []
-    for series_uid, here in _by_series(outlines).items():
-        series = catalogue.find_series(series_uid)
-        if series is None:
-            maker.absent += len(here)
-        else:
-            rows += [row for outline in here for row in maker.place_outline(outline, series, kind)]
-        on_marks(len(here))
-    return maker.finish(rows)
+    return maker.place_all(outlines, lambda outline, series: maker.place_outline(outline, series, kind), on_marks)
 
 
 def make_sphere_rows(
@@ -99,20 +93,12 @@ def make_sphere_rows(
 ) -> RoiRows:
     """Give a row for each sphere, on the slice nearest its middle; otherwise as `make_rows`."""
     maker = _Maker(catalogue, source, relative)
-    rows = []
-    for series_uid, here in _by_series(spheres).items():
-        series = catalogue.find_series(series_uid)
-        if series is None:
-            maker.absent += len(here)
-        else:
-            rows += [row for sphere in here for row in maker.place_sphere(sphere, series, kind)]
-        on_marks(len(here))
-    return maker.finish(rows)
+    return maker.place_all(spheres, lambda sphere, series: maker.place_sphere(sphere, series, kind), on_marks)
 
 
-def _by_series(marks: Sequence[Any]) -> dict[str, list[Any]]:
+def _by_series(marks: Sequence[Mark]) -> dict[str, list[Mark]]:
     """Group marks by series, in the order of the series."""
-    found: dict[str, list[Any]] = defaultdict(list)
+    found: dict[str, list[Mark]] = defaultdict(list)
     for mark in marks:
         found[mark.series_uid].append(mark)
     return dict(sorted(found.items()))
@@ -132,7 +118,24 @@ class _Maker:
     def __init__(self, catalogue: Catalogue, source: Path, relative: bool) -> None:
         self._catalogue, self._source, self._relative = catalogue, source, relative
         self._unread: list[Unread] = []
-        self._points = self.absent = 0
+        self._points = self._absent = 0
+
+    def place_all(
+        self,
+        marks: Sequence[Mark],
+        place: Callable[[Mark, SeriesSlices], Iterator[_Row]],
+        on_marks: Callable[[int], None],
+    ) -> RoiRows:
+        """Place the marks of each series that is here."""
+        rows: list[_Row] = []
+        for series_uid, here in _by_series(marks).items():
+            series = self._catalogue.find_series(series_uid)
+            if series is None:
+                self._absent += len(here)
+            else:
+                rows += [row for mark in here for row in place(mark, series)]
+            on_marks(len(here))
+        return self._finish(rows)
 
     def place_outline(self, outline: Outline, series: SeriesSlices, kind: DiameterKind) -> Iterator[_Row]:
         """Give the rows of one outline."""
@@ -175,7 +178,7 @@ class _Maker:
         shape = {**_rounded(middle), **dict(zip(schema.BOX_COLUMNS, disc.box_px, strict=True))}
         yield self._describe(outline, found, shape, sphere.diameter_mm, kind, sphere.reader)
 
-    def finish(self, rows: Sequence[_Row]) -> RoiRows:
+    def _finish(self, rows: Sequence[_Row]) -> RoiRows:
         """Number the nodules of each patient, and put the rows in order."""
         by_patient: dict[str, dict[int, Outline]] = defaultdict(dict)
         for row in rows:
@@ -187,7 +190,7 @@ class _Maker:
             row.values[schema.NODULE_ID] = names[id(row.outline)]
         ordered = sorted((row.values for row in rows), key=_order_of)
         frame = pl.DataFrame(ordered, schema=ROI_COLUMNS, orient="row")
-        return RoiRows(frame, self._unread, self._points, self.absent)
+        return RoiRows(frame, self._unread, self._points, self._absent)
 
     def _find_slice(self, contour: Contour, series: SeriesSlices) -> dict[str, Any] | None:
         if contour.sop_uid:

@@ -11,7 +11,7 @@ from noduleclip import schema
 from noduleclip.errors import InputError, RejectCode
 from noduleclip.io.roi_table import MAX_DIAMETER_MM
 from noduleclip.io.text_table import parse_numbers, read_text_frame
-from noduleclip.sources.marks import Sphere
+from noduleclip.sources.marks import LAST_RATING, Sphere
 from noduleclip.sources.unread import Unread
 
 AXES: Final = ("x", "y", "z")
@@ -23,10 +23,6 @@ _ALIASES: Final = {
     **{name: name for name in (schema.NODULE_ID, schema.READER, *schema.RATING_COLUMNS)},
 }
 _NEEDED: Final = (*AXES, schema.DIAMETER_MM, schema.SERIES_UID)
-LAST_RATING: Final = dict.fromkeys(schema.RATING_COLUMNS, 5) | {
-    schema.CALCIFICATION: 6,
-    schema.INTERNAL_STRUCTURE: 4,
-}
 
 
 class Coordinates(StrEnum):
