@@ -83,7 +83,7 @@ def test_broken_reports_are_rejected(report: tuple[Path, str], collection: Colle
     ct = next((collection.folder / "phantoms/dicom/PHANTOM-0001").iterdir())
     with pytest.raises(SliceError, match="not a structured report of measurements"):
         read_reports(ct)
-    path.write_bytes(path.read_bytes()[:700])
+    path.write_bytes(path.read_bytes()[:200])  # farther on UIDs of random length decide what is cut
     with pytest.raises(SliceError, match=r"sr\.dcm: "):
         read_reports(path)
 
