@@ -1,11 +1,15 @@
 """Jobs in worker processes, some of which end their worker."""
 
+import multiprocessing
 import os
+import signal
+import sys
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
 from noduleclip.io import job_pool
-from noduleclip.io.job_pool import Died, run_jobs
+from noduleclip.io.job_pool import Died, open_pool, run_jobs
 
 
 class Killer:
@@ -37,3 +41,30 @@ def test_few_jobs_are_done_here() -> None:
     seen: list[int] = []
     assert list(run_jobs(seen.append, [1, 2, 3], workers=8)) == [(1, None), (2, None), (3, None)]
     assert seen == [1, 2, 3]
+
+
+def find_blocked(_: None) -> set[int]:
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows blocks no signals")
+def test_ctrl_c_does_not_reach_a_worker_before_its_handler() -> None:
+    with open_pool(1) as pool:
+        assert signal.SIGINT in pool.submit(find_blocked, None).result()
+    assert signal.SIGINT not in find_blocked(None)
+
+
+def test_ctrl_c_waits_until_a_worker_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that its pool does not know of would be waited for without end."""
+    start = multiprocessing.context.SpawnProcess.start
+
+    def start_and_interrupt(self: multiprocessing.context.SpawnProcess) -> None:
+        signal.raise_signal(signal.SIGINT)
+        start(self)
+
+    monkeypatch.setattr(multiprocessing.context.SpawnProcess, "start", start_and_interrupt)
+    pool: ProcessPoolExecutor = open_pool(1)
+    with pytest.raises(KeyboardInterrupt), pool:
+        pool.submit(str, 1)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert multiprocessing.active_children() == []

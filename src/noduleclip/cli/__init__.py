@@ -101,6 +101,8 @@ def main(arguments: list[str] | None = None) -> None:
         _end(error.format_message(), error.exit_code)
     except OSError as error:
         _end(f"{error.filename or 'the output'}: {error.strerror or error}", 3)
+    except KeyboardInterrupt:  # while Typer puts the commands together; later ones it makes an exit code of
+        code = _INTERRUPTED
     except MemoryError:
         _end("the memory is used up; try fewer --workers, a smaller --bs, or --max-pixels", 3)
     if code == _INTERRUPTED:

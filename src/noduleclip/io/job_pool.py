@@ -3,19 +3,31 @@
 import contextlib
 import multiprocessing
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 _JOBS_WORTH_A_POOL = 400
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 
 
 class Died:
     """What a job gives whose process ended."""
+
+
+class _Pool(ProcessPoolExecutor):
+    """A pool that Ctrl-C finds with its workers started and known to it, or without any."""
+
+    def submit(
+        self, fn: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Future[Result]:
+        with _ctrl_c_afterwards():
+            return super().submit(fn, *args, **kwargs)
 
 
 def run_jobs(
@@ -48,7 +60,30 @@ def run_jobs(
 def open_pool(workers: int) -> ProcessPoolExecutor:
     """Open a pool of spawned processes; Ctrl-C, which reaches them all, is left to the one that waits for them."""
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    return _Pool(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
+
+
+@contextlib.contextmanager
+def _ctrl_c_afterwards() -> Iterator[None]:
+    """Hold Ctrl-C back for as long as a worker may be starting.
+
+    The worker inherits the blocked signal: until it has the handler that leaves Ctrl-C alone, an interrupt would show
+    a traceback. Here, a worker that is half started would show one, too, or be waited for without end.
+    """
+    blocks = hasattr(signal, "pthread_sigmask")  # not on Windows
+    hears = threading.current_thread() is threading.main_thread()
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number)) if hears else None
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if blocks else None
+    try:
+        yield
+    finally:
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if hears:
+            signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _run_until_broken(
