@@ -83,9 +83,31 @@ def test_broken_reports_are_rejected(report: tuple[Path, str], collection: Colle
     ct = next((collection.folder / "phantoms/dicom/PHANTOM-0001").iterdir())
     with pytest.raises(SliceError, match="not a structured report of measurements"):
         read_reports(ct)
-    path.write_bytes(path.read_bytes()[:200])  # farther on UIDs of random length decide what is cut
-    with pytest.raises(SliceError, match=r"sr\.dcm: "):
-        read_reports(path)
+
+
+@pytest.mark.parametrize("with_lengths", [True, False])
+def test_reports_that_are_cut_short_are_rejected(report: tuple[Path, str], *, with_lengths: bool) -> None:
+    """Wherever they are cut: pydicom reads what is there of a sequence that states its length, and says nothing."""
+    path, _ = report
+    data = pydicom.dcmread(path)
+    state_lengths(data, with_lengths=with_lengths)
+    data.save_as(path)
+    content = path.read_bytes()
+    assert len(read_reports(path)) == 2
+    tail_bytes = len(content) - len(content.rstrip(b"\0"))
+    for size in range(130, len(content) - tail_bytes, 53):
+        path.write_bytes(content[:size])
+        with pytest.raises(SliceError, match=r"sr\.dcm: "):
+            read_reports(path)
+
+
+def state_lengths(data: pydicom.Dataset, *, with_lengths: bool) -> None:
+    for element in data:
+        if element.VR == "SQ":
+            element.is_undefined_length = not with_lengths
+            for item in element.value:
+                item.is_undefined_length_sequence_item = not with_lengths
+                state_lengths(item, with_lengths=with_lengths)
 
 
 def test_a_report_without_groups_gives_nothing(report: tuple[Path, str]) -> None:

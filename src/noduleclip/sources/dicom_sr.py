@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Final
 
 import pydicom
+from pydicom.dataelem import RawDataElement
 
 from noduleclip import schema
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import RejectCode
 from noduleclip.io.dicom import no_warnings
-from noduleclip.io.dicom_header import LEAVE_OUT, read_header
+from noduleclip.io.dicom_header import COPY_AGAIN, LEAVE_OUT, read_header
 
 _CLASSES: Final = (  # Enhanced, Comprehensive, Comprehensive 3D and Extensible SR
     *("1.2.840.10008.5.1.4.1.1.88.22", "1.2.840.10008.5.1.4.1.1.88.33"),
@@ -97,11 +98,21 @@ def read_reports(path: Path) -> list[Report]:
     header = read_header(path, MAX_PIXELS, ("SOPClassUID", "ContentSequence"))
     if header.text("SOPClassUID") not in _CLASSES:
         raise header.reject(RejectCode.BAD_REPORT, "not a structured report of measurements", LEAVE_OUT)
+    if _is_cut_short(header.dataset):
+        raise header.reject(RejectCode.TRUNCATED_HEADER, "its content is missing or cut short", COPY_AGAIN)
     try:
         return [_parse_group(group, path) for group in _find_groups(header.dataset, _DEEPEST)]
     except Exception as error:  # pydicom converts on access, and each broken sequence fails in its own way
         fact = f"its content is not built as a report's should be ({type(error).__name__})"
         raise header.reject(RejectCode.BAD_REPORT, fact, LEAVE_OUT) from error
+
+
+def _is_cut_short(dataset: pydicom.Dataset) -> bool:
+    """Say whether a file ends within its content: pydicom reads what is there of a sequence that states its length."""
+    if "ContentSequence" not in dataset:
+        return True
+    content: object = dataset.get_item("ContentSequence")  # pydicom declares a DataElement
+    return isinstance(content, RawDataElement) and len(content.value or b"") < content.length
 
 
 def _find_groups(item: pydicom.Dataset, depth: int) -> Iterator[pydicom.Dataset]:
