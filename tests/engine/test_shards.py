@@ -4,8 +4,10 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -17,6 +19,7 @@ from noduleclip.engine import pieces
 from noduleclip.engine.pieces import list_pieces
 from noduleclip.engine.shards import ShardNumber, open_shards
 from noduleclip.errors import UsageError
+from noduleclip.io.index_store import open_index
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +78,43 @@ def test_shards_joined_are_the_index_of_one_process(runs: Runs, tmp_path: Path, 
     runs.merge(tmp_path / "parts", "--max-rejects", 0.5, "--remove-shards")
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
     assert {path.name for path in (tmp_path / "parts").iterdir()} == set(contents(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("indexed_rows", [1, 1000])
+def test_shards_are_joined_in_a_store(runs: Runs, noduleclip: Command, tmp_path: Path, indexed_rows: int) -> None:
+    """Also by an array of more jobs than pieces, and with a shard whose rows are all unusable."""
+    whole, parts, store = tmp_path / "whole", tmp_path / "parts", f"lance://{tmp_path / 'store'}"
+    runs.embed(whole)
+    for number in range(1, 21):
+        runs.embed(parts, "--shard", f"{number}/20")
+    to_store = "--store", store, "--vector-index-from", indexed_rows
+    assert f"shards in {store}" in runs.merge(parts, "--max-rejects", 0.5, *to_store, "--remove-shards")
+    assert {path.name for path in parts.iterdir()} == {schema.REJECTS_CSV}
+    assert (parts / schema.REJECTS_CSV).read_bytes() == (whole / schema.REJECTS_CSV).read_bytes()
+    stored, kept = open_index(store), open_index(whole)
+    assert stored.has_vector_index == (indexed_rows == 1)
+    assert stored.collect(stored.scan()).equals(kept.collect(kept.scan()))
+    assert np.array_equal(stored.embeddings[0 : kept.manifest.rows], kept.embeddings)
+    assert stored.read_outlines(range(9)) == kept.read_outlines(range(9))
+    assert replace(stored.manifest, files={}) == replace(kept.manifest, files={})
+    ask = "query", "--query", "a lung nodule with diameter > 6 mm", "--format", "csv", "--emb-dir"
+    assert noduleclip(*ask, store).out == noduleclip(*ask, whole).out
+
+
+def test_an_index_is_copied_into_a_store(runs: Runs, noduleclip: Command, tmp_path: Path) -> None:
+    whole, store = tmp_path / "whole", f"lance://{tmp_path / 'store'}"
+    runs.embed(whole)
+    before = contents(whole)
+    assert f"of {whole} in {store}" in runs.merge(whole, "--store", store)
+    assert contents(whole) == before
+    assert "already holds" in runs.merge(whole, "--store", store, code=2)
+    runs.merge(whole, "--store", store, "--overwrite")
+    ask = "query", "--query", "a lung nodule with diameter > 6 mm", "--format", "csv", "--emb-dir"
+    assert noduleclip(*ask, store).out == noduleclip(*ask, whole).out
+    assert "holds no finished shard" in runs.merge(tmp_path / "none", "--store", store, "--overwrite", code=4)
+    (whole / schema.META).write_bytes((whole / schema.META).read_bytes()[::-1])
+    assert f"{whole / schema.META}: " in runs.merge(whole, "--store", store, "--overwrite", code=4)
+    assert noduleclip(*ask, store).code == 0, "what was there stays"
 
 
 def test_a_shard_is_made_again_alone(runs: Runs, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from noduleclip import schema
 from noduleclip.cli import options
-from noduleclip.config import MAX_PIXELS
+from noduleclip.config import INDEXED_ROWS, MAX_PIXELS
 from noduleclip.errors import UsageError
 
 
@@ -21,24 +21,8 @@ def embed(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            "--store",
-            metavar="lance://DIR|s3://…|gs://…|az://…",
-            help="Write the index to a Lance store instead of a folder; needs the extra lance.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = None,
-    index_from: Annotated[
-        int,
-        typer.Option(
-            "--vector-index-from",
-            min=1,
-            help="Rows from which on a store gets a vector index; query --exact passes it over.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = 200_000,
+    store: options.Store = None,
+    index_from: options.VectorIndexFrom = INDEXED_ROWS,
     model: Annotated[
         Path,
         typer.Option(

@@ -25,10 +25,20 @@ from noduleclip.cli.target import Target
 from noduleclip.engine.embed import write_index, write_store
 from noduleclip.engine.pieces import PIECE_ROWS, PIECES_FOLDER, open_pieces
 from noduleclip.engine.ray_engine import PieceWork, embed_with_ray, write_fragments_with_ray
-from noduleclip.engine.shards import ShardNumber, identify_whole, merge_shards, open_shards, write_shard
+from noduleclip.engine.shards import (
+    ShardNumber,
+    holds_index_alone,
+    identify_whole,
+    join_indexes,
+    list_indexes,
+    open_shards,
+    store_indexes,
+    write_shard,
+)
 from noduleclip.engine.towers import Encoder, Towers, open_towers
 from noduleclip.errors import InputError, UsageError
 from noduleclip.io.crop_cache import CropCache
+from noduleclip.io.index_store import open_index
 from noduleclip.io.roi_table import find_diameter_kind
 from noduleclip.io.shipped import find_checkpoint, recall_diameter_kind
 from noduleclip.io.size_bins import count_sizes
@@ -157,12 +167,19 @@ def _embed_shard(
     say(f"when all {shard.of} are there: noduleclip merge --out-dir {folder.parents[1]}")
 
 
-def merge_index(out_dir: Path, max_rejects: float, remove_shards: bool) -> None:
+def merge_index(target: Target, max_rejects: float, remove_shards: bool) -> None:
     """Join the shards of an index.
 
     Raises:
         NoduleclipError: Shards are missing or do not fit; too many rows were rejected.
     """
+    out_dir = target.out_dir
+    if target.store is not None and holds_index_alone(out_dir):
+        index = open_index(out_dir)
+        with counting("copying", index.manifest.rows, "rows") as advance:
+            manifest = store_indexes([index], target.store, target.indexed_rows, advance)
+        say(f"{manifest.rows:,} rows of width {manifest.emb} of {out_dir} in {target}")
+        return
     shards = open_shards(out_dir)
     rejects = [reject for shard in shards for reject in shard.said["rejects"]]
     rows = sum(shard.said["table_rows"] for shard in shards)
@@ -172,12 +189,16 @@ def merge_index(out_dir: Path, max_rejects: float, remove_shards: bool) -> None:
             f"{len(rejects)} of {rows} rows cannot be used; first: {first}; allowed is a share of {max_rejects:g} "
             "(--max-rejects)"
         )
+    indexes = list_indexes(shards, out_dir)
     with counting("joining", rows - len(rejects), "rows") as advance:
-        manifest = merge_shards(shards, out_dir, advance)
+        if target.store is None:
+            manifest = join_indexes(indexes, out_dir, advance)
+        else:
+            manifest = store_indexes(indexes, target.store, target.indexed_rows, advance)
     save_rejects(pl.DataFrame(rejects, schema=REJECT_SCHEMA), out_dir)
     if remove_shards:
         shutil.rmtree(out_dir / schema.SHARDS_FOLDER)
-    say(f"{manifest.rows:,} rows of width {manifest.emb} of {len(shards)} shards in {out_dir}")
+    say(f"{manifest.rows:,} rows of width {manifest.emb} of {len(shards)} shards in {target}")
 
 
 def _compare_diameters(kind: str | None, trained_kind: str | None, model_name: Path) -> None:

@@ -7,14 +7,22 @@ import typer
 
 from noduleclip import schema
 from noduleclip.cli import options
+from noduleclip.config import INDEXED_ROWS
 
 
 def merge(
     out_dir: Annotated[
-        Path, typer.Option("--out-dir", help="The folder that embed --shard was given.", rich_help_panel=options.INPUTS)
+        Path,
+        typer.Option(
+            "--out-dir",
+            help="The folder that embed --shard was given; with --store also that of an index.",
+            rich_help_panel=options.INPUTS,
+        ),
     ],
     max_rejects: options.MaxRejects = 0.01,
     strict: options.Strict = False,
+    store: options.Store = None,
+    index_from: options.VectorIndexFrom = INDEXED_ROWS,
     remove_shards: Annotated[
         bool,
         typer.Option("--remove-shards", help="Remove the shards once they are joined.", rich_help_panel=options.OUTPUT),
@@ -23,11 +31,14 @@ def merge(
 ) -> None:
     """Join the shards that embed --shard made to one index, the same to the byte as one process makes it.
 
+    With --store the rows go into a Lance store; an index in a folder without shards is copied there.
+
     Example: noduleclip merge --out-dir index
     """
-    from noduleclip.cli.claim import claiming
+    from noduleclip.cli.target import choose_target, claiming_target
 
-    with claiming(out_dir, (schema.INDEX_MANIFEST,), "--overwrite replaces it", replace=overwrite):
+    target = choose_target(out_dir, store, index_from)
+    with claiming_target(target, (schema.INDEX_MANIFEST,), dry_run=False, replace=overwrite):
         from noduleclip.cli.embedding import merge_index
 
-        merge_index(out_dir, 0 if strict else max_rejects, remove_shards)
+        merge_index(target, 0 if strict else max_rejects, remove_shards)

@@ -105,6 +105,24 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything ran
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace results that are already there.", rich_help_panel=OUTPUT)
 ]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="lance://DIR|s3://…|gs://…|az://…",
+        help="Write the index to a Lance store instead of a folder; needs the extra lance.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+VectorIndexFrom = Annotated[
+    int,
+    typer.Option(
+        "--vector-index-from",
+        min=1,
+        help="Rows from which on a store gets a vector index; query --exact passes it over.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 EmbDir = Annotated[
     str,
     typer.Option(

@@ -1,4 +1,4 @@
-"""Where `embed` writes: a folder, or a Lance store with a folder beside it for what else a run leaves."""
+"""Where `embed` and `merge` write: a folder, or a Lance store with a folder beside it for what else a run leaves."""
 
 import contextlib
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ class Target:
             UsageError: The index goes into a store.
         """
         if self.store is not None:
-            raise UsageError("--shard and --store: shards are folders that merge joins; give --out-dir alone")
+            raise UsageError("--shard and --store: shards are folders; give --out-dir alone, and --store to merge")
         return replace(self, out_dir=self.out_dir / schema.SHARDS_FOLDER / shard)
 
 

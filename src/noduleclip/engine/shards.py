@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from noduleclip import schema
+from noduleclip import __version__, schema
 from noduleclip.engine.embed import write_index, write_index_files
 from noduleclip.engine.pieces import list_pieces
 from noduleclip.engine.towers import Towers
@@ -24,7 +24,8 @@ from noduleclip.errors import ArtefactError, UsageError
 from noduleclip.io.artefacts import hash_file, read_json, write_json
 from noduleclip.io.crop_cache import CropCache, CutSettings
 from noduleclip.io.disk import require_space
-from noduleclip.io.index_store import FolderIndex, Manifest, open_index, write_manifest
+from noduleclip.io.index_store import BROKEN, FolderIndex, Manifest, open_index, write_manifest
+from noduleclip.io.lance_tables import Place
 
 _VERSION: Final = 1
 _NAME: Final = re.compile(r"(\d+)-of-(\d+)")
@@ -203,8 +204,8 @@ def _open_shard(number: ShardNumber, folder: Path) -> Shard:
     return Shard(number, folder, said, index)
 
 
-def merge_shards(shards: Sequence[Shard], out_dir: Path, on_rows: Callable[[int], None] = lambda _: None) -> Manifest:
-    """Write the index of all shards, the same to the byte as one process writes it.
+def list_indexes(shards: Sequence[Shard], out_dir: Path) -> list[FolderIndex]:
+    """Give the indexes of shards, in order.
 
     Raises:
         ArtefactError: No shard has a row.
@@ -212,16 +213,27 @@ def merge_shards(shards: Sequence[Shard], out_dir: Path, on_rows: Callable[[int]
     indexes = [shard.index for shard in shards if shard.index is not None]
     if not indexes:
         raise ArtefactError(f"{out_dir}: every row of every shard was rejected")
+    return indexes
+
+
+def holds_index_alone(out_dir: Path) -> bool:
+    """Say whether a folder holds an index that is whole, and no shards."""
+    return (out_dir / schema.INDEX_MANIFEST).exists() and not (out_dir / schema.SHARDS_FOLDER).exists()
+
+
+def join_indexes(
+    indexes: Sequence[FolderIndex], out_dir: Path, on_rows: Callable[[int], None] = lambda _: None
+) -> Manifest:
+    """Write the index of all shards, the same to the byte as one process writes it."""
     first = indexes[0].manifest
     rows = sum(index.manifest.rows for index in indexes)
-    size_bytes = 4 * rows * first.emb
-    require_space(out_dir / schema.EMBEDDINGS, size_bytes)
-    has_outlines = any(schema.OUTLINES in index.manifest.files for index in indexes)
+    require_space(out_dir / schema.EMBEDDINGS, 4 * rows * first.emb)
+    outlines = [found for index in indexes if (found := _read_outlines(index)) is not None]
     write_index_files(
         out_dir,
-        meta=_read_parts(indexes, schema.META),
-        outlines=_read_parts(indexes, schema.OUTLINES) if has_outlines else None,
-        vectors=_copy(indexes, on_rows),
+        meta=pl.concat([_read_meta(index) for index in indexes]).rechunk(),
+        outlines=pl.concat(outlines).rechunk() if outlines else None,
+        vectors=(part for index in indexes for part in _read_vectors(index, on_rows)),
         emb=first.emb,
         text_file=indexes[0].folder / schema.TEXT_TOWER,
     )
@@ -237,13 +249,57 @@ def merge_shards(shards: Sequence[Shard], out_dir: Path, on_rows: Callable[[int]
     )
 
 
-def _read_parts(indexes: Sequence[FolderIndex], name: str) -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(index.folder / name, glob=False) for index in indexes]).rechunk()
+def store_indexes(
+    indexes: Sequence[FolderIndex], place: Place, indexed_rows: int, on_rows: Callable[[int], None] = lambda _: None
+) -> Manifest:
+    """Write the index of all shards into a Lance store, one at a time, so that memory holds the rows of one.
 
+    Args:
+        indexes: What to write, in the order of the rows.
+        place: The store.
+        indexed_rows: Rows from which on a vector index is built.
+        on_rows: Called with the rows written since the last call.
 
-def _copy(indexes: Sequence[FolderIndex], on_rows: Callable[[int], None]) -> Iterator[NDArray[np.float32]]:
+    Raises:
+        OutputError: The store cannot be written.
+    """
+    from noduleclip.io.lance_store import bind_fragments
+    from noduleclip.io.lance_tables import make_schema, write_fragment
+
+    first = indexes[0].manifest
+    rows = sum(index.manifest.rows for index in indexes)
+    if place.folder is not None:
+        require_space(place.folder / schema.EMBEDDINGS, 4 * rows * first.emb)
+    fragments: list[str] = []
+    at = 0
     for index in indexes:
-        for start in range(0, index.manifest.rows, _COPIED_ROWS):
-            part = np.asarray(index.embeddings[start : start + _COPIED_ROWS], "<f4")
-            yield part
-            on_rows(len(part))
+        meta, outlines = _read_meta(index), _read_outlines(index)
+        column = None if outlines is None else outlines[schema.POINTS_JSON]
+        fragments += write_fragment(place, at, _read_vectors(index, on_rows), meta, column)
+        at += index.manifest.rows
+    manifest = replace(first, rows=rows, files={}, made_by=__version__)
+    tower_file = indexes[0].folder / schema.TEXT_TOWER
+    made = make_schema(first.emb, meta, column)
+    return bind_fragments(place, fragments, made, tower_file, manifest, indexed_rows=indexed_rows)
+
+
+def _read_meta(index: FolderIndex) -> pl.DataFrame:
+    return _read_table(index.folder / schema.META)
+
+
+def _read_outlines(index: FolderIndex) -> pl.DataFrame | None:
+    return _read_table(index.folder / schema.OUTLINES) if schema.OUTLINES in index.manifest.files else None
+
+
+def _read_table(file: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(file, glob=False)
+    except BROKEN as error:
+        raise ArtefactError(f"{file}: is broken ({str(error).splitlines()[0]}); make it again") from error
+
+
+def _read_vectors(index: FolderIndex, on_rows: Callable[[int], None]) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, index.manifest.rows, _COPIED_ROWS):
+        part = np.asarray(index.embeddings[start : start + _COPIED_ROWS], "<f4")
+        yield part
+        on_rows(len(part))

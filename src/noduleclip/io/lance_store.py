@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.config import to_mapping
+from noduleclip.config import INDEXED_ROWS, to_mapping
 from noduleclip.errors import ArtefactError
 from noduleclip.io.index_store import BROKEN, Index, Manifest, check_columns, parse_manifest
 from noduleclip.io.lance_tables import (
@@ -38,7 +38,6 @@ from noduleclip.io.lance_tables import (
     write_fragment,
 )
 
-INDEXED_ROWS = 200_000  # from so many on a vector index is faster: docs/decisions/0016-lance.md
 _ROWS_OF_PARTITION = 4096
 _MOST_PROBES = 4096
 _REFINED = 4  # times the hits wanted are scored by their whole vectors
