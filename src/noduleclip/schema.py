@@ -21,6 +21,8 @@ SOP_UID: Final = "sop_uid"
 PATIENT_ID: Final = "patient_id"
 NODULE_ID: Final = "nodule_id"
 READER: Final = "reader"
+X_MM: Final = "x_mm"
+Y_MM: Final = "y_mm"
 Z_MM: Final = "z_mm"
 SLICE_THICKNESS: Final = "slice_thickness"
 MANUFACTURER: Final = "manufacturer"
@@ -140,7 +142,9 @@ COLUMN_MEANINGS: Final = {
     PATIENT_ID: "patient; else LIDC-IDRI-dddd in the path, else the DICOM PatientID",
     NODULE_ID: "nodule within its patient; rows that share it and the slice are readers of one nodule",
     READER: "who drew the outline",
-    Z_MM: "position of the slice in mm",
+    X_MM: "place of the centroid in the patient, in mm towards the left (LPS); empty where no slices were read",
+    Y_MM: "the same, towards the back",
+    Z_MM: "position of the slice in mm; in nodules.csv that of the centroid",
     SLICE_THICKNESS: "slice thickness in mm",
     MANUFACTURER: "maker of the scanner",
     SUBTLETY: "LIDC rating, 1 extremely subtle to 5 obvious",

@@ -192,6 +192,10 @@ def test_luna16_becomes_a_table_with_the_slices_that_it_needs(
     assert rows[schema.PATIENT_ID].to_list() == rows[schema.SERIES_UID].to_list()
     for row, (number, index) in zip(rows.to_dicts(), ((0, 1), (0, 1), (1, 6), (2, 0)), strict=True):
         np.testing.assert_array_equal(read_ct_slice(Path(row[schema.ABSOLUTE_PATH])).hu, values[index] + number)
+    nodules = pl.read_csv(tmp_path / "out" / schema.NODULES_CSV).sort(schema.SERIES_UID, schema.CENTROID_X)
+    said = pl.read_csv(tmp_path / "annotations.csv")
+    for name, axis in ((schema.X_MM, "coordX"), (schema.Y_MM, "coordY"), (schema.Z_MM, "coordZ")):
+        np.testing.assert_allclose(nodules[name], said[axis], atol=2e-3)
     assert len(list((tmp_path / "out/dicom").rglob("*.dcm"))) == 3
     checked = call("check", "--roi-csv", tmp_path / "out" / schema.ROI_CSV, "--workers", 1)
     assert checked.code == 0, checked.err

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
+import pydicom
 import pytest
 from typer.main import get_command
 
@@ -270,3 +271,9 @@ def test_two_real_patients_give_the_published_rows(shared_data: Path, noduleclip
     assert made.drop(numbers).equals(published.drop(numbers))
     nodules = pl.read_csv(out / schema.NODULES_CSV)
     assert sorted(nodules[schema.READERS]) == [2, 4]
+    for nodule in nodules.iter_rows(named=True):
+        header = pydicom.dcmread(folder / nodule[schema.DICOM_PATH], stop_before_pixels=True)
+        assert header.ImageOrientationPatient == [1, 0, 0, 0, 1, 0]
+        first, step = header.ImagePositionPatient, float(header.PixelSpacing[0])
+        place = [first[0] + step * nodule[schema.CENTROID_X], first[1] + step * nodule[schema.CENTROID_Y], first[2]]
+        assert [nodule[schema.X_MM], nodule[schema.Y_MM], nodule[schema.Z_MM]] == pytest.approx(place, abs=1e-3)

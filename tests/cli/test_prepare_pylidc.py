@@ -66,6 +66,8 @@ def test_without_dicom_the_paths_are_pylidcs(noduleclip: Command, tmp_path: Path
     assert table.height == 6
     assert set(table[schema.DIAMETER_KIND]) == {"equivalent"}
     nodules = pl.read_csv(tmp_path / "out" / schema.NODULES_CSV)
+    assert nodules[schema.X_MM].null_count() == nodules[schema.Y_MM].null_count() == nodules.height
+    assert nodules[schema.Z_MM].null_count() == 0
     assert nodules.select(
         schema.PATIENT_ID, schema.NODULE_ID, schema.READERS, schema.SLICES, schema.SPHERICITY
     ).rows() == [

@@ -24,7 +24,7 @@ from noduleclip.report.tables import choose_format, print_records
 from noduleclip.sources.catalogue import PATH, Catalogue, read_catalogue
 from noduleclip.sources.diameters import DiameterKind
 from noduleclip.sources.marks import Outline, Sphere
-from noduleclip.sources.nodule_table import summarise_nodules
+from noduleclip.sources.nodule_table import place_nodules, summarise_nodules
 from noduleclip.sources.roi_rows import Mark, RoiRows, make_rows, make_sphere_rows
 from noduleclip.sources.unread import Unread
 
@@ -143,7 +143,7 @@ def deliver(options: PrepareOptions, catalogue: Catalogue, marks: Marks) -> None
             f"allowed is a share of {options.max_rejects:g} (--max-rejects)"
         )
     splits = _deal(options, marks, found.frame)
-    nodules = summarise_nodules(found.frame)
+    nodules = place_nodules(summarise_nodules(found.frame), catalogue)
     rejects = _list_rejects([*unread, *marks.elsewhere], catalogue)
     report = _report(options, catalogue, marks, found, nodules, splits, rejects)
     _write(options, found.frame, nodules, rejects, splits, report)

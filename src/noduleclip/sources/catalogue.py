@@ -30,6 +30,7 @@ POSITION: Final = ("position_x_mm", "position_y_mm", "position_z_mm")
 ORIENTATION: Final = ("row_x", "row_y", "row_z", "column_x", "column_y", "column_z")
 ROWS: Final = "rows"
 COLUMNS: Final = "columns"
+_GEOMETRY: Final = (*POSITION, *ORIENTATION, schema.SPACING_ROW, schema.SPACING_COL, ROWS, COLUMNS)
 _SIZE = "size_bytes"
 _MTIME = "modified_ns"
 _KNOWN_BY = (PATH, _SIZE, _MTIME)
@@ -71,6 +72,11 @@ _FILES_A_PART: Final = 20_000
 _SAME_PLACE_MM: Final = 0.01
 
 
+def _as_plane(row: Sequence[float]) -> Plane:
+    """Make the plane of a slice of its values in the order of `_GEOMETRY`."""
+    return Plane((row[0], row[1], row[2]), tuple(row[3:9]), (row[9], row[10]), (int(row[11]), int(row[12])))
+
+
 @dataclass(frozen=True)
 class SeriesSlices:
     """The slices of one series, upwards.
@@ -97,11 +103,7 @@ class SeriesSlices:
     @functools.cached_property
     def planes(self) -> tuple[Plane, ...]:
         """Where each slice lies."""
-        names = (*POSITION, *ORIENTATION, schema.SPACING_ROW, schema.SPACING_COL, ROWS, COLUMNS)
-        return tuple(
-            Plane(row[:3], row[3:9], row[9:11], (int(row[11]), int(row[12])))
-            for row in self.frame.select(names).iter_rows()
-        )
+        return tuple(map(_as_plane, self.frame.select(_GEOMETRY).iter_rows()))
 
     def find_height(self, z_mm: float) -> int | None:
         """Find the slice at a height as a table gives it, the z of its first pixel (LPS).
@@ -167,6 +169,11 @@ class Catalogue:
         """Give the row of a slice; None where there is none."""
         row = self._series_of_sop.get(sop_uid)
         return None if row is None else self.slices.row(row, named=True)
+
+    def find_plane(self, sop_uid: str) -> Plane | None:
+        """Give where a slice lies; None where there is no such slice."""
+        found = self.find_sop(sop_uid)
+        return None if found is None else _as_plane([found[name] for name in _GEOMETRY])
 
     def list_other(self, modality: str) -> list[Path]:
         """Give the files of another modality."""

@@ -6,6 +6,7 @@ import polars.selectors as cs
 
 from noduleclip import schema
 from noduleclip.io.outlines import parse_points
+from noduleclip.sources.catalogue import Catalogue
 
 NODULE_COLUMNS = (
     schema.PATIENT_ID,
@@ -18,9 +19,11 @@ NODULE_COLUMNS = (
     schema.DIAMETER_KIND,
     schema.DICOM_PATH,
     schema.SOP_UID,
-    schema.Z_MM,
     schema.CENTROID_X,
     schema.CENTROID_Y,
+    schema.X_MM,
+    schema.Y_MM,
+    schema.Z_MM,
     *schema.RATING_COLUMNS,
 )
 _NODULE = (schema.PATIENT_ID, schema.NODULE_ID)
@@ -78,8 +81,37 @@ def summarise_nodules(rois: pl.DataFrame) -> pl.DataFrame:
     return (
         largest.join(readers, on=_NODULE, how="left", maintain_order="left")
         .select(cs.float().round(_DIGITS), ~cs.float())
+        .with_columns(pl.lit(None, pl.Float64).alias(name) for name in (schema.X_MM, schema.Y_MM))
         .select(NODULE_COLUMNS)
     )
+
+
+def place_nodules(nodules: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
+    """Say where nodules lie in the patient, in mm (LPS), by their slices' headers.
+
+    Args:
+        nodules: As `summarise_nodules` gives them.
+        catalogue: Their slices; where no files were looked at, nothing changes.
+
+    Returns:
+        The same nodules with `x_mm`, `y_mm` and `z_mm` of their centroids.
+    """
+    if not catalogue.was_seen:
+        return nodules
+    places_mm = [
+        _find_place(catalogue, *row) for row in nodules[schema.SOP_UID, schema.CENTROID_X, schema.CENTROID_Y].rows()
+    ]
+    return nodules.with_columns(
+        pl.Series(name, [place[axis] for place in places_mm], pl.Float64).round(_DIGITS)
+        for axis, name in enumerate((schema.X_MM, schema.Y_MM, schema.Z_MM))
+    )
+
+
+def _find_place(catalogue: Catalogue, sop_uid: str, x_px: float, y_px: float) -> tuple[float, float, float]:
+    plane = catalogue.find_plane(sop_uid)
+    assert plane is not None, "rows lie on slices of the catalogue"
+    x_mm, y_mm, z_mm = plane.to_patient(np.array([[x_px, y_px]]))[0].tolist()
+    return x_mm, y_mm, z_mm
 
 
 def _measure_areas(rois: pl.DataFrame) -> list[float]:
