@@ -32,7 +32,8 @@ def interrupt(process: "subprocess.Popen[str]", after: Path) -> str:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    # Python ends by the signal itself where it came within `exec` of a text, as dataclasses are made: 130 to a shell.
+    assert process.returncode in (130, -signal.SIGINT), said
     assert "Traceback" not in said
     return said.splitlines()[-1]
 
