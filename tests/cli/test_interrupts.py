@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Collection, train_arguments
+from conftest import Collection, Command, train_arguments
 from noduleclip import schema
 from noduleclip.models.checkpoint import read_checkpoint
 
@@ -59,3 +59,27 @@ def test_a_reader_that_leaves_hears_nothing(arguments: tuple[str, ...]) -> None:
     process.stdout = None
     assert process.communicate(timeout=60)[1] == ""
     assert process.returncode in (0, 1)
+
+
+def test_a_library_that_is_interrupted_while_it_is_imported_ends_as_any_interrupt(
+    noduleclip: Command, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime makes an ImportError of it."""
+
+    def interrupt(_folder: Path) -> None:
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+
+    monkeypatch.setattr("noduleclip.cli.search.open_index", interrupt)
+    done = noduleclip("query", "--emb-dir", index, "--query", "> 6 mm")
+    assert (done.code, done.err.splitlines()[-1]) == (130, INTERRUPTED)
+
+
+def test_a_library_that_cannot_be_imported_is_no_interrupt(
+    noduleclip: Command, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_folder: Path) -> None:
+        raise ImportError("no such library")
+
+    monkeypatch.setattr("noduleclip.cli.search.open_index", fail)
+    with pytest.raises(ImportError, match="no such library"):
+        noduleclip("query", "--emb-dir", index, "--query", "> 6 mm")

@@ -103,11 +103,21 @@ def main(arguments: list[str] | None = None) -> None:
         _end(f"{error.filename or 'the output'}: {error.strerror or error}", 3)
     except KeyboardInterrupt:  # while Typer puts the commands together; later ones it makes an exit code of
         code = _INTERRUPTED
+    except ImportError as error:  # what a library in C makes of Ctrl-C while it is imported
+        if not _comes_of_an_interrupt(error):
+            raise
+        code = _INTERRUPTED
     except MemoryError:
         _end("the memory is used up; try fewer --workers, a smaller --bs, or --max-pixels", 3)
     if code == _INTERRUPTED:
         _end("interrupted; what was finished is kept, and the same command goes on from there (train: --resume)", code)
     leave_process(code if isinstance(code, int) else 0)
+
+
+def _comes_of_an_interrupt(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _end(message: str, code: int) -> None:
