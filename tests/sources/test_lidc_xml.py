@@ -9,7 +9,8 @@ import pytest
 from noduleclip import schema
 from noduleclip.errors import RejectCode
 from noduleclip.sources import lidc_xml
-from noduleclip.sources.lidc_xml import LidcFile, find_xml_files, parse_lidc_file, read_lidc_xml
+from noduleclip.sources.files import find_files
+from noduleclip.sources.lidc_xml import LidcFile, parse_lidc_file, read_lidc_xml
 from noduleclip.sources.unread import Unread
 from sources.lidc_phantoms import HOLE, RATINGS, Curve, Nodule, Series, make_xml
 
@@ -81,7 +82,7 @@ def test_absent_calcification_is_six(tmp_path: Path) -> None:
 def test_reads_of_chest_x_rays_are_counted_apart(tmp_path: Path) -> None:
     write(tmp_path / "1.xml", make_xml(SERIES, [], root="IdriReadMessage"))
     write(tmp_path / "2.xml", make_xml(SERIES, [[NODULE]]))
-    reads = read_lidc_xml(find_xml_files(tmp_path))
+    reads = read_lidc_xml(find_files(tmp_path, ".xml"))
     assert [file.path.name for file in reads.files] == ["2.xml"]
     assert (reads.counts[lidc_xml.XRAY_FILES], reads.counts[lidc_xml.CT_FILES]) == (1, 1)
     assert not reads.remarks and not reads.unread
@@ -91,7 +92,7 @@ def test_one_file_in_two_layouts_counts_once(tmp_path: Path) -> None:
     text = make_xml(SERIES, [[NODULE]])
     write(SERIES.folder(tmp_path) / "069.xml", text)
     write(tmp_path / "tcia-lidc-xml" / "157" / "158.xml", text)
-    reads = read_lidc_xml(find_xml_files(tmp_path))
+    reads = read_lidc_xml(find_files(tmp_path, ".xml"))
     assert [file.path.name for file in reads.files] == ["069.xml"]
     assert reads.counts[lidc_xml.COPIED_FILES] == 1
     assert reads.counts[lidc_xml.OUTLINED] == 1
@@ -101,7 +102,7 @@ def test_one_file_in_two_layouts_counts_once(tmp_path: Path) -> None:
 def test_the_file_serviced_last_counts(tmp_path: Path) -> None:
     write(tmp_path / "a.xml", make_xml(SERIES, [[NODULE], [NODULE]], date="2010-01-01"))
     write(tmp_path / "b.xml", make_xml(SERIES, [[NODULE]], date="2008-08-18"))
-    reads = read_lidc_xml(find_xml_files(tmp_path))
+    reads = read_lidc_xml(find_files(tmp_path, ".xml"))
     assert [file.path.name for file in reads.files] == ["a.xml"]
     assert reads.counts[lidc_xml.OUTLINED] == 2
     assert reads.remarks == [f"2 files of series {SERIES.uid}: a.xml counts, it was serviced last"]
@@ -148,7 +149,7 @@ def test_a_file_of_any_length_is_not_read(tmp_path: Path) -> None:
 def test_one_bad_file_costs_itself(tmp_path: Path) -> None:
     write(tmp_path / "1.xml", "<LidcReadMessage>")
     write(tmp_path / "2.xml", make_xml(SERIES, [[NODULE]]))
-    reads = read_lidc_xml([*find_xml_files(tmp_path), tmp_path / "gone.xml"])
+    reads = read_lidc_xml([*find_files(tmp_path, ".xml"), tmp_path / "gone.xml"])
     assert [file.path.name for file in reads.files] == ["2.xml"]
     assert [one.code for one in reads.unread] == [RejectCode.BAD_XML, RejectCode.UNREADABLE_FILE]
 

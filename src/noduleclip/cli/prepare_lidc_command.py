@@ -41,12 +41,13 @@ def prepare_lidc(
     from noduleclip.errors import InputError
     from noduleclip.report.console import counting
     from noduleclip.sources.catalogue import Catalogue
-    from noduleclip.sources.lidc_xml import find_xml_files, read_lidc_xml
+    from noduleclip.sources.files import find_files
+    from noduleclip.sources.lidc_xml import read_lidc_xml
 
     root = xml_root or data_root
 
     def read_marks(catalogue: Catalogue) -> Marks:
-        paths = find_xml_files(root)
+        paths = find_files(root, ".xml")
         if not paths:
             raise InputError(f"{root}: holds no XML file; name the folder of the annotations with --xml-root")
         with counting("reading annotations", len(paths), "files") as advance:

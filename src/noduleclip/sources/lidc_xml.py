@@ -1,7 +1,6 @@
 """LIDC's annotation files: XML with what up to four readers marked in one CT, as published with LIDC-IDRI."""
 
 import hashlib
-import os
 import xml.etree.ElementTree as ET
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence, Set
@@ -80,17 +79,6 @@ class LidcReads:
             for file in self.files
             if file.series_uid not in series_uids
         ]
-
-
-def find_xml_files(root: Path) -> list[Path]:
-    """Find the XML files below a folder, by path; hidden ones are left out and links to folders not followed."""
-    found = [
-        Path(folder, name)
-        for folder, _, names in os.walk(root)
-        for name in names
-        if name.lower().endswith(".xml") and not name.startswith(".")
-    ]
-    return sorted(found)
 
 
 def read_lidc_xml(

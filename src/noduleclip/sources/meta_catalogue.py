@@ -4,9 +4,8 @@ The pipeline reads DICOM: of the slices that a table needs, and of no others, de
 """
 
 import hashlib
-import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +25,7 @@ from noduleclip.sources.catalogue import (
     SLICE_COLUMNS,
     Catalogue,
 )
+from noduleclip.sources.files import find_files
 from noduleclip.sources.metaimage import MetaImage, NotCtError, read_meta_header, read_meta_slices
 from noduleclip.sources.planes import Plane
 from noduleclip.sources.unread import Unread
@@ -54,7 +54,7 @@ def find_meta_series(root: Path, wanted: Collection[str], max_pixels: int) -> Me
     images: dict[str, MetaImage] = {}
     unread: list[Unread] = []
     masks = 0
-    for path in _walk(root):
+    for path in find_files(root, *_SUFFIXES):
         name = path.name[: -len(_SUFFIXES[0])]
         if name not in wanted:
             continue
@@ -70,14 +70,6 @@ def find_meta_series(root: Path, wanted: Collection[str], max_pixels: int) -> Me
                 unread.append(Unread(path, RejectCode.BAD_HEADER, reason))
             images.setdefault(name, image)
     return MetaSeries(images, unread, masks)
-
-
-def _walk(root: Path) -> Iterable[Path]:
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.casefold().endswith(_SUFFIXES) and not name.startswith("."):
-                yield Path(folder, name)
 
 
 def list_meta_slices(images: Mapping[str, MetaImage], out: Path) -> pl.DataFrame:

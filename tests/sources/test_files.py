@@ -1,0 +1,16 @@
+"""Files by their endings."""
+
+from pathlib import Path
+
+from noduleclip.sources.files import find_files
+
+
+def test_files_are_found_by_their_endings_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    wanted = ["a/2.xml", "a/B.XML", "a/b/1.xml", "z.xml"]
+    for name in (*wanted, "a/.xml", "a/.3.xml", ".catalogue/4.xml", "a/5.xml.gz", "xml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert find_files(tmp_path, ".xml") == [tmp_path / name for name in wanted]
+    assert find_files(tmp_path, ".mhd", ".gz") == [tmp_path / "a/5.xml.gz"]
+    assert find_files(tmp_path / "gone", ".xml") == []
