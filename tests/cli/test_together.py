@@ -39,8 +39,8 @@ def start_as_srun_does(arguments: list[object], size: int = 2) -> "list[subproce
     met = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": find_port(), "OMP_NUM_THREADS": "1", "TERM": "dumb"}
     return [
         subprocess.Popen(
-            [sys.executable, "-m", "noduleclip", *map(str, arguments)], stderr=subprocess.PIPE, text=True,
-            env={**os.environ, **met, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank),
+            [sys.executable, "-m", "noduleclip", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, env={**os.environ, **met, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank),
                  "SLURM_STEP_NUM_TASKS": str(size)},
         )
         for rank in range(size)
@@ -77,6 +77,16 @@ def test_what_one_process_may_not_ends_all_in_one_message(
     assert [process.returncode for process in processes] == [2, 2], said
     assert said[0].splitlines()[-1].endswith("--resume goes on from it, --overwrite starts again")
     assert said[1] == ""
+
+
+def test_a_dry_run_is_told_once_and_writes_nothing(collection: Collection, tmp_path: Path) -> None:
+    processes = start_as_srun_does(train_arguments(collection, tmp_path / "run", "--dry-run"))
+    first, second = (process.communicate(timeout=120) for process in processes)
+    assert [process.returncode for process in processes] == [0, 0], (first, second)
+    assert "training" in first[0]
+    assert "all 84 rows can be used" in first[1]
+    assert second == ("", "")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
