@@ -19,9 +19,9 @@ from large_index import make_large_index
 from numpy.typing import NDArray
 
 from noduleclip import schema
+from noduleclip.engine.shards import store_indexes
 from noduleclip.io.conditions import translate_condition
 from noduleclip.io.index_store import FolderIndex, Index, open_index
-from noduleclip.io.lance_store import write_lance_index
 from noduleclip.io.lance_tables import parse_place
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import find_top_k
@@ -45,16 +45,6 @@ def make_random(folder: Path) -> None:
         part = generator.standard_normal(vectors[start : start + AT_ONCE].shape, dtype=np.float32)
         vectors[start : start + AT_ONCE] = part / np.linalg.norm(part, axis=1, keepdims=True)
     vectors.flush()
-
-
-def copy_to_store(index: FolderIndex, store: str) -> None:
-    """Write an index into a store."""
-    rows = index.manifest.rows
-    pieces = (index.embeddings[start : start + AT_ONCE] for start in range(0, rows, AT_ONCE))
-    meta = index.collect(index.scan().drop(schema.ROW))
-    write_lance_index(
-        parse_place(store), pieces, meta, None, index.folder / schema.TEXT_TOWER, index.manifest, indexed_rows=1
-    )
 
 
 def measure(
@@ -136,7 +126,7 @@ def main() -> None:
             make_random(place)
     folder = open_index(place)
     started = time.perf_counter()
-    copy_to_store(folder, store)
+    store_indexes([folder], parse_place(store), indexed_rows=1)
     opened = open_index(store)
     size = sum(file.stat().st_size for file in (options.out / "store").rglob("*") if file.is_file())
     own = sum(file.stat().st_size for file in place.iterdir())

@@ -28,8 +28,11 @@ OPERATORS = st.sampled_from(["=", "!=", "<>", "<", "<=", ">", ">="])
 def compare(name: str, literals: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     listed = st.lists(literals, min_size=1, max_size=3).map(lambda values: f"{name} IN ({', '.join(values)})")
     plain = st.builds(lambda operator, literal: f"{name} {operator} {literal}", OPERATORS, literals)
+    between = st.builds(lambda low, high: f"{name} BETWEEN {low} AND {high}", literals, literals)
     return (
         plain
+        | between
+        | between.map(lambda one: f"NOT {one}")
         | plain.map(lambda one: f"NOT {one}")
         | listed
         | st.sampled_from([f"{name} IS NULL", f"{name} IS NOT NULL"])
@@ -52,7 +55,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return lance.write_dataset(FRAME.to_arrow(compat_level=pl.CompatLevel.oldest()), str(place))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=80)
 @given(condition=CONDITIONS)
 def test_a_translated_condition_chooses_the_same_rows(table: Any, condition: str) -> None:
     translated = translate_condition(condition, KINDS)
@@ -69,7 +72,8 @@ def test_a_translated_condition_chooses_the_same_rows(table: Any, condition: str
     [
         "ABS(size) > 3", "size + 1 > 3", "size > row", "name LIKE 'a%'", "size > 'a'", "name > 3", "lobe = 'x'",
         "size", "TRUE", "((", "", "size > 3 AND name", "size > 3 -- AND row > 2", "name = 'a' || 'b'", "size > 3e2",
-        "CAST(size AS INT) = 3", "size BETWEEN 3 AND 4", "size IN (SELECT 3)", "row > 3.5",
+        "CAST(size AS INT) = 3", "size NOT BETWEEN 3 AND 4", "size BETWEEN 3 AND row", "size BETWEEN 3 AND 4 + 1",
+        "row BETWEEN 3 AND 4.5", "size IN (SELECT 3)", "row > 3.5",
         "NOT (size IN (3) AND size IN (4.5))", "NOT (size = 3 AND size = 4)", "NOT size IN (3) OR NOT size IN (4)",
         'size > "row"', "size > 4 \x00",
     ],

@@ -14,6 +14,7 @@ _NUMBER = r"-?\d+(?:\.\d+)?"
 _LITERAL = rf"(?:{_TEXT}|{_NUMBER})"
 _COMPARISON = re.compile(
     rf"(?P<name>[A-Za-z_]\w*)\s*(?P<rest>(?:=|!=|<>|<=|>=|<|>)\s*(?P<literal>{_LITERAL})(?![\w.])"
+    rf"|BETWEEN\s+(?P<bounds>{_LITERAL}\s+AND\s+{_LITERAL})(?![\w.])"
     rf"|IN\s*\(\s*(?P<list>{_LITERAL}(?:\s*,\s*{_LITERAL})*)\s*\)|IS(?:\s+NOT)?\s+NULL\b)",
     re.IGNORECASE,
 )
@@ -51,7 +52,7 @@ def _fits(comparison: re.Match[str], kinds: Mapping[str, pl.DataType]) -> bool:
     kind = kinds.get(comparison["name"])
     if kind is None:
         return False
-    literals = re.findall(_LITERAL, comparison["literal"] or comparison["list"] or "")
+    literals = re.findall(_LITERAL, comparison["literal"] or comparison["bounds"] or comparison["list"] or "")
     texts = [_IS_TEXT.fullmatch(literal) is not None for literal in literals]
     if kind.is_integer():  # Lance refuses to compare one with a fraction
         return all(re.fullmatch(r"-?\d+", literal) for literal in literals)

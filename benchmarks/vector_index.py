@@ -1,0 +1,118 @@
+"""Kinds of vector index, and how many of their parts a query looks into: `python benchmarks/vector_index.py INDEX OUT`.
+
+A store of N rows is made of INDEX's rows (benchmarks/large_index.py), with --random of unit vectors in all directions.
+For each kind, medians: recall@10 of the exact ranking and milliseconds of 20 sentences and of 20 rows of the index, and
+of the rows under a filter. Then the exact ranking from the store, by the number of rows that are read at once.
+"""
+
+import argparse
+import shutil
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from large_index import make_large_index
+from numpy.typing import NDArray
+
+from noduleclip import schema
+from noduleclip.engine.shards import store_indexes
+from noduleclip.io import lance_store
+from noduleclip.io.conditions import translate_condition
+from noduleclip.io.index_store import open_index
+from noduleclip.io.lance_store import LanceIndex, open_lance_index
+from noduleclip.io.lance_tables import VECTOR, parse_place
+from noduleclip.retrieval.text_query import SentenceEncoder
+from noduleclip.retrieval.top_k import find_top_k
+from noduleclip.size import EVALUATION_QUERIES
+from stores import MORE, WHERE, K, make_random
+
+KINDS = (("IVF_FLAT", 256), ("IVF_FLAT", 1000), ("IVF_SQ", 256))
+PROBES = (8, 16, 32, 64, 128, 256)
+SCANNED = (1 << 14, 1 << 17)
+
+
+def ask(rows: Any, vectors: NDArray[np.float32], probes: int, condition: str | None) -> tuple[list[set[int]], float]:
+    """Answer each vector by the vector index: the rows found, and the median of milliseconds."""
+    found, spent = [], []
+    for vector in vectors:
+        started = time.perf_counter()
+        near = {"column": VECTOR, "q": vector, "k": K, "metric": "cosine", "nprobes": probes, "refine_factor": 4}
+        table = rows.scanner(
+            columns=[schema.ROW], nearest=near, filter=condition, prefilter=True, disable_scoring_autoprojection=True
+        ).to_table()
+        spent.append((time.perf_counter() - started) * 1e3)
+        found.append(set(table[schema.ROW].to_pylist()))
+    return found, statistics.median(spent)
+
+
+def try_kinds(store: LanceIndex, asked: dict[str, tuple[NDArray[np.float32], str | None, list[set[int]]]]) -> None:
+    """Build each kind and print what it finds."""
+    print(f"\n| kind, parts | built in s | asked | {' | '.join(map(str, PROBES))} |")
+    print("|---|---|---" + "|---" * len(PROBES) + "|")
+    for kind, parts in KINDS:
+        started = time.perf_counter()
+        rows = store.rows.create_index(VECTOR, kind, metric="cosine", num_partitions=parts, replace=True)
+        seconds = time.perf_counter() - started
+        for name, (vectors, condition, exact) in asked.items():
+            cells = []
+            for probes in PROBES:
+                if probes > parts:
+                    cells.append("")
+                    continue
+                ask(rows, vectors[:1], probes, condition)
+                found, spent_ms = ask(rows, vectors, probes, condition)
+                recalls = [len(one & other) / K for one, other in zip(found, exact, strict=True)]
+                cells.append(f"{np.mean(recalls):.3f} ({min(recalls):.1f}), {spent_ms:.1f}")
+            print(f"| {kind}, {parts} | {seconds:.0f} | {name} | {' | '.join(cells)} |", flush=True)
+
+
+def try_batches(store: LanceIndex, vectors: NDArray[np.float32]) -> None:
+    """Print what the exact ranking from the store takes."""
+    print("\n| rows read at once | exact ranking, s |\n|---|---|")
+    for count in SCANNED:
+        lance_store._SCANNED_ROWS = count  # type: ignore[misc]
+        spent = []
+        for vector in vectors[:5]:
+            started = time.perf_counter()
+            find_top_k(vector[None], store.embeddings, K)
+            spent.append(time.perf_counter() - started)
+        print(f"| {count:,} | {statistics.median(spent):.2f} (from {min(spent):.2f} to {max(spent):.2f}) |", flush=True)
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("index", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--random", action="store_true")
+    options = parser.parse_args()
+    place, text = options.out / "folder", f"lance://{options.out / 'store'}"
+    make_large_index(options.index, options.rows, place)
+    if options.random:
+        make_random(place)
+    folder = open_index(place)
+    store_indexes([folder], parse_place(text), indexed_rows=options.rows + 1)
+    store = open_lance_index(text)
+    sizes = folder.read_columns([schema.DIAMETER_MM])[schema.DIAMETER_MM]
+    kept = np.flatnonzero((sizes > 12).fill_null(value=False).to_numpy())
+    condition = translate_condition(WHERE, store.scan().collect_schema())
+    sentences = SentenceEncoder(place / schema.TEXT_TOWER).encode([*EVALUATION_QUERIES, *MORE])
+    picked = np.sort(np.random.default_rng(1).integers(0, options.rows, 20))
+    asked = {}
+    for name, vectors, where, candidates in (
+        ("20 sentences", sentences, None, None),
+        ("20 rows", folder.embeddings[picked], None, None),
+        (f"20 rows, {WHERE}", folder.embeddings[picked], condition, kept),
+    ):
+        exact = [set(find_top_k(one[None], folder.embeddings, K, candidates)[0].rows.tolist()) for one in vectors]
+        asked[name] = np.asarray(vectors), where, exact
+    try_kinds(store, asked)
+    try_batches(store, sentences)
+    shutil.rmtree(options.out)
+
+
+if __name__ == "__main__":
+    main()
