@@ -83,3 +83,27 @@ def test_a_library_that_cannot_be_imported_is_no_interrupt(
     monkeypatch.setattr("noduleclip.cli.search.open_index", fail)
     with pytest.raises(ImportError, match="no such library"):
         noduleclip("query", "--emb-dir", index, "--query", "> 6 mm")
+
+
+SWALLOWED = """
+import signal, time
+from noduleclip.cli import main, search
+
+class Interrupted:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0)
+
+def open_slowly(_folder):
+    Interrupted()
+    time.sleep(30)
+
+search.open_index = open_slowly
+main(["query", "--emb-dir", "index", "--query", "> 6 mm"])
+"""
+
+
+def test_an_interrupt_that_python_swallows_comes_again() -> None:
+    """In a destructor, as in a callback of an import, it is printed and dropped."""
+    done = subprocess.run([sys.executable, "-c", SWALLOWED], capture_output=True, text=True, timeout=25, check=False)
+    assert (done.returncode, done.stderr.splitlines()) == (130, [INTERRUPTED])

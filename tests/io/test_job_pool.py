@@ -4,7 +4,9 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +70,26 @@ def test_ctrl_c_waits_until_a_worker_is_started(monkeypatch: pytest.MonkeyPatch)
         pool.submit(str, 1)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert multiprocessing.active_children() == []
+
+
+def test_ctrl_c_while_jobs_are_submitted_leaves_the_others_undone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(job_pool, "_JOBS_WORTH_A_POOL", 1)
+    submit = ProcessPoolExecutor.submit
+    jobs = [str(tmp_path / f"{number}") for number in range(500)]
+
+    def submit_and_interrupt(self: ProcessPoolExecutor, work: object, job: str) -> object:
+        if job == jobs[-1]:
+            signal.raise_signal(signal.SIGINT)
+        return submit(self, work, job)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_jobs(make_folder_slowly, jobs, workers=2))
+    assert len(list(tmp_path.iterdir())) < 100
+
+
+def make_folder_slowly(path: str) -> None:
+    time.sleep(0.02)
+    Path(path).mkdir()

@@ -15,6 +15,7 @@ from noduleclip.cli.doctor_command import doctor
 from noduleclip.cli.embed_command import embed
 from noduleclip.cli.evaluate_command import evaluate
 from noduleclip.cli.fuse_command import fuse
+from noduleclip.cli.interrupts import comes_of_an_interrupt, hearing_swallowed_interrupts
 from noduleclip.cli.merge_command import merge
 from noduleclip.cli.phantom_command import phantom
 from noduleclip.cli.prepare_import_commands import prepare_csv, prepare_luna16, prepare_monai, prepare_seg, prepare_sr
@@ -94,7 +95,8 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a console of few characters shows a ? for the others
     try:
-        code = app(arguments, prog_name="noduleclip", standalone_mode=False)
+        with hearing_swallowed_interrupts():
+            code = app(arguments, prog_name="noduleclip", standalone_mode=False)
     except NoduleclipError as error:
         _end(str(error), error.exit_code)
     except typer.TyperException as error:
@@ -103,8 +105,8 @@ def main(arguments: list[str] | None = None) -> None:
         _end(f"{error.filename or 'the output'}: {error.strerror or error}", 3)
     except KeyboardInterrupt:  # while Typer puts the commands together; later ones it makes an exit code of
         code = _INTERRUPTED
-    except ImportError as error:  # what a library in C makes of Ctrl-C while it is imported
-        if not _comes_of_an_interrupt(error):
+    except ImportError as error:
+        if not comes_of_an_interrupt(error):
             raise
         code = _INTERRUPTED
     except MemoryError:
@@ -112,12 +114,6 @@ def main(arguments: list[str] | None = None) -> None:
     if code == _INTERRUPTED:
         _end("interrupted; what was finished is kept, and the same command goes on from there (train: --resume)", code)
     leave_process(code if isinstance(code, int) else 0)
-
-
-def _comes_of_an_interrupt(error: BaseException | None) -> bool:
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def _end(message: str, code: int) -> None:

@@ -72,15 +72,17 @@ def _ctrl_c_afterwards() -> Iterator[None]:
     """
     blocks = hasattr(signal, "pthread_sigmask")  # not on Windows
     hears = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if hears else None  # None also where it is not Python's
     came: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number)) if hears else None
+    if handler is not None:
+        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if blocks else None
     try:
         yield
     finally:
         if mask is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if hears:
+        if handler is not None:
             signal.signal(signal.SIGINT, handler)
         if came:
             signal.raise_signal(signal.SIGINT)
@@ -92,10 +94,10 @@ def _run_until_broken(
     """Work in a pool of processes; ends early where one of them dies."""
     with open_pool(workers) as pool:
         futures = {}
-        with contextlib.suppress(BrokenProcessPool):  # what was not submitted is done in the next pool
-            for number, job in numbered:
-                futures[pool.submit(work, job)] = number
         try:
+            with contextlib.suppress(BrokenProcessPool):  # what was not submitted is done in the next pool
+                for number, job in numbered:
+                    futures[pool.submit(work, job)] = number
             for future in as_completed(futures):
                 if not isinstance(future.exception(), BrokenProcessPool):
                     yield futures[future], future.result()
