@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from noduleclip import schema
 from noduleclip.cli import main
 from noduleclip.engine.towers import open_towers
 from noduleclip.io.crop_cache import default_cache_folder
 from noduleclip.io.phantom import PhantomConfig, make_phantoms
+
+settings.register_profile("steady", deadline=None, derandomize=True)  # the same examples on any machine, at any load
+settings.register_profile("search", deadline=None, max_examples=1000)
+settings.load_profile("steady")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
