@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Collection, train_arguments
+from conftest import Collection, Command, train_arguments
 from noduleclip import schema
 from noduleclip.cli import together
 from noduleclip.models.checkpoint import load_model, read_checkpoint
@@ -122,3 +122,26 @@ def test_a_command_line_that_all_read_is_refused_once(collection: Collection, tm
     assert [process.returncode for process in processes] == [2, 2]
     assert "'many' is not a valid int" in said[0]
     assert said[1] == ""
+
+
+@pytest.mark.parametrize(
+    "task", [{"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "16", "SLURM_LOCALID": "3"}, {"RANK": "1"}]
+)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("embed", "--roi-csv", "gone.csv", "--out-dir", "idx", "--shard", "4/16"),
+        ("merge", "--out-dir", "gone"),
+        ("query", "--emb-dir", "gone", "--query", "> 6 mm"),
+        ("train", "--roi-csv", "gone.csv", "--train-patients", "gone.txt", "--out", "run"),
+        ("query", "--no-such-option"),
+    ],
+)
+def test_a_task_that_is_alone_tells_its_errors(
+    noduleclip: Command, monkeypatch: pytest.MonkeyPatch, task: dict[str, str], arguments: tuple[str, ...]
+) -> None:
+    for name, value in task.items():
+        monkeypatch.setenv(name, value)
+    done = noduleclip(*arguments)
+    assert done.code in (2, 3, 4)
+    assert done.err.splitlines()[-1].startswith("error: ")

@@ -3,8 +3,9 @@
 import io
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -94,15 +95,16 @@ def main(arguments: list[str] | None = None) -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a console of few characters shows a ? for the others
+    command_line = sys.argv[1:] if arguments is None else arguments
     try:
         with hearing_swallowed_interrupts():
             code = app(arguments, prog_name="noduleclip", standalone_mode=False)
     except NoduleclipError as error:
-        _end(str(error), error.exit_code)
+        _end(str(error), error.exit_code, command_line)
     except typer.TyperException as error:
-        _end(error.format_message(), error.exit_code)
+        _end(error.format_message(), error.exit_code, command_line)
     except OSError as error:
-        _end(f"{error.filename or 'the output'}: {error.strerror or error}", 3)
+        _end(f"{error.filename or 'the output'}: {error.strerror or error}", 3, command_line)
     except KeyboardInterrupt:  # while Typer puts the commands together; later ones it makes an exit code of
         code = _INTERRUPTED
     except ImportError as error:
@@ -110,13 +112,14 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         code = _INTERRUPTED
     except MemoryError:
-        _end("the memory is used up; try fewer --workers, a smaller --bs, or --max-pixels", 3)
+        _end("the memory is used up; try fewer --workers, a smaller --bs, or --max-pixels", 3, command_line)
     if code == _INTERRUPTED:
-        _end("interrupted; what was finished is kept, and the same command goes on from there (train: --resume)", code)
+        kept = "what was finished is kept, and the same command goes on from there (train: --resume)"
+        _end(f"interrupted; {kept}", code, command_line)
     leave_process(code if isinstance(code, int) else 0)
 
 
-def _end(message: str, code: int) -> None:
-    if message.strip() and not is_echo():
+def _end(message: str, code: int, command_line: Sequence[str]) -> NoReturn:
+    if message.strip() and not is_echo(command_line):
         sys.stderr.write(f"error: {make_printable(' '.join(message.split()))}\n")
     leave_process(code)

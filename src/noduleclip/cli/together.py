@@ -4,10 +4,10 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from noduleclip.errors import NoduleclipError
+from noduleclip.errors import NoduleclipError, UsageError
 from noduleclip.machine import find_launch
 from noduleclip.report.console import hush
 
@@ -18,9 +18,17 @@ _INTERRUPTED = 130
 _has_met_the_others = False
 
 
-def is_echo() -> bool:
-    """Say whether an error of this process is one that the first process tells, too: all read one command line."""
-    return not _has_met_the_others and os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) != "0"
+def is_echo(command_line: Sequence[str]) -> bool:
+    """Say whether an error of this process is one that the first process tells, too: all read one command line.
+
+    Other commands than `train` know of no others: each task of a step may well embed a shard of its own.
+    """
+    if _has_met_the_others or list(command_line[:1]) != ["train"]:
+        return False
+    try:
+        return find_launch().rank > 0
+    except UsageError:  # who is the first is not known
+        return False
 
 
 def leave_process(code: int) -> NoReturn:
