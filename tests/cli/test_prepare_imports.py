@@ -137,6 +137,25 @@ def test_places_that_lie_on_no_slice_are_rejected(scans: Path, tmp_path: Path) -
     assert read_rows(tmp_path / "out").height == places.height
 
 
+def test_patients_and_folders_named_like_formulas_are_found_again(scans: Path, tmp_path: Path) -> None:
+    """Cells are guarded for spreadsheets; what reads the table takes the guard off."""
+    names = dict(zip(sorted(path.name for path in scans.iterdir()), ("-1", "=2", "@3", "+4"), strict=True))
+    for name, other in names.items():
+        shutil.copytree(scans / name, tmp_path / "scans" / other)
+    places = list_places(scans)
+    patients = [names[Path(path).parent.name] for path in places["file"]]
+    places.with_columns(pl.Series(schema.PATIENT_ID, patients)).drop("file").write_csv(tmp_path / "nodules.csv")
+    data = ("--data-root", tmp_path / "scans", "--relative-paths")
+    done = prepare("csv", tmp_path / "out", "--table", tmp_path / "nodules.csv", *data)
+    assert done.code == 0, done.err
+    assert "'=2/" in (tmp_path / "out" / schema.ROI_CSV).read_text()
+    table = ("--roi-csv", tmp_path / "out" / schema.ROI_CSV, "--dicom-root", tmp_path / "scans", "--workers", 1)
+    for patient_list in (tmp_path / "out/splits").iterdir():
+        checked = call("check", *table, "--patients-file", patient_list)
+        assert checked.code == 0, checked.err
+    assert set(read_roi_table(tmp_path / "out" / schema.ROI_CSV).frame[schema.PATIENT_ID]) == set(names.values())
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

@@ -33,9 +33,10 @@ from noduleclip.io.nodules import group_nodules, read_ratings
 from noduleclip.io.outlines import draw_nodules
 from noduleclip.io.patients import format_patient_list, read_patient_list
 from noduleclip.io.reader_table import read_readers
-from noduleclip.io.roi_table import guard_cells, read_roi_table
+from noduleclip.io.roi_table import read_roi_table
 from noduleclip.io.score_table import read_scores
 from noduleclip.io.suspicions import find_suspicions
+from noduleclip.io.text_table import guard_cells
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.sentence import describe_reading, read_sentences
 from noduleclip.sources.diameters import DiameterKind, measure_outline

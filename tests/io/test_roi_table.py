@@ -1,6 +1,7 @@
 """Tables as people export them: what can be meant is read, what cannot is refused by row and column."""
 
 import re
+import tempfile
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +15,8 @@ from pydicom.dataset import FileMetaDataset
 from noduleclip import schema
 from noduleclip.errors import InputError
 from noduleclip.io.crop_cache import CropCache, CutSettings
-from noduleclip.io.roi_table import guard_cells, read_roi_table, select_patients
+from noduleclip.io.roi_table import read_roi_table, select_patients
+from noduleclip.io.text_table import guard_cells, read_text_frame
 
 HEADER = "dicom_path,diameter_mm,bbox_xmin,bbox_ymin,bbox_xmax,bbox_ymax,patient_id"
 ROW = "a.dcm,5.5,1,2,4,6,P1"
@@ -239,6 +241,14 @@ def test_cells_that_a_spreadsheet_would_run_are_guarded() -> None:
     assert frame["number"].to_list() == [-1.0] * len(cells)
     numbers = pl.DataFrame({"number": [-1]})
     assert guard_cells(numbers).equals(numbers)
+
+
+@given(st.lists(st.text(st.sampled_from("'=+-@ax,\"\n\t"), min_size=1, max_size=4), min_size=1, max_size=8))
+def test_guarded_cells_are_read_as_they_were(cells: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        guard_cells(pl.DataFrame({"text": cells, "other": ["x"] * len(cells)})).write_csv(path)
+        assert read_text_frame(path, "table", ("text",))["text"].to_list() == cells
 
 
 def test_messages_show_no_more_of_a_cell_than_fits(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from noduleclip.errors import InputError, OutputError, RejectCode, UsageError
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.crop_cache import CropCache, CutSettings, Reject, default_cache_folder
 from noduleclip.io.patients import read_patient_list
-from noduleclip.io.roi_table import RoiTable, guard_cells, read_roi_table, select_patients
+from noduleclip.io.roi_table import RoiTable, read_roi_table, select_patients
 from noduleclip.io.suspicions import find_suspicions
+from noduleclip.io.text_table import guard_cells
 from noduleclip.machine import count_cores
 from noduleclip.report.console import counting, say, warn
 

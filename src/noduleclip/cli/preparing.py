@@ -17,8 +17,8 @@ from noduleclip.cli.collect import count_workers
 from noduleclip.errors import InputError, UsageError
 from noduleclip.io.artefacts import format_json, locking, write_together
 from noduleclip.io.patients import format_patient_list, split_patients
-from noduleclip.io.roi_table import guard_cells
 from noduleclip.io.size_bins import count_bins, count_sizes
+from noduleclip.io.text_table import guard_cells
 from noduleclip.report.console import counting, say, warn
 from noduleclip.report.tables import choose_format, print_records
 from noduleclip.sources.catalogue import PATH, Catalogue, read_catalogue

@@ -19,8 +19,9 @@ from noduleclip.io.artefacts import hash_file, replacing
 from noduleclip.io.index_rows import apply_condition, find_groups
 from noduleclip.io.index_store import Index, open_index
 from noduleclip.io.patients import read_patient_list
-from noduleclip.io.roi_table import guard_cells, select_patients
+from noduleclip.io.roi_table import select_patients
 from noduleclip.io.shipped import find_checkpoint
+from noduleclip.io.text_table import guard_cells
 from noduleclip.report.console import say, warn
 from noduleclip.report.tables import Answer, choose_format, print_hits
 from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, score_reading

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import polars as pl
-import polars.selectors as cs
 
 from noduleclip import schema
 from noduleclip.errors import InputError
@@ -231,9 +230,3 @@ def _read_header_patient(path: str) -> str:
         return read_patient_id(Path(path))
     except InputError:
         return ""
-
-
-def guard_cells(frame: pl.DataFrame) -> pl.DataFrame:
-    """Put a quote before text cells that a spreadsheet would run as a formula."""
-    text = cs.string()
-    return frame.with_columns(pl.when(text.str.contains(r"^[=+\-@\t\r]")).then("'" + text).otherwise(text).name.keep())

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
+import polars.selectors as cs
 
 from noduleclip import schema
 from noduleclip.errors import InputError
 
+_FORMULA = r"^'*[=+\-@\t\r]"
+_GUARDED = r"^'('*[=+\-@\t\r])"
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 def read_text_frame(path: Path, what: str, needed: Sequence[str]) -> pl.DataFrame:
-    """Read a CSV with every cell as text, empty ones as null.
+    """Read a CSV with every cell as text, empty ones as null; the quote that `guard_cells` writes is taken off.
 
     Args:
         path: CSV in UTF-8, separated by commas.
@@ -44,7 +47,18 @@ def read_text_frame(path: Path, what: str, needed: Sequence[str]) -> pl.DataFram
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: not a comma-separated table with equally long rows ({reason})") from error
     _check_lengths(content, frame, path)
-    return frame.rename({name: name.strip() for name in frame.columns})
+    return _release_cells(frame.rename({name: name.strip() for name in frame.columns}))
+
+
+def guard_cells(frame: pl.DataFrame) -> pl.DataFrame:
+    """Put a quote before text cells that a spreadsheet would run as a formula; `read_text_frame` takes it off."""
+    text = cs.string()
+    return frame.with_columns(pl.when(text.str.contains(_FORMULA)).then("'" + text).otherwise(text).name.keep())
+
+
+def _release_cells(frame: pl.DataFrame) -> pl.DataFrame:
+    quoted = [column.name for column in frame if column.str.starts_with("'").any()]
+    return frame.with_columns(pl.col(quoted).str.replace(_GUARDED, "$1")) if quoted else frame
 
 
 def _check_header(content: bytes, path: Path, needed: Sequence[str]) -> None:

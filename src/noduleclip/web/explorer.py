@@ -13,7 +13,7 @@ from noduleclip import schema
 from noduleclip.io.index_rows import apply_condition, find_groups
 from noduleclip.io.index_store import Index
 from noduleclip.io.patients import fold_id
-from noduleclip.io.roi_table import guard_cells
+from noduleclip.io.text_table import guard_cells
 from noduleclip.retrieval.fusion import fuse_scores, score_reading
 from noduleclip.retrieval.hits import describe_hits, satisfies_all
 from noduleclip.retrieval.metrics import contains_all
