@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noduleclip.errors import ArtefactError, OutputError, UsageError
+from noduleclip.io import artefacts
 from noduleclip.io.artefacts import (
     hash_file,
     locking,
@@ -169,6 +170,22 @@ def test_files_that_belong_together_are_never_mixed(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="b: cannot be written, Is a directory"):
         write_together(dict.fromkeys(old, "new"))
     assert {path.read_text() for path in tmp_path.iterdir() if path.is_file()} == {"old"}
+
+
+def test_what_is_of_an_earlier_time_goes_once_all_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = [tmp_path / name for name in "abc"]
+    write_together(dict.fromkeys(old, "old"))
+
+    def fill_up(_path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(artefacts, "flush_file", fill_up)
+        with pytest.raises(OutputError, match="the disk is full"):
+            write_together({old[0]: "new"}, old[1:])
+    assert [path.read_text() for path in old] == ["old"] * 3
+    write_together({old[0]: "new"}, [*old[1:], tmp_path / "never"])
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == {old[0]: "new"}
 
 
 HOLDER = """

@@ -306,11 +306,9 @@ def _write(
     }
     if rejects.height:
         texts[options.out / schema.REJECTS_CSV] = guard_cells(rejects).write_csv()
-    for path in {options.out / schema.REJECTS_CSV, *(folder / name for name in _SPLITS)} - set(texts):
-        path.unlink(missing_ok=True)  # of an earlier run
     for path in folder.glob(".*.part"):
         path.unlink(missing_ok=True)  # of a killed run
-    write_together(texts)
+    write_together(texts, {options.out / schema.REJECTS_CSV, *(folder / name for name in _SPLITS)} - set(texts))
 
 
 def _say_what_next(options: PrepareOptions, catalogue: Catalogue, has_test: bool) -> None:

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,14 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_bytes(content)
 
 
-def write_together(texts: Mapping[Path, str]) -> None:
+def write_together(texts: Mapping[Path, str], stale: Iterable[Path] = ()) -> None:
     """Write UTF-8 files that belong together.
 
     Whatever ends it early leaves all old files, or some of the old ones, or some of the new ones: never a mixture.
+
+    Args:
+        texts: What each file will hold.
+        stale: Files of an earlier time that are to go, if they are there.
     """
     with contextlib.ExitStack() as stack:
         for path, text in texts.items():
@@ -77,7 +81,7 @@ def write_together(texts: Mapping[Path, str]) -> None:
             temporary = stack.enter_context(replacing(path, size_bytes=len(content)))
             temporary.write_bytes(content)
             flush_file(temporary)
-        for path in texts:
+        for path in (*texts, *stale):
             path.unlink(missing_ok=True)
 
 
