@@ -1,5 +1,6 @@
 """An index made in shards is the same to the byte as one made at once, and what does not fit together is refused."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from noduleclip.engine import pieces
 from noduleclip.engine.pieces import list_pieces
 from noduleclip.engine.shards import ShardNumber, open_shards
 from noduleclip.errors import UsageError
+from noduleclip.io.artefacts import locking
 from noduleclip.io.index_store import open_index
 
 
@@ -111,10 +113,61 @@ def test_an_index_is_copied_into_a_store(runs: Runs, noduleclip: Command, tmp_pa
     runs.merge(whole, "--store", store, "--overwrite")
     ask = "query", "--query", "a lung nodule with diameter > 6 mm", "--format", "csv", "--emb-dir"
     assert noduleclip(*ask, store).out == noduleclip(*ask, whole).out
+    assert "no shards; leave --remove-shards out" in runs.merge(
+        whole, "--store", store, "--overwrite", "--remove-shards", code=2
+    )
     assert "holds no finished shard" in runs.merge(tmp_path / "none", "--store", store, "--overwrite", code=4)
     (whole / schema.META).write_bytes((whole / schema.META).read_bytes()[::-1])
     assert f"{whole / schema.META}: " in runs.merge(whole, "--store", store, "--overwrite", code=4)
     assert noduleclip(*ask, store).code == 0, "what was there stays"
+
+
+def test_merge_refuses_while_a_job_makes_a_shard_again(runs: Runs, tmp_path: Path) -> None:
+    for number in (1, 2):
+        runs.embed(tmp_path / "parts", "--shard", f"{number}/2")
+    with locking(tmp_path / "parts/shards/2-of-2", lambda _: None):
+        told = runs.merge(tmp_path / "parts", "--max-rejects", 0.5, "--remove-shards", code=2)
+    assert "2-of-2: another noduleclip is writing there" in told
+    assert len(open_shards(tmp_path / "parts")) == 2
+    runs.merge(tmp_path / "parts", "--max-rejects", 0.5)
+
+
+def test_merge_tells_of_rejects_and_keeps_the_index_where_shards_cannot_go(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.embed(tmp_path / "parts", "--shard", "1/1")
+    mapped: list[bool] = []
+
+    def refuse(folder: Path) -> None:
+        maps = Path("/proc/self/maps")
+        mapped.append(maps.exists() and str(folder) in maps.read_text())
+        raise OSError(errno.EBUSY, "Device or resource busy", "1-of-1")
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    told = runs.merge(tmp_path / "parts", "--max-rejects", 0.5, "--remove-shards")
+    assert "10 of 101 rows cannot be used (10 missing-file); first: " in told
+    assert f"all are in {tmp_path / 'parts' / schema.REJECTS_CSV}" in told
+    assert "the index is whole, but its shards cannot all be removed (Device or resource busy)" in told
+    assert mapped == [False], "NFS keeps what is mapped"
+
+
+@pytest.mark.parametrize("to_store", [False, True])
+def test_merge_reads_no_bytes_that_have_changed(runs: Runs, tmp_path: Path, to_store: bool) -> None:
+    for number in (1, 2):
+        runs.embed(tmp_path / "parts", "--shard", f"{number}/2")
+    file = tmp_path / "parts/shards/2-of-2" / schema.EMBEDDINGS
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    more = ("--store", f"lance://{tmp_path / 'store'}") if to_store else ()
+    told = runs.merge(tmp_path / "parts", "--max-rejects", 0.5, *more, code=4)
+    assert f"{file}: is not the file that {schema.INDEX_MANIFEST} names" in told
+
+
+def test_a_dry_run_of_a_shard_leaves_it_to_merge_to_judge(runs: Runs, tmp_path: Path) -> None:
+    told = runs.embed(tmp_path / "parts", "--shard", "2/10", "--dry-run", "--strict")
+    assert "8 of 8 rows cannot be used" in told
+    assert not (tmp_path / "parts").exists()
 
 
 def test_a_shard_is_made_again_alone(runs: Runs, tmp_path: Path) -> None:
@@ -180,6 +233,9 @@ def test_a_broken_shard_is_refused(runs: Runs, tmp_path: Path) -> None:
     for broken in ({"shard": "1/2"}, {"schema_version": 9}, {"rejects": "none"}, {"first_row": "0"}):
         manifest.write_text(json.dumps({**said, **broken}))
         assert "not a shard of this tool" in runs.merge(tmp_path / "parts", code=4)
+    for rejects in ([1], [{"csv_row": 3}]):
+        manifest.write_text(json.dumps({**said, "rejects": rejects}))
+        assert "lists rejects that are none" in runs.merge(tmp_path / "parts", code=4)
     manifest.write_text(json.dumps({**said, "rows": said["rows"] + 1}))
     assert "shard.json says" in runs.merge(tmp_path / "parts", code=4)
     manifest.write_text(json.dumps({**said, "first_row": 8}))
@@ -189,7 +245,7 @@ def test_a_broken_shard_is_refused(runs: Runs, tmp_path: Path) -> None:
 def test_rejects_are_judged_over_all_shards(runs: Runs, tmp_path: Path) -> None:
     runs.embed(tmp_path / "parts", "--shard", "1/1")
     told = runs.merge(tmp_path / "parts", code=3)
-    assert told.count("rows cannot be used; first: ") == 1
+    assert told.count("10 of 101 rows cannot be used (10 missing-file); first: ") == 1
     assert not (tmp_path / "parts" / schema.INDEX_MANIFEST).exists()
     runs.merge(tmp_path / "parts", "--max-rejects", 0.5)
     assert pl.read_csv(tmp_path / "parts" / schema.REJECTS_CSV).height == 10
@@ -200,6 +256,14 @@ def test_a_dry_run_of_a_shard_writes_nothing(runs: Runs, tmp_path: Path) -> None
     assert "rows 1 to " in runs.embed(tmp_path / "parts", "--shard", "1/2", "--dry-run")
     assert "no rows" in runs.embed(tmp_path / "parts", "--shard", "1/90", "--dry-run")
     assert not (tmp_path / "parts").exists()
+
+
+def test_shards_without_a_row_end_as_one_process_does(runs: Runs, tmp_path: Path, table: Path) -> None:
+    frame = pl.read_csv(table)
+    frame.with_columns(pl.lit("gone.dcm").alias(schema.DICOM_PATH)).write_csv(table)
+    runs.embed(tmp_path / "whole", "--max-rejects", 1, code=3)
+    runs.embed(tmp_path / "parts", "--shard", "1/1")
+    assert "101 of 101 rows cannot be used" in runs.merge(tmp_path / "parts", "--max-rejects", 1, code=3)
 
 
 @pytest.mark.parametrize("text", ["", "3", "0/2", "3/2", "a/b", "1/0", "-1/2", "1/2/3"])

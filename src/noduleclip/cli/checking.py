@@ -89,14 +89,15 @@ def run_check(
     conclude(found, options, output_format)
 
 
-def conclude(found: Examination, options: TableOptions, output_format: str = "table") -> None:
-    """Print what was found, and end the run where too many rows are unusable.
+def conclude(found: Examination, options: TableOptions, output_format: str = "table", *, judges: bool = True) -> None:
+    """Print what was found, and, if it `judges`, end the run where too many rows are unusable.
 
     Raises:
         InputError: They are more than the options allow.
     """
     print_check(found.report, list_rejects(found.frame, found.rejects), choose_format(output_format))
-    refuse_many_rejects(found.frame, found.rejects, options)
+    if judges:
+        refuse_many_rejects(found.frame, found.rejects, options)
     say(describe_rejects(found.frame, found.rejects))
 
 

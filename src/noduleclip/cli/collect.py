@@ -183,10 +183,17 @@ def refuse_many_rejects(frame: pl.DataFrame, rejects: Sequence[Reject], options:
 
 def describe_rejects(frame: pl.DataFrame, rejects: Sequence[Reject]) -> str:
     """Say how many rows cannot be used and why, in one line."""
-    if not rejects:
-        return f"all {frame.height} rows can be used"
-    counts = ", ".join(f"{count} {code}" for code, count in Counter(r.code for r in rejects).most_common())
-    return f"{len(rejects)} of {frame.height} rows cannot be used ({counts}); first: {rejects[0].reason}"
+    return describe_reject_counts(
+        [str(one.code) for one in rejects], rejects[0].reason if rejects else "", frame.height
+    )
+
+
+def describe_reject_counts(codes: Sequence[str], first_reason: str, rows: int) -> str:
+    """Say the same of rows whose codes are known."""
+    if not codes:
+        return f"all {rows} rows can be used"
+    counts = ", ".join(f"{count} {code}" for code, count in Counter(codes).most_common())
+    return f"{len(codes)} of {rows} rows cannot be used ({counts}); first: {first_reason}"
 
 
 def list_rejects(frame: pl.DataFrame, rejects: Sequence[Reject]) -> pl.DataFrame:

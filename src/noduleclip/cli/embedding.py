@@ -1,6 +1,5 @@
 """What `embed` does once its options are settled."""
 
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from noduleclip import schema
 from noduleclip.cli.checking import Estimate, conclude, examine
 from noduleclip.cli.collect import (
-    REJECT_SCHEMA,
     TableOptions,
     count_workers,
     cut_crops,
@@ -19,26 +16,15 @@ from noduleclip.cli.collect import (
     list_rejects,
     pick_patients,
     read_table,
-    save_rejects,
 )
 from noduleclip.cli.target import Target
 from noduleclip.engine.embed import write_index, write_store
 from noduleclip.engine.pieces import PIECE_ROWS, PIECES_FOLDER, open_pieces
 from noduleclip.engine.ray_engine import PieceWork, embed_with_ray, write_fragments_with_ray
-from noduleclip.engine.shards import (
-    ShardNumber,
-    holds_index_alone,
-    identify_whole,
-    join_indexes,
-    list_indexes,
-    open_shards,
-    store_indexes,
-    write_shard,
-)
+from noduleclip.engine.shards import ShardNumber, identify_whole, write_shard
 from noduleclip.engine.towers import Encoder, Towers, open_towers
-from noduleclip.errors import InputError, UsageError
+from noduleclip.errors import UsageError
 from noduleclip.io.crop_cache import CropCache
-from noduleclip.io.index_store import open_index
 from noduleclip.io.roi_table import find_diameter_kind
 from noduleclip.io.shipped import find_checkpoint, recall_diameter_kind
 from noduleclip.io.size_bins import count_sizes
@@ -95,7 +81,8 @@ def run_embedding(
     if dry_run:
         if rows:
             estimate = _estimate(towers.image, frame.height, bs)
-            conclude(examine(frame, {}, settings, table_options, [estimate]), table_options)
+            found = examine(frame, {}, settings, table_options, [estimate])
+            conclude(found, table_options, judges=shard is None)  # of shards merge judges, which sees all of them
         return
     say(f"sizes in mm: {describe_counts(count_sizes(frame), choose_bars(message_console()))}")
     work: PieceWork | None = None
@@ -165,40 +152,6 @@ def _embed_shard(
         warn(f"{rejects.height:,} of {len(rows):,} rows cannot be used; merge lists them all")
     say(f"shard {shard}: {embedded:,} rows in {folder}")
     say(f"when all {shard.of} are there: noduleclip merge --out-dir {folder.parents[1]}")
-
-
-def merge_index(target: Target, max_rejects: float, remove_shards: bool) -> None:
-    """Join the shards of an index.
-
-    Raises:
-        NoduleclipError: Shards are missing or do not fit; too many rows were rejected.
-    """
-    out_dir = target.out_dir
-    if target.store is not None and holds_index_alone(out_dir):
-        index = open_index(out_dir)
-        with counting("copying", index.manifest.rows, "rows") as advance:
-            manifest = store_indexes([index], target.store, target.indexed_rows, advance)
-        say(f"{manifest.rows:,} rows of width {manifest.emb} of {out_dir} in {target}")
-        return
-    shards = open_shards(out_dir)
-    rejects = [reject for shard in shards for reject in shard.said["rejects"]]
-    rows = sum(shard.said["table_rows"] for shard in shards)
-    if len(rejects) > max_rejects * rows:
-        first = rejects[0][schema.REJECT_REASON]
-        raise InputError(
-            f"{len(rejects)} of {rows} rows cannot be used; first: {first}; allowed is a share of {max_rejects:g} "
-            "(--max-rejects)"
-        )
-    indexes = list_indexes(shards, out_dir)
-    with counting("joining", rows - len(rejects), "rows") as advance:
-        if target.store is None:
-            manifest = join_indexes(indexes, out_dir, advance)
-        else:
-            manifest = store_indexes(indexes, target.store, target.indexed_rows, advance)
-    save_rejects(pl.DataFrame(rejects, schema=REJECT_SCHEMA), out_dir)
-    if remove_shards:
-        shutil.rmtree(out_dir / schema.SHARDS_FOLDER)
-    say(f"{manifest.rows:,} rows of width {manifest.emb} of {len(shards)} shards in {target}")
 
 
 def _compare_diameters(kind: str | None, trained_kind: str | None, model_name: Path) -> None:

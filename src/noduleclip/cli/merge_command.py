@@ -39,6 +39,6 @@ def merge(
 
     target = choose_target(out_dir, store, index_from)
     with claiming_target(target, (schema.INDEX_MANIFEST,), dry_run=False, replace=overwrite):
-        from noduleclip.cli.embedding import merge_index
+        from noduleclip.cli.merging import merge_index
 
         merge_index(target, 0 if strict else max_rejects, remove_shards)

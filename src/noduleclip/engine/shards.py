@@ -29,6 +29,7 @@ from noduleclip.io.lance_tables import Place
 
 _VERSION: Final = 1
 _NAME: Final = re.compile(r"(\d+)-of-(\d+)")
+_REJECT_NAMES: Final = {schema.CSV_ROW, schema.DICOM_PATH, schema.REJECT_CODE, schema.REJECT_REASON}
 _COPIED_ROWS: Final = 1 << 16
 
 
@@ -154,6 +155,12 @@ class Shard:
     index: FolderIndex | None
 
 
+def list_shard_folders(out_dir: Path) -> list[Path]:
+    """Give the folders of shards below a folder, of finished ones and others, in the order of their names."""
+    folder = out_dir / schema.SHARDS_FOLDER
+    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name)) if folder.is_dir() else []
+
+
 def open_shards(out_dir: Path) -> list[Shard]:
     """Open all shards below a folder, and check that they are the whole of one index.
 
@@ -161,11 +168,11 @@ def open_shards(out_dir: Path) -> list[Shard]:
         ArtefactError: Some are missing, or are of different tables, models or settings.
     """
     folder = out_dir / schema.SHARDS_FOLDER
-    found: list[tuple[ShardNumber, Path]] = []
-    for path in folder.iterdir() if folder.is_dir() else ():
-        match = _NAME.fullmatch(path.name)
-        if match and (path / schema.SHARD_MANIFEST).exists():
-            found.append((ShardNumber(*map(int, match.groups())), path))
+    found = [
+        (ShardNumber(*map(int, path.name.split("-of-"))), path)
+        for path in list_shard_folders(out_dir)
+        if (path / schema.SHARD_MANIFEST).exists()
+    ]
     found.sort(key=lambda one: (one[0].of, one[0].number))
     if not found:
         raise ArtefactError(f"{out_dir}: holds no finished shard; noduleclip embed --shard 1/N makes the first one")
@@ -198,27 +205,12 @@ def _open_shard(number: ShardNumber, folder: Path) -> Shard:
     right = said.get("schema_version") == _VERSION and said.get("shard") == str(number)
     if not right or any(not isinstance(said.get(name), kind) for name, kind in kinds.items()):
         raise ArtefactError(f"{folder / schema.SHARD_MANIFEST}: not a shard of this tool; make it again")
+    if any(not isinstance(one, dict) or not one.keys() >= _REJECT_NAMES for one in said["rejects"]):
+        raise ArtefactError(f"{folder / schema.SHARD_MANIFEST}: lists rejects that are none; make it again")
     index = open_index(folder) if said["rows"] else None
     if index is not None and index.manifest.rows != said["rows"]:
         raise ArtefactError(f"{folder}: has {index.manifest.rows} rows, {schema.SHARD_MANIFEST} says {said['rows']}")
     return Shard(number, folder, said, index)
-
-
-def list_indexes(shards: Sequence[Shard], out_dir: Path) -> list[FolderIndex]:
-    """Give the indexes of shards, in order.
-
-    Raises:
-        ArtefactError: No shard has a row.
-    """
-    indexes = [shard.index for shard in shards if shard.index is not None]
-    if not indexes:
-        raise ArtefactError(f"{out_dir}: every row of every shard was rejected")
-    return indexes
-
-
-def holds_index_alone(out_dir: Path) -> bool:
-    """Say whether a folder holds an index that is whole, and no shards."""
-    return (out_dir / schema.INDEX_MANIFEST).exists() and not (out_dir / schema.SHARDS_FOLDER).exists()
 
 
 def join_indexes(

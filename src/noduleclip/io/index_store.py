@@ -6,7 +6,7 @@ A folder holds embeddings, rows, text tower, and the manifest that binds them.
 import abc
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, overload
@@ -203,6 +203,15 @@ class FolderIndex(Index):
         """Give the text tower's file, which lies in the folder."""
         yield self.folder / schema.TEXT_TOWER
 
+    def verify(self) -> None:
+        """Read all files and compare them with what the manifest says of them.
+
+        Raises:
+            ArtefactError: One has changed.
+        """
+        for name, said in self.manifest.files.items():
+            _check_hash(self.folder / name, said)
+
     def _read_groups(self, name: str, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
         wanted = pl.DataFrame({schema.ROW: pl.Series(list(rows), dtype=pl.get_index_type())})
         parts = []
@@ -278,8 +287,8 @@ def _open_folder(folder: Path) -> FolderIndex:
         _check_file(folder / name, manifest)
     for name in (schema.META, schema.TEXT_TOWER):  # not the embeddings, nor metadata as large: a query cannot wait
         said = manifest.files[name]
-        if said["bytes"] <= _HASHED_BYTES and hash_file(folder / name) != said.get("sha256"):
-            raise ArtefactError(f"{folder / name}: is not the file that {schema.INDEX_MANIFEST} names; embed again")
+        if said["bytes"] <= _HASHED_BYTES:
+            _check_hash(folder / name, said)
     embeddings = _map_embeddings(folder / schema.EMBEDDINGS, (manifest.rows, manifest.emb))
     try:
         table = _scan(folder / schema.META)
@@ -290,6 +299,11 @@ def _open_folder(folder: Path) -> FolderIndex:
     if rows != manifest.rows:
         raise ArtefactError(f"{folder / schema.META}: has {rows} rows, {schema.INDEX_MANIFEST} says {manifest.rows}")
     return FolderIndex(manifest, embeddings, folder)
+
+
+def _check_hash(file: Path, said: Mapping[str, Any]) -> None:
+    if hash_file(file) != said.get("sha256"):
+        raise ArtefactError(f"{file}: is not the file that {schema.INDEX_MANIFEST} names; embed again")
 
 
 def parse_manifest(values: dict[str, Any], path: str, files: set[str]) -> Manifest:
