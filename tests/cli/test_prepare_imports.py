@@ -350,13 +350,13 @@ def test_segmentations_become_a_table_rated_by_their_reports(segmented: Path, tm
     rows = read_rows(tmp_path / "out")
     assert rows.height == 6
     first = rows.filter(pl.col(schema.PATIENT_ID) == "PHANTOM-0001")
-    assert set(first[schema.READER]) == {"1", "2"}  # the other nodule is of one reader, whom nothing names
+    assert set(first[schema.READER]) == {"1", "2"}
     assert first[schema.NODULE_ID].n_unique() == 1
     assert set(rows[schema.MALIGNANCY]) == {2.0}
     assert set(rows[schema.CALCIFICATION]) == {6.0}
     for row in rows.to_dicts():
         large = Path(row[schema.DICOM_PATH]).stem == "00002"
-        number, reader = row[schema.PATIENT_ID][-1], row[schema.READER] or ""
+        number, reader = row[schema.PATIENT_ID][-1], row[schema.READER]
         top, bottom, left, right = {"11": (20, 30, 40, 50), "12": (21, 31, 41, 51)}.get(
             number + reader, (10, 15, 60, 70)
         )
@@ -366,6 +366,51 @@ def test_segmentations_become_a_table_rated_by_their_reports(segmented: Path, tm
         points = np.array(json.loads(row[schema.POINTS_JSON]))
         assert points.min(axis=0).tolist() == [left + inset - 0.5, top + inset - 0.5]
         assert points.max(axis=0).tolist() == [right - inset + 0.5, bottom - inset + 0.5]
+
+
+def test_readers_whom_nothing_names_are_counted_in_each_nodule(scans: Path, tmp_path: Path) -> None:
+    """Two masks that overlap on the first of two slices, one of them in two parts there."""
+    root = tmp_path / "masks"
+    shutil.copytree(scans, root)
+    slices = read_slices(sorted((root / "PHANTOM-0001").iterdir()))
+    whole = np.zeros((len(slices), slices[0].Rows, slices[0].Columns), bool)
+    whole[1, 20:31, 40:52] = True
+    parts = whole.copy()
+    parts[1, 20:31, 48] = False
+    parts[0, 22:28, 42:48] = True
+    for name, mask in (("a", whole), ("b", parts)):
+        write_seg(root / f"{name}.dcm", slices, [Reading(mask, f"Mask {name}", f"2.25.1{ord(name)}")])
+    done = prepare("seg", tmp_path / "out", "--data-root", root)
+    assert done.code == 0, done.err
+    rows = read_rows(tmp_path / "out")
+    counts = rows.group_by(schema.READER).len()
+    assert (sorted(counts[schema.READER]), sorted(counts["len"])) == (["1", "2"], [1, 3])
+    ((readers, size_mm, spread_mm),) = (
+        pl.read_csv(tmp_path / "out" / schema.NODULES_CSV)
+        .select(schema.READERS, schema.DIAMETER_MM, schema.DIAMETER_SPREAD)
+        .rows()
+    )
+    large = rows.filter(pl.len().over(schema.DICOM_PATH) == 3)
+    one_mm, other_mm = large.group_by(schema.READER).agg(pl.col(schema.DIAMETER_MM).max())[schema.DIAMETER_MM]
+    assert readers == 2
+    assert size_mm == pytest.approx((one_mm + other_mm) / 2, abs=1e-3)
+    assert spread_mm == pytest.approx(abs(one_mm - other_mm), abs=1e-3) != 0
+
+
+def test_a_message_names_a_reader_where_there_is_one(scans: Path, tmp_path: Path) -> None:
+    root = tmp_path / "masks"
+    shutil.copytree(scans, root)
+    paths = sorted((root / "PHANTOM-0001").iterdir())
+    for path in paths:
+        data = pydicom.dcmread(path)
+        data.PixelSpacing = ["5", "5"]
+        data.save_as(path)
+    slices = read_slices(paths)
+    mask = np.ones((len(slices), slices[0].Rows, slices[0].Columns), bool)
+    write_seg(root / "a.dcm", slices, [Reading(mask, "Mask a", "2.25.1")])
+    done = prepare("seg", tmp_path / "out", "--data-root", root)
+    assert done.code == 3
+    assert ", Mask a: " in done.err and ", reader" not in done.err
 
 
 def test_reports_become_a_table_of_their_diameters(segmented: Path, tmp_path: Path) -> None:

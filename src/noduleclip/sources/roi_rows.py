@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -147,9 +148,7 @@ class _Maker:
                 self._points += 1
                 continue
             found = self._find_slice(contour, series)
-            where = (
-                f"{self._source}: series {outline.series_uid}, reader {outline.reader}, {outline.name or 'a nodule'}"
-            )
+            where = f"{self._source}: {_name_mark(outline)}"
             if found is None:
                 at = contour.sop_uid or f"z {contour.z_mm:g} mm"
                 self._refuse(RejectCode.NO_SLICE, f"{where}: its slice {at} is not below {self._catalogue.root}")
@@ -163,7 +162,7 @@ class _Maker:
 
     def place_sphere(self, sphere: Sphere, series: SeriesSlices, kind: str) -> Iterator[_Row]:
         """Give the row of one sphere, if it lies on a slice."""
-        where = f"{self._source}: series {sphere.series_uid}, {sphere.name or 'a nodule'}"
+        where = f"{self._source}: {_name_mark(sphere)}"
         at = "({:g}, {:g}, {:g}) mm".format(*sphere.center_mm)
         number = find_nearest(series.planes, sphere.center_mm, series.frame[0, schema.SLICE_THICKNESS] or 0.0)
         if number is None:
@@ -179,15 +178,18 @@ class _Maker:
         yield self._describe(outline, found, shape, sphere.diameter_mm, kind, sphere.reader)
 
     def _finish(self, rows: Sequence[_Row]) -> RoiRows:
-        """Number the nodules of each patient, and put the rows in order."""
+        """Number the nodules of each patient and the readers whom nothing names, and put the rows in order."""
         by_patient: dict[str, dict[int, Outline]] = defaultdict(dict)
         for row in rows:
             by_patient[row.values[schema.PATIENT_ID]][id(row.outline)] = row.outline
         names: dict[int, str] = {}
+        readers: dict[int, str] = {}
         for outlines in by_patient.values():
             names |= dict(zip(outlines, number_nodules(list(outlines.values())), strict=True))
+            readers |= _number_readers(outlines, names)
         for row in rows:
             row.values[schema.NODULE_ID] = names[id(row.outline)]
+            row.values[schema.READER] = readers.get(id(row.outline), row.values[schema.READER])
         ordered = sorted((row.values for row in rows), key=_order_of)
         frame = pl.DataFrame(ordered, schema=ROI_COLUMNS, orient="row")
         return RoiRows(frame, self._unread, self._points, self._absent)
@@ -218,7 +220,7 @@ class _Maker:
             schema.SERIES_UID: outline.series_uid,
             schema.SOP_UID: found[schema.SOP_UID],
             schema.PATIENT_ID: outline.patient_id or _name_patient(found),
-            schema.READER: outline.reader if reader is None else reader or None,
+            schema.READER: (outline.reader if reader is None else reader) or None,
             schema.DIAMETER_KIND: str(kind),
             **outline.ratings,
             schema.Z_MM: found["position_z_mm"],
@@ -229,6 +231,25 @@ class _Maker:
     def _name_path(self, path: str) -> str:
         shown = os.path.relpath(path, self._catalogue.root.absolute()) if self._relative else path
         return shown.replace(os.sep, "/")
+
+
+def _number_readers(outlines: Mapping[int, Outline], nodules: Mapping[int, str]) -> dict[int, str]:
+    """Number those outlines of each nodule of a patient whose readers nothing names: one is of one reader."""
+    of_nodule: dict[str, list[int]] = defaultdict(list)
+    for key in outlines:
+        of_nodule[nodules[key]].append(key)
+    readers = {}
+    for keys in of_nodule.values():
+        taken = {outlines[key].reader for key in keys}
+        free = (str(number) for number in count(1) if str(number) not in taken)
+        readers |= {key: next(free) for key in keys if not outlines[key].reader}
+    return readers
+
+
+def _name_mark(mark: Outline | Sphere) -> str:
+    """Say for a message what a mark is."""
+    reader = f", reader {mark.reader}" if mark.reader else ""
+    return f"series {mark.series_uid}{reader}, {mark.name or 'a nodule'}"
 
 
 def _name_patient(found: Mapping[str, Any]) -> str:
