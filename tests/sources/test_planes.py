@@ -50,6 +50,22 @@ def test_beyond_the_ends_and_in_gaps_there_is_none() -> None:
     assert find_nearest([], (0, 0, 0)) is None
 
 
+def test_two_slices_that_lie_close_together_take_no_places_from_the_rest() -> None:
+    planes = [plane(z) for z in (0.0, 2.5, 5.0, 7.5, 8.0)]
+    found = [find_nearest(planes, (0, 0, z), thickness_mm=2.5) for z in (-1.2, 1.2, 3.7, 6.2, 9.2)]
+    assert found == [0, 0, 1, 2, 4]
+    assert [find_nearest(planes, (0, 0, z), thickness_mm=2.5) for z in (-1.4, 9.4)] == [None, None]
+    assert find_nearest(planes, (0, 0, 3.7), thickness_mm=1.0) is None, "the slices are thinner than their distance"
+    assert find_nearest(planes, (0, 0, 3.7)) is None, "how thick they are is not known"
+
+
+def test_slices_that_are_missing_leave_gaps_however_thick_the_others_are() -> None:
+    planes = [plane(z) for z in (0.0, 10.0, 12.5, 40.0)]
+    found = [find_nearest(planes, (0, 0, z), thickness_mm=2.5) for z in (1.2, 1.5, 8.8, 8.5, 13.7, 14.0)]
+    assert found == [0, None, 1, None, 2, None]
+    assert find_nearest([plane(z) for z in (0.0, 1.25, 2.5)], (0, 0, 3.3), thickness_mm=5.0) is None, "they overlap"
+
+
 def test_a_slice_alone_is_as_thick_as_it_says() -> None:
     assert find_nearest([plane(0.0)], (0, 0, 1.0)) is None
     assert find_nearest([plane(0.0)], (0, 0, 1.0), thickness_mm=2.5) == 0

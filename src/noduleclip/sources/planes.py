@@ -66,11 +66,12 @@ def find_nearest(planes: Sequence[Plane], point_mm: Sequence[float], thickness_m
     Args:
         planes: Slices of one series, in any order.
         point_mm: (x, y, z), LPS.
-        thickness_mm: How thick the slices are; serves where there is one slice only.
+        thickness_mm: How thick the slices are; 0 where it is not known.
 
     Returns:
-        The index of the nearest slice, of two as near the lower; None where it is farther away than half the smallest
-        distance of two slices: there the series has a gap, or has ended.
+        The index of the nearest slice, of two as near the lower; None where it is farther away than the slice reaches:
+        there the series has a gap, or has ended. A slice reaches half its thickness to each side, no farther than half
+        the median distance of slices, but always half the smallest.
     """
     if not planes:
         return None
@@ -79,5 +80,7 @@ def find_nearest(planes: Sequence[Plane], point_mm: Sequence[float], thickness_m
     across = np.sort([planes[nearest].height_mm(plane.position_mm) for plane in planes])
     gaps_mm = np.diff(across)
     gaps_mm = gaps_mm[gaps_mm > SLACK_MM]
-    gap_mm = float(gaps_mm.min()) if len(gaps_mm) else thickness_mm
-    return nearest if abs(heights_mm[nearest]) <= gap_mm / 2 + SLACK_MM else None
+    reach_mm = thickness_mm / 2
+    if len(gaps_mm):
+        reach_mm = max(float(gaps_mm.min()), min(float(np.median(gaps_mm)), thickness_mm)) / 2
+    return nearest if abs(heights_mm[nearest]) <= reach_mm + SLACK_MM else None
