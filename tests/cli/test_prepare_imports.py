@@ -156,6 +156,19 @@ def test_patients_and_folders_named_like_formulas_are_found_again(scans: Path, t
     assert set(read_roi_table(tmp_path / "out" / schema.ROI_CSV).frame[schema.PATIENT_ID]) == set(names.values())
 
 
+def test_a_limit_takes_no_part_of_the_rows_that_a_share_is_of(scans: Path, tmp_path: Path) -> None:
+    places = list_places(scans).drop("file")
+    bad = places[[0]].with_columns(diameter_mm=pl.lit(-1.0))
+    pl.concat([places, bad]).write_csv(tmp_path / "nodules.csv")
+    arguments = ("--table", tmp_path / "nodules.csv", "--data-root", scans, "--limit", 1, "--max-rejects")
+    done = prepare("csv", tmp_path / "out", *arguments, 1 / places.height)
+    assert done.code == 0, done.err
+    assert read_rows(tmp_path / "out")[schema.SERIES_UID].n_unique() == 1
+    done = prepare("csv", tmp_path / "few", *arguments, 0.5 / places.height)
+    assert done.code == 3
+    assert f"1 of {places.height + 1} marks give no row" in done.err
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

@@ -208,6 +208,16 @@ def test_limit_takes_series_that_are_here(prepare: Prepare, root: Path, out: Pat
     assert read_rows(out)[schema.SERIES_UID].n_unique() == 2
 
 
+def test_a_limit_takes_no_part_of_the_marks_that_a_share_is_of(prepare: Prepare, root: Path, out: Path) -> None:
+    """Twelve curves and a file that cannot be read: of the limit's first series there are three."""
+    (root / "broken.xml").write_text("<LidcReadMessage>")
+    annotate(root / "0.xml", Series(77), [[NODULE]])
+    prepare("--limit", 1, "--max-rejects", 0.08)
+    assert read_rows(out).height == 3
+    done = prepare("--limit", 1, "--max-rejects", 0.07, "--overwrite", code=3)
+    assert "1 of 13 marks give no row" in done.err
+
+
 def test_results_are_not_replaced_unasked_and_nothing_is_left_of_them(prepare: Prepare, root: Path, out: Path) -> None:
     prepare()
     done = prepare(code=2)

@@ -77,6 +77,7 @@ def run_sphere_import(options: PrepareOptions, table: SphereTable, patients_csv:
             ),
             remarks=[*imported.remarks, *remarks],
             splits=splits,
+            left_out=imported.left_out,
         )
         deliver(options, imported.catalogue, marks)
 

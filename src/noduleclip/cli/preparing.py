@@ -5,7 +5,7 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from noduleclip.sources.catalogue import PATH, Catalogue, read_catalogue
 from noduleclip.sources.diameters import DiameterKind
 from noduleclip.sources.marks import Outline, Sphere
 from noduleclip.sources.nodule_table import place_nodules, summarise_nodules
-from noduleclip.sources.roi_rows import Mark, RoiRows, make_rows, make_sphere_rows
+from noduleclip.sources.roi_rows import RoiRows, make_rows, make_sphere_rows
 from noduleclip.sources.unread import Unread
 
 PREPARED_FILES = (
@@ -83,6 +83,7 @@ class Marks:
         remarks: What is odd about the source, a sentence each.
         elsewhere: What is of series that are not here: told, and no failure, as one may have a part of a collection.
         splits: Patients of the source's own splits by file name, instead of dealt ones.
+        left_out: Marks of series that are here and beyond the limit.
     """
 
     source: Path
@@ -93,6 +94,7 @@ class Marks:
     remarks: Sequence[str] = ()
     elsewhere: Sequence[Unread] = ()
     splits: dict[str, list[str]] | None = None
+    left_out: int = 0
 
 
 def run_preparation(options: PrepareOptions, read_marks: Callable[[Catalogue], Marks]) -> None:
@@ -130,9 +132,10 @@ def deliver(options: PrepareOptions, catalogue: Catalogue, marks: Marks) -> None
     """
     if bool(marks.outlines) and bool(marks.spheres):
         raise UsageError("outlines and spheres have diameters of different kinds; prepare them apart")
+    marks = _limit(marks, catalogue, options.limit)
     found = _make(options, catalogue, marks)
     unread = [*marks.unread, *found.unread]
-    total = found.frame.height + len(unread)
+    total = found.frame.height + len(unread) + marks.left_out
     if found.absent:
         warn(f"{found.absent:,} marks are of series that are not below {catalogue.root}; they are left out")
     if not total:
@@ -159,23 +162,34 @@ def deliver(options: PrepareOptions, catalogue: Catalogue, marks: Marks) -> None
 
 
 def _make(options: PrepareOptions, catalogue: Catalogue, marks: Marks) -> RoiRows:
-    outlines = _limit(marks.outlines, catalogue, options.limit)
-    spheres = _limit(marks.spheres, catalogue, options.limit)
+    source, outlines, spheres = marks.source, marks.outlines, marks.spheres
     with counting("placing marks", len(outlines) + len(spheres), "marks") as advance:
         if spheres:
             return make_sphere_rows(
-                spheres, catalogue, options.kind, source=marks.source, relative=options.relative, on_marks=advance
+                spheres, catalogue, options.kind, source=source, relative=options.relative, on_marks=advance
             )
         kind = DiameterKind(options.kind)
-        return make_rows(outlines, catalogue, kind, source=marks.source, relative=options.relative, on_marks=advance)
+        return make_rows(outlines, catalogue, kind, source=source, relative=options.relative, on_marks=advance)
 
 
-def _limit(marks: Sequence[Mark], catalogue: Catalogue, series: int | None) -> list[Mark]:
-    """Take the marks of the first series that are here."""
+def _limit(marks: Marks, catalogue: Catalogue, series: int | None) -> Marks:
+    """Take the marks of the first series that are here.
+
+    Those of the others are counted: what cannot be used is that of the whole source, and its share of the whole, too.
+    """
     if series is None:
-        return list(marks)
-    first = sorted({mark.series_uid for mark in marks} & set(catalogue.series_uids()))[:series]
-    return [mark for mark in marks if mark.series_uid in first]
+        return marks
+    here = set(catalogue.series_uids())
+    named = {mark.series_uid for mark in (*marks.outlines, *marks.spheres)}
+    first = set(sorted(named & here)[:series])
+    beyond = [outline.count_curves() for outline in marks.outlines if outline.series_uid in here - first]
+    beyond += [1 for sphere in marks.spheres if sphere.series_uid in here - first]
+    return replace(
+        marks,
+        outlines=[outline for outline in marks.outlines if outline.series_uid in first],
+        spheres=[sphere for sphere in marks.spheres if sphere.series_uid in first],
+        left_out=marks.left_out + sum(beyond),
+    )
 
 
 def _deal(options: PrepareOptions, marks: Marks, frame: pl.DataFrame) -> dict[str, list[str]]:

@@ -34,6 +34,7 @@ class Imported:
         unread: What of it cannot be used.
         remarks: What a user should know of it, a sentence each.
         absent: Segments of series that are not here.
+        left_out: Spheres of series that are here and beyond the limit.
     """
 
     catalogue: Catalogue
@@ -42,6 +43,7 @@ class Imported:
     unread: Sequence[Unread] = ()
     remarks: Sequence[str] = ()
     absent: int = 0
+    left_out: int = 0
 
 
 def import_spheres(
@@ -88,13 +90,16 @@ def import_spheres(
             f"{min(wanted, default='')[:80]}; name the folder of their DICOM or .mhd (NIfTI is not read: convert it, "
             "or name the images that it was made from)"
         )
+    left_out = 0
     if limit is not None:
         first = sorted(here & {sphere.series_uid for sphere in named})[:limit]
+        left_out = sum(sphere.series_uid in here.difference(first) for sphere in named)
         named = [sphere for sphere in named if sphere.series_uid in first]
     broken = _write_slices(named, only, catalogue, source)
     lost = {unread.path.name[:-4] for unread in broken}
     kept = [sphere for sphere in named if sphere.series_uid not in lost]
-    return Imported(catalogue, kept, unread=[*images.unread, *broken], remarks=_remark(kept, images))
+    remarks = _remark(kept, images)
+    return Imported(catalogue, kept, unread=[*images.unread, *broken], remarks=remarks, left_out=left_out)
 
 
 def _write_slices(

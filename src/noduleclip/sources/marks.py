@@ -61,6 +61,10 @@ class Outline:
     patient_id: str = ""
     nodule_id: str = ""
 
+    def count_curves(self) -> int:
+        """Count the curves that have a diameter: neither holes nor points."""
+        return sum(contour.includes and len(contour.points_px) > 1 for contour in self.contours)
+
 
 @dataclass(frozen=True)
 class Sphere:
