@@ -16,7 +16,19 @@ from noduleclip.cli.prepare_options import Diameter
 from noduleclip.io.roi_table import read_roi_table
 from noduleclip.report import preparation_page
 from noduleclip.sources.diameters import DiameterKind
-from sources.lidc_phantoms import HOLE, NODULE, PATIENTS, Curve, Nodule, Series, add, annotate, make_xml, write_patients
+from sources.lidc_phantoms import (
+    HOLE,
+    NODULE,
+    OTHER,
+    PATIENTS,
+    Curve,
+    Nodule,
+    Series,
+    add,
+    annotate,
+    make_xml,
+    write_patients,
+)
 
 Prepare = Callable[..., Outcome]
 
@@ -132,6 +144,26 @@ def test_two_scans_of_a_patient_stay_together_with_nodules_of_their_own(
     lists = [path.read_text().split() for path in (out / "splits").iterdir()]
     assert sum(second.patient in patients for patients in lists) == 1
     assert f"1 patient(s) have nodules in several series, and stay in one list: {second.patient}" in done.err
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "<imageZposition>-9.99 </imageZposition><imageSOP_UID>{sop}</imageSOP_UID>",
+        "<imageSOP_UID>{sop}</imageSOP_UID>",
+        "<imageZposition>-9.99 </imageZposition><imageSOP_UID></imageSOP_UID>",
+    ],
+)
+def test_readers_of_one_slice_are_of_one_nodule_however_they_tell_it(
+    prepare: Prepare, root: Path, out: Path, said: str
+) -> None:
+    series = PATIENTS[0]
+    text = make_xml(series, [[NODULE], [OTHER]])
+    slice_of_other = f"<imageZposition>-10.000000 </imageZposition><imageSOP_UID>{series.sop_uid(0)}</imageSOP_UID>"
+    before, _, after = text.rpartition(slice_of_other)
+    (series.folder(root) / "069.xml").write_text(before + said.format(sop=series.sop_uid(0)) + after)
+    prepare()
+    assert pl.read_csv(out / schema.NODULES_CSV)[schema.READERS].to_list() == [2] * 4
 
 
 def test_a_slice_that_is_missing_is_a_reject(prepare: Prepare, root: Path, out: Path) -> None:

@@ -35,8 +35,8 @@ class Contour:
 
     @property
     def slice_key(self) -> float | str | None:
-        """Tell slices of one series apart: by position, else by SOP Instance UID; None where neither is known."""
-        return round(self.z_mm, 3) if math.isfinite(self.z_mm) else self.sop_uid or None
+        """Tell slices of one series apart: by SOP Instance UID, else by position; None where neither is known."""
+        return self.sop_uid or (round(self.z_mm, 3) if math.isfinite(self.z_mm) else None)
 
 
 @dataclass(frozen=True)

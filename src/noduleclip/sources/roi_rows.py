@@ -6,7 +6,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -140,25 +140,26 @@ class _Maker:
 
     def place_outline(self, outline: Outline, series: SeriesSlices, kind: DiameterKind) -> Iterator[_Row]:
         """Give the rows of one outline."""
+        found = [self._find_slice(contour, series) for contour in outline.contours]
+        outline = replace(outline, contours=tuple(map(_name_slice, outline.contours, found)))
         first = series.frame.row(0, named=True)
         sizes_mm = measure_outline(outline, (first[schema.SPACING_ROW], first[schema.SPACING_COL]), kind)
-        drawn = (contour for contour in outline.contours if contour.includes)
-        for contour, size_mm in zip(drawn, sizes_mm, strict=True):
+        drawn = [(contour, here) for contour, here in zip(outline.contours, found, strict=True) if contour.includes]
+        for (contour, here), size_mm in zip(drawn, sizes_mm, strict=True):
             if len(contour.points_px) < 2:
                 self._points += 1
                 continue
-            found = self._find_slice(contour, series)
             where = f"{self._source}: {_name_mark(outline)}"
-            if found is None:
+            if here is None:
                 at = contour.sop_uid or f"z {contour.z_mm:g} mm"
                 self._refuse(RejectCode.NO_SLICE, f"{where}: its slice {at} is not below {self._catalogue.root}")
-            elif not _lies_on(contour.points_px.mean(axis=0), found):
-                self._refuse(RejectCode.OUTSIDE, f"{where}: its curve lies outside slice {found[PATH]}")
+            elif not _lies_on(contour.points_px.mean(axis=0), here):
+                self._refuse(RejectCode.OUTSIDE, f"{where}: its curve lies outside slice {here[PATH]}")
             elif not 0 < size_mm <= MAX_DIAMETER_MM:
-                reason = f"its diameter on slice {found[PATH]} is {size_mm:.1f} mm, not in (0, {MAX_DIAMETER_MM:g}] mm"
+                reason = f"its diameter on slice {here[PATH]} is {size_mm:.1f} mm, not in (0, {MAX_DIAMETER_MM:g}] mm"
                 self._refuse(RejectCode.NO_DIAMETER, f"{where}: {reason}")
             else:
-                yield self._describe(outline, found, _describe_curve(contour.points_px), size_mm, kind)
+                yield self._describe(outline, here, _describe_curve(contour.points_px), size_mm, kind)
 
     def place_sphere(self, sphere: Sphere, series: SeriesSlices, kind: str) -> Iterator[_Row]:
         """Give the row of one sphere, if it lies on a slice."""
@@ -231,6 +232,11 @@ class _Maker:
     def _name_path(self, path: str) -> str:
         shown = os.path.relpath(path, self._catalogue.root.absolute()) if self._relative else path
         return shown.replace(os.sep, "/")
+
+
+def _name_slice(contour: Contour, found: Mapping[str, Any] | None) -> Contour:
+    """Name the slice of a curve as the other readers' curves on it do, who may tell it by its height."""
+    return contour if found is None else replace(contour, sop_uid=found[schema.SOP_UID] or "")
 
 
 def _number_readers(outlines: Mapping[int, Outline], nodules: Mapping[int, str]) -> dict[int, str]:
