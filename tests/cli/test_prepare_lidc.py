@@ -1,6 +1,7 @@
 """`prepare lidc`: from DICOM and XML as downloaded to the table, on phantoms and on two real patients."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -218,6 +219,19 @@ def test_the_diameter_is_what_was_asked_for(prepare: Prepare, out: Path, kind: s
     rows = read_rows(out)
     assert rows[schema.DIAMETER_KIND].unique().to_list() == [kind]
     assert (rows[schema.DIAMETER_MM] <= in_slice).all() or kind == "3d"
+
+
+def test_a_curve_is_measured_by_its_own_slice(prepare: Prepare, root: Path, out: Path) -> None:
+    series = PATIENTS[0]
+    (path,) = [path for path in series.folder(root).glob("*.dcm") if pydicom.dcmread(path).SOPInstanceUID[-2:] == ".2"]
+    data = pydicom.dcmread(path)
+    data.PixelSpacing = [1.6, 1.4]
+    data.save_as(path)
+    prepare()
+    rows = read_rows(out).filter((pl.col(schema.SERIES_UID) == series.uid) & (pl.col(schema.READER) == "1"))
+    assert rows.sort(schema.Z_MM)[schema.DIAMETER_MM].to_list() == pytest.approx(
+        [6 * math.hypot(0.8, 0.7), 6 * math.hypot(1.6, 1.4)], abs=1e-3
+    )
 
 
 def test_the_option_knows_all_kinds() -> None:

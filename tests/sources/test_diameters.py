@@ -109,6 +109,22 @@ def test_rows_and_columns_have_their_own_spacing() -> None:
     assert measure(points_px, DiameterKind.AXES_MEAN, (1.0, 0.5)) == pytest.approx(20, abs=0.01), "a circle in mm"
 
 
+def test_each_curve_is_measured_by_the_spacing_of_its_own_slice() -> None:
+    """A square of 20 px on slices of 0.5 and 1 mm, on the first with a hole of 10 px."""
+    square = np.array([[0, 0], [20, 0], [20, 20], [0, 20]], float)
+    outline = outline_of(
+        Contour(square, 1.0), Contour(square / 2 + 5, 1.0, includes=False), Contour(square, 2.0), Contour(square, 3.0)
+    )
+    spacings = [(0.5, 0.5), (0.5, 0.5), (1.0, 1.0), (1.0, 2.0)]
+    wide = math.hypot(20, 40)
+    for kind, expected in {
+        DiameterKind.IN_SLICE: [math.sqrt(200), math.sqrt(800), wide],
+        DiameterKind.EQUIVALENT: [2 * math.sqrt(area / math.pi) for area in (75, 400, 800)],
+        DiameterKind.LARGEST_IN_SLICE: [wide] * 3,
+    }.items():
+        assert measure_outline(outline, spacings, kind) == pytest.approx(expected)
+
+
 def test_the_second_axis_may_leave_a_bay() -> None:
     """Both axes join outermost points, as a caliper does; inside the U there is no chord longer than its wall."""
     u_shape = np.array([[0, 0], [20, 0], [20, 10], [16, 10], [16, 2], [4, 2], [4, 10], [0, 10]], float)

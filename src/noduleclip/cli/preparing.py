@@ -180,7 +180,7 @@ def _limit(marks: Marks, catalogue: Catalogue, series: int | None) -> Marks:
     if series is None:
         return marks
     here = set(catalogue.series_uids())
-    named = {mark.series_uid for mark in (*marks.outlines, *marks.spheres)}
+    named = {outline.series_uid for outline in marks.outlines} | {sphere.series_uid for sphere in marks.spheres}
     first = set(sorted(named & here)[:series])
     beyond = [outline.count_curves() for outline in marks.outlines if outline.series_uid in here - first]
     beyond += [1 for sphere in marks.spheres if sphere.series_uid in here - first]

@@ -1,7 +1,7 @@
 """How large an outline is: the definitions of a nodule's diameter that are in use, each a number of mm."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 import numpy as np
@@ -33,25 +33,29 @@ class DiameterKind(StrEnum):
     LARGEST_IN_SLICE = "3d"
 
 
-def measure_outline(outline: Outline, spacing_yx_mm: tuple[float, float], kind: DiameterKind) -> list[float]:
+def measure_outline(
+    outline: Outline, spacing_yx_mm: tuple[float, float] | Sequence[tuple[float, float]], kind: DiameterKind
+) -> list[float]:
     """Measure the contours of one reader's nodule.
 
     Args:
         outline: The outline.
-        spacing_yx_mm: Distance of rows, then of columns.
+        spacing_yx_mm: Distance of rows, then of columns: of all slices, or of the slice of each contour, in order.
         kind: What is measured.
 
     Returns:
         mm, one per contour that bounds no hole, in order. NaN where a contour has no such diameter: a single point
         has none, a line has neither a second axis nor an area.
     """
-    drawn = [contour for contour in outline.contours if contour.includes]
-    curves_mm = [_to_mm(contour, spacing_yx_mm) for contour in drawn]
+    spacings_xy_mm = np.broadcast_to(np.array(spacing_yx_mm, np.float64), (len(outline.contours), 2))[:, ::-1]
+    in_mm = [(it, it.points_px * spacing) for it, spacing in zip(outline.contours, spacings_xy_mm, strict=True)]
+    curves_mm = [curve_mm for contour, curve_mm in in_mm if contour.includes]
     if kind is DiameterKind.EQUIVALENT:
-        holes = [contour for contour in outline.contours if not contour.includes]
+        holes = [(contour, _area(hole_mm)) for contour, hole_mm in in_mm if not contour.includes]
         return [
-            _circle_of(_area(curve_mm) - sum(_area(_to_mm(hole, spacing_yx_mm)) for hole in holes if _holds(it, hole)))
-            for it, curve_mm in zip(drawn, curves_mm, strict=True)
+            _circle_of(_area(curve_mm) - sum(area_mm2 for hole, area_mm2 in holes if _holds(contour, hole)))
+            for contour, curve_mm in in_mm
+            if contour.includes
         ]
     measure: Callable[[NDArray[np.float64]], float] = _mean_axis if kind is DiameterKind.AXES_MEAN else _long_axis
     sizes = [measure(curve_mm) for curve_mm in curves_mm]
@@ -59,10 +63,6 @@ def measure_outline(outline: Outline, spacing_yx_mm: tuple[float, float], kind: 
         largest = max((size for size in sizes if math.isfinite(size)), default=math.nan)
         return [largest if math.isfinite(size) else math.nan for size in sizes]
     return sizes
-
-
-def _to_mm(contour: Contour, spacing_yx_mm: tuple[float, float]) -> NDArray[np.float64]:
-    return np.asarray(contour.points_px * np.array([spacing_yx_mm[1], spacing_yx_mm[0]]), np.float64)
 
 
 def _distances(curve_mm: NDArray[np.float64]) -> NDArray[np.float64]:

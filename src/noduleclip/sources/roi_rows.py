@@ -143,7 +143,8 @@ class _Maker:
         found = [self._find_slice(contour, series) for contour in outline.contours]
         outline = replace(outline, contours=tuple(map(_name_slice, outline.contours, found)))
         first = series.frame.row(0, named=True)
-        sizes_mm = measure_outline(outline, (first[schema.SPACING_ROW], first[schema.SPACING_COL]), kind)
+        spacings_yx_mm = [((it or first)[schema.SPACING_ROW], (it or first)[schema.SPACING_COL]) for it in found]
+        sizes_mm = measure_outline(outline, spacings_yx_mm, kind)
         drawn = [(contour, here) for contour, here in zip(outline.contours, found, strict=True) if contour.includes]
         for (contour, here), size_mm in zip(drawn, sizes_mm, strict=True):
             if len(contour.points_px) < 2:
@@ -244,7 +245,7 @@ def _number_readers(outlines: Mapping[int, Outline], nodules: Mapping[int, str])
     of_nodule: dict[str, list[int]] = defaultdict(list)
     for key in outlines:
         of_nodule[nodules[key]].append(key)
-    readers = {}
+    readers: dict[int, str] = {}
     for keys in of_nodule.values():
         taken = {outlines[key].reader for key in keys}
         free = (str(number) for number in count(1) if str(number) not in taken)
