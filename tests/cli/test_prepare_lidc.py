@@ -147,6 +147,57 @@ def test_two_scans_of_a_patient_stay_together_with_nodules_of_their_own(
     assert f"1 patient(s) have nodules in several series, and stay in one list: {second.patient}" in done.err
 
 
+@pytest.mark.parametrize("said", ["<SeriesInstanceUid>1.2.3.2</SeriesInstanceUid>", "", "1.2.3.99"])
+def test_marks_are_of_the_series_that_their_slices_are_of(prepare: Prepare, root: Path, out: Path, said: str) -> None:
+    """A file may name another series that is here, none, or one that is not here."""
+    prepare("--limit", 1)
+    first = read_rows(out)
+    prepare("--overwrite")
+    right = read_rows(out)
+    series = PATIENTS[0]
+    named = f"<SeriesInstanceUid>{series.uid}</SeriesInstanceUid>"
+    text = make_xml(series, [[NODULE], [OTHER]]).replace(named, said.replace("1.2.3.99", named.replace("3.1", "3.99")))
+    path = series.folder(root) / "069.xml"
+    path.write_text(text)
+    done = prepare("--overwrite", "--strict")
+    assert read_rows(out).equals(right)
+    assert "patient(s) have nodules in several series" not in done.err
+    assert (
+        f"1 annotation file(s) do not name the series that their slices are of, which counts; first: {path}" in done.err
+    )
+    assert not (out / schema.REJECTS_CSV).exists()
+    prepare("--overwrite", "--limit", 1)
+    assert read_rows(out).equals(first)
+
+
+def test_a_curve_on_a_slice_of_another_series_is_a_reject(prepare: Prepare, root: Path, out: Path) -> None:
+    one, other = PATIENTS[:2]
+    text = make_xml(one, [[Nodule([Curve(0), Curve(1), Curve(1, [(0, 0), (15, 0), (15, 15)])])]])
+    before, _, after = text.rpartition(one.sop_uid(1))
+    (one.folder(root) / "069.xml").write_text(before + other.sop_uid(1) + after)
+    done = prepare("--max-rejects", 0.1, "--diameter", "3d")
+    assert "1 no-slice" in done.err
+    (reason,) = pl.read_csv(out / schema.REJECTS_CSV)[schema.REJECT_REASON]
+    assert reason.endswith(
+        f"series {one.uid}, reader 1, Nodule 001: its slice {other.sop_uid(1)} is of series {other.uid}"
+    )
+    rows = read_rows(out).filter(pl.col(schema.PATIENT_ID) == one.patient)
+    assert rows[schema.DIAMETER_MM].to_list() == pytest.approx([6 * math.hypot(0.8, 0.7)] * 2, abs=1e-3)
+
+
+def test_a_file_of_no_series_whose_slices_are_not_here_is_told(prepare: Prepare, root: Path, out: Path) -> None:
+    series = Series(77)
+    text = make_xml(series, [[NODULE]]).replace(f"<SeriesInstanceUid>{series.uid}</SeriesInstanceUid>", "")
+    for name in ("1.xml", "2.xml"):
+        (root / name).write_text(text.replace("Nodule 001", name))
+    prepare("--strict")
+    reasons = pl.read_csv(out / schema.REJECTS_CSV)[schema.REJECT_REASON].to_list()
+    assert reasons == [
+        f"{root / name}: it names no series, and that of its slices has no DICOM here; get it"
+        for name in ("1.xml", "2.xml")
+    ]
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -36,6 +36,7 @@ def prepare_lidc(
 
     Example: noduleclip prepare lidc --data-root LIDC-IDRI --out lidc
     """
+    from noduleclip import schema
     from noduleclip.cli.collect import count_workers
     from noduleclip.cli.preparing import Marks, PrepareOptions, run_preparation
     from noduleclip.errors import InputError
@@ -50,8 +51,13 @@ def prepare_lidc(
         paths = find_files(root, ".xml")
         if not paths:
             raise InputError(f"{root}: holds no XML file; name the folder of the annotations with --xml-root")
+
+        def find_series(sop_uid: str) -> str | None:
+            found = catalogue.find_sop(sop_uid)
+            return None if found is None else str(found[schema.SERIES_UID])
+
         with counting("reading annotations", len(paths), "files") as advance:
-            reads = read_lidc_xml(paths, count_workers(workers), advance)
+            reads = read_lidc_xml(paths, count_workers(workers), advance, find_series)
         outlines = [outline for file in reads.files for outline in file.outlines]
         absent = reads.list_absent(set(catalogue.series_uids()))
         return Marks(root, outlines, unread=reads.unread, counts=reads.counts, remarks=reads.remarks, elsewhere=absent)

@@ -4,7 +4,7 @@ import hashlib
 import xml.etree.ElementTree as ET
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +39,7 @@ class LidcFile:
 
     Attributes:
         path: The file.
-        series_uid: Series Instance UID of the CT; empty for a chest X-ray.
+        series_uid: Series Instance UID of the CT; empty for a chest X-ray, and where the file names none.
         serviced: Date and time of the service, as they sort; empty where the file says none.
         outlines: What readers outlined.
         counts: How much of each kind there is in the file.
@@ -73,16 +73,17 @@ class LidcReads:
     def list_absent(self, series_uids: Set[str]) -> list[Unread]:
         """Tell of the files whose series is not among those here."""
         return [
-            Unread(
-                file.path, RejectCode.NO_SERIES, f"{file.path}: its series {file.series_uid} has no DICOM here; get it"
-            )
+            Unread(file.path, RejectCode.NO_SERIES, f"{file.path}: {_name_series(file)} has no DICOM here; get it")
             for file in self.files
             if file.series_uid not in series_uids
         ]
 
 
 def read_lidc_xml(
-    paths: Sequence[Path], workers: int = 1, on_file: Callable[[int], None] = lambda _: None
+    paths: Sequence[Path],
+    workers: int = 1,
+    on_file: Callable[[int], None] = lambda _: None,
+    find_series: Callable[[str], str | None] = lambda _: None,
 ) -> LidcReads:
     """Read annotation files.
 
@@ -92,6 +93,8 @@ def read_lidc_xml(
         paths: XML files, whichever kind.
         workers: Processes.
         on_file: Called with the files read since the last call.
+        find_series: Gives the series of a slice by its SOP Instance UID, None where the slice is not here. An outline
+            is of the series that its slices are of, whatever its file says.
     """
     read: list[LidcFile] = []
     unread: list[Unread] = []
@@ -102,7 +105,12 @@ def read_lidc_xml(
         (read if isinstance(result, LidcFile) else unread).append(result)  # type: ignore[arg-type]
         on_file(1)
     distinct = {file.digest: file for file in sorted(read, key=lambda file: file.path, reverse=True)}
-    files, remarks = _choose(sorted(distinct.values(), key=lambda file: file.path))
+    settled = [_settle(file, find_series) for file in sorted(distinct.values(), key=lambda file: file.path)]
+    files, remarks = _choose(settled)
+    moved = [file.path for file in settled if file.series_uid != distinct[file.digest].series_uid]
+    if moved:
+        told = f"{len(moved)} annotation file(s) do not name the series that their slices are of, which counts"
+        remarks.append(f"{told}; first: {moved[0]}")
     counts: Counter[str] = Counter()
     for file in (*files, *(file for file in distinct.values() if file.counts[XRAY_FILES])):
         counts += file.counts
@@ -111,11 +119,29 @@ def read_lidc_xml(
     return LidcReads(files, sorted(unread, key=lambda one: one.path), remarks, counts)
 
 
+def _settle(file: LidcFile, find_series: Callable[[str], str | None]) -> LidcFile:
+    """Give a file the series that its slices are of."""
+    found = [_find_series(outline, find_series) for outline in file.outlines]
+    series_uid = next(filter(None, found), file.series_uid)
+    outlines = [replace(it, series_uid=uid or series_uid) for it, uid in zip(file.outlines, found, strict=True)]
+    return replace(file, series_uid=series_uid, outlines=tuple(outlines))
+
+
+def _find_series(outline: Outline, find_series: Callable[[str], str | None]) -> str | None:
+    """Give the series of the first slice of an outline that is here; None where none is."""
+    of_slices = (find_series(contour.sop_uid) for contour in outline.contours if contour.sop_uid)
+    return next(filter(None, of_slices), None)
+
+
+def _name_series(file: LidcFile) -> str:
+    return f"its series {file.series_uid}" if file.series_uid else "it names no series, and that of its slices"
+
+
 def _choose(read: Sequence[LidcFile]) -> tuple[list[LidcFile], list[str]]:
     by_series: dict[str, list[LidcFile]] = defaultdict(list)
     for file in read:
-        if file.series_uid:
-            by_series[file.series_uid].append(file)
+        if not file.counts[XRAY_FILES]:
+            by_series[file.series_uid or str(file.path)].append(file)
     remarks = []
     for series_uid, files in by_series.items():
         if len(files) > 1:
@@ -159,8 +185,8 @@ def parse_lidc_xml(content: bytes, path: Path) -> LidcFile:
     if root.tag != _CT_ROOT:
         raise ValueError(f"its root is {root.tag[:40]!r}, not {_CT_ROOT}")
     series_uid = root.findtext(".//SeriesInstanceUid", "").strip()
-    if not series_uid:
-        raise ValueError("it has no SeriesInstanceUid")
+    if not series_uid and not any(uid.text and uid.text.strip() for uid in root.iter("imageSOP_UID")):
+        raise ValueError("it has no SeriesInstanceUid, and names no slice")
     counts: Counter[str] = Counter({CT_FILES: 1})
     outlines = []
     for reader, session in enumerate(root.iterfind("readingSession"), 1):

@@ -140,8 +140,7 @@ class _Maker:
 
     def place_outline(self, outline: Outline, series: SeriesSlices, kind: DiameterKind) -> Iterator[_Row]:
         """Give the rows of one outline."""
-        found = [self._find_slice(contour, series) for contour in outline.contours]
-        outline = replace(outline, contours=tuple(map(_name_slice, outline.contours, found)))
+        outline, found = self._find_slices(outline, series)
         first = series.frame.row(0, named=True)
         spacings_yx_mm = [((it or first)[schema.SPACING_ROW], (it or first)[schema.SPACING_COL]) for it in found]
         sizes_mm = measure_outline(outline, spacings_yx_mm, kind)
@@ -195,6 +194,20 @@ class _Maker:
         ordered = sorted((row.values for row in rows), key=_order_of)
         frame = pl.DataFrame(ordered, schema=ROI_COLUMNS, orient="row")
         return RoiRows(frame, self._unread, self._points, self._absent)
+
+    def _find_slices(self, outline: Outline, series: SeriesSlices) -> tuple[Outline, list[dict[str, Any] | None]]:
+        """Find the slice of each curve of an outline, without the curves that lie on slices of another series."""
+        contours: list[Contour] = []
+        found: list[dict[str, Any] | None] = []
+        for contour in outline.contours:
+            here = self._find_slice(contour, series)
+            if here is None or here[schema.SERIES_UID] == outline.series_uid:
+                contours.append(_name_slice(contour, here))
+                found.append(here)
+            elif contour.includes:
+                reason = f"its slice {contour.sop_uid} is of series {here[schema.SERIES_UID]}"
+                self._refuse(RejectCode.NO_SLICE, f"{self._source}: {_name_mark(outline)}: {reason}")
+        return replace(outline, contours=tuple(contours)), found
 
     def _find_slice(self, contour: Contour, series: SeriesSlices) -> dict[str, Any] | None:
         if contour.sop_uid:
