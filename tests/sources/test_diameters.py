@@ -72,6 +72,27 @@ def test_the_long_axis_is_the_largest_distance_of_two_vertices(points_px: NDArra
     assert measure(points_px, DiameterKind.IN_SLICE, SPACING_YX_MM) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("kind", [DiameterKind.IN_SLICE, DiameterKind.AXES_MEAN])
+@given(stars(), st.integers(2, 40))
+def test_vertices_between_vertices_change_nothing(
+    kind: DiameterKind, points_px: NDArray[np.float64], parts: int
+) -> None:
+    """Long curves are measured by their hulls."""
+    steps = np.arange(parts)[:, None] / parts
+    ends = zip(points_px, np.roll(points_px, -1, axis=0), strict=True)
+    split = np.concatenate([start + (end - start) * steps for start, end in ends])
+    assert measure(split, kind, SPACING_YX_MM) == pytest.approx(measure(points_px, kind, SPACING_YX_MM), rel=1e-9)
+
+
+def test_a_curve_on_pixels_is_measured_however_long_it_is() -> None:
+    circle = np.rint(make_ellipse(2000, 2000, points=100_000))
+    assert measure(circle, DiameterKind.IN_SLICE, (0.05, 0.05)) == pytest.approx(100, abs=0.1)
+    line = np.stack([np.arange(90_000) % 300, np.zeros(90_000)], axis=1)
+    assert measure(line, DiameterKind.IN_SLICE, (1.0, 1.0)) == 299
+    spot = np.zeros((90_000, 2))
+    assert math.isnan(measure(spot, DiameterKind.IN_SLICE, (1.0, 1.0)))
+
+
 @given(stars())
 def test_the_second_axis_is_the_longest_chord_across_the_first(points_px: NDArray[np.float64]) -> None:
     curve_mm = [(float(x), float(y)) for x, y in points_px * SPACING_YX_MM[::-1]]

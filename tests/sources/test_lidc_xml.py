@@ -1,5 +1,6 @@
 """LIDC's annotation files: what is a nodule, what is none, which file of a series counts, and files made to harm."""
 
+import os
 import re
 import tracemalloc
 from pathlib import Path
@@ -117,6 +118,9 @@ def test_the_file_serviced_last_counts(tmp_path: Path) -> None:
         (b"<html/>", "its root is 'html', not LidcReadMessage"),
         (b"<LidcReadMessage/>", "no SeriesInstanceUid"),
         (make_xml(SERIES, [[Nodule([Curve(0, [(1, 2), (3, 4), (10**9, 5)])])]]).encode(), "xCoord is '1000000000'"),
+        (make_xml(SERIES, [[Nodule([Curve(0, [(1, 2), (8200, 4), (3, 5)])])]]).encode(), "xCoord is '8200'"),
+        (make_xml(SERIES, [[Nodule([Curve(0, [(1, 2), (3000, 4), (3, 5)])])]]).encode(), "curve is 2999 pixels across"),
+        (make_xml(SERIES, [[Nodule([Curve(0, [(1, 2), (3, 4)] * 1500)])]]).encode(), "a curve has 3,000 points"),
         (make_xml(SERIES, [[NODULE]]).replace("<xCoord>4<", "<xCoord>nan<").encode(), "xCoord is 'nan'"),
         (make_xml(SERIES, [], head='<!DOCTYPE a SYSTEM "file:///etc/passwd">').encode(), "document type"),
     ],
@@ -144,6 +148,13 @@ def test_a_file_of_any_length_is_not_read(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(1 << 36)
     assert refuse(path).code is RejectCode.TOO_LARGE
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.xml")
+    unread = refuse(tmp_path / "a.xml")
+    assert unread.code is RejectCode.UNREADABLE_FILE
+    assert "is no regular file" in unread.reason
 
 
 def test_one_bad_file_costs_itself(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """MetaImages: the values of the right voxel at the right place, and headers that may not be believed."""
 
+import os
 import re
 import tracemalloc
 import zlib
@@ -112,6 +113,17 @@ def test_missing_and_broken_data_are_told(tmp_path: Path) -> None:
         list(read_meta_slices(image, [0]))
     image.data_path.unlink()
     with pytest.raises(InputError, match=r"its data, a\.zraw, are not beside it"):
+        list(read_meta_slices(image, [0]))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "b.mhd")
+    with pytest.raises(InputError, match=r"b\.mhd: is no regular file"):
+        read_meta_header(tmp_path / "b.mhd")
+    image = read_meta_header(write_mhd(tmp_path / "a.mhd", VALUES))
+    image.data_path.unlink()
+    os.mkfifo(image.data_path)
+    with pytest.raises(InputError, match=r"a\.raw: is no regular file"):
         list(read_meta_slices(image, [0]))
 
 

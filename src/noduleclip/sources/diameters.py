@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from noduleclip.sources.marks import Contour, Outline
 
 _SAME_LENGTH = 1 - 1e-9
+_FEW_POINTS = 100  # all pairs of so few are measured sooner than their hull is found
 
 
 class DiameterKind(StrEnum):
@@ -70,8 +71,30 @@ def _distances(curve_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.hypot(x[:, None] - x, y[:, None] - y))
 
 
+def _find_corners(curve_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the vertices of a long curve's convex hull, which hold those that are farthest apart; of a short one all.
+
+    Source:
+        Andrew, Information Processing Letters 9 (1979) 216, the monotone chain.
+    """
+    if len(curve_mm) <= _FEW_POINTS:
+        return curve_mm
+    points: list[list[float]] = np.unique(curve_mm, axis=0).tolist()
+    corners: list[list[float]] = []
+    for run in (points, points[::-1]):
+        start = len(corners)
+        for x, y in run:
+            while len(corners) >= start + 2:
+                (x0, y0), (x1, y1) = corners[-2:]
+                if (x1 - x0) * (y - y0) > (y1 - y0) * (x - x0):
+                    break
+                corners.pop()
+            corners.append([x, y])
+    return np.array(corners)
+
+
 def _long_axis(curve_mm: NDArray[np.float64]) -> float:
-    longest = float(_distances(curve_mm).max(initial=0))
+    longest = float(_distances(_find_corners(curve_mm)).max(initial=0))
     return longest if longest > 0 else math.nan
 
 
@@ -79,10 +102,11 @@ def _mean_axis(curve_mm: NDArray[np.float64]) -> float:
     """Give the mean of both axes; of equal long axes the one whose second axis is the longest."""
     if not _area(curve_mm) > 0:
         return math.nan
-    distances = _distances(curve_mm)
+    corners_mm = _find_corners(curve_mm)
+    distances = _distances(corners_mm)
     longest = float(distances.max())
     ends = np.argwhere(np.triu(distances) >= longest * _SAME_LENGTH)
-    return (longest + max(_chord_across(curve_mm, curve_mm[end] - curve_mm[start]) for start, end in ends)) / 2
+    return (longest + max(_chord_across(curve_mm, corners_mm[end] - corners_mm[start]) for start, end in ends)) / 2
 
 
 def _chord_across(curve_mm: NDArray[np.float64], axis_mm: NDArray[np.float64]) -> float:

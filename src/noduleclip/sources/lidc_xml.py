@@ -1,6 +1,7 @@
 """LIDC's annotation files: XML with what up to four readers marked in one CT, as published with LIDC-IDRI."""
 
 import hashlib
+import stat
 import xml.etree.ElementTree as ET
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence, Set
@@ -18,7 +19,10 @@ from noduleclip.sources.marks import LAST_RATING, Contour, Outline
 from noduleclip.sources.unread import Unread
 
 _LARGEST_BYTES: Final = 8 * 2**20  # LIDC's largest has a tenth of that; a tree of it takes thirty times as much
-_FARTHEST_PX: Final = 1e5
+_FARTHEST_MM: Final = 1e5
+_FARTHEST_PX: Final = 2**13
+_WIDEST_PX: Final = 2**11  # LIDC's widest curve is 75 pixels across, and its longest has 311 points
+_MOST_POINTS: Final = 2**11
 _CT_ROOT, _XRAY_ROOT = "LidcReadMessage", "IdriReadMessage"
 _TAG_OF_RATING: Final = {
     name: "internalStructure" if name == schema.INTERNAL_STRUCTURE else name for name in schema.RATING_COLUMNS
@@ -154,6 +158,8 @@ def _choose(read: Sequence[LidcFile]) -> tuple[list[LidcFile], list[str]]:
 def parse_lidc_file(path: Path) -> LidcFile | Unread:
     """Read one annotation file, or say why not."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            return Unread(path, RejectCode.UNREADABLE_FILE, f"{path}: is no regular file; leave it out")
         with path.open("rb") as file:
             content = file.read(_LARGEST_BYTES + 1)
     except OSError as error:
@@ -208,21 +214,29 @@ def parse_lidc_xml(content: bytes, path: Path) -> LidcFile:
 
 def _parse_contours(nodule: ET.Element) -> Iterator[Contour]:
     for roi in nodule.iterfind("roi"):
-        points = [(_parse_number(edge, "xCoord"), _parse_number(edge, "yCoord")) for edge in roi.iterfind("edgeMap")]
-        if not points:
+        edges = roi.findall("edgeMap")
+        if not edges:
             continue
+        if len(edges) > _MOST_POINTS:
+            raise ValueError(f"a curve has {len(edges):,} points, {_MOST_POINTS:,} at most are read")
+        points_px = np.array(
+            [[_parse_number(edge, tag, _FARTHEST_PX) for tag in ("xCoord", "yCoord")] for edge in edges]
+        )
+        width_px = float(np.ptp(points_px, axis=0).max())
+        if width_px > _WIDEST_PX:
+            raise ValueError(f"a curve is {width_px:g} pixels across, {_WIDEST_PX:,} at most are read")
         yield Contour(
-            points_px=_open_curve(np.array(points, np.float64)),
-            z_mm=_parse_number(roi, "imageZposition", needed=False),
+            points_px=_open_curve(points_px),
+            z_mm=_parse_number(roi, "imageZposition", _FARTHEST_MM, needed=False),
             sop_uid=roi.findtext("imageSOP_UID", "").strip(),
             includes=roi.findtext("inclusion", "TRUE").strip().upper() != "FALSE",
         )
 
 
-def _parse_number(element: ET.Element, tag: str, *, needed: bool = True) -> float:
+def _parse_number(element: ET.Element, tag: str, farthest: float, *, needed: bool = True) -> float:
     text = element.findtext(tag, "").strip()
     number = float(text) if text else float("nan")
-    if not abs(number) < _FARTHEST_PX and (needed or text):
+    if not abs(number) < farthest and (needed or text):
         raise ValueError(f"{tag} is {text[:20]!r}")
     return number
 

@@ -6,6 +6,7 @@ checked before anything is opened or allocated.
 
 import math
 import os
+import stat
 import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ def read_meta_slices(image: MetaImage, wanted: Collection[int]) -> Iterator[tupl
         InputError: The data are missing, cut short or broken.
     """
     try:
-        with image.data_path.open("rb") as file:
+        with _open_file(image.data_path) as file:
             source = _inflate(file, image) if image.compressed else None
             for index in sorted(set(wanted)):
                 if source is None:
@@ -158,10 +159,17 @@ def read_meta_slices(image: MetaImage, wanted: Collection[int]) -> Iterator[tupl
         raise InputError(f"{image.data_path}: cannot be read ({error.strerror})") from error
 
 
+def _open_file(path: Path) -> BinaryIO:
+    """Open a file, but no pipe, which would be waited for, nor a device, which may have no end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise InputError(f"{path}: is no regular file")
+    return path.open("rb")
+
+
 def _read_fields(path: Path) -> tuple[dict[str, str], int]:
     """Give the fields of a header, and where it ends."""
     try:
-        with path.open("rb") as file:
+        with _open_file(path) as file:
             start = file.read(_LONGEST_HEADER_BYTES)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
