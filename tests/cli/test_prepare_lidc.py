@@ -116,8 +116,6 @@ def test_annotations_may_lie_apart_and_under_the_root(prepare: Prepare, root: Pa
         path.rename(tmp_path / "tcia-lidc-xml" / "157" / path.name)
     prepare("--xml-root", tmp_path / "tcia-lidc-xml", "--overwrite")
     assert read_rows(out).equals(beside)
-    done = prepare("--overwrite", code=3)
-    assert "holds no XML file; name the folder of the annotations with --xml-root" in done.err
 
 
 def test_holes_and_points_give_no_rows(prepare: Prepare, root: Path, out: Path) -> None:
@@ -354,6 +352,16 @@ def test_a_bad_root_is_one_line(noduleclip: Command, tmp_path: Path) -> None:
     done = noduleclip("prepare", "lidc", "--data-root", tmp_path / "gone", "--out", tmp_path / "out")
     assert done.code == 3
     assert done.err.splitlines() == [f"error: {tmp_path / 'gone'}: no such folder of DICOM files"]
+
+
+def test_annotations_are_looked_for_before_the_headers_are_read(prepare: Prepare, root: Path, tmp_path: Path) -> None:
+    done = prepare("--xml-root", tmp_path / "gone", code=3)
+    assert done.err.splitlines() == [f"error: {tmp_path / 'gone'}: no such folder of annotations (--xml-root)"]
+    for series in PATIENTS:
+        (series.folder(root) / "069.xml").unlink()
+    done = prepare(code=3)
+    told = "holds no XML file; name the folder of the annotations with --xml-root"
+    assert done.err.splitlines() == [f"error: {root}: {told}"]
 
 
 def test_two_real_patients_give_the_published_rows(shared_data: Path, noduleclip: Command, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`noduleclip prepare lidc`."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -47,11 +48,16 @@ def prepare_lidc(
 
     root = xml_root or data_root
 
-    def read_marks(catalogue: Catalogue) -> Marks:
+    def find_annotations() -> Callable[[Catalogue], Marks]:
+        for folder, what in ((data_root, "DICOM files"), (root, "annotations (--xml-root)")):
+            if not folder.is_dir():
+                raise InputError(f"{folder}: no such folder of {what}")
         paths = find_files(root, ".xml")
         if not paths:
             raise InputError(f"{root}: holds no XML file; name the folder of the annotations with --xml-root")
+        return lambda catalogue: read_marks(paths, catalogue)
 
+    def read_marks(paths: Sequence[Path], catalogue: Catalogue) -> Marks:
         def find_series(sop_uid: str) -> str | None:
             found = catalogue.find_sop(sop_uid)
             return None if found is None else str(found[schema.SERIES_UID])
@@ -67,5 +73,5 @@ def prepare_lidc(
             data_root, out, diameter, relative_paths, 0 if strict else max_rejects, limit, workers, seed,
             output_format, overwrite,
         ),
-        read_marks,
+        find_annotations,
     )  # fmt: skip

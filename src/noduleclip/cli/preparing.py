@@ -97,13 +97,18 @@ class Marks:
     left_out: int = 0
 
 
-def run_preparation(options: PrepareOptions, read_marks: Callable[[Catalogue], Marks]) -> None:
-    """Read the headers, then the marks, and write the folder.
+def run_preparation(options: PrepareOptions, find_marks: Callable[[], Callable[[Catalogue], Marks]]) -> None:
+    """Find the marks, read the headers, then the marks, and write the folder.
+
+    Args:
+        options: What the command is told.
+        find_marks: Looks whether there are any, before the headers are read, which takes long; gives what reads them.
 
     Raises:
         NoduleclipError: Anything that a user can cause.
     """
     with claiming(options.out, PREPARED_FILES, "--overwrite replaces them", replace=options.overwrite):
+        read_marks = find_marks()
         catalogue = open_catalogue(options)
         deliver(options, catalogue, read_marks(catalogue))
 
