@@ -17,6 +17,7 @@ from noduleclip.cli.prepare_options import Diameter
 from noduleclip.io.roi_table import read_roi_table
 from noduleclip.report import preparation_page
 from noduleclip.sources.diameters import DiameterKind
+from sources.closed_folders import close_folder
 from sources.lidc_phantoms import (
     HOLE,
     NODULE,
@@ -248,6 +249,18 @@ def test_broken_files_are_listed_and_the_rest_goes_on(prepare: Prepare, root: Pa
     (root / "broken.xml").unlink()
     prepare("--overwrite")
     assert not (out / schema.REJECTS_CSV).exists()
+
+
+def test_a_folder_that_cannot_be_opened_is_listed_once_and_the_rest_goes_on(
+    prepare: Prepare, root: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = PATIENTS[1].folder(root)
+    close_folder(monkeypatch, closed)
+    done = prepare("--strict")
+    told = pl.read_csv(out / schema.REJECTS_CSV).select(schema.DICOM_PATH, schema.REJECT_CODE).rows()
+    assert told == [(str(closed), "unreadable-file")]
+    assert f"warning: 1 unreadable-file; first: {closed}: cannot be opened" in done.err
+    assert read_rows(out)[schema.PATIENT_ID].n_unique() == 3
 
 
 def test_chest_x_rays_are_told_and_left_out(prepare: Prepare, root: Path, out: Path) -> None:

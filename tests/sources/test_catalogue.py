@@ -12,6 +12,7 @@ from noduleclip.errors import InputError, RejectCode
 from noduleclip.io import job_pool
 from noduleclip.sources import catalogue as module
 from noduleclip.sources.catalogue import PATH, POSITION, Catalogue, read_catalogue
+from sources.closed_folders import close_folder
 from sources.lidc_phantoms import Series
 
 FIRST, SECOND = Series(1), Series(2, "LIDC-IDRI-0002")
@@ -176,3 +177,33 @@ def test_workers_read_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     pooled = read_catalogue(tmp_path / "root", tmp_path / "one", workers=2)
     alone = read_catalogue(tmp_path / "root", tmp_path / "two", workers=1)
     assert pooled.slices.equals(alone.slices)
+
+
+def test_a_folder_that_cannot_be_opened_is_a_reject(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = SECOND.folder(root)
+    close_folder(monkeypatch, closed)
+    for _ in range(2):  # also where all else is known
+        found, _, _ = read(root, tmp_path / "keep")
+        assert found.rejects.select(PATH, schema.REJECT_CODE).rows() == [(str(closed), "unreadable-file")]
+        assert found.slices.height == 3
+    monkeypatch.undo()
+    found, files, _ = read(root, tmp_path / "keep")
+    assert (found.slices.height, found.rejects.height, files) == (6, 0, 3)
+
+
+def test_where_nothing_can_be_opened_the_reason_is_told(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close_folder(monkeypatch, root)
+    with pytest.raises(InputError, match=r"no CT slice among .* first: .*root: cannot be opened \(Permission denied\)"):
+        read(root, tmp_path / "keep")
+
+
+def test_a_link_in_a_circle_costs_no_other_file_of_its_folder(root: Path, tmp_path: Path) -> None:
+    circle = FIRST.folder(root) / "circle.dcm"
+    circle.symlink_to(circle)
+    found, _, _ = read(root, tmp_path / "keep")
+    assert found.rejects[PATH].to_list() == [str(circle)]
+    assert found.slices.height == 6

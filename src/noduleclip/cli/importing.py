@@ -76,6 +76,7 @@ def run_sphere_import(options: PrepareOptions, table: SphereTable, patients_csv:
                 {"places in the table": len(table.spheres), "series that are MetaImages": len(images.images)}
             ),
             remarks=[*imported.remarks, *remarks],
+            elsewhere=images.closed,
             splits=splits,
             left_out=imported.left_out,
         )

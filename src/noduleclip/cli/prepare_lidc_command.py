@@ -43,7 +43,7 @@ def prepare_lidc(
     from noduleclip.errors import InputError
     from noduleclip.report.console import counting
     from noduleclip.sources.catalogue import Catalogue
-    from noduleclip.sources.files import find_files
+    from noduleclip.sources.files import Walk, find_files
     from noduleclip.sources.lidc_xml import read_lidc_xml
 
     root = xml_root or data_root
@@ -52,12 +52,13 @@ def prepare_lidc(
         for folder, what in ((data_root, "DICOM files"), (root, "annotations (--xml-root)")):
             if not folder.is_dir():
                 raise InputError(f"{folder}: no such folder of {what}")
-        paths = find_files(root, ".xml")
+        met = Walk()
+        paths = find_files(root, ".xml", met=met)
         if not paths:
             raise InputError(f"{root}: holds no XML file; name the folder of the annotations with --xml-root")
-        return lambda catalogue: read_marks(paths, catalogue)
+        return lambda catalogue: read_marks(paths, met, catalogue)
 
-    def read_marks(paths: Sequence[Path], catalogue: Catalogue) -> Marks:
+    def read_marks(paths: Sequence[Path], met: Walk, catalogue: Catalogue) -> Marks:
         def find_series(sop_uid: str) -> str | None:
             found = catalogue.find_sop(sop_uid)
             return None if found is None else str(found[schema.SERIES_UID])
@@ -65,8 +66,10 @@ def prepare_lidc(
         with counting("reading annotations", len(paths), "files") as advance:
             reads = read_lidc_xml(paths, count_workers(workers), advance, find_series)
         outlines = [outline for file in reads.files for outline in file.outlines]
-        absent = reads.list_absent(set(catalogue.series_uids()))
-        return Marks(root, outlines, unread=reads.unread, counts=reads.counts, remarks=reads.remarks, elsewhere=absent)
+        elsewhere = [*reads.list_absent(set(catalogue.series_uids())), *met.unread]
+        return Marks(
+            root, outlines, unread=reads.unread, counts=reads.counts, remarks=reads.remarks, elsewhere=elsewhere
+        )
 
     run_preparation(
         PrepareOptions(

@@ -81,7 +81,8 @@ class Marks:
         unread: What of the source cannot be used.
         counts: How much of each kind there is, for the report.
         remarks: What is odd about the source, a sentence each.
-        elsewhere: What is of series that are not here: told, and no failure, as one may have a part of a collection.
+        elsewhere: What is told and no failure: marks of series that are not here, as one may have a part of a
+            collection, and folders that cannot be opened.
         splits: Patients of the source's own splits by file name, instead of dealt ones.
         left_out: Marks of series that are here and beyond the limit.
     """
@@ -298,7 +299,8 @@ def _list_rejects(unread: Sequence[Unread], catalogue: Catalogue) -> pl.DataFram
     """Give `rejects.csv`: marks without a row, files of marks, and DICOM files that cannot be used."""
     columns = (schema.DICOM_PATH, schema.REJECT_CODE, schema.REJECT_REASON)
     of_marks = [(str(one.path), str(one.code), one.reason) for one in unread]
-    files = catalogue.rejects.select(PATH, *columns[1:]).rows()
+    told = set(of_marks)  # a folder of both that cannot be opened
+    files = [row for row in catalogue.rejects.select(PATH, *columns[1:]).iter_rows() if row not in told]
     return pl.DataFrame([*of_marks, *files], schema=dict.fromkeys(columns, pl.String), orient="row")
 
 

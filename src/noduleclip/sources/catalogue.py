@@ -2,7 +2,6 @@
 
 import functools
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from noduleclip.io.dicom import no_warnings
 from noduleclip.io.dicom_checks import check_orientation, parse_spacing
 from noduleclip.io.dicom_header import read_header
 from noduleclip.io.job_pool import Died, run_jobs
+from noduleclip.sources.files import Walk, walk_files
 from noduleclip.sources.planes import SLACK_MM, Plane
 
 PATH: Final = "path"
@@ -126,7 +126,7 @@ class Catalogue:
         slices: One row per CT slice with a place in its patient, sorted by series and path; of slices with one SOP
             Instance UID the first.
         others: One row per DICOM file of another modality: segmentations and reports, chest X-rays.
-        rejects: One row per file that is no usable DICOM, with code and reason.
+        rejects: One row per file that is no usable DICOM, and per folder that cannot be opened, with code and reason.
         copies: Slices left out because another one has their SOP Instance UID.
         not_dicom: Files that are something else.
         was_seen: Whether files were looked at; else slices are as a source describes them, and maybe not all.
@@ -208,7 +208,8 @@ def read_catalogue(
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder of DICOM files")
-    found = _list_files(root)
+    met = Walk()
+    found = _list_files(root, met)
     known = _read_kept(keep)
     fresh = found.join(known, on=_KNOWN_BY, how="anti", maintain_order="left")
     told = on_start(fresh.height, found.height - fresh.height)
@@ -221,7 +222,8 @@ def read_catalogue(
         _keep_part(keep / _CATALOGUE, table)
         for path in keep.glob(_PART):
             path.unlink()
-    return _sort_out(root, table)
+    closed = [_describe((str(one.path), 0, 0), one.code, one.reason) for one in met.unread]
+    return _sort_out(root, pl.concat([table, _as_frame(closed)]))
 
 
 def describe_slices(source: Path, rows: Iterable[dict[str, Any]]) -> Catalogue:
@@ -241,38 +243,32 @@ def _sort_out(root: Path, table: pl.DataFrame) -> Catalogue:
     is_dicom, is_refused = pl.col(MODALITY).is_not_null(), pl.col(schema.REJECT_CODE).is_not_null()
     ct = table.filter(is_dicom & ~is_refused & (pl.col(MODALITY) == "CT"))
     slices = ct.unique(schema.SOP_UID, keep="first", maintain_order=True)
+    rejects = table.filter(is_refused)
     if slices.height == 0:
+        refused = f"; {rejects.height:,} cannot be used, first: {rejects[0, schema.REJECT_REASON]}"
         raise InputError(
             f"{root}: no CT slice among {table.height:,} files; name the folder that holds the DICOM of the series"
+            f"{refused if rejects.height else ''}"
         )
     others = table.filter(is_dicom & ~is_refused & (pl.col(MODALITY) != "CT"))
-    rejects = table.filter(is_refused)
     nothing = table.height - ct.height - others.height - rejects.height
     return Catalogue(root, slices, others, rejects, ct.height - slices.height, nothing)
 
 
-def _list_files(root: Path) -> pl.DataFrame:
+def _list_files(root: Path, met: Walk) -> pl.DataFrame:
     """List the files that may be DICOM, in the order of their paths; hidden ones and known others are left out."""
-    rows = sorted(_walk(str(root.absolute())))
-    names = {name: SLICE_COLUMNS[name] for name in _KNOWN_BY}
-    return pl.DataFrame(rows, schema=names, orient="row")
-
-
-def _walk(folder: str) -> Iterator[tuple[str, int, int]]:
-    waiting = [folder]
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    elif not _is_other(entry.name) and entry.is_file():
-                        status = entry.stat()
-                        yield entry.path, status.st_size, status.st_mtime_ns
-        except OSError:  # a folder that may not be opened, or that is gone by now
+    rows: list[tuple[str, int, int]] = []
+    for entry in walk_files(root.absolute(), met):
+        if _is_other(entry.name):
             continue
+        try:
+            if entry.is_file():
+                status = entry.stat()
+                rows.append((entry.path, status.st_size, status.st_mtime_ns))
+        except OSError as error:
+            met.tell(entry.path, error)
+    names = {name: SLICE_COLUMNS[name] for name in _KNOWN_BY}
+    return pl.DataFrame(sorted(rows), schema=names, orient="row")
 
 
 def _is_other(name: str) -> bool:

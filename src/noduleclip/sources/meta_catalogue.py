@@ -5,7 +5,7 @@ The pipeline reads DICOM: of the slices that a table needs, and of no others, de
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,7 @@ from noduleclip.sources.catalogue import (
     SLICE_COLUMNS,
     Catalogue,
 )
-from noduleclip.sources.files import find_files
+from noduleclip.sources.files import Walk, find_files
 from noduleclip.sources.metaimage import MetaImage, NotCtError, read_meta_header, read_meta_slices
 from noduleclip.sources.planes import Plane
 from noduleclip.sources.unread import Unread
@@ -42,19 +42,21 @@ class MetaSeries:
         images: By the name of the series, which is the file's without its ending.
         unread: Files that are no usable CT.
         masks: How many files hold masks.
+        closed: What of the folder cannot be looked into.
     """
 
     images: Mapping[str, MetaImage]
     unread: list[Unread]
     masks: int
+    closed: Sequence[Unread] = ()
 
 
 def find_meta_series(root: Path, wanted: Collection[str], max_pixels: int) -> MetaSeries:
     """Read the headers of the MetaImages below a folder that are of some series; hidden files are left out."""
     images: dict[str, MetaImage] = {}
     unread: list[Unread] = []
-    masks = 0
-    for path in find_files(root, *_SUFFIXES):
+    masks, met = 0, Walk()
+    for path in find_files(root, *_SUFFIXES, met=met):
         name = path.name[: -len(_SUFFIXES[0])]
         if name not in wanted:
             continue
@@ -69,7 +71,7 @@ def find_meta_series(root: Path, wanted: Collection[str], max_pixels: int) -> Me
                 reason = f"{path}: {images[name].path} is of the same name; leave one of them out"
                 unread.append(Unread(path, RejectCode.BAD_HEADER, reason))
             images.setdefault(name, image)
-    return MetaSeries(images, unread, masks)
+    return MetaSeries(images, unread, masks, met.unread)
 
 
 def list_meta_slices(images: Mapping[str, MetaImage], out: Path) -> pl.DataFrame:
