@@ -3,7 +3,7 @@
 import pytest
 
 from conftest import Command
-from noduleclip.errors import InputError, RejectCode, SliceError, make_printable
+from noduleclip.errors import InputError, RejectCode, SliceError, make_encodable, make_printable
 
 
 @pytest.mark.parametrize(
@@ -14,12 +14,17 @@ from noduleclip.errors import InputError, RejectCode, SliceError, make_printable
         ("\x9b31mred", r"\x9b31mred"),
         ("two\nlines\r\tand\u2028more", "two lines  and more"),
         ("a\0b\x7fc\u202ed\ufeff", r"a\x00b\x7fc\u202ed\ufeff"),
-        ("not UTF-8: \udcff", r"not UTF-8: \udcff"),
+        ("not UTF-8: \udcff", r"not UTF-8: \xff"),
+        ("half of a pair: \ud83d", r"half of a pair: \ud83d"),
     ],
 )
 def test_a_text_from_elsewhere_moves_no_cursor(text: str, shown: str) -> None:
     assert make_printable(text) == shown
     assert str(InputError(text)) == shown
+
+
+def test_a_text_for_a_file_keeps_all_that_utf8_has() -> None:
+    assert make_encodable("結節\x1b\udce9\n") == "結節\x1b\\xe9\n"
 
 
 def test_a_long_message_keeps_its_start_and_its_end() -> None:

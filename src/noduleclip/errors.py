@@ -16,8 +16,28 @@ def make_printable(text: str) -> str:
     return "".join(c if c.isprintable() else _spell_out(c) for c in text)
 
 
+def make_encodable(text: str) -> str:
+    """Give a text that can be written as UTF-8: bytes of a file's name that are none are spelled out."""
+    if is_encodable(text):
+        return text
+    return "".join(c if is_encodable(c) else _spell_out(c) for c in text)
+
+
+def is_encodable(text: str) -> bool:
+    """Say whether a text, such as the name of a file, can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _spell_out(character: str) -> str:
-    return " " if character.isspace() else character.encode("unicode_escape").decode("ascii")
+    if character.isspace():
+        return " "
+    if "\udc80" <= character <= "\udcff":  # Python's way with a byte of a name that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
 class NoduleclipError(Exception):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -261,6 +262,38 @@ def test_a_folder_that_cannot_be_opened_is_listed_once_and_the_rest_goes_on(
     assert told == [(str(closed), "unreadable-file")]
     assert f"warning: 1 unreadable-file; first: {closed}: cannot be opened" in done.err
     assert read_rows(out)[schema.PATIENT_ID].n_unique() == 3
+
+
+def test_files_whose_names_are_not_utf8_are_listed_as_they_print(prepare: Prepare, root: Path, out: Path) -> None:
+    beside = PATIENTS[0].folder(root)
+    odd = Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9"))
+    try:
+        (beside / "069.xml").rename(odd.with_suffix(".xml"))
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names only")
+    odd.with_suffix(".dcm").write_bytes(b"")
+    annotate(root / "caf.xml", PATIENTS[0], [])
+    odd.with_name(odd.name + "2.xml").write_text("<LidcReadMessage>")
+    annotate(odd.with_name(odd.name + "3.xml"), Series(77), [[NODULE]])
+    prepare("--max-rejects", 0.1)
+    told = pl.read_csv(out / schema.REJECTS_CSV)
+    names = {
+        f"{root}/caf\\xe9{end}": code
+        for end, code in {".dcm": "unreadable-file", "2.xml": "bad-xml", "3.xml": "no-series"}.items()
+    }
+    assert dict(told.select(schema.DICOM_PATH, schema.REJECT_CODE).iter_rows()) == names
+    assert all(reason.startswith(f"{root}/caf\\xe9") for reason in told[schema.REJECT_REASON])
+    assert read_rows(out).height == 12
+    remarks = json.loads((out / schema.PREPARE_JSON).read_text())["remarks"]
+    assert any("caf\\xe9.xml counts, it was serviced last" in remark for remark in remarks)
+
+
+@pytest.mark.parametrize("option", ["--data-root", "--out"])
+def test_a_folder_whose_name_is_not_utf8_is_one_line(noduleclip: Command, tmp_path: Path, option: str) -> None:
+    folders = {"--data-root": tmp_path, "--out": tmp_path / "out"} | {option: f"{tmp_path}/caf\udce9"}
+    done = noduleclip("prepare", "lidc", *(word for pair in folders.items() for word in pair))
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith(f"error: {tmp_path}/caf\\xe9: its name is not UTF-8")
 
 
 def test_chest_x_rays_are_told_and_left_out(prepare: Prepare, root: Path, out: Path) -> None:

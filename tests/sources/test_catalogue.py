@@ -207,3 +207,19 @@ def test_a_link_in_a_circle_costs_no_other_file_of_its_folder(root: Path, tmp_pa
     found, _, _ = read(root, tmp_path / "keep")
     assert found.rejects[PATH].to_list() == [str(circle)]
     assert found.slices.height == 6
+
+
+def test_names_that_are_not_utf8_are_rejects(root: Path, tmp_path: Path) -> None:
+    (folder, file), moved = (os.fsencode(series.folder(root)) for series in (FIRST, SECOND)), b"caf\xe9"
+    try:
+        os.rename(folder, os.path.dirname(folder) + b"/" + moved)  # noqa: PTH104, PTH120 - as bytes
+        os.rename(file + b"/000003.dcm", file + b"/" + moved + b".dcm")  # noqa: PTH104 - as bytes
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names only")
+    found, files, _ = read(root, tmp_path / "keep")
+    assert files == 2
+    names = [str(FIRST.folder(root).with_name("caf\\xe9")), str(SECOND.folder(root) / "caf\\xe9.dcm")]
+    assert sorted(found.rejects[PATH]) == names
+    assert sorted(found.rejects[schema.REJECT_REASON]) == [
+        f"{name}: its name is not UTF-8; rename it" for name in names
+    ]

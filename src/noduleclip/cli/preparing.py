@@ -14,7 +14,7 @@ import polars as pl
 from noduleclip import schema
 from noduleclip.cli.claim import claiming
 from noduleclip.cli.collect import count_workers
-from noduleclip.errors import InputError, UsageError
+from noduleclip.errors import InputError, UsageError, is_encodable, make_encodable
 from noduleclip.io.artefacts import format_json, locking, write_together
 from noduleclip.io.patients import format_patient_list, split_patients
 from noduleclip.io.size_bins import count_bins, count_sizes
@@ -68,6 +68,16 @@ class PrepareOptions:
     seed: int = 0
     output_format: str = "auto"
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse folders that no table can name.
+
+        Raises:
+            UsageError: A path is not UTF-8.
+        """
+        for path in (self.data_root.absolute(), self.out.absolute()):
+            if not is_encodable(str(path)):
+                raise UsageError(f"{path}: its name is not UTF-8, and it would stand in the table; rename the folder")
 
 
 @dataclass(frozen=True)
@@ -237,14 +247,14 @@ def _report(
         **{f"nodules of {readers} reader(s)": count for readers, count in _count(nodules[schema.READERS])},
     }
     return {
-        "data_root": str(catalogue.root),
-        "source": str(marks.source),
+        "data_root": make_encodable(str(catalogue.root)),
+        "source": make_encodable(str(marks.source)),
         schema.DIAMETER_KIND: str(options.kind),
         "counts": counts,
         "sizes": count_sizes(nodules),
         "series": _describe_series(catalogue, frame),
         "splits": {name: len(patients) for name, patients in splits.items()},
-        "remarks": [*marks.remarks, *_find_oddities(catalogue, frame)],
+        "remarks": [make_encodable(remark) for remark in (*marks.remarks, *_find_oddities(catalogue, frame))],
         "rejected": dict(Counter(rejects[schema.REJECT_CODE].to_list()).most_common()),
     }
 
@@ -298,7 +308,7 @@ def _describe_series(catalogue: Catalogue, frame: pl.DataFrame) -> list[dict[str
 def _list_rejects(unread: Sequence[Unread], catalogue: Catalogue) -> pl.DataFrame:
     """Give `rejects.csv`: marks without a row, files of marks, and DICOM files that cannot be used."""
     columns = (schema.DICOM_PATH, schema.REJECT_CODE, schema.REJECT_REASON)
-    of_marks = [(str(one.path), str(one.code), one.reason) for one in unread]
+    of_marks = [(make_encodable(str(one.path)), str(one.code), make_encodable(one.reason)) for one in unread]
     told = set(of_marks)  # a folder of both that cannot be opened
     files = [row for row in catalogue.rejects.select(PATH, *columns[1:]).iter_rows() if row not in told]
     return pl.DataFrame([*of_marks, *files], schema=dict.fromkeys(columns, pl.String), orient="row")

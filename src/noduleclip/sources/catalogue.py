@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.config import MAX_PIXELS
-from noduleclip.errors import InputError, RejectCode, SliceError
+from noduleclip.errors import InputError, RejectCode, SliceError, make_encodable
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.dicom import no_warnings
 from noduleclip.io.dicom_checks import check_orientation, parse_spacing
@@ -222,7 +222,7 @@ def read_catalogue(
         _keep_part(keep / _CATALOGUE, table)
         for path in keep.glob(_PART):
             path.unlink()
-    closed = [_describe((str(one.path), 0, 0), one.code, one.reason) for one in met.unread]
+    closed = [_describe((make_encodable(str(one.path)), 0, 0), one.code, one.reason) for one in met.unread]
     return _sort_out(root, pl.concat([table, _as_frame(closed)]))
 
 
@@ -258,11 +258,11 @@ def _sort_out(root: Path, table: pl.DataFrame) -> Catalogue:
 def _list_files(root: Path, met: Walk) -> pl.DataFrame:
     """List the files that may be DICOM, in the order of their paths; hidden ones and known others are left out."""
     rows: list[tuple[str, int, int]] = []
-    for entry in walk_files(root.absolute(), met):
+    for entry in walk_files(root.absolute(), met, met.can_name):
         if _is_other(entry.name):
             continue
         try:
-            if entry.is_file():
+            if entry.is_file() and met.can_name(entry.path):
                 status = entry.stat()
                 rows.append((entry.path, status.st_size, status.st_mtime_ns))
         except OSError as error:

@@ -1,11 +1,11 @@
 """The files of a folder by their names, whatever they hold, and what of the folder cannot be looked into."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from noduleclip.errors import RejectCode
+from noduleclip.errors import RejectCode, is_encodable, make_printable
 from noduleclip.sources.unread import Unread
 
 
@@ -21,17 +21,27 @@ class Walk:
 
     def tell(self, path: str, error: OSError) -> None:
         """Note what may not be looked at."""
+        self._note(path, f"cannot be opened ({error.strerror}); check its permissions")
+
+    def can_name(self, path: str) -> bool:
+        """Say whether a path can stand in a table, and note one that cannot."""
+        can = is_encodable(path)
+        if not can:
+            self._note(path, "its name is not UTF-8; rename it")
+        return can
+
+    def _note(self, path: str, reason: str) -> None:
         place = Path(path).absolute()
-        reason = f"{place}: cannot be opened ({error.strerror}); check its permissions"
-        self.unread.append(Unread(place, RejectCode.UNREADABLE_FILE, reason))
+        self.unread.append(Unread(place, RejectCode.UNREADABLE_FILE, make_printable(f"{place}: {reason}")))
 
 
-def walk_files(root: Path, met: Walk) -> Iterator[os.DirEntry[str]]:
+def walk_files(root: Path, met: Walk, may_enter: Callable[[str], bool] = lambda _: True) -> Iterator[os.DirEntry[str]]:
     """Give what lies below a folder and is no folder, in any order.
 
     Args:
         root: The folder; links to folders are not followed, hidden files and folders are left out.
         met: Is told of the rest.
+        may_enter: Says of a folder whether what lies below it is wanted.
     """
     waiting = [str(root)]
     while waiting:
@@ -42,7 +52,8 @@ def walk_files(root: Path, met: Walk) -> Iterator[os.DirEntry[str]]:
                     if entry.name.startswith("."):
                         continue
                     if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
+                        if may_enter(entry.path):
+                            waiting.append(entry.path)
                     elif not _links_to_folder(entry):
                         yield entry
         except FileNotFoundError:  # gone by now
