@@ -1,15 +1,17 @@
 """The catalogue of a folder: headers only, in the order of the patient, kept between runs, whatever lies about."""
 
+import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import polars as pl
 import pytest
 
 from noduleclip import schema
 from noduleclip.errors import InputError, RejectCode
-from noduleclip.io import job_pool
+from noduleclip.io import dicom_header, job_pool
 from noduleclip.sources import catalogue as module
 from noduleclip.sources.catalogue import PATH, POSITION, Catalogue, read_catalogue
 from sources.closed_folders import close_folder
@@ -223,3 +225,46 @@ def test_names_that_are_not_utf8_are_rejects(root: Path, tmp_path: Path) -> None
     assert sorted(found.rejects[schema.REJECT_REASON]) == [
         f"{name}: its name is not UTF-8; rename it" for name in names
     ]
+
+
+def test_a_file_that_could_not_be_read_is_read_again(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "text.dcm").write_text("text" * 100)
+    closed = FIRST.folder(root) / "000003.dcm"
+    open_bounded = dicom_header.open_bounded
+
+    def refuse(path: Path, *more: int, **options: bool) -> BinaryIO:
+        if path == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return open_bounded(path, *more, **options)
+
+    monkeypatch.setattr(dicom_header, "open_bounded", refuse)
+    found, _, _ = read(root, tmp_path / "keep")
+    assert found.rejects[schema.REJECT_CODE].to_list() == ["unreadable-file", "not-dicom"]
+    monkeypatch.undo()
+    found, files, known = read(root, tmp_path / "keep")
+    assert (files, known) == (1, 6)
+    assert found.rejects[schema.REJECT_CODE].to_list() == ["not-dicom"]
+    assert found.slices.height == 6
+
+
+def test_files_lost_with_a_process_are_read_again_each_by_itself_in_another_one(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "alone.dcm").write_bytes(b"")
+    asked = []
+
+    def lose(
+        work: Callable[[Any], Any], jobs: Sequence[Any], workers: int, *, apart: bool = False
+    ) -> Iterator[tuple[Any, Any]]:
+        asked.append((sorted(len(job) for job in jobs), apart))
+        yield from ((job, job_pool.Died() if len(asked) == 1 else work(job)) for job in jobs)
+
+    monkeypatch.setattr(module, "run_jobs", lose)
+    with pytest.raises(InputError, match=r"7 cannot be used, first: .* ends the process that reads it"):
+        read(root, tmp_path / "keep")
+    found, _, known = read(root, tmp_path / "keep")
+    assert (found.slices.height, found.rejects.height, known) == (6, 1, 0)
+    assert asked == [([7], False), ([1] * 7, True)]
+    assert read(root, tmp_path / "keep")[1:] == (0, 7)

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -70,6 +70,8 @@ _PART: Final = "part-*.parquet"
 _FILES_A_JOB: Final = 16
 _FILES_A_PART: Final = 20_000
 _SAME_PLACE_MM: Final = 0.01
+_LOST: Final = "it or one of its neighbours ends the process that reads it; leave the file out"
+_MAY_PASS: Final = (RejectCode.UNREADABLE_FILE, RejectCode.MISSING_FILE)
 
 
 def _as_plane(row: Sequence[float]) -> Plane:
@@ -210,11 +212,11 @@ def read_catalogue(
         raise InputError(f"{root}: no such folder of DICOM files")
     met = Walk()
     found = _list_files(root, met)
-    known = _read_kept(keep)
+    known, lost = _read_kept(keep)
     fresh = found.join(known, on=_KNOWN_BY, how="anti", maintain_order="left")
     told = on_start(fresh.height, found.height - fresh.height)
     parts = [known]
-    for number, part in enumerate(_read_in_parts(fresh, workers, max_pixels, told), _count_parts(keep)):
+    for number, part in enumerate(_read_in_parts(fresh, lost, workers, max_pixels, told), _count_parts(keep)):
         parts.append(part)
         _keep_part(keep / _PART.replace("*", f"{number:05}"), part)
     table = pl.concat(parts).join(found, on=_KNOWN_BY, how="semi").sort(schema.SERIES_UID, PATH, nulls_last=True)
@@ -275,8 +277,11 @@ def _is_other(name: str) -> bool:
     return Path(name).suffix.lower() in _OTHER_SUFFIXES or name.upper() in ("LICENSE", "README", "DICOMDIR")
 
 
-def _read_kept(keep: Path) -> pl.DataFrame:
-    """Give what earlier runs read, of which some may have been killed."""
+def _read_kept(keep: Path) -> tuple[pl.DataFrame, set[str]]:
+    """Give what earlier runs read, of which some may have been killed, and the paths that processes ended at.
+
+    What may pass without a change of the file, such as its permissions or a disk that fails, is looked at again.
+    """
     frames = [pl.DataFrame(schema=SLICE_COLUMNS)]
     for path in (*sorted(keep.glob(_PART)), keep / _CATALOGUE):
         try:
@@ -285,7 +290,10 @@ def _read_kept(keep: Path) -> pl.DataFrame:
             continue  # not there or broken: its files are read again
         if frame.schema == pl.Schema(SLICE_COLUMNS):
             frames.append(frame)
-    return pl.concat(frames).unique(_KNOWN_BY, keep="first", maintain_order=True)
+    kept = pl.concat(frames)
+    lost = set(kept.filter(pl.col(schema.REJECT_REASON).str.ends_with(_LOST))[PATH])
+    lasting = kept.filter(~pl.col(schema.REJECT_CODE).is_in(_MAY_PASS).fill_null(value=False))
+    return lasting.unique(_KNOWN_BY, keep="first", maintain_order=True), lost
 
 
 def _count_parts(keep: Path) -> int:
@@ -298,15 +306,17 @@ def _keep_part(path: Path, frame: pl.DataFrame) -> None:
 
 
 def _read_in_parts(
-    files: pl.DataFrame, workers: int, max_pixels: int, told: Callable[[int], None]
+    files: pl.DataFrame, lost: Collection[str], workers: int, max_pixels: int, told: Callable[[int], None]
 ) -> Iterator[pl.DataFrame]:
-    rows: list[tuple[str, int, int]] = files.rows()
+    """Read files, those that a process ended at each by itself and in no process that matters."""
+    rows: list[tuple[str, int, int]] = [file for file in files.rows() if file[0] not in lost]
     jobs = [tuple(rows[start : start + _FILES_A_JOB]) for start in range(0, len(rows), _FILES_A_JOB)]
+    alone = [(file,) for file in files.rows() if file[0] in lost]
     waiting: list[dict[str, Any]] = []
-    for job, read in run_jobs(functools.partial(_read_files, max_pixels), jobs, workers):
+    work = functools.partial(_read_files, max_pixels)
+    for job, read in run_jobs(work, [*jobs, *alone], workers, apart=bool(alone)):
         if isinstance(read, Died):
-            reason = "it or one of its neighbours ends the process that reads it; leave the file out"
-            read = [_describe(file, RejectCode.UNREADABLE_FILE, f"{file[0]}: {reason}") for file in job]
+            read = [_describe(file, RejectCode.UNREADABLE_FILE, f"{file[0]}: {_LOST}") for file in job]
         waiting += read
         told(len(job))
         if len(waiting) >= _FILES_A_PART:
