@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from noduleclip import schema
-from noduleclip.errors import InputError, RejectCode
+from noduleclip.errors import InputError, OutputError, RejectCode
 from noduleclip.io import dicom_header, job_pool
 from noduleclip.sources import catalogue as module
 from noduleclip.sources.catalogue import PATH, POSITION, Catalogue, read_catalogue
@@ -84,27 +84,48 @@ def test_a_second_run_reads_only_what_changed(root: Path, tmp_path: Path) -> Non
     assert again.slices.height == first.slices.height - 1
 
 
-def test_a_killed_run_goes_on(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("end", [KeyboardInterrupt, OutputError("disk full")])
+def test_a_run_that_is_interrupted_keeps_all_that_it_read(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: type[BaseException] | BaseException
+) -> None:
     monkeypatch.setattr(module, "_FILES_A_JOB", 1)
     monkeypatch.setattr(module, "_FILES_A_PART", 2)
-    sound = module._keep_part
-    parts: list[Path] = []
+    read_files = module._read_files
+    jobs: list[Any] = []
 
-    def keep_two(path: Path, frame: pl.DataFrame) -> None:
-        if len(parts) == 2:
-            raise KeyboardInterrupt
-        parts.append(path)
-        sound(path, frame)
+    def read_five(*arguments: Any) -> Any:
+        if len(jobs) == 5:
+            raise end
+        jobs.append(arguments)
+        return read_files(*arguments)
 
-    monkeypatch.setattr(module, "_keep_part", keep_two)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(module, "_read_files", read_five)
+    with pytest.raises((KeyboardInterrupt, OutputError), match=r"disk full|^$"):
         read(root, tmp_path / "keep")
-    monkeypatch.setattr(module, "_keep_part", sound)
+    monkeypatch.undo()
+    assert len(list((tmp_path / "keep").iterdir())) == 3
     found, files, known = read(root, tmp_path / "keep")
-    assert (files, known) == (2, 4)
+    assert (files, known) == (1, 5)
     whole = read(root, tmp_path / "other")[0]
     assert found.slices.equals(whole.slices)
     assert [path.name for path in (tmp_path / "keep").iterdir()] == ["catalogue.parquet"]
+
+
+def test_a_run_that_is_killed_keeps_its_parts(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FILES_A_JOB", 1)
+    monkeypatch.setattr(module, "_FILES_A_PART", 2)
+    keep = module._keep
+
+    def keep_two(path: Path, frame: pl.DataFrame, **options: bool) -> None:
+        if path.stem == "part-00003":
+            raise KeyboardInterrupt
+        keep(path, frame, **options)
+
+    monkeypatch.setattr(module, "_keep", keep_two)
+    with pytest.raises(KeyboardInterrupt):
+        read(root, tmp_path / "keep")
+    monkeypatch.undo()
+    assert read(root, tmp_path / "keep")[1:] == (2, 4)
 
 
 def test_what_was_kept_and_is_broken_is_read_again(root: Path, tmp_path: Path) -> None:

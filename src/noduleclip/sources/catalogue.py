@@ -68,7 +68,7 @@ _DICOM_SUFFIXES: Final = frozenset((".dcm", ".dicom", ".ima"))
 _CATALOGUE: Final = "catalogue.parquet"
 _PART: Final = "part-*.parquet"
 _FILES_A_JOB: Final = 16
-_FILES_A_PART: Final = 20_000
+_FILES_A_PART: Final = 2_000
 _SAME_PLACE_MM: Final = 0.01
 _LOST: Final = "it or one of its neighbours ends the process that reads it; leave the file out"
 _MAY_PASS: Final = (RejectCode.UNREADABLE_FILE, RejectCode.MISSING_FILE)
@@ -215,13 +215,19 @@ def read_catalogue(
     known, lost = _read_kept(keep)
     fresh = found.join(known, on=_KNOWN_BY, how="anti", maintain_order="left")
     told = on_start(fresh.height, found.height - fresh.height)
-    parts = [known]
-    for number, part in enumerate(_read_in_parts(fresh, lost, workers, max_pixels, told), _count_parts(keep)):
-        parts.append(part)
-        _keep_part(keep / _PART.replace("*", f"{number:05}"), part)
-    table = pl.concat(parts).join(found, on=_KNOWN_BY, how="semi").sort(schema.SERIES_UID, PATH, nulls_last=True)
+    parts = _Parts(keep)
+    try:
+        for rows in _read_jobs(fresh, lost, workers, max_pixels, told):
+            parts.add(rows)
+    finally:
+        parts.close()
+    table = (
+        pl.concat([known, *parts.frames])
+        .join(found, on=_KNOWN_BY, how="semi")
+        .sort(schema.SERIES_UID, PATH, nulls_last=True)
+    )
     if fresh.height or table.height != known.height:
-        _keep_part(keep / _CATALOGUE, table)
+        _keep(keep / _CATALOGUE, table)
         for path in keep.glob(_PART):
             path.unlink()
     closed = [_describe((make_encodable(str(one.path)), 0, 0), one.code, one.reason) for one in met.unread]
@@ -296,34 +302,56 @@ def _read_kept(keep: Path) -> tuple[pl.DataFrame, set[str]]:
     return lasting.unique(_KNOWN_BY, keep="first", maintain_order=True), lost
 
 
-def _count_parts(keep: Path) -> int:
-    return 1 + max((int(path.stem.split("-")[1]) for path in keep.glob(_PART) if path.stem[5:].isdecimal()), default=0)
+class _Parts:
+    """What is read, kept in parts: whatever ends the run, what was read before it is known to the next one.
+
+    Attributes:
+        frames: The parts so far.
+    """
+
+    def __init__(self, keep: Path) -> None:
+        self.frames: list[pl.DataFrame] = []
+        self._keep = keep
+        numbers = (int(path.stem[5:]) for path in keep.glob(_PART) if path.stem[5:].isdecimal())
+        self._number = 1 + max(numbers, default=0)
+        self._waiting: list[dict[str, Any]] = []
+
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Take rows, and keep a part where there are enough of them."""
+        self._waiting += rows
+        if len(self._waiting) >= _FILES_A_PART:
+            self.close()
+
+    def close(self) -> None:
+        """Keep the rows that were taken since the last part."""
+        if not self._waiting:
+            return
+        frame = _as_frame(self._waiting)
+        # The disk may take its time: a part that is lost with the power is read again.
+        _keep(self._keep / _PART.replace("*", f"{self._number:05}"), frame, flush=False)
+        self.frames.append(frame)
+        self._number += 1
+        self._waiting = []
 
 
-def _keep_part(path: Path, frame: pl.DataFrame) -> None:
-    with replacing(path) as temporary:
+def _keep(path: Path, frame: pl.DataFrame, *, flush: bool = True) -> None:
+    with replacing(path, flush=flush) as temporary:
         frame.write_parquet(temporary)
 
 
-def _read_in_parts(
+def _read_jobs(
     files: pl.DataFrame, lost: Collection[str], workers: int, max_pixels: int, told: Callable[[int], None]
-) -> Iterator[pl.DataFrame]:
+) -> Iterator[list[dict[str, Any]]]:
     """Read files, those that a process ended at each by itself and in no process that matters."""
     rows: list[tuple[str, int, int]] = [file for file in files.rows() if file[0] not in lost]
     jobs = [tuple(rows[start : start + _FILES_A_JOB]) for start in range(0, len(rows), _FILES_A_JOB)]
     alone = [(file,) for file in files.rows() if file[0] in lost]
-    waiting: list[dict[str, Any]] = []
     work = functools.partial(_read_files, max_pixels)
     for job, read in run_jobs(work, [*jobs, *alone], workers, apart=bool(alone)):
         if isinstance(read, Died):
             read = [_describe(file, RejectCode.UNREADABLE_FILE, f"{file[0]}: {_LOST}") for file in job]
-        waiting += read
+        yield read
         told(len(job))
-        if len(waiting) >= _FILES_A_PART:
-            yield _as_frame(waiting)
-            waiting = []
-    if waiting:
-        yield _as_frame(waiting)
 
 
 def _as_frame(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
