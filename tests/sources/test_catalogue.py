@@ -8,6 +8,8 @@ from typing import Any, BinaryIO
 
 import polars as pl
 import pytest
+from pydicom import uid
+from pydicom.dataset import Dataset, FileMetaDataset
 
 from noduleclip import schema
 from noduleclip.errors import InputError, OutputError, RejectCode
@@ -289,3 +291,37 @@ def test_files_lost_with_a_process_are_read_again_each_by_itself_in_another_one(
     assert (found.slices.height, found.rejects.height, known) == (6, 1, 0)
     assert asked == [([7], False), ([1] * 7, True)]
     assert read(root, tmp_path / "keep")[1:] == (0, 7)
+
+
+@pytest.mark.parametrize("size", [140, 300, 320, 340])
+def test_a_slice_cut_short_before_its_modality_is_a_reject(root: Path, tmp_path: Path, size: int) -> None:
+    path = FIRST.folder(root) / "000003.dcm"
+    path.write_bytes(path.read_bytes()[:size])
+    found, _, _ = read(root, tmp_path / "keep")
+    assert found.rejects.select(PATH, schema.REJECT_CODE).rows() == [(str(path), "truncated-header")]
+    assert "copy or download it again" in found.rejects[0, schema.REJECT_REASON]
+    assert found.others.height == 0
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "changes"),
+    [
+        (uid.MediaStorageDirectoryStorage, {"FileSetID": "CD"}),
+        (uid.HangingProtocolStorage, {"SOPClassUID": uid.HangingProtocolStorage, "HangingProtocolName": "one"}),
+        (uid.GrayscaleSoftcopyPresentationStateStorage, {"Modality": "PR", "SeriesInstanceUID": "1.2.8"}),
+        (uid.ComprehensiveSRStorage, {"SOPClassUID": uid.ComprehensiveSRStorage, "SeriesInstanceUID": "1.2.8"}),
+        (uid.CTImageStorage, {"SeriesInstanceUID": "1.2.8"}),
+    ],
+)
+def test_what_has_no_modality_by_its_nature_is_no_reject(
+    root: Path, tmp_path: Path, sop_class: uid.UID, changes: dict[str, str]
+) -> None:
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.MediaStorageSOPClassUID, data.file_meta.MediaStorageSOPInstanceUID = sop_class, uid.UID("1.2.7")
+    data.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    for keyword, value in changes.items():
+        setattr(data, keyword, value)
+    data.save_as(root / "other.dcm", enforce_file_format=True)
+    found, _, _ = read(root, tmp_path / "keep")
+    assert (found.rejects.height, found.others.height) == (0, 1)

@@ -11,6 +11,13 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    MediaStorageDirectoryStorage,
+)
 
 from noduleclip import schema
 from noduleclip.config import MAX_PIXELS
@@ -18,7 +25,7 @@ from noduleclip.errors import InputError, RejectCode, SliceError, make_encodable
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.dicom import no_warnings
 from noduleclip.io.dicom_checks import check_orientation, parse_spacing
-from noduleclip.io.dicom_header import read_header
+from noduleclip.io.dicom_header import COPY_AGAIN, Header, read_header
 from noduleclip.io.job_pool import Died, run_jobs
 from noduleclip.sources.files import Walk, walk_files
 from noduleclip.sources.planes import SLACK_MM, Plane
@@ -55,7 +62,14 @@ SLICE_COLUMNS: Final = {
 }
 _TAGS: Final = (
     *("Modality", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "Rows", "Columns"),
-    *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "Manufacturer"),
+    *(
+        "SOPClassUID",
+        "PixelSpacing",
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "SliceThickness",
+        "Manufacturer",
+    ),
 )
 _OTHER_SUFFIXES: Final = frozenset(
     [
@@ -65,6 +79,7 @@ _OTHER_SUFFIXES: Final = frozenset(
     ]
 )
 _DICOM_SUFFIXES: Final = frozenset((".dcm", ".dicom", ".ima"))
+_CT_CLASSES: Final = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _CATALOGUE: Final = "catalogue.parquet"
 _PART: Final = "part-*.parquet"
 _FILES_A_JOB: Final = 16
@@ -376,11 +391,14 @@ def _read_file(file: tuple[str, int, int], max_pixels: int) -> dict[str, Any]:
             STUDY_UID: header.text("StudyInstanceUID"),
             schema.PATIENT_ID: header.text("PatientID"),
         }
+        if not modality and _ends_early(header, row[schema.SERIES_UID]):
+            fact = "it ends before it says what it is: it has no Modality"
+            raise header.reject(RejectCode.TRUNCATED_HEADER, fact, COPY_AGAIN)
         if modality != "CT":
             return row
         for name in (schema.SOP_UID, schema.SERIES_UID):
             if not row[name]:
-                raise header.reject(RejectCode.TRUNCATED_HEADER, f"the header has no {name}", "copy it again")
+                raise header.reject(RejectCode.TRUNCATED_HEADER, f"the header has no {name}", COPY_AGAIN)
         check_orientation(header)
         spacing = parse_spacing(header)
         position, orientation = header.numbers("ImagePositionPatient"), header.numbers("ImageOrientationPatient")
@@ -399,6 +417,17 @@ def _read_file(file: tuple[str, int, int], max_pixels: int) -> dict[str, Any]:
         if error.code is RejectCode.NOT_DICOM and path.suffix.lower() not in _DICOM_SUFFIXES:
             return dict(zip(_KNOWN_BY, file, strict=True))
         return _describe(file, error.code, str(error))
+
+
+def _ends_early(header: Header, series_uid: str) -> bool:
+    """Say whether a file without Modality is cut short; directories and hanging protocols have none and no series."""
+    if series_uid:
+        return False
+    declared = Header(header.path, getattr(header.dataset, "file_meta", Dataset())).text("MediaStorageSOPClassUID")
+    sop_class = header.text("SOPClassUID")
+    if not sop_class:
+        return declared != MediaStorageDirectoryStorage
+    return sop_class in _CT_CLASSES or sop_class != (declared or sop_class)
 
 
 def _describe(file: tuple[str, int, int], code: RejectCode, reason: str) -> dict[str, Any]:
