@@ -438,6 +438,20 @@ def test_reports_become_a_table_of_their_diameters(segmented: Path, tmp_path: Pa
     assert set(rows[schema.DIAMETER_KIND]) == {"3d"}
 
 
+@pytest.mark.parametrize("name", ["seg", "sr"])
+def test_copies_of_segmentations_and_reports_count_once(segmented: Path, tmp_path: Path, name: str) -> None:
+    assert prepare(name, tmp_path / "once", "--data-root", segmented).code == 0
+    shutil.copytree(segmented / "seg", segmented / "seg copied")
+    done = prepare(name, tmp_path / "twice", "--data-root", segmented)
+    assert done.code == 0, done.err
+    assert "warning: 6 files have the SOP Instance UID of another one and are left out" in done.err
+    tables = [(tmp_path / out / schema.ROI_CSV).read_bytes() for out in ("once", "twice")]
+    assert tables[0] == tables[1]
+    counts = json.loads((tmp_path / "twice" / schema.PREPARE_JSON).read_text())["counts"]
+    names = ("files left out as copies", "segmentations", "reports", "DICOM files of other kinds")
+    assert [counts[name] for name in names] == [6, 3, 3, 6]
+
+
 def test_broken_segmentations_are_rejected(segmented: Path, tmp_path: Path) -> None:
     path = segmented / "seg/10.dcm"
     data = pydicom.dcmread(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import polars as pl
+import pydicom
 import pytest
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -183,6 +184,18 @@ def test_a_slice_that_lies_there_twice_counts_once(root: Path, tmp_path: Path) -
     found, _, _ = read(root, tmp_path / "keep")
     assert found.copies == 1
     assert found.slices.height == 6
+
+
+def test_a_file_of_another_kind_that_lies_there_twice_counts_once(root: Path, tmp_path: Path) -> None:
+    for number in range(4):
+        (path,) = Series(4, heights_mm=(0,)).write(root / f"{number}", Modality="SR")
+        if number > 1:
+            data = pydicom.dcmread(path)
+            del data.SOPInstanceUID
+            data.save_as(path)
+    found, _, _ = read(root, tmp_path / "keep")
+    assert [path.relative_to(root).parts[0] for path in found.list_other("SR")] == ["0", "2", "3"]
+    assert found.copies == 1
 
 
 def test_folders_that_link_in_circles_end(root: Path, tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def open_catalogue(options: PrepareOptions) -> Catalogue:
 
         catalogue = read_catalogue(options.data_root, keep, workers=workers, on_start=start)
     if catalogue.copies:
-        warn(f"{catalogue.copies:,} slices have the SOP Instance UID of another one and are left out")
+        warn(f"{catalogue.copies:,} files have the SOP Instance UID of another one and are left out")
     return catalogue
 
 
@@ -235,7 +235,7 @@ def _report(
         "CT series": len(catalogue.series_uids()),
         "DICOM files of other kinds": catalogue.others.height,
         "DICOM files that cannot be used": catalogue.rejects.height,
-        "slices left out as copies": catalogue.copies,
+        "files left out as copies": catalogue.copies,
         **{name: count for name, count in marks.counts.items() if count},
         "marks of series that are not here": found.absent,
         "curves of a single point, left out": found.points,

@@ -61,15 +61,9 @@ SLICE_COLUMNS: Final = {
     schema.REJECT_REASON: pl.String,
 }
 _TAGS: Final = (
-    *("Modality", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "Rows", "Columns"),
-    *(
-        "SOPClassUID",
-        "PixelSpacing",
-        "ImagePositionPatient",
-        "ImageOrientationPatient",
-        "SliceThickness",
-        "Manufacturer",
-    ),
+    *("Modality", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID"),
+    *("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
+    *("SliceThickness", "Manufacturer"),
 )
 _OTHER_SUFFIXES: Final = frozenset(
     [
@@ -142,9 +136,10 @@ class Catalogue:
         root: The folder.
         slices: One row per CT slice with a place in its patient, sorted by series and path; of slices with one SOP
             Instance UID the first.
-        others: One row per DICOM file of another modality: segmentations and reports, chest X-rays.
+        others: One row per DICOM file of another modality, such as segmentations, reports and chest X-rays; of those
+            with one SOP Instance UID the first.
         rejects: One row per file that is no usable DICOM, and per folder that cannot be opened, with code and reason.
-        copies: Slices left out because another one has their SOP Instance UID.
+        copies: Files left out because another one has their SOP Instance UID.
         not_dicom: Files that are something else.
         was_seen: Whether files were looked at; else slices are as a source describes them, and maybe not all.
     """
@@ -265,7 +260,7 @@ def describe_slices(source: Path, rows: Iterable[dict[str, Any]]) -> Catalogue:
 def _sort_out(root: Path, table: pl.DataFrame) -> Catalogue:
     is_dicom, is_refused = pl.col(MODALITY).is_not_null(), pl.col(schema.REJECT_CODE).is_not_null()
     ct = table.filter(is_dicom & ~is_refused & (pl.col(MODALITY) == "CT"))
-    slices = ct.unique(schema.SOP_UID, keep="first", maintain_order=True)
+    slices = _drop_copies(ct)
     rejects = table.filter(is_refused)
     if slices.height == 0:
         refused = f"; {rejects.height:,} cannot be used, first: {rejects[0, schema.REJECT_REASON]}"
@@ -273,9 +268,16 @@ def _sort_out(root: Path, table: pl.DataFrame) -> Catalogue:
             f"{root}: no CT slice among {table.height:,} files; name the folder that holds the DICOM of the series"
             f"{refused if rejects.height else ''}"
         )
-    others = table.filter(is_dicom & ~is_refused & (pl.col(MODALITY) != "CT"))
-    nothing = table.height - ct.height - others.height - rejects.height
-    return Catalogue(root, slices, others, rejects, ct.height - slices.height, nothing)
+    not_ct = table.filter(is_dicom & ~is_refused & (pl.col(MODALITY) != "CT"))
+    others = _drop_copies(not_ct)
+    copies = ct.height - slices.height + not_ct.height - others.height
+    return Catalogue(root, slices, others, rejects, copies, table.height - ct.height - not_ct.height - rejects.height)
+
+
+def _drop_copies(files: pl.DataFrame) -> pl.DataFrame:
+    """Leave the first of the files with one SOP Instance UID; those without any are all left."""
+    name = pl.when(pl.col(schema.SOP_UID) != "").then(schema.SOP_UID).otherwise(PATH)
+    return files.filter(name.is_first_distinct())
 
 
 def _list_files(root: Path, met: Walk) -> pl.DataFrame:
