@@ -120,6 +120,13 @@ def test_annotations_may_lie_apart_and_under_the_root(prepare: Prepare, root: Pa
     assert read_rows(out).equals(beside)
 
 
+def test_where_annotations_are_behind_a_link_it_is_told(prepare: Prepare, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "xml").mkdir()
+    (tmp_path / "xml" / "157").symlink_to(root, target_is_directory=True)
+    done = prepare("--xml-root", tmp_path / "xml", code=3)
+    assert done.err.splitlines()[-1].endswith("; links to folders are not followed, and there are 1")
+
+
 def test_holes_and_points_give_no_rows(prepare: Prepare, root: Path, out: Path) -> None:
     drawn = Nodule([Curve(0), Curve(0, HOLE, "FALSE"), Curve(1, [(5, 5)])])
     small = Nodule([Curve(2, [(5, 5)])], ratings={})

@@ -203,9 +203,17 @@ def test_folders_that_link_in_circles_end(root: Path, tmp_path: Path) -> None:
     assert read(root, tmp_path / "keep")[1:] == (6, 0)
 
 
+def test_where_patients_are_links_the_message_says_that_these_are_not_followed(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    for path in root.iterdir():
+        (tmp_path / "links" / path.name).symlink_to(path, target_is_directory=True)
+    with pytest.raises(InputError, match=r"no CT slice among 0 files.*; links to folders .* not followed.* are 2$"):
+        read(tmp_path / "links", tmp_path / "keep")
+
+
 @pytest.mark.parametrize("name", ["", "gone"])
 def test_a_folder_without_slices_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match="no such folder" if name else "no CT slice among 0 files"):
+    with pytest.raises(InputError, match="no such folder" if name else r"no CT slice among 0 files.* of the series$"):
         read(tmp_path / name, tmp_path / "keep")
 
 

@@ -55,7 +55,7 @@ def prepare_lidc(
         met = Walk()
         paths = find_files(root, ".xml", met=met)
         if not paths:
-            raise InputError(f"{root}: holds no XML file; name the folder of the annotations with --xml-root")
+            raise InputError(f"{root}: holds no XML file; name the folder of the annotations with --xml-root{met.hint}")
         return lambda catalogue: read_marks(paths, met, catalogue)
 
     def read_marks(paths: Sequence[Path], met: Walk, catalogue: Catalogue) -> Marks:

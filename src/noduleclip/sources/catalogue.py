@@ -241,7 +241,7 @@ def read_catalogue(
         for path in keep.glob(_PART):
             path.unlink()
     closed = [_describe((make_encodable(str(one.path)), 0, 0), one.code, one.reason) for one in met.unread]
-    return _sort_out(root, pl.concat([table, _as_frame(closed)]))
+    return _sort_out(root, pl.concat([table, _as_frame(closed)]), met.hint)
 
 
 def describe_slices(source: Path, rows: Iterable[dict[str, Any]]) -> Catalogue:
@@ -257,7 +257,7 @@ def describe_slices(source: Path, rows: Iterable[dict[str, Any]]) -> Catalogue:
     )
 
 
-def _sort_out(root: Path, table: pl.DataFrame) -> Catalogue:
+def _sort_out(root: Path, table: pl.DataFrame, hint: str) -> Catalogue:
     is_dicom, is_refused = pl.col(MODALITY).is_not_null(), pl.col(schema.REJECT_CODE).is_not_null()
     ct = table.filter(is_dicom & ~is_refused & (pl.col(MODALITY) == "CT"))
     slices = _drop_copies(ct)
@@ -266,7 +266,7 @@ def _sort_out(root: Path, table: pl.DataFrame) -> Catalogue:
         refused = f"; {rejects.height:,} cannot be used, first: {rejects[0, schema.REJECT_REASON]}"
         raise InputError(
             f"{root}: no CT slice among {table.height:,} files; name the folder that holds the DICOM of the series"
-            f"{refused if rejects.height else ''}"
+            f"{hint}{refused if rejects.height else ''}"
         )
     not_ct = table.filter(is_dicom & ~is_refused & (pl.col(MODALITY) != "CT"))
     others = _drop_copies(not_ct)

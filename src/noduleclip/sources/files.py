@@ -15,9 +15,16 @@ class Walk:
 
     Attributes:
         unread: Folders and files that may not be looked at, with absolute paths.
+        links: How many links to folders, which are not followed.
     """
 
     unread: list[Unread] = field(default_factory=list)
+    links: int = 0
+
+    @property
+    def hint(self) -> str:
+        """What a message that something was not found ends with: empty, or a clause on links."""
+        return f"; links to folders are not followed, and there are {self.links:,}" if self.links else ""
 
     def tell(self, path: str, error: OSError) -> None:
         """Note what may not be looked at."""
@@ -54,7 +61,9 @@ def walk_files(root: Path, met: Walk, may_enter: Callable[[str], bool] = lambda 
                     if entry.is_dir(follow_symlinks=False):
                         if may_enter(entry.path):
                             waiting.append(entry.path)
-                    elif not _links_to_folder(entry):
+                    elif _links_to_folder(entry):
+                        met.links += 1
+                    else:
                         yield entry
         except FileNotFoundError:  # gone by now
             continue
