@@ -238,6 +238,23 @@ def test_luna16_becomes_a_table_with_the_slices_that_it_needs(
     assert read_rows(tmp_path / "out").sort(schema.SERIES_UID, schema.CENTROID_X).equals(rows)
 
 
+def test_slices_that_it_wrote_itself_are_none_of_the_collections(
+    luna: tuple[Path, NDArray[np.int16]], tmp_path: Path
+) -> None:
+    root, _ = luna
+    (tmp_path / "annotations.csv").write_text(list_voxels((0, 20, 30, 1), (1, 41, 33, 6), (2, 9, 80, 0)))
+    for out in (root, tmp_path / "link"):
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(root, target_is_directory=True)
+        arguments = ("--annotations", tmp_path / "annotations.csv", "--data-root", root, "--overwrite")
+        done = prepare("luna16", out, *arguments)
+        assert done.code == 0, done.err
+        assert "CT series,3" in done.out and "CT slices,21" in done.out
+    (root / "dicom/patient").mkdir()
+    shutil.copy(next((root / "dicom").rglob("*.dcm")), root / "dicom/patient/a.dcm")
+    assert "CT series,4" in prepare("luna16", root, *arguments).out
+
+
 def test_a_limit_writes_no_more_than_it_takes(luna: tuple[Path, NDArray[np.int16]], tmp_path: Path) -> None:
     root, _ = luna
     (tmp_path / "annotations.csv").write_text(list_voxels((0, 20, 30, 1), (1, 41, 33, 6), (2, 9, 80, 0)))

@@ -24,6 +24,7 @@ from noduleclip.report.tables import choose_format, print_records
 from noduleclip.sources.catalogue import PATH, Catalogue, read_catalogue
 from noduleclip.sources.diameters import DiameterKind
 from noduleclip.sources.marks import Outline, Sphere
+from noduleclip.sources.meta_catalogue import recognise_derived
 from noduleclip.sources.nodule_table import place_nodules, summarise_nodules
 from noduleclip.sources.roi_rows import RoiRows, make_rows, make_sphere_rows
 from noduleclip.sources.unread import Unread
@@ -134,7 +135,9 @@ def open_catalogue(options: PrepareOptions) -> Catalogue:
             say(f"{options.data_root}: {files:,} files to read, {known:,} known from an earlier run")
             return stack.enter_context(counting("reading headers", files, "files"))
 
-        catalogue = read_catalogue(options.data_root, keep, workers=workers, on_start=start)
+        catalogue = read_catalogue(
+            options.data_root, keep, workers=workers, is_left_out=recognise_derived(options.out), on_start=start
+        )
     if catalogue.copies:
         warn(f"{catalogue.copies:,} files have the SOP Instance UID of another one and are left out")
     return catalogue

@@ -202,6 +202,7 @@ def read_catalogue(
     *,
     workers: int,
     max_pixels: int = MAX_PIXELS,
+    is_left_out: Callable[[str], bool] = lambda _: False,
     on_start: Callable[[int, int], Callable[[int], None]] = lambda _files, _known: lambda _: None,
 ) -> Catalogue:
     """Read the headers of all DICOM files below a folder.
@@ -213,6 +214,7 @@ def read_catalogue(
         keep: Folder for what was read.
         workers: Processes.
         max_pixels: Largest slice; it bounds what a broken file can take.
+        is_left_out: Says of a folder whether it is none of the collection's.
         on_start: Called with the files to read and those known; gives what to call with files read.
 
     Raises:
@@ -221,7 +223,7 @@ def read_catalogue(
     if not root.is_dir():
         raise InputError(f"{root}: no such folder of DICOM files")
     met = Walk()
-    found = _list_files(root, met)
+    found = _list_files(root, met, is_left_out)
     known, lost = _read_kept(keep)
     fresh = found.join(known, on=_KNOWN_BY, how="anti", maintain_order="left")
     told = on_start(fresh.height, found.height - fresh.height)
@@ -280,10 +282,10 @@ def _drop_copies(files: pl.DataFrame) -> pl.DataFrame:
     return files.filter(name.is_first_distinct())
 
 
-def _list_files(root: Path, met: Walk) -> pl.DataFrame:
+def _list_files(root: Path, met: Walk, is_left_out: Callable[[str], bool]) -> pl.DataFrame:
     """List the files that may be DICOM, in the order of their paths; hidden ones and known others are left out."""
     rows: list[tuple[str, int, int]] = []
-    for entry in walk_files(root.absolute(), met, met.can_name):
+    for entry in walk_files(root.absolute(), met, lambda folder: met.can_name(folder) and not is_left_out(folder)):
         if _is_other(entry.name):
             continue
         try:

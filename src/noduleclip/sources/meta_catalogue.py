@@ -4,8 +4,9 @@ The pipeline reads DICOM: of the slices that a table needs, and of no others, de
 """
 
 import hashlib
+import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +33,7 @@ from noduleclip.sources.unread import Unread
 
 DICOM_FOLDER: Final = "dicom"
 _SUFFIXES: Final = (".mhd", ".mha")
+_DIGITS: Final = 16
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def list_meta_slices(images: Mapping[str, MetaImage], out: Path) -> pl.DataFrame
     """
     rows: list[dict[str, Any]] = []
     for series_uid in sorted(images):
-        folder = out.absolute() / DICOM_FOLDER / hashlib.sha256(series_uid.encode()).hexdigest()[:16]
+        folder = out.absolute() / DICOM_FOLDER / hashlib.sha256(series_uid.encode()).hexdigest()[:_DIGITS]
         for index, plane in enumerate(list_planes(images[series_uid])):
             rows.append(
                 {
@@ -98,6 +100,17 @@ def list_meta_slices(images: Mapping[str, MetaImage], out: Path) -> pl.DataFrame
                 }
             )
     return pl.DataFrame(rows, schema=SLICE_COLUMNS, orient="row")
+
+
+def recognise_derived(out: Path) -> Callable[[str], bool]:
+    """Give what says of a folder whether it holds slices that `list_meta_slices` named for `out`."""
+    parent, name = (out / DICOM_FOLDER).resolve(), re.compile(rf"[0-9a-f]{{{_DIGITS}}}")
+
+    def is_derived(folder: str) -> bool:
+        path = Path(folder)
+        return bool(name.fullmatch(path.name)) and path.parent.resolve() == parent
+
+    return is_derived
 
 
 def join_catalogues(dicom: Catalogue | None, slices: pl.DataFrame, root: Path) -> Catalogue:
