@@ -1,6 +1,7 @@
 """Collections other than LIDC's XML through the command: each nodule on its slice and pixel, and what is no use."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -253,6 +254,34 @@ def test_slices_that_it_wrote_itself_are_none_of_the_collections(
     (root / "dicom/patient").mkdir()
     shutil.copy(next((root / "dicom").rglob("*.dcm")), root / "dicom/patient/a.dcm")
     assert "CT series,4" in prepare("luna16", root, *arguments).out
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_relative_paths_of_images_start_where_the_next_command_looks(
+    luna: tuple[Path, NDArray[np.int16]], scans: Path, tmp_path: Path, *, mixed: bool
+) -> None:
+    root, _ = luna
+    lines = list_voxels((0, 20, 30, 1), (1, 41, 33, 6), (2, 9, 80, 0))
+    if mixed:
+        shutil.copytree(scans, root / "scans")
+        lines += (
+            list_places(root / "scans")
+            .select("seriesuid", "x", "y", "z", "diameter_mm")[:1]
+            .write_csv(include_header=False)
+        )
+    (tmp_path / "annotations.csv").write_text(lines)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/link").symlink_to(root, target_is_directory=True)
+    arguments = ("--annotations", tmp_path / "annotations.csv", "--data-root", tmp_path / "a/link", "--relative-paths")
+    done = prepare("luna16", tmp_path / "out", *arguments)
+    assert done.code == 0, done.err
+    paths = pl.read_csv(tmp_path / "out" / schema.ROI_CSV)[schema.DICOM_PATH]
+    assert len(paths) == 3 + mixed
+    assert not any(path.startswith(("..", "/")) for path in paths)
+    assert "no picture" not in (tmp_path / "out" / schema.PREPARE_PAGE).read_text(encoding="utf-8")
+    (line,) = [line for line in done.err.splitlines() if line.startswith("next: noduleclip ")]
+    checked = call(*shlex.split(line)[2:], "--workers", 1)
+    assert checked.code == 0, checked.err
 
 
 def test_a_limit_writes_no_more_than_it_takes(luna: tuple[Path, NDArray[np.int16]], tmp_path: Path) -> None:

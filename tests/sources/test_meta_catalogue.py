@@ -34,7 +34,7 @@ def test_a_place_is_the_voxel_that_itk_finds_there(tmp_path: Path, compressed: b
     direction = np.array(TURNED).T
     place = np.array(ORIGIN) + direction @ np.diag(SPACING) @ (column, row, index)
     found = find_meta_series(tmp_path / "luna", {UID}, 10_000)
-    catalogue = join_catalogues(None, list_meta_slices(found.images, tmp_path / "out"), tmp_path)
+    catalogue = join_catalogues(None, list_meta_slices(found.images, tmp_path / "out"), tmp_path, tmp_path / "out")
     x, y, z = map(float, place)
     rows = make_sphere_rows([Sphere(UID, (x, y, z + 0.4), 6.0)], catalogue, "volume", source=tmp_path)
     (roi,) = rows.frame.to_dicts()

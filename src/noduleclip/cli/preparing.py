@@ -168,7 +168,7 @@ def deliver(options: PrepareOptions, catalogue: Catalogue, marks: Marks) -> None
     nodules = place_nodules(summarise_nodules(found.frame), catalogue)
     rejects = _list_rejects([*unread, *marks.elsewhere], catalogue)
     report = _report(options, catalogue, marks, found, nodules, splits, rejects)
-    _write(options, found.frame, nodules, rejects, splits, report)
+    _write(options, catalogue, found.frame, nodules, rejects, splits, report)
     form = choose_format(options.output_format)
     print_records([{"what": name, "count": count} for name, count in report["counts"].items()], form, "")
     for remark in report["remarks"]:
@@ -319,6 +319,7 @@ def _list_rejects(unread: Sequence[Unread], catalogue: Catalogue) -> pl.DataFram
 
 def _write(
     options: PrepareOptions,
+    catalogue: Catalogue,
     frame: pl.DataFrame,
     nodules: pl.DataFrame,
     rejects: pl.DataFrame,
@@ -329,7 +330,7 @@ def _write(
     from noduleclip.report.preparation_page import pick_examples, render_preparation
 
     with counting("drawing examples", 1, "pages"):
-        page = render_preparation(report, pick_examples(frame, options.data_root))
+        page = render_preparation(report, pick_examples(frame, catalogue.start))
     folder = options.out / schema.SPLITS_FOLDER
     texts = {
         options.out / schema.ROI_CSV: guard_cells(frame).write_csv(),
@@ -349,7 +350,7 @@ def _say_what_next(options: PrepareOptions, catalogue: Catalogue, has_test: bool
     table = options.out / schema.ROI_CSV
     words = ["noduleclip", "check", "--roi-csv", str(table)]
     if options.relative or not catalogue.was_seen:
-        words += ["--dicom-root", str(catalogue.root) if catalogue.was_seen else "FOLDER"]
+        words += ["--dicom-root", str(catalogue.start) if catalogue.was_seen else "FOLDER"]
     say(f"the table: {table}; what it holds: {options.out / schema.PREPARE_PAGE}")
     say(f"next: {shlex.join(words)}")
     index = ["noduleclip", "embed", *words[2:], "--out-dir", str(options.out / "index")]

@@ -142,6 +142,7 @@ class Catalogue:
         copies: Files left out because another one has their SOP Instance UID.
         not_dicom: Files that are something else.
         was_seen: Whether files were looked at; else slices are as a source describes them, and maybe not all.
+        paths_from: Folder that relative paths start from, where it is not `root`.
     """
 
     root: Path
@@ -151,7 +152,13 @@ class Catalogue:
     copies: int
     not_dicom: int
     was_seen: bool = True
+    paths_from: Path | None = None
     _opened: dict[str, SeriesSlices] = field(default_factory=dict)
+
+    @property
+    def start(self) -> Path:
+        """The folder that relative paths start from, for `--dicom-root`."""
+        return self.paths_from or self.root
 
     @functools.cached_property
     def _places(self) -> dict[str, tuple[int, int]]:

@@ -77,7 +77,7 @@ def import_spheres(
     """
     held = {} if dicom is None else dict.fromkeys(dicom.series_uids())
     only = {uid: image for uid, image in images.images.items() if uid not in held}
-    catalogue = join_catalogues(dicom, list_meta_slices(only, out), data_root)
+    catalogue = join_catalogues(dicom, list_meta_slices(only, out), data_root, out)
     here = set(catalogue.series_uids())
     wanted = {sphere.series_uid for sphere in spheres}
     folders = _find_folders(wanted - here, catalogue)

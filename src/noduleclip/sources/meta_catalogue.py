@@ -4,6 +4,7 @@ The pipeline reads DICOM: of the slices that a table needs, and of no others, de
 """
 
 import hashlib
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -113,17 +114,20 @@ def recognise_derived(out: Path) -> Callable[[str], bool]:
     return is_derived
 
 
-def join_catalogues(dicom: Catalogue | None, slices: pl.DataFrame, root: Path) -> Catalogue:
-    """Give a catalogue of a folder's DICOM, if it has any, and of slices from `list_meta_slices`.
+def join_catalogues(dicom: Catalogue | None, slices: pl.DataFrame, root: Path, out: Path) -> Catalogue:
+    """Give a catalogue of a folder's DICOM, if it has any, and of slices that `list_meta_slices` gave for `out`.
 
-    A series that is there as DICOM, too, is taken from it.
+    A series that is there as DICOM, too, is taken from it. Relative paths start from a folder that holds all slices.
     """
     if dicom is None:
         nothing = pl.DataFrame(schema=SLICE_COLUMNS)
-        return Catalogue(root, slices, nothing, nothing, 0, 0)
+        return Catalogue(root, slices, nothing, nothing, 0, 0, paths_from=out)
     others = slices.join(dicom.slices, on=schema.SERIES_UID, how="anti", maintain_order="left")
+    if others.is_empty():
+        return dicom
     both = pl.concat([dicom.slices, others]).sort(schema.SERIES_UID, PATH)
-    return Catalogue(root, both, dicom.others, dicom.rejects, dicom.copies, dicom.not_dicom)
+    above = Path(os.path.commonpath([os.path.normpath(folder.absolute()) for folder in (root, out)]))
+    return Catalogue(root, both, dicom.others, dicom.rejects, dicom.copies, dicom.not_dicom, paths_from=above)
 
 
 def list_planes(image: MetaImage) -> list[Plane]:

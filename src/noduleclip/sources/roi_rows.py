@@ -76,7 +76,7 @@ def make_rows(
         catalogue: Their slices.
         kind: What the diameters are.
         source: What the outlines were read from, for messages.
-        relative: Write paths relative to the catalogue's folder.
+        relative: Write paths relative to the folder that the catalogue's start from.
         on_marks: Called with the outlines done since the last call.
     """
     maker = _Maker(catalogue, source, relative)
@@ -244,7 +244,7 @@ class _Maker:
         return _Row(outline, values)
 
     def _name_path(self, path: str) -> str:
-        shown = os.path.relpath(path, self._catalogue.root.absolute()) if self._relative else path
+        shown = os.path.relpath(path, self._catalogue.start.absolute()) if self._relative else path
         return shown.replace(os.sep, "/")
 
 
