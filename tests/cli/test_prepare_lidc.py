@@ -127,6 +127,15 @@ def test_where_annotations_are_behind_a_link_it_is_told(prepare: Prepare, root: 
     assert done.err.splitlines()[-1].endswith("; links to folders are not followed, and there are 1")
 
 
+def test_where_annotations_cannot_be_opened_it_is_told(
+    prepare: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "xml/157").mkdir(parents=True)
+    close_folder(monkeypatch, tmp_path / "xml/157")
+    done = prepare("--xml-root", tmp_path / "xml", code=3)
+    assert "157: cannot be opened (Permission denied); check its permissions" in done.err.splitlines()[-1]
+
+
 def test_holes_and_points_give_no_rows(prepare: Prepare, root: Path, out: Path) -> None:
     drawn = Nodule([Curve(0), Curve(0, HOLE, "FALSE"), Curve(1, [(5, 5)])])
     small = Nodule([Curve(2, [(5, 5)])], ratings={})

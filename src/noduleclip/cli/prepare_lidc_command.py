@@ -55,7 +55,10 @@ def prepare_lidc(
         met = Walk()
         paths = find_files(root, ".xml", met=met)
         if not paths:
-            raise InputError(f"{root}: holds no XML file; name the folder of the annotations with --xml-root{met.hint}")
+            closed = f"; first of {len(met.unread)} places not seen: {met.unread[0].reason}" if met.unread else ""
+            raise InputError(
+                f"{root}: holds no XML file; name the folder of the annotations with --xml-root{met.hint}{closed}"
+            )
         return lambda catalogue: read_marks(paths, met, catalogue)
 
     def read_marks(paths: Sequence[Path], met: Walk, catalogue: Catalogue) -> Marks:
