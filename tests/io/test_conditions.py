@@ -15,12 +15,14 @@ FRAME = pl.DataFrame(
         "row": list(range(8)),
         "size": [3.0, None, 4.5, -1.0, 0.0, 12.25, None, 4.0],
         "name": ["a", "b'c", None, "", "A", "a b", "or", "4"],
+        "csv_row": [1, 2, 3, 5, 8, 13, 21, 34],
     },
-    schema_overrides={"row": pl.Int64},
+    schema_overrides={"row": pl.Int64, "csv_row": pl.UInt32},
 )
 KINDS = dict(FRAME.schema)
 NUMBERS = st.sampled_from(["3", "4.5", "-1", "0", "12.25", "99"])
 WHOLE = st.sampled_from(["3", "-1", "0", "99"])
+COUNTS = st.sampled_from(["3", "0", "13", "4294967295"])
 TEXTS = st.sampled_from(["'a'", "'b''c'", "''", "'A'", "'or'", "'4'", "' AND '"])
 OPERATORS = st.sampled_from(["=", "!=", "<>", "<", "<=", ">", ">="])
 
@@ -40,7 +42,7 @@ def compare(name: str, literals: st.SearchStrategy[str]) -> st.SearchStrategy[st
 
 
 CONDITIONS = st.recursive(
-    compare("size", NUMBERS) | compare("row", WHOLE) | compare("name", TEXTS),
+    compare("size", NUMBERS) | compare("row", WHOLE) | compare("csv_row", COUNTS) | compare("name", TEXTS),
     lambda inner: st.builds(
         lambda one, joint, other: f"({one} {joint} {other})", inner, st.sampled_from(["AND", "or"]), inner
     ),
@@ -75,7 +77,8 @@ def test_a_translated_condition_chooses_the_same_rows(table: Any, condition: str
         "CAST(size AS INT) = 3", "size NOT BETWEEN 3 AND 4", "size BETWEEN 3 AND row", "size BETWEEN 3 AND 4 + 1",
         "row BETWEEN 3 AND 4.5", "size IN (SELECT 3)", "row > 3.5",
         "NOT (size IN (3) AND size IN (4.5))", "NOT (size = 3 AND size = 4)", "NOT size IN (3) OR NOT size IN (4)",
-        'size > "row"', "size > 4 \x00",
+        'size > "row"', "size > 4 \x00", "csv_row > -5", "csv_row != -1", "csv_row < 4294967296", "csv_row IN (-1, 1)",
+        "csv_row BETWEEN -5 AND 1000", "row < 9223372036854775808",
     ],
 )  # fmt: skip
 def test_other_conditions_are_left_to_polars(condition: str) -> None:

@@ -54,8 +54,9 @@ def _fits(comparison: re.Match[str], kinds: Mapping[str, pl.DataType]) -> bool:
         return False
     literals = re.findall(_LITERAL, comparison["literal"] or comparison["bounds"] or comparison["list"] or "")
     texts = [_IS_TEXT.fullmatch(literal) is not None for literal in literals]
-    if kind.is_integer():  # Lance refuses to compare one with a fraction
-        return all(re.fullmatch(r"-?\d+", literal) for literal in literals)
+    if kind.is_integer():  # Lance refuses to compare one with a fraction, or with what it cannot hold
+        whole = all(re.fullmatch(r"-?\d+", literal) for literal in literals)
+        return whole and pl.Series(literals, dtype=pl.String).cast(kind, strict=False).null_count() == 0
     return all(texts) if kind == pl.String() else kind.is_float() and not any(texts)
 
 
