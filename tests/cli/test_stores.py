@@ -95,6 +95,20 @@ def test_lists_of_sentences_and_patients(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_patients_without_a_row_that_meets_the_condition_are_counted(
+    noduleclip: Command, index: Path, places: dict[str, str], tmp_path: Path, kind: str
+) -> None:
+    patients = open_index(index).read_columns([schema.PATIENT_ID])[schema.PATIENT_ID].unique().sort()
+    (tmp_path / "patients.txt").write_text("\n".join(patients))
+    left_out = f"{schema.PATIENT_ID} > '{patients[2]}' AND {schema.DIAMETER_MM} > 2"
+    options = ("--patients-file", tmp_path / "patients.txt", "--where", left_out, "--topk", 4)
+    done = noduleclip("query", "--emb-dir", places[kind], "--query", SENTENCE, *options)
+    assert done.code == 0, done.err
+    assert "patients.txt: 3 patient(s) are not among the rows to rank" in done.err
+    assert (NOTE in done.err) == (kind == "vector index")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_pages_have_their_pictures_from_every_place(
     noduleclip: Command, places: dict[str, str], tmp_path: Path, kind: str
 ) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
@@ -81,15 +82,17 @@ def take_shortcut(
 def _push_down(index: Index, where: str | None, patients_file: Path | None) -> _Filter | None:
     """Give the filters as one condition; None where one of them is not for the vector index."""
     conditions: list[str] = []
+    rows = index.scan()
     if where is not None:
-        kinds = {name: kind for name, kind in index.scan().collect_schema().items() if name_column(name) == name}
+        kinds = {name: kind for name, kind in rows.collect_schema().items() if name_column(name) == name}
         condition = translate_condition(where, kinds)
         if condition is None:
             return None
         conditions.append(condition)
+        rows = rows.filter(pl.sql_expr(where))
     unknown: Sequence[str] = ()
     if patients_file is not None:
-        patients = index.collect(index.scan().select(schema.PATIENT_ID).unique())
+        patients = index.collect(rows.select(schema.PATIENT_ID).unique())
         known, unknown = select_patients(patients, read_patient_list(patients_file))
         if not 0 < known.height <= _MOST_PATIENTS:
             return None
