@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from noduleclip.errors import ArtefactError, OutputError, UsageError
 from noduleclip.io import lance_store, lance_tables
 from noduleclip.io.index_store import open_index
 from noduleclip.io.lance_store import LanceIndex, bind_fragments, holds_index
-from noduleclip.io.lance_tables import make_schema, parse_place, write_fragment
+from noduleclip.io.lance_tables import make_schema, parse_place, telling_broken, telling_unwritten, write_fragment
 from stores import copy_index, copy_to_store, read_outlines
 
 SENTENCE = "a lung nodule with diameter > 6 mm"
@@ -226,6 +228,54 @@ def test_what_ends_a_writer_leaves_the_old_store(
     copy_to_store(index, store, indexed_rows=1)
     assert noduleclip("query", "--emb-dir", store, "--query", SENTENCE) == wanted
     assert len(list((tmp_path / "store").glob("rows.lance/data/*"))) == 1, "what the ended ones left is gone"
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [KeyboardInterrupt("Ctrl-C"), OutputError("piece.npy: the disk is full"), ArtefactError("0.npy: is broken")],
+)
+def test_what_the_pieces_raise_comes_out_of_lance_as_it_is(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
+) -> None:
+    """Lance pulls them in its own code and makes an error of the text."""
+    folder = open_index(index)
+    meta = folder.collect(folder.scan().drop(schema.ROW))
+
+    def give() -> Iterator[Any]:
+        yield folder.embeddings[:40]
+        raise raised
+
+    with pytest.raises(type(raised), match=f"^{raised}$"):
+        write_fragment(parse_place(f"lance://{tmp_path / 'store'}"), 0, give(), meta, None)
+
+
+@pytest.mark.parametrize(
+    ("telling", "failure"), [(telling_broken, ArtefactError), (telling_unwritten, OutputError)], ids=["read", "write"]
+)
+def test_ctrl_c_while_lance_works_is_no_failure_of_the_store(telling: Any, failure: type[Exception]) -> None:
+    with pytest.raises(KeyboardInterrupt, match=r"^$"), telling("lance://x"):
+        raise ValueError("External error: KeyboardInterrupt: ")
+    with (
+        pytest.raises(failure, match=r"lance://x: cannot be .* \(External error: no such host\)"),
+        telling("lance://x"),
+    ):
+        raise ValueError("External error: no such host")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal to a thread")
+@pytest.mark.parametrize("after_s", [0.02, 0.03, 0.04, 0.05, 0.06])
+def test_ctrl_c_while_lance_searches_is_heard(places: dict[str, str], after_s: float) -> None:
+    opened = open_index(places["lance"])
+    press = threading.Timer(after_s, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT))
+    vector = opened.embeddings[np.array([4])][0]
+
+    def search() -> None:
+        while True:
+            opened.find_near(vector, 5, None)
+
+    press.start()
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        search()
 
 
 KILLED = """

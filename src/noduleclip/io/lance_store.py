@@ -28,6 +28,7 @@ from noduleclip.io.lance_tables import (
     VERSION,
     Place,
     commit_fragments,
+    hearing_interrupts,
     load_lance,
     make_schema,
     name_column,
@@ -254,7 +255,8 @@ def holds_index(place: Place) -> bool:
         return (place.folder / INDEX_TABLE).exists()
     lance = load_lance(place.text)
     try:
-        lance.dataset(place.name_table(INDEX_TABLE))
+        with hearing_interrupts():
+            lance.dataset(place.name_table(INDEX_TABLE))
     except ValueError:  # not found
         return False
     return True

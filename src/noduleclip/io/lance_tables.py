@@ -28,6 +28,7 @@ VECTOR = "vector"
 MANIFEST, TOWER, VERSION, PROBES = "manifest", "text_tower", "rows_version", "probes"
 _ROWS_PER_FILE = 1 << 20
 _MOST_LETTERS = 200
+_INTERRUPT = "External error: KeyboardInterrupt"
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,17 @@ def load_lance(text: str) -> Any:
 
 
 @contextlib.contextmanager
+def hearing_interrupts() -> Iterator[None]:
+    """Let Ctrl-C be one while Lance works, which makes an error of it that says so in its text alone."""
+    try:
+        yield
+    except Exception as error:
+        if _INTERRUPT not in str(error):
+            raise
+        raise KeyboardInterrupt from error
+
+
+@contextlib.contextmanager
 def telling_broken(text: str) -> Iterator[None]:
     """Turn what Lance raises while it reads into one line.
 
@@ -93,7 +105,8 @@ def telling_broken(text: str) -> Iterator[None]:
         ArtefactError: The store is broken, or cannot be reached.
     """
     try:
-        yield
+        with hearing_interrupts():
+            yield
     except BaseException as error:
         if not _is_of_lance(error):
             raise
@@ -108,7 +121,8 @@ def telling_unwritten(text: str) -> Iterator[None]:
         OutputError: The store cannot be written.
     """
     try:
-        yield
+        with hearing_interrupts():
+            yield
     except BaseException as error:
         if not _is_of_lance(error):
             raise
@@ -179,10 +193,12 @@ def write_fragment(
 
     Raises:
         OutputError: The store cannot be written.
+        Exception: What `pieces` raises.
     """
     import pyarrow as pa
 
     lance = load_lance(place.text)
+    raised: list[BaseException] = []  # Lance makes a text of it
     waiting = iter(pieces)
     first = next(waiting)
     made = make_schema(first.shape[1], meta, outlines)
@@ -190,19 +206,28 @@ def write_fragment(
     def give() -> Iterator[Any]:
         at = 0
         piece: NDArray[np.float32] | None = first
-        while piece is not None:
-            end = at + len(piece)
-            table = _make_batch(start + at, piece, meta[at:end], None if outlines is None else outlines[at:end])
-            yield from table.to_batches()
-            at, piece = end, next(waiting, None)
+        try:
+            while piece is not None:
+                end = at + len(piece)
+                table = _make_batch(start + at, piece, meta[at:end], None if outlines is None else outlines[at:end])
+                yield from table.to_batches()
+                at, piece = end, next(waiting, None)
+        except (Exception, KeyboardInterrupt) as error:
+            raised.append(error)
+            raise
 
-    with telling_unwritten(place.text):
-        written = lance.fragment.write_fragments(
-            pa.RecordBatchReader.from_batches(made, give()),
-            place.name_table(ROWS_TABLE),
-            mode="overwrite",  # of what kind the rows were before does not matter
-            max_rows_per_file=_ROWS_PER_FILE,
-        )
+    try:
+        with telling_unwritten(place.text):
+            written = lance.fragment.write_fragments(
+                pa.RecordBatchReader.from_batches(made, give()),
+                place.name_table(ROWS_TABLE),
+                mode="overwrite",  # of what kind the rows were before does not matter
+                max_rows_per_file=_ROWS_PER_FILE,
+            )
+    except OutputError:
+        if raised:
+            raise raised[0] from None
+        raise
     return [json.dumps(fragment.to_json()) for fragment in written]
 
 
