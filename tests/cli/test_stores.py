@@ -349,7 +349,10 @@ def test_with_a_filter_far_rows_are_found_too(index: Path, tmp_path: Path, monke
         assert set(far[:-6:-1]) <= set(opened.find_near(vector, 8, condition)), "of the far ones the nearest"
 
 
-@pytest.mark.parametrize("name", ["lobe.side", "50 %2E", "vector", "größe"])
+RESERVED = ("_rowid", "_rowaddr", "_distance", "_score", "_row_created_at_version", "_row_last_updated_at_version")
+
+
+@pytest.mark.parametrize("name", ["lobe.side", "50 %2E", "vector", "größe", "`tick`", *RESERVED])
 def test_columns_of_any_name_are_kept(noduleclip: Command, index: Path, tmp_path: Path, name: str) -> None:
     folder, store = open_index(index), f"lance://{tmp_path / 'store'}"
     meta = folder.collect(folder.scan().drop(schema.ROW)).with_row_index("number").rename({"number": name})
@@ -359,6 +362,7 @@ def test_columns_of_any_name_are_kept(noduleclip: Command, index: Path, tmp_path
     opened = open_index(store)
     assert opened.read_columns([name])[name].to_list() == list(range(meta.height))
     assert opened.read_rows([7])[name].to_list() == [7]
+    assert len(opened.find_near(opened.embeddings[np.array([4])][0], 5, f"`{schema.DIAMETER_MM}` > 0")) == 5
     done = noduleclip("query", "--emb-dir", store, "--query", SENTENCE, "--where", f'"{name}" < 60', "--format", "json")
     assert done.code == 0, done.err
     assert all(json.loads(line)[name] < 60 for line in done.out.splitlines())

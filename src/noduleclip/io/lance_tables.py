@@ -143,10 +143,13 @@ def _shorten(error: BaseException) -> str:
 
 
 def name_column(name: str) -> str:
-    """Give a column's name in Lance, where a dot would name a part of a column, and `vector` is the embedding."""
-    if name == VECTOR:
-        return f"%{ord(VECTOR[0]):02X}{VECTOR[1:]}"
-    return name.replace("%", "%25").replace(".", "%2E")
+    """Give a column's name in Lance.
+
+    There `vector` is the embedding, a dot names a part of a column, backticks quote, and names that begin with an
+    underscore are Lance's own, such as `_rowid`.
+    """
+    spelled = 1 if name == VECTOR or name.startswith("_") else 0
+    return "".join(f"%{ord(one):02X}" if at < spelled or one in "%.`" else one for at, one in enumerate(name))
 
 
 def show_column(name: str) -> str:

@@ -1,5 +1,6 @@
 """The ROI table: a CSV with one row per nodule outline, read with an explicit schema into a checked polars frame."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -18,6 +19,7 @@ _ADDED_COLUMNS = (
     schema.CSV_ROW, schema.ROW, schema.ABSOLUTE_PATH, schema.CENTER_X, schema.CENTER_Y, schema.QUERY, schema.RANK,
     schema.SIMILARITY, schema.COSINE, schema.RULE, schema.LIKENESS, schema.SCORE, schema.SATISFIES,
 )  # fmt: skip
+_PATTERN = re.compile(r"\*?|\^.*\$", re.DOTALL)  # no name, or what polars takes for the columns that fit
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def read_roi_table(
             f"{path}: column {missing[0]!r} is missing; needed are {', '.join((*schema.REQUIRED_COLUMNS, *keep))}; "
             f"found {', '.join(raw.columns[:12])}"
         )
-    taken = [name for name in keep if name in _ADDED_COLUMNS]
+    taken = [name for name in keep if name in _ADDED_COLUMNS or _PATTERN.fullmatch(name)]
     if taken:
         raise InputError(f"{path}: column {taken[0]!r} cannot be kept under this name; rename it")
     raw = raw.drop(schema.CSV_ROW, strict=False)  # in a table that a command wrote
