@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import typer
 
 from conftest import Command
 from noduleclip import schema
@@ -89,6 +90,25 @@ def test_every_option_has_a_help_text() -> None:
     for name, command in COMMANDS.items():
         for option in command.params:
             assert option.help, (name, option.name)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_taken_by_its_name_from_the_environment_and_a_file(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = COMMANDS[name]
+    said = re.search(r"Every option can also be set as (NODULECLIP_\w+_)OPTION_NAME\.", command.help)
+    assert said is not None
+    assert said[1] == f"NODULECLIP_{name.upper().replace(' ', '_')}_"
+    context = typer.Context(command, **command.context_settings)
+    for option in command.params:
+        names = [text.removeprefix("--").replace("-", "_") for text in option.opts if text.startswith("--")]
+        assert option.name == names[0], "what a file calls it"
+        for one in names:
+            variable = f"{said[1]}{one.upper()}"
+            with monkeypatch.context() as patched:
+                patched.setenv(variable, "value")
+                assert option.resolve_envvar_value(context) == "value", variable
 
 
 def test_the_columns_of_the_hits_are_documented(noduleclip: Command, index: Path, tmp_path: Path) -> None:

@@ -39,6 +39,33 @@ def test_printed_settings_are_a_config(noduleclip: Command, tmp_path: Path) -> N
     assert noduleclip("query", "--config", tmp_path / "again.toml", "--print-config").out == done.out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "option", "value"),
+    [
+        (("merge", "--out-dir", "x"), "vector-index-from", "1"),
+        (("embed", "--roi-csv", "x"), "vector-index-from", "1"),
+        (("query", "--emb-dir", "x"), "format", '"json"'),
+        (("prepare", "csv", "--table", "x", "--data-root", "x", "--out", "x"), "format", '"table"'),
+    ],
+)
+def test_an_option_whose_parameter_is_called_otherwise_is_taken_by_its_own_name(
+    noduleclip: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...], option: str, value: str,
+) -> None:  # fmt: skip
+    (tmp_path / "run.toml").write_text(f"{option} = {value}\n")
+    from_file = noduleclip(*arguments, "--config", tmp_path / "run.toml", "--print-config")
+    command = "_".join(word for word in arguments[:2] if word.isalpha()).upper()
+    monkeypatch.setenv(f"NODULECLIP_{command}_{option.upper().replace('-', '_')}", value.strip('"'))
+    from_environment = noduleclip(*arguments, "--print-config")
+    for done in (from_file, from_environment):
+        assert f"{option} = {value}" in done.out.splitlines(), done
+
+
+def test_the_name_that_an_option_had_in_earlier_files_is_taken(noduleclip: Command, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('output-format = "json"\n')
+    assert printed(noduleclip, "--config", tmp_path / "run.toml")["format"] == '"json"'
+
+
 def test_a_run_record_is_a_config(
     noduleclip: Command, collection: Collection, checkpoint: Path, tmp_path: Path
 ) -> None:

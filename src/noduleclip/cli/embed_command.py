@@ -22,7 +22,7 @@ def embed(
         ),
     ] = None,
     store: options.Store = None,
-    index_from: options.VectorIndexFrom = INDEXED_ROWS,
+    vector_index_from: options.VectorIndexFrom = INDEXED_ROWS,
     model: Annotated[
         Path,
         typer.Option(
@@ -113,7 +113,7 @@ def embed(
     if engine == "local" and ray_address != "local":
         raise UsageError(f"--ray-address {ray_address} is of no use without --engine ray")
     part = None if shard is None else ShardNumber.parse(shard)
-    target, results = choose_target(out_dir, store, index_from), (schema.INDEX_MANIFEST,)
+    target, results = choose_target(out_dir, store, vector_index_from), (schema.INDEX_MANIFEST,)
     if part is not None:
         target, results = target.narrow(part.folder_name), (schema.SHARD_MANIFEST,)
     with claiming_target(target, results, dry_run=dry_run, replace=overwrite):

@@ -24,6 +24,7 @@ def evaluate(
         typer.Option(
             "--queries",
             "--queries-file",
+            envvar="NODULECLIP_EVALUATE_QUERIES_FILE",
             help="Sentences to judge instead of the protocol's, one a line, each with a size or a rating.",
             rich_help_panel=options.INPUTS,
         ),

@@ -22,7 +22,7 @@ def merge(
     max_rejects: options.MaxRejects = 0.01,
     strict: options.Strict = False,
     store: options.Store = None,
-    index_from: options.VectorIndexFrom = INDEXED_ROWS,
+    vector_index_from: options.VectorIndexFrom = INDEXED_ROWS,
     remove_shards: Annotated[
         bool,
         typer.Option("--remove-shards", help="Remove the shards once they are joined.", rich_help_panel=options.OUTPUT),
@@ -37,7 +37,7 @@ def merge(
     """
     from noduleclip.cli.target import choose_target, claiming_target
 
-    target = choose_target(out_dir, store, index_from)
+    target = choose_target(out_dir, store, vector_index_from)
     with claiming_target(target, (schema.INDEX_MANIFEST,), dry_run=False, replace=overwrite):
         from noduleclip.cli.merging import merge_index
 

@@ -19,6 +19,7 @@ SETTINGS_PANEL = "Settings"
 OPTION_OF_RUN_RECORD = "arguments"
 _MOST_BYTES = 1 << 20
 _OWN = ("config", "print_config")
+_FORMER_NAMES = {"output_format": "format"}
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -29,12 +30,17 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
         return path
     values = _read_config(path)
     known = {str(parameter.name) for parameter in context.command.params} - set(_OWN)
-    defaults = {key.replace("-", "_"): value for key, value in values.items() if value is not None}
+    defaults = {_name_key(key): value for key, value in values.items() if value is not None}
     unknown = sorted(set(defaults) - known)
     if unknown:
         raise ConfigError(f"{path}: unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
     context.default_map = {key: _as_typed(value, key, path) for key, value in defaults.items()}
     return path
+
+
+def _name_key(key: str) -> str:
+    name = key.replace("-", "_")
+    return _FORMER_NAMES.get(name, name)
 
 
 def _as_typed(value: Any, key: str, path: Path) -> Any:
@@ -99,7 +105,9 @@ PrintConfigOption = Annotated[
 
 
 def with_settings(command: Command) -> Command:
-    """Give a command `--config` and `--print-config`."""
+    """Give a command `--config` and `--print-config`; its settings get the names of its options."""
+    signature = inspect.signature(command)
+    taken = {_name_setting(parameter): parameter for parameter in signature.parameters.values()}
 
     @functools.wraps(command)
     def run(**options: Any) -> None:
@@ -107,25 +115,34 @@ def with_settings(command: Command) -> Command:
         if options.pop("print_config"):
             typer.echo(format_toml(options), nl=False)
             return
-        command(**options)
+        command(**{taken[name].name: value for name, value in options.items()})
 
-    signature = inspect.signature(command)
-    for parameter in signature.parameters.values():
+    for parameter in taken.values():
         for info in getattr(parameter.annotation, "__metadata__", ()):
             info.show_envvar = False  # the name follows from the option's: one line in the help's end says how
     added = [
         inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ConfigOption),
         inspect.Parameter("print_config", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=PrintConfigOption),
     ]
-    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *added])  # type: ignore[attr-defined]
+    shown = [parameter.replace(name=name) for name, parameter in taken.items()]
+    run.__signature__ = signature.replace(parameters=[*shown, *added])  # type: ignore[attr-defined]
     run.__annotations__ = {
-        **command.__annotations__,
+        **{parameter.name: parameter.annotation for parameter in shown},
         "config": ConfigOption,
         "print_config": PrintConfigOption,
     }
     name = command.__name__.upper()
     run.__doc__ = f"{inspect.getdoc(command)}\n\nEvery option can also be set as NODULECLIP_{name}_OPTION_NAME."
     return run  # type: ignore[return-value]
+
+
+def _name_setting(parameter: inspect.Parameter) -> str:
+    """Give the name of a parameter's option, which need not be its own: `format` would hide the built-in."""
+    for info in getattr(parameter.annotation, "__metadata__", ()):
+        for text in (info.default, *(info.param_decls or ())):  # Typer calls the first of its arguments the default
+            if isinstance(text, str) and text.startswith("--"):
+                return str(text.split("/")[0].removeprefix("--").replace("-", "_"))
+    return parameter.name
 
 
 def plain_arguments(options: dict[str, Any]) -> dict[str, Any]:
