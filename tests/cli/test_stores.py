@@ -397,6 +397,19 @@ def test_embed_writes_a_store(
     [
         ([], "give a folder for the index with --out-dir, or a Lance store with --store"),
         (["--out-dir", "lance://x"], "a Lance store is given with --store"),
+        (["--out-dir", "lance://x", "--store", "lance://y"], "--out-dir lance:/x: is a folder on this machine"),
+        (
+            ["--out-dir", "x", "--store", "lance://x/shards/y"],
+            "--store lance://x/shards/y: lies in x/shards, whose parts",
+        ),
+        (
+            ["--out-dir", "x", "--store", "lance://./x/shards"],
+            "lies in x/shards, whose parts are removed once they are joined; choose",
+        ),
+        (
+            ["--out-dir", "x", "--store", "lance://x/.pieces/y"],
+            "lies in x/.pieces, whose parts are removed once they are joined",
+        ),
         (["--store", "s3://bucket/x"], "give a folder on this machine with --out-dir, too"),
         (
             ["--store", "ftp://x/y"],
@@ -407,12 +420,38 @@ def test_embed_writes_a_store(
     ],
 )
 def test_places_that_contradict_are_refused(
-    noduleclip: Command, collection: Collection, options: list[str], message: str
+    noduleclip: Command,
+    collection: Collection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    message: str,
 ) -> None:
-    done = noduleclip("embed", "--roi-csv", collection.roi_csv, *options)
-    assert done.code == 2
-    assert message in done.err
-    assert len(done.err.splitlines()) == 1
+    monkeypatch.chdir(tmp_path)
+    commands: list[list[object]] = [["embed", "--roi-csv", collection.roi_csv]]
+    if "--out-dir" in options:
+        commands.append(["merge"])
+    for command in commands:
+        done = noduleclip(*command, *options)
+        assert done.code == 2
+        assert message in done.err
+        assert len(done.err.splitlines()) == 1
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes a link")
+@pytest.mark.parametrize("spelling", ["{}/index", "link", "./x/../index"])
+def test_a_store_goes_into_the_folder_of_its_index_however_that_is_spelt(
+    noduleclip: Command, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(index, "index")
+    Path("link").symlink_to("index")
+    store = f"lance://{spelling.format(tmp_path)}"
+    done = noduleclip("merge", "--out-dir", "index", "--store", store)
+    assert done.code == 0, done.err
+    assert open_index(store).read_rows([3]).equals(open_index(index).read_rows([3]))
+    assert open_index(Path("index")).manifest == open_index(index).manifest
 
 
 def test_without_lance_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

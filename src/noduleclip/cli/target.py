@@ -7,6 +7,7 @@ from pathlib import Path
 
 from noduleclip import schema
 from noduleclip.cli.claim import claiming
+from noduleclip.engine.pieces import PIECES_FOLDER
 from noduleclip.errors import UsageError
 from noduleclip.io.lance_store import holds_index
 from noduleclip.io.lance_tables import INDEX_TABLE, Place, load_lance, parse_place
@@ -46,20 +47,34 @@ def choose_target(out_dir: Path | None, store: str | None, indexed_rows: int) ->
     """Settle where an index goes.
 
     Raises:
-        UsageError: Neither is given, or an object store without a folder beside it.
+        UsageError: Neither is given, an object store without a folder beside it, or a store among parts of an index.
     """
+    if out_dir is not None and ":/" in out_dir.as_posix()[2:]:
+        raise UsageError(f"--out-dir {out_dir}: is a folder on this machine; a Lance store is given with --store")
     if store is None:
         if out_dir is None:
             raise UsageError("give a folder for the index with --out-dir, or a Lance store with --store")
-        if ":/" in out_dir.as_posix()[2:]:
-            raise UsageError(f"--out-dir {out_dir}: is a folder on this machine; a Lance store is given with --store")
         return Target(out_dir, None, indexed_rows)
     place = parse_place(store)
     load_lance(store)
     work_dir = out_dir or place.folder
     if work_dir is None:
         raise UsageError(f"{store}: give a folder on this machine with --out-dir, too: for rejects and what is resumed")
+    for name in (schema.SHARDS_FOLDER, PIECES_FOLDER):
+        if place.folder is not None and _find(place.folder).is_relative_to(_find(work_dir / name)):
+            raise UsageError(
+                f"--store {store}: lies in {work_dir / name}, whose parts are removed once they are joined; "
+                "choose another place"
+            )
     return Target(work_dir, place, indexed_rows)
+
+
+def _find(folder: Path) -> Path:
+    """Give the one path that a folder has, however it is spelt."""
+    try:
+        return folder.resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        return folder.absolute()
 
 
 @contextlib.contextmanager
@@ -89,5 +104,5 @@ def _claim_store(stack: contextlib.ExitStack, out_dir: Path, store: Place, *, re
         stack.enter_context(claiming(store.folder, (INDEX_TABLE,), _REMEDY, replace=replace))
     elif not replace and holds_index(store):
         raise UsageError(f"{store.text} already holds an index; {_REMEDY}")
-    if store.folder != out_dir:
+    if store.folder is None or _find(store.folder) != _find(out_dir):
         stack.enter_context(claiming(out_dir, (), _REMEDY, replace=replace))
