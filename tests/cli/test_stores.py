@@ -439,6 +439,34 @@ def test_places_that_contradict_are_refused(
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("store", ["lance://store", "lance://index"])
+def test_a_store_is_not_embedded_over_the_rejects_of_an_index(
+    noduleclip: Command, collection: Collection, checkpoint: Path, index: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, store: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(index, "index")
+    rejects = Path("index") / schema.REJECTS_CSV
+    rejects.write_text("those of the index")
+    command = ("embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--device", "cpu", "--limit", 20)
+    options = ("--store", store, "--out-dir", "index")
+    done = noduleclip(*command, *options)
+    assert done.code == 2
+    assert done.err == (
+        f"error: index already holds {schema.INDEX_MANIFEST}; its {schema.REJECTS_CSV} would be lost: "
+        "choose another --out-dir, or --overwrite\n"
+    )
+    assert rejects.read_text() == "those of the index"
+    assert not Path("store").exists()
+    merged = noduleclip("merge", *options)
+    assert merged.code == 0, merged.err
+    assert rejects.read_text() == "those of the index"
+    wanted = noduleclip(*command, *options, "--overwrite")
+    assert wanted.code == 0, wanted.err
+    assert open_index(store).manifest.rows == 20
+    assert not rejects.exists()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="makes a link")
 @pytest.mark.parametrize("spelling", ["{}/index", "link", "./x/../index"])
 def test_a_store_goes_into_the_folder_of_its_index_however_that_is_spelt(

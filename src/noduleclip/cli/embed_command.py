@@ -116,7 +116,7 @@ def embed(
     target, results = choose_target(out_dir, store, vector_index_from), (schema.INDEX_MANIFEST,)
     if part is not None:
         target, results = target.narrow(part.folder_name), (schema.SHARD_MANIFEST,)
-    with claiming_target(target, results, dry_run=dry_run, replace=overwrite):
+    with claiming_target(target, results, dry_run=dry_run, replace=overwrite, beside=(schema.INDEX_MANIFEST,)):
         from noduleclip.cli.embedding import run_embedding
 
         run_embedding(

@@ -9,10 +9,12 @@ from noduleclip import schema
 from noduleclip.cli.claim import claiming
 from noduleclip.engine.pieces import PIECES_FOLDER
 from noduleclip.errors import UsageError
+from noduleclip.io.artefacts import refuse_results
 from noduleclip.io.lance_store import holds_index
 from noduleclip.io.lance_tables import INDEX_TABLE, Place, load_lance, parse_place
 
 _REMEDY = "--overwrite replaces it"
+_REMEDY_BESIDE = f"its {schema.REJECTS_CSV} would be lost: choose another --out-dir, or --overwrite"
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ def _find(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def claiming_target(target: Target, results: tuple[str, ...], *, dry_run: bool, replace: bool) -> Iterator[None]:
+def claiming_target(
+    target: Target, results: tuple[str, ...], *, dry_run: bool, replace: bool, beside: tuple[str, ...] = ()
+) -> Iterator[None]:
     """Keep others from writing there while the block runs; refuse what holds an index.
 
     Args:
@@ -86,6 +90,7 @@ def claiming_target(target: Target, results: tuple[str, ...], *, dry_run: bool, 
         results: File names that count as results in a folder.
         dry_run: Nothing will be written.
         replace: Results may be replaced.
+        beside: With a store, file names of results that may not lie in the folder beside it.
 
     Raises:
         UsageError: Another process writes there, or there is an index.
@@ -96,6 +101,8 @@ def claiming_target(target: Target, results: tuple[str, ...], *, dry_run: bool, 
                 stack.enter_context(claiming(target.out_dir, results, _REMEDY, replace=replace))
             else:
                 _claim_store(stack, target.out_dir, target.store, replace=replace)
+                if not replace:
+                    refuse_results(target.out_dir, beside, _REMEDY_BESIDE)
         yield
 
 
