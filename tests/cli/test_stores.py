@@ -410,6 +410,8 @@ def test_embed_writes_a_store(
             ["--out-dir", "x", "--store", "lance://x/.pieces/y"],
             "lies in x/.pieces, whose parts are removed once they are joined",
         ),
+        (["--out-dir", "x", "--vector-index-from", "9"], "--vector-index-from 9 is of no use without --store"),
+        (["--out-dir", "x", "--vector-index-from", "200000"], "--vector-index-from 200000 is of no use without"),
         (["--store", "s3://bucket/x"], "give a folder on this machine with --out-dir, too"),
         (
             ["--store", "ftp://x/y"],

@@ -7,7 +7,7 @@ import typer
 
 from noduleclip import schema
 from noduleclip.cli import options
-from noduleclip.config import INDEXED_ROWS, MAX_PIXELS
+from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import UsageError
 
 
@@ -22,7 +22,7 @@ def embed(
         ),
     ] = None,
     store: options.Store = None,
-    vector_index_from: options.VectorIndexFrom = INDEXED_ROWS,
+    vector_index_from: options.VectorIndexFrom = None,
     model: Annotated[
         Path,
         typer.Option(

@@ -7,7 +7,6 @@ import typer
 
 from noduleclip import schema
 from noduleclip.cli import options
-from noduleclip.config import INDEXED_ROWS
 
 
 def merge(
@@ -22,7 +21,7 @@ def merge(
     max_rejects: options.MaxRejects = 0.01,
     strict: options.Strict = False,
     store: options.Store = None,
-    vector_index_from: options.VectorIndexFrom = INDEXED_ROWS,
+    vector_index_from: options.VectorIndexFrom = None,
     remove_shards: Annotated[
         bool,
         typer.Option("--remove-shards", help="Remove the shards once they are joined.", rich_help_panel=options.OUTPUT),

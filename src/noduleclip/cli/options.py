@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from noduleclip.config import INDEXED_ROWS
+
 INPUTS, MODEL, OPTIMISATION, OUTPUT, RUNTIME = "Inputs", "Model", "Optimisation", "Output", "Runtime"
 RANKING = "Ranking"
 
@@ -115,11 +117,11 @@ Store = Annotated[
     ),
 ]
 VectorIndexFrom = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--vector-index-from",
         min=1,
-        help="Rows from which on a store gets a vector index; query --exact passes it over.",
+        help=f"Rows from which on a store gets a vector index; query --exact passes it over. (default: {INDEXED_ROWS})",
         rich_help_panel=OUTPUT,
     ),
 ]

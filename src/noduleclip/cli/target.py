@@ -7,6 +7,7 @@ from pathlib import Path
 
 from noduleclip import schema
 from noduleclip.cli.claim import claiming
+from noduleclip.config import INDEXED_ROWS
 from noduleclip.engine.pieces import PIECES_FOLDER
 from noduleclip.errors import UsageError
 from noduleclip.io.artefacts import refuse_results
@@ -45,18 +46,26 @@ class Target:
         return replace(self, out_dir=self.out_dir / schema.SHARDS_FOLDER / shard)
 
 
-def choose_target(out_dir: Path | None, store: str | None, indexed_rows: int) -> Target:
+def choose_target(out_dir: Path | None, store: str | None, indexed_rows: int | None) -> Target:
     """Settle where an index goes.
 
+    Args:
+        out_dir: Folder of the index, or the one beside a store.
+        store: The store as a user says it; None where the index goes into the folder.
+        indexed_rows: Rows from which on a store gets a vector index, where they are given.
+
     Raises:
-        UsageError: Neither is given, an object store without a folder beside it, or a store among parts of an index.
+        UsageError: Neither is given, rows without a store, an object store without a folder beside it, or a store
+            among the parts of an index.
     """
     if out_dir is not None and ":/" in out_dir.as_posix()[2:]:
         raise UsageError(f"--out-dir {out_dir}: is a folder on this machine; a Lance store is given with --store")
     if store is None:
         if out_dir is None:
             raise UsageError("give a folder for the index with --out-dir, or a Lance store with --store")
-        return Target(out_dir, None, indexed_rows)
+        if indexed_rows is not None:
+            raise UsageError(f"--vector-index-from {indexed_rows} is of no use without --store")
+        return Target(out_dir, None, INDEXED_ROWS)
     place = parse_place(store)
     load_lance(store)
     work_dir = out_dir or place.folder
@@ -68,7 +77,7 @@ def choose_target(out_dir: Path | None, store: str | None, indexed_rows: int) ->
                 f"--store {store}: lies in {work_dir / name}, whose parts are removed once they are joined; "
                 "choose another place"
             )
-    return Target(work_dir, place, indexed_rows)
+    return Target(work_dir, place, INDEXED_ROWS if indexed_rows is None else indexed_rows)
 
 
 def _find(folder: Path) -> Path:
