@@ -57,8 +57,9 @@ def guard_cells(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _release_cells(frame: pl.DataFrame) -> pl.DataFrame:
-    quoted = [column.name for column in frame if column.str.starts_with("'").any()]
-    return frame.with_columns(pl.col(quoted).str.replace(_GUARDED, "$1")) if quoted else frame
+    found = frame.select(pl.all().str.starts_with("'").any()).row(0)
+    quoted = [name for name, is_quoted in zip(frame.columns, found, strict=True) if is_quoted]
+    return frame.with_columns(cs.by_name(quoted).str.replace(_GUARDED, "$1")) if quoted else frame  # `col` has patterns
 
 
 def _check_header(content: bytes, path: Path, needed: Sequence[str]) -> None:
