@@ -118,6 +118,16 @@ def test_what_readers_said_and_who_they_were_is_kept(scans: Path, tmp_path: Path
     assert set(rows[schema.DIAMETER_KIND]) == {"axes-mean"}
 
 
+def test_a_nodule_id_in_several_series_is_told(scans: Path, tmp_path: Path) -> None:
+    places = list_places(scans).unique("seriesuid", maintain_order=True).drop("file")
+    ids = pl.Series(["7", "7", "8", "9"])
+    places.with_columns(patient_id=pl.lit("one"), nodule_id=ids).write_csv(tmp_path / "nodules.csv")
+    done = prepare("csv", tmp_path / "out", "--table", tmp_path / "nodules.csv", "--data-root", scans)
+    assert done.code == 0, done.err
+    assert "1 nodule(s) have rows in several series and count as one each; first: one nodule 7" in done.err
+    assert pl.read_csv(tmp_path / "out" / schema.NODULES_CSV).height == 3
+
+
 def test_places_that_lie_on_no_slice_are_rejected(scans: Path, tmp_path: Path) -> None:
     places = list_places(scans).drop("file")
     odd = places[[0, 1, 2]].with_columns(

@@ -23,7 +23,7 @@ RelativePaths = Annotated[
     bool,
     typer.Option(
         "--relative-paths",
-        help="Write DICOM paths relative to the data root, for use with --dicom-root.",
+        help="Write DICOM paths relative to the data root (those made of .mhd: to --out), for use with --dicom-root.",
         rich_help_panel=options.OUTPUT,
     ),
 ]

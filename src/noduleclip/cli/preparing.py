@@ -270,6 +270,12 @@ def _find_oddities(catalogue: Catalogue, frame: pl.DataFrame) -> list[str]:
     if several:
         named = ", ".join(several[:8]) + (", …" if len(several) > 8 else "")
         told.append(f"{len(several)} patient(s) have nodules in several series, and stay in one list: {named}")
+    nodules = frame.group_by(schema.PATIENT_ID, schema.NODULE_ID, maintain_order=True)
+    shared = nodules.agg(pl.col(schema.SERIES_UID).n_unique()).filter(pl.col(schema.SERIES_UID) > 1)
+    if shared.height:
+        patient, nodule = shared.row(0)[:2]
+        first = f"{patient} nodule {nodule}"
+        told.append(f"{shared.height} nodule(s) have rows in several series and count as one each; first: {first}")
     broken = [uid for uid in series[schema.SERIES_UID] if _lacks_slices(catalogue, uid)]
     if catalogue.was_seen and broken:
         told.append(f"{len(broken)} series lack slices between others; first: {broken[0]}")
