@@ -145,3 +145,26 @@ def test_a_task_that_is_alone_tells_its_errors(
     done = noduleclip(*arguments)
     assert done.code in (2, 3, 4)
     assert done.err.splitlines()[-1].startswith("error: ")
+
+
+def test_the_first_of_another_machine_tells_what_is_wrong_there(
+    noduleclip: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "WORLD_SIZE": "8"}
+    for name, value in {**met, "RANK": "4", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    arguments = (
+        "train",
+        "--config",
+        "gone.toml",
+        "--roi-csv",
+        "rois.csv",
+        "--train-patients",
+        "all.txt",
+        "--out",
+        "run",
+    )
+    assert "gone.toml" in noduleclip(*arguments).err
+    monkeypatch.setenv("RANK", "5")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert noduleclip(*arguments).err == ""

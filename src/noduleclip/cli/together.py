@@ -19,14 +19,14 @@ _has_met_the_others = False
 
 
 def is_echo(command_line: Sequence[str]) -> bool:
-    """Say whether an error of this process is one that the first process tells, too: all read one command line.
+    """Say whether an error of this process is one that the first of its machine tells, too: all read one command line.
 
     Other commands than `train` know of no others: each task of a step may well embed a shard of its own.
     """
     if _has_met_the_others or list(command_line[:1]) != ["train"]:
         return False
     try:
-        return find_launch().rank > 0
+        return find_launch().local_rank > 0
     except UsageError:  # who is the first is not known
         return False
 
