@@ -111,20 +111,32 @@ def ask(*arguments: str) -> tuple[float, float, float]:
     return time.perf_counter() - started, peaks["RssAnon"] / 1024, peaks["VmHWM"] / 1024
 
 
-def main() -> None:
-    """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def read_options(description: str | None) -> argparse.Namespace:
+    """Read which index to make of what, and where."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("index", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--random", action="store_true")
-    options = parser.parse_args()
-    place, store = options.out / "folder", f"lance://{options.out / 'store'}"
+    return parser.parse_args()
+
+
+def make_folder(options: argparse.Namespace) -> FolderIndex:
+    """Make the large index, unless it is there."""
+    place = options.out / "folder"
     if not place.exists():
         make_large_index(options.index, options.rows, place)
         if options.random:
             make_random(place)
-    folder = open_index(place)
+    return open_index(place)
+
+
+def main() -> None:
+    """Measure."""
+    options = read_options(__doc__)
+    store = f"lance://{options.out / 'store'}"
+    folder = make_folder(options)
+    place = folder.folder
     started = time.perf_counter()
     store_indexes([folder], parse_place(store), indexed_rows=1)
     opened = open_index(store)

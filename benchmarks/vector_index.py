@@ -5,28 +5,24 @@ For each kind, medians: recall@10 of the exact ranking and milliseconds of 20 se
 of the rows under a filter. Then the exact ranking from the store, by the number of rows that are read at once.
 """
 
-import argparse
 import shutil
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from large_index import make_large_index
 from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.engine.shards import store_indexes
 from noduleclip.io import lance_store
 from noduleclip.io.conditions import translate_condition
-from noduleclip.io.index_store import open_index
 from noduleclip.io.lance_store import LanceIndex, open_lance_index
 from noduleclip.io.lance_tables import VECTOR, parse_place
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import find_top_k
 from noduleclip.size import EVALUATION_QUERIES
-from stores import MORE, WHERE, K, make_random
+from stores import MORE, WHERE, K, make_folder, read_options
 
 KINDS = (("IVF_FLAT", 256), ("IVF_FLAT", 1000), ("IVF_SQ", 256))
 PROBES = (8, 16, 32, 64, 128, 256)
@@ -83,23 +79,15 @@ def try_batches(store: LanceIndex, vectors: NDArray[np.float32]) -> None:
 
 def main() -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("index", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--random", action="store_true")
-    options = parser.parse_args()
-    place, text = options.out / "folder", f"lance://{options.out / 'store'}"
-    make_large_index(options.index, options.rows, place)
-    if options.random:
-        make_random(place)
-    folder = open_index(place)
+    options = read_options(__doc__)
+    text = f"lance://{options.out / 'store'}"
+    folder = make_folder(options)
     store_indexes([folder], parse_place(text), indexed_rows=options.rows + 1)
     store = open_lance_index(text)
     sizes = folder.read_columns([schema.DIAMETER_MM])[schema.DIAMETER_MM]
     kept = np.flatnonzero((sizes > 12).fill_null(value=False).to_numpy())
     condition = translate_condition(WHERE, store.scan().collect_schema())
-    sentences = SentenceEncoder(place / schema.TEXT_TOWER).encode([*EVALUATION_QUERIES, *MORE])
+    sentences = SentenceEncoder(folder.folder / schema.TEXT_TOWER).encode([*EVALUATION_QUERIES, *MORE])
     picked = np.sort(np.random.default_rng(1).integers(0, options.rows, 20))
     asked = {}
     for name, vectors, where, candidates in (

@@ -20,6 +20,14 @@ from noduleclip.io.index_store import open_index
 BOX = ("bbox_xmin", "bbox_xmax")
 
 
+@pytest.fixture
+def with_ray(pytestconfig: pytest.Config) -> None:
+    """What starts Ray is left out unless it is asked for."""
+    if not pytestconfig.getoption("--ray"):
+        pytest.skip("takes minutes: with --ray")
+    pytest.importorskip("ray")
+
+
 @pytest.fixture(scope="module")
 def table(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The phantoms' ROIs moved about, on several pieces, some of them without a slice."""
@@ -53,12 +61,10 @@ def find_workers(parent: int) -> list[int]:
     return [int(pid) for pid, _, name in lines if name.startswith("ray::MapWorker") and is_ours(int(pid))]
 
 
+@pytest.mark.usefixtures("with_ray")
 def test_a_killed_worker_costs_nothing(
-    table: Path, checkpoint: Path, exported: Path, noduleclip: Command, tmp_path: Path, pytestconfig: pytest.Config
+    table: Path, checkpoint: Path, exported: Path, noduleclip: Command, tmp_path: Path
 ) -> None:
-    if not pytestconfig.getoption("--ray"):
-        pytest.skip("takes minutes: with --ray")
-    pytest.importorskip("ray")
     arguments = [
         "embed", "--roi-csv", table, "--model", checkpoint, "--device", "cpu", "--cache-dir", exported, "--bs", 7,
     ]  # fmt: skip
@@ -82,12 +88,10 @@ def test_a_killed_worker_costs_nothing(
     assert pl.read_csv(tmp_path / "ray" / schema.REJECTS_CSV)[schema.CSV_ROW].to_list() == [6, 1501, 4500]
 
 
+@pytest.mark.usefixtures("with_ray")
 def test_actors_write_the_fragments_of_a_store(
-    table: Path, checkpoint: Path, exported: Path, noduleclip: Command, tmp_path: Path, pytestconfig: pytest.Config
+    table: Path, checkpoint: Path, exported: Path, noduleclip: Command, tmp_path: Path
 ) -> None:
-    if not pytestconfig.getoption("--ray"):
-        pytest.skip("takes minutes: with --ray")
-    pytest.importorskip("ray")
     pytest.importorskip("lance")
     arguments = [
         "embed", "--roi-csv", table, "--model", checkpoint, "--device", "cpu", "--cache-dir", exported, "--bs", 7,
@@ -121,12 +125,9 @@ module.cut_slice = cut_or_die
 
 @pytest.fixture
 def ray_embed(
-    collection: Collection, checkpoint: Path, exported: Path, pytestconfig: pytest.Config
+    collection: Collection, checkpoint: Path, exported: Path, with_ray: None
 ) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """`embed --engine ray` as a user starts it, with more in its environment."""
-    if not pytestconfig.getoption("--ray"):
-        pytest.skip("takes minutes: with --ray")
-    pytest.importorskip("ray")
 
     def run(*more: object, environment: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
         arguments = [
