@@ -12,10 +12,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noduleclip import schema
 from noduleclip.errors import RejectCode
 from noduleclip.io.job_pool import Died, run_jobs
-from noduleclip.sources.marks import LAST_RATING, ODD_RATINGS, Contour, Outline
+from noduleclip.sources.marks import LAST_RATING, LIDC_NAMES, ODD_RATINGS, Contour, Outline
 from noduleclip.sources.unread import Unread
 
 _LARGEST_BYTES: Final = 8 * 2**20  # LIDC's largest has a tenth of that; a tree of it takes thirty times as much
@@ -24,9 +23,6 @@ _FARTHEST_PX: Final = 2**13
 _WIDEST_PX: Final = 2**11  # LIDC's widest curve is 75 pixels across, and its longest has 311 points
 _MOST_POINTS: Final = 2**11
 _CT_ROOT, _XRAY_ROOT = "LidcReadMessage", "IdriReadMessage"
-_TAG_OF_RATING: Final = {
-    name: "internalStructure" if name == schema.INTERNAL_STRUCTURE else name for name in schema.RATING_COLUMNS
-}
 SMALL_NODULES: Final = "nodules under 3 mm, a point each"
 NON_NODULES: Final = "marks that are no nodules"
 XRAY_FILES: Final = "files of chest X-ray reads"
@@ -249,7 +245,7 @@ def _open_curve(points_px: NDArray[np.float64]) -> NDArray[np.float64]:
 def _parse_ratings(nodule: ET.Element) -> tuple[dict[str, int], int]:
     """Give the ratings on their scales, and how many are off it."""
     ratings, odd = {}, 0
-    for name, tag in _TAG_OF_RATING.items():
+    for name, tag in LIDC_NAMES.items():
         text = nodule.findtext(f"characteristics/{tag}", "").strip()
         if not text:
             continue

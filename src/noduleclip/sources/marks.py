@@ -15,6 +15,10 @@ LAST_RATING: Final = dict.fromkeys(schema.RATING_COLUMNS, 5) | {
     schema.INTERNAL_STRUCTURE: 4,
 }
 """The highest rating of each attribute that a reader of LIDC may give."""
+LIDC_NAMES: Final = {
+    name: "internalStructure" if name == schema.INTERNAL_STRUCTURE else name for name in schema.RATING_COLUMNS
+}
+"""What LIDC, and pylidc after it, call each attribute."""
 ODD_RATINGS: Final = "ratings off their scale, taken as missing"
 """What a report calls the others."""
 

