@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.engine.shards import store_indexes
-from noduleclip.io.conditions import translate_condition
+from noduleclip.io.conditions import build_lance_filter, parse_condition
 from noduleclip.io.index_store import FolderIndex, Index, open_index
 from noduleclip.io.lance_tables import parse_place
 from noduleclip.retrieval.text_query import SentenceEncoder
@@ -61,7 +61,7 @@ def measure(
 
 def compare(folder: FolderIndex, store: Index, vectors: dict[str, NDArray[np.float32]]) -> None:
     """Print recall and times in this process."""
-    condition = translate_condition(WHERE, store.scan().collect_schema())
+    condition = build_lance_filter(parse_condition(WHERE), store.scan().collect_schema())
     sizes = folder.read_columns([schema.DIAMETER_MM])[schema.DIAMETER_MM]
     kept = np.flatnonzero((sizes > 12).fill_null(value=False).to_numpy())
     count = f"{len(folder.embeddings):,}"

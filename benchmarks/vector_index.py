@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.engine.shards import store_indexes
 from noduleclip.io import lance_store
-from noduleclip.io.conditions import translate_condition
+from noduleclip.io.conditions import build_lance_filter, parse_condition
 from noduleclip.io.lance_store import LanceIndex, open_lance_index
 from noduleclip.io.lance_tables import VECTOR, parse_place
 from noduleclip.retrieval.text_query import SentenceEncoder
@@ -86,7 +86,7 @@ def main() -> None:
     store = open_lance_index(text)
     sizes = folder.read_columns([schema.DIAMETER_MM])[schema.DIAMETER_MM]
     kept = np.flatnonzero((sizes > 12).fill_null(value=False).to_numpy())
-    condition = translate_condition(WHERE, store.scan().collect_schema())
+    condition = build_lance_filter(parse_condition(WHERE), store.scan().collect_schema())
     sentences = SentenceEncoder(folder.folder / schema.TEXT_TOWER).encode([*EVALUATION_QUERIES, *MORE])
     picked = np.sort(np.random.default_rng(1).integers(0, options.rows, 20))
     asked = {}

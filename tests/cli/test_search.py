@@ -168,9 +168,9 @@ def test_alpha_auto_is_chosen_on_readers(noduleclip: Command, index: Path) -> No
         (["--query", " "], 2, "empty"),
         (["--query", "x", "--queries-file", "y"], 2, "not both"),
         ([], 2, "give a sentence with --query"),
-        (["--query", "> 6 mm", "--where", "diameter_mm >"], 2, "--where 'diameter_mm >'"),
+        (["--query", "> 6 mm", "--where", "diameter_mm >"], 2, "--where 'diameter_mm >': not understood at its end"),
         (["--query", "> 6 mm", "--where", "colour = 'red'"], 2, "colour"),
-        (["--query", "> 6 mm", "--where", "diameter_mm + 1"], 2, "is no condition"),
+        (["--query", "> 6 mm", "--where", "diameter_mm + 1"], 2, "not understood at character 13"),
         (["--query", "> 6 mm", "--where", "diameter_mm > 900"], 3, "no row of"),
         (["--query", "> 6 mm", "--topk", "0"], 2, "topk"),
         (["--query", "> 6 mm", "--model", "none.pth"], 4, "no such checkpoint"),
@@ -224,6 +224,20 @@ def test_a_condition_that_cannot_be_met_row_by_row_is_told(noduleclip: Command, 
     done = noduleclip("query", "--emb-dir", index, "--query", "> 6 mm", "--where", where)
     assert done.code == 2, done.err
     assert done.err.splitlines()[-1].startswith("error: --where")
+
+
+@pytest.mark.parametrize("gap", ["", " ", "/**/", "\n"])
+@pytest.mark.parametrize("function", ["read_csv", "read_parquet", "read_ndjson", "read_ipc"])
+def test_a_condition_cannot_read_a_file(
+    noduleclip: Command, index: Path, tmp_path: Path, function: str, gap: str
+) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("hunter2\n1\n")
+    where = f"diameter_mm IN (SELECT x FROM {function}{gap}('{secret}'))"  # noqa: S608
+    done = noduleclip("query", "--emb-dir", index, "--query", "> 6 mm", "--where", where)
+    assert done.code == 2, done.err
+    assert "hunter2" not in done.err
+    assert "not understood at character 17" in done.err
 
 
 @pytest.mark.parametrize("columns", [40, 50, 60, 80])

@@ -46,8 +46,9 @@ def places(index: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
 QUESTIONS: dict[str, list[object]] = {
     "a sentence": ["query", "--query", SENTENCE],
     "all rows": ["query", "--query", SENTENCE, "--topk", 5000],
-    "where": ["query", "--query", SENTENCE, "--where", "diameter_mm > 5 AND NOT patient_id = 'none''s'", "--topk", 5],
-    "where in polars alone": ["query", "--query", SENTENCE, "--where", "ABS(diameter_mm - 8) < 3 AND row > 3"],
+    "where": ["query", "--query", SENTENCE, "--where", "diameter_mm > 5 AND NOT patient_id = 'nobody'", "--topk", 5],
+    "where in polars alone": ["query", "--query", SENTENCE, "--where", "patient_id LIKE '%-000%' AND row > 3"],
+    "where with a quote": ["query", "--query", SENTENCE, "--where", "diameter_mm > 5 AND patient_id != 'none''s'"],
     "where few": ["query", "--query", SENTENCE, "--where", "row IN (3, 1, 4, 15)"],
     "unique nodule": ["query", "--query", SENTENCE, "--unique", "nodule"],
     "unique patient": ["query", "--query", SENTENCE, "--unique", "patient", "--topk", 100],

@@ -55,6 +55,12 @@ _SENTENCES = (
     "read as: diameter in (6, inf) mm; ratings: texture 4-5",
     "５ ㎜ × ７ ㎜ ± ½",
 )
+_CONDITIONS = (
+    "diameter_mm > 4.5 AND NOT (row IN (1, 2) OR patient_id = 'b''c')",
+    "patient_id LIKE 'a%' or diameter_mm not between 3 and 1e1",
+    '`diameter_mm` IS NOT NULL AND 2 >= "row"',
+    "diameter_mm IN (SELECT x FROM read_csv/**/('/etc/hostname'))",
+)
 
 
 def make_corpus() -> Iterator[tuple[str, str, bytes]]:
@@ -74,6 +80,8 @@ def make_corpus() -> Iterator[tuple[str, str, bytes]]:
         yield "lidc_xml", name, text.encode()
     for number, sentence in enumerate(_SENTENCES):
         yield "sentence", f"sound-{number}.txt", sentence.encode()
+    for number, condition in enumerate(_CONDITIONS):
+        yield "condition", f"sound-{number}.txt", condition.encode()
     yield from _make_configs()
     yield from (("dicom", name, content) for name, content in _make_slices())
     yield "crop_entry", "sound.npy", sound.make_array_file(np.zeros((2, 16, 16), np.int16))

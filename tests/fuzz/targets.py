@@ -26,6 +26,7 @@ from fuzz import words
 from fuzz.sound import make_meta, make_text_tower, make_told, write_sound_index, write_sound_slice
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, InputError, NoduleclipError, RejectCode, SliceError, UsageError
+from noduleclip.io.conditions import build_expression, build_lance_filter, parse_condition
 from noduleclip.io.crop_cache import CropCache, CutSettings, SliceJob, cut_slice, make_jobs
 from noduleclip.io.dicom import check_ct_slice, read_patient_id
 from noduleclip.io.index_store import open_index
@@ -53,6 +54,9 @@ from noduleclip.sources.world_csv import read_world_csv
 MOST_SECONDS = 5.0  # of processor time
 MOST_MB = 400.0  # that the resident memory may grow by, for one input
 LONGEST_MESSAGE = 2000
+CONDITION_ROWS = pl.DataFrame(
+    {schema.DIAMETER_MM: [3.0, None, 12.5], schema.PATIENT_ID: ["a", None, "b'c"], schema.ROW: [0, 1, 2]}
+)
 SETTINGS = CutSettings(fov_mm=24.0, size_px=16)
 
 
@@ -337,6 +341,15 @@ def _read_crop_entry(content: bytes, folder: Path) -> None:
     cache.read([row for row in (0, 1) if row not in {reject.row for reject in cache.rejects}])
 
 
+def _read_condition(content: bytes, folder: Path) -> None:
+    condition = parse_condition(content.decode("utf-8", "surrogateescape"))
+    expression = build_expression(condition, CONDITION_ROWS.schema)
+    met = CONDITION_ROWS.select(met=expression)["met"]
+    _demand(met.dtype == pl.Boolean() and met.len() == CONDITION_ROWS.height, "more than a truth value a row")
+    rendered = build_lance_filter(condition, CONDITION_ROWS.schema)
+    _demand(rendered is None or rendered.isprintable(), "a filter that does not print")
+
+
 # The index.
 
 
@@ -419,6 +432,7 @@ TARGETS = {
         Target(_read_readers, _TABLES, words.TABLE),
         Target(_read_lidc_xml, (SliceError,), words.LIDC_XML),
         Target(_read_sentence, (UsageError,), words.SENTENCE),
+        Target(_read_condition, (UsageError,), words.CONDITION),
         Target(_read_config_toml, (), words.CONFIG, imports=("conftest",)),
         Target(_read_config_json, (), words.CONFIG, imports=("conftest",)),
         Target(_read_dicom, (InputError,), words.DICOM),

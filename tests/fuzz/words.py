@@ -40,6 +40,13 @@ SENTENCE = (
     *_words("× ≥ – − ５ ㎜ ½ ² ٣ İ \u200b \u202e 1/2 6-10 (6,10] [6, inf) 1e9 texture 5 malignancy spiculated"),
     *(b"\x1b[2J", b"\0", b"part-solid"),
 )
+CONDITION = (
+    *_words(
+        "diameter_mm patient_id row AND or NOT in IN ( ) BETWEEN LIKE ilike IS NULL = == != <> < <= > >= , ' '' ` %"
+    ),
+    *_words("SELECT FROM read_csv /**/ -- ; * :: || 'a' 3 4.5 -1 1e400 9223372036854775808 '/etc/hostname' \" \\ $1 ?"),
+    *(b"\0", b"\x1b", b"(" * 99, b"not " * 99, b" ", b"\n", "İ".encode(), "٣".encode()),
+)
 JSON = _words(
     '"rows" "emb" "files" "bytes" "sha256" "model" "scale" "vocabulary" "words" "grid_mm" "attributes" "texture" null '
     'true [] {} NaN Infinity -1 1e999 999999999999999999999999999999 "\\u001b[2J" \\ud800 ""'

@@ -17,12 +17,11 @@ from starlette.testclient import TestClient
 from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.cli.search import open_text_tower
-from noduleclip.errors import UsageError
 from noduleclip.io.artefacts import hash_file
 from noduleclip.io.dicom import read_ct_slice
 from noduleclip.io.index_store import open_index
 from noduleclip.retrieval.plane import project_to_plane
-from noduleclip.web.questions import MOST_HITS, read_question, refuse_calls
+from noduleclip.web.questions import MOST_HITS, read_question
 from noduleclip.web.serving import ServeOptions, make_guarded_app
 
 HERE = "http://127.0.0.1:8765"
@@ -170,8 +169,8 @@ def test_the_map_separates_what_differs_most(client: TestClient, index: Path) ->
         ({"q": "> 6 mm", "unique": "<b>"}, "unique must be one of"),
         ({"q": "> 6 mm", "where": "nosuch > 4"}, "no column 'nosuch'"),
         ({"q": "> 6 mm", "where": "diameter_mm +"}, "--where"),
-        ({"q": "> 6 mm", "where": "diameter_mm"}, "is no condition"),
-        ({"q": "> 6 mm", "where": "repeat(patient_id, 99999999) = '1'"}, "calls 'repeat'"),
+        ({"q": "> 6 mm", "where": "diameter_mm"}, "not understood at its end"),
+        ({"q": "> 6 mm", "where": "repeat(patient_id, 99999999) = '1'"}, "functions are not available"),
         ({"q": "> 6 mm", "where": "(" * 499}, "--where"),
         ({"q": "> 6 mm", "where": "1" * 501}, "501 characters"),
         ({"q": "> 6 mm", "patients": "1" * 4001}, "4001 characters"),
@@ -186,22 +185,18 @@ def test_what_cannot_be_asked_is_told_in_a_line(client: TestClient, asked: dict[
 
 @pytest.mark.parametrize(
     "where",
-    ["(diameter_mm > 4) and (z_mm in (1, 2) or not (z_mm < 3))", "patient_id = 'a(b)'", "patient_id = 'it''s(x)'", ""],
-)
-def test_conditions_may_have_brackets(where: str) -> None:
-    assert refuse_calls(where) == where
-
-
-@pytest.mark.parametrize(
-    "where",
     [
-        "upper(patient_id) = 'A'", '"repeat"(a, 9) = 1', "`repeat` (a, 9) = 1", "''repeat(a)",
-        "1=1 and(cast (z_mm as text) = '1')",
+        "diameter_mm IN (SELECT x FROM read_csv/**/('{}'))", "diameter_mm IN (SELECT x FROM read_csv('{}'))",
+        "patient_id = (SELECT x FROM read_parquet/**/('{}'))", "rpad/**/(patient_id, 200000000, 'x') = '{}'",
     ],
 )  # fmt: skip
-def test_conditions_call_no_function(where: str) -> None:
-    with pytest.raises(UsageError, match="compare columns with values"):
-        refuse_calls(where)
+def test_a_condition_cannot_read_a_file(client: TestClient, tmp_path: Path, where: str) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("hunter2\n1\n")
+    answer = client.get("/api/search", params={"q": "> 6 mm", "where": where.format(secret)})
+    assert answer.status_code == 422
+    assert "hunter2" not in answer.text
+    assert "not understood" in answer.json()["error"]
 
 
 def test_defaults_are_those_of_fuse() -> None:

@@ -157,7 +157,7 @@ Where = Annotated[
     str | None,
     typer.Option(
         "--where",
-        help="Rank only rows that satisfy a SQL condition on the index's columns: 'diameter_mm > 4'.",
+        help="Rank only rows that satisfy a condition on the index's columns: 'diameter_mm > 4 AND NOT texture = 5'.",
         rich_help_panel=RANKING,
     ),
 ]

@@ -264,7 +264,7 @@ def _filter_rows(index: Index, options: SearchOptions) -> NDArray[np.int64] | No
     frame = index.scan()
     kept = index.collect(frame.select(schema.ROW, schema.PATIENT_ID))
     if options.where is not None:
-        kept = kept.filter(apply_condition(frame, options.where, index))
+        kept = kept.filter(apply_condition(options.where, index))
     if options.patients_file is not None:
         kept, unknown = select_patients(kept, read_patient_list(options.patients_file))
         if unknown:

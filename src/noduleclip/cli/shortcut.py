@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.io.conditions import list_condition, translate_condition
+from noduleclip.io.conditions import Condition, Membership, build_expression, build_lance_filter, parse_condition
 from noduleclip.io.index_store import Index
 from noduleclip.io.lance_tables import name_column
 from noduleclip.io.patients import read_patient_list
@@ -80,21 +79,22 @@ def take_shortcut(
 
 
 def _push_down(index: Index, where: str | None, patients_file: Path | None) -> _Filter | None:
-    """Give the filters as one condition; None where one of them is not for the vector index."""
-    conditions: list[str] = []
+    """Return the filters as one condition of Lance; None where the vector index cannot apply one of them."""
     rows = index.scan()
+    dtypes = rows.collect_schema()
+    conditions: list[Condition] = []
     if where is not None:
-        kinds = {name: kind for name, kind in rows.collect_schema().items() if name_column(name) == name}
-        condition = translate_condition(where, kinds)
-        if condition is None:
-            return None
-        conditions.append(condition)
-        rows = rows.filter(pl.sql_expr(where))
+        conditions.append(parse_condition(where))
+        rows = rows.filter(build_expression(conditions[0], dtypes))
     unknown: Sequence[str] = ()
     if patients_file is not None:
         patients = index.collect(rows.select(schema.PATIENT_ID).unique())
         known, unknown = select_patients(patients, read_patient_list(patients_file))
         if not 0 < known.height <= _MOST_PATIENTS:
             return None
-        conditions.append(list_condition(schema.PATIENT_ID, known[schema.PATIENT_ID].to_list()))
-    return _Filter(" AND ".join(f"({one})" for one in conditions) or None, len(unknown))
+        conditions.append(Membership(schema.PATIENT_ID, tuple(known[schema.PATIENT_ID])))
+    stored = {name: dtype for name, dtype in dtypes.items() if name_column(name) == name}
+    filters = [build_lance_filter(condition, stored) for condition in conditions]
+    if None in filters:
+        return None
+    return _Filter(" AND ".join(f"({one})" for one in filters) or None, len(unknown))

@@ -1,69 +1,410 @@
-"""Conditions on rows that Lance's SQL reads as polars does.
+"""The language of row filters, as in `--where "diameter_mm > 4 AND manufacturer LIKE 'GE%'"`.
 
-They are comparisons of a column with literals, joined by AND, OR and NOT. All others are left to polars alone, so that
-the same words never choose other rows in another store.
+A filter compares columns of an index with literals; AND, OR, NOT and brackets join comparisons. It is parsed by the
+grammar below into a tree, and the tree is translated into a polars expression or a filter of Lance. No SQL engine reads
+the text, so a filter can neither call a function nor read a file, and its result is one truth value a row.
+
+A comparison with a missing value is neither true nor false, as in SQL: `NOT diameter_mm > 4` does not select rows
+without a diameter; `diameter_mm IS NULL` does.
 """
 
+import functools
+import math
+import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, assert_never
 
 import polars as pl
 
-_TEXT = r"'(?:[^']|'')*'"
-_NUMBER = r"-?\d+(?:\.\d+)?"
-_LITERAL = rf"(?:{_TEXT}|{_NUMBER})"
-_COMPARISON = re.compile(
-    rf"(?P<name>[A-Za-z_]\w*)\s*(?P<rest>(?:=|!=|<>|<=|>=|<|>)\s*(?P<literal>{_LITERAL})(?![\w.])"
-    rf"|BETWEEN\s+(?P<bounds>{_LITERAL}\s+AND\s+{_LITERAL})(?![\w.])"
-    rf"|IN\s*\(\s*(?P<list>{_LITERAL}(?:\s*,\s*{_LITERAL})*)\s*\)|IS(?:\s+NOT)?\s+NULL\b)",
-    re.IGNORECASE,
-)
-_JOINED = re.compile(r"(?:\s|[()]|\b(?:AND|OR)\b|\bNOT\s*(?=\x00)|\x00)*", re.IGNORECASE)
-_IS_TEXT = re.compile(_TEXT)
+from noduleclip.errors import UsageError
+
+MAX_CHARACTERS = 10_000
+MAX_DEPTH = 32
+MAX_PATTERN_CHARACTERS = 500
+_SHOWN_CHARACTERS = 200
+
+Operator = Literal["=", "!=", "<", "<=", ">", ">="]
+Value = str | int | float
+_Combined = TypeVar("_Combined")
+
+_GRAMMAR = r"""
+?start: disjunction
+disjunction: conjunction (_OR conjunction)*
+conjunction: _unit (_AND _unit)*
+_unit: negation | predicate | "(" disjunction ")"
+negation: _NOT (negation | predicate | "(" disjunction ")")
+?predicate: column OPERATOR literal                                -> comparison
+    | literal OPERATOR column                                      -> reversed_comparison
+    | column _BETWEEN literal _AND literal                         -> between
+    | column _NOT _BETWEEN literal _AND literal                    -> not_between
+    | column _IN "(" literal ("," literal)* ")"                    -> membership
+    | column _NOT _IN "(" literal ("," literal)* ")"               -> not_membership
+    | column LIKE TEXT                                             -> match
+    | column _NOT LIKE TEXT                                        -> not_match
+    | column _IS _NULL                                             -> null
+    | column _IS _NOT _NULL                                        -> not_null
+column: NAME | QUOTED_NAME
+literal: NUMBER | TEXT
+
+OPERATOR: "==" | "=" | "!=" | "<>" | "<=" | ">=" | "<" | ">"
+NUMBER: /[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?(?![\w.])/i
+TEXT: /'([^']|'')*'/
+QUOTED_NAME: /"([^"]|"")+"|`([^`]|``)+`/
+NAME: /[^\W\d]\w*/
+_OR.2: /or(?!\w)/i
+_AND.2: /and(?!\w)/i
+_NOT.2: /not(?!\w)/i
+_BETWEEN.2: /between(?!\w)/i
+_IN.2: /in(?!\w)/i
+LIKE.2: /i?like(?!\w)/i
+_IS.2: /is(?!\w)/i
+_NULL.2: /null(?!\w)/i
+
+%ignore /\s+/
+"""
+_SPELLINGS: dict[str, Operator] = {
+    "=": "=", "==": "=", "!=": "!=", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">=",
+}  # fmt: skip
+_REVERSED: dict[Operator, Operator] = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_FUNCTIONS: dict[Operator, Callable[[Any, Any], Any]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 
-def translate_condition(where: str, kinds: Mapping[str, pl.DataType]) -> str | None:
-    """Give a condition in Lance's SQL.
+@dataclass(frozen=True)
+class Comparison:
+    """`column operator value`."""
+
+    column: str
+    operator: Operator
+    value: Value
+
+
+@dataclass(frozen=True)
+class Membership:
+    """`column IN (values)`."""
+
+    column: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Match:
+    """`column LIKE pattern`, where `%` stands for any characters and `_` for one; ILIKE ignores case."""
+
+    column: str
+    pattern: str
+    ignores_case: bool
+
+
+@dataclass(frozen=True)
+class Null:
+    """`column IS NULL`."""
+
+    column: str
+
+
+@dataclass(frozen=True)
+class Not:
+    """`NOT operand`."""
+
+    operand: "Condition"
+
+
+@dataclass(frozen=True)
+class Junction:
+    """Two or more operands joined by AND or by OR."""
+
+    word: Literal["AND", "OR"]
+    operands: tuple["Condition", ...]
+
+
+Condition = Comparison | Membership | Match | Null | Not | Junction
+
+
+def parse_condition(text: str) -> Condition:
+    """Parse a row filter.
 
     Args:
-        where: A SQL condition as polars reads it.
-        kinds: The columns.
+        text: The filter, at most `MAX_CHARACTERS` long and `MAX_DEPTH` brackets and NOTs deep.
+
+    Raises:
+        UsageError: The text is not a filter. The message names the place that was not understood.
+    """
+    from lark.exceptions import UnexpectedInput
+
+    if len(text) > MAX_CHARACTERS:
+        raise UsageError(f"--where: the condition has {len(text):,} characters; at most {MAX_CHARACTERS:,} are allowed")
+    if not text.isascii() and text != text.encode(errors="replace").decode():
+        raise UsageError("--where: the condition holds bytes that are not UTF-8")
+    try:
+        return _build_condition(_load_parser().parse(text), depth=0)
+    except UnexpectedInput as error:
+        at_end = getattr(getattr(error, "token", None), "type", None) == "$END"
+        position: int = len(text) if at_end else getattr(error, "pos_in_stream", None) or 0
+        raise _describe_syntax_error(text, position) from None
+
+
+def list_columns(condition: Condition) -> list[str]:
+    """Return the names of the columns that a condition refers to, each once, in order."""
+    return list(dict.fromkeys(leaf.column for leaf in _list_leaves(condition)))
+
+
+def build_expression(condition: Condition, dtypes: Mapping[str, pl.DataType]) -> pl.Expr:
+    """Translate a condition into a polars expression, which is true, false or null for each row.
+
+    Args:
+        condition: The condition.
+        dtypes: Data type of each column.
+
+    Raises:
+        UsageError: A column does not exist, or is compared with a literal of another kind.
+    """
+    check_condition(condition, dtypes)
+    return _build_expression(condition)
+
+
+def check_condition(condition: Condition, dtypes: Mapping[str, pl.DataType]) -> None:
+    """Check that each column exists and is compared with literals of its kind.
+
+    Raises:
+        UsageError: Names the column and what it holds.
+    """
+    for leaf in _list_leaves(condition):
+        name, dtype = leaf.column, dtypes.get(leaf.column)
+        if dtype is None or name == "*" or (name.startswith("^") and name.endswith("$")):  # polars: patterns of names
+            raise UsageError(f"--where: the index has no column {_shorten(name)!r}; it has {', '.join(dtypes)}")
+        if isinstance(leaf, Null):
+            continue
+        if not (dtype.is_numeric() or dtype == pl.String()):
+            raise UsageError(f"--where: column {name} holds {dtype}; a condition compares columns of numbers or texts")
+        if isinstance(leaf, Match):
+            values: tuple[Value, ...] = (leaf.pattern,)
+        else:
+            values = leaf.values if isinstance(leaf, Membership) else (leaf.value,)
+        for value in values:
+            if isinstance(value, str) and dtype != pl.String():
+                raise UsageError(
+                    f"--where: column {name} holds numbers, but is compared with the text '{_shorten(value)}'"
+                )
+            if not isinstance(value, str) and dtype == pl.String():
+                raise UsageError(
+                    f"--where: column {name} holds texts, but is compared with {value}; write '{value}' in quotes"
+                )
+
+
+def build_lance_filter(condition: Condition, dtypes: Mapping[str, pl.DataType]) -> str | None:
+    """Translate a condition into a filter for Lance, which selects the same rows as `build_expression`.
+
+    The filter is built from the tree: names of plain columns, numbers, and texts without quotes, backslashes or control
+    characters. Everything else is left to polars.
+
+    Args:
+        condition: A condition that `check_condition` accepts.
+        dtypes: Data type of each column that Lance stores under its own name.
 
     Returns:
-        The same condition; None where Lance might read it otherwise, or polars would refuse it.
+        The filter; None where Lance might select other rows.
     """
-    try:
-        pl.sql_expr(where)
-    except pl.exceptions.PolarsError:
+    leaves = _list_leaves(condition)
+    if any(isinstance(leaf, Membership) for leaf in leaves) and _contains_not(condition):
+        return None  # Lance evaluates NOT (x IN (1) AND x IN (2)) as true
+    if not all(leaf.column in dtypes and _is_lance_leaf(leaf, dtypes[leaf.column]) for leaf in leaves):
         return None
-    found = list(_COMPARISON.finditer(where))
-    if "\x00" in where or not found or not _JOINED.fullmatch(_COMPARISON.sub("\x00", where)):
-        return None
-    negates = re.search(r"\bNOT\b", _COMPARISON.sub("\x00", where), re.IGNORECASE)
-    if negates and any(comparison["list"] for comparison in found):  # Lance takes NOT (x IN (1) AND x IN (2)) for true
-        return None
-    if not all(_fits(comparison, kinds) for comparison in found):
-        return None
-    return _COMPARISON.sub(lambda comparison: f"`{comparison['name']}` {comparison['rest']}", where)
+    return _render(condition)
 
 
-def _fits(comparison: re.Match[str], kinds: Mapping[str, pl.DataType]) -> bool:
-    """Say whether a column is there and is compared with what it holds."""
-    kind = kinds.get(comparison["name"])
-    if kind is None:
+@functools.cache
+def _load_parser() -> Any:
+    from lark import Lark
+
+    return Lark(_GRAMMAR, parser="lalr", lexer="contextual", maybe_placeholders=False)
+
+
+def _build_condition(tree: Any, depth: int) -> Condition:
+    """Build a condition from the tree of the parser.
+
+    Raises:
+        UsageError: It is nested too deeply for the recursion here and in the translations.
+    """
+    if depth > MAX_DEPTH:
+        raise UsageError(f"--where: the condition nests brackets and NOTs more than {MAX_DEPTH} deep")
+    children = tree.children
+    match tree.data:
+        case "disjunction" | "conjunction":
+            is_bracket = tree.data == "disjunction"
+            operands = tuple(_build_condition(child, depth + is_bracket) for child in children)
+            return operands[0] if len(operands) == 1 else Junction("OR" if is_bracket else "AND", operands)
+        case "negation":
+            return Not(_build_condition(children[0], depth + 1))
+        case "reversed_comparison":
+            value, spelling, column = children
+            symbol = _read_operator(spelling)
+            return Comparison(_read_column(column), _REVERSED.get(symbol, symbol), _read_literal(value))
+    column = _read_column(children[0])
+    positive: Condition
+    match str(tree.data).removeprefix("not_"):
+        case "comparison":
+            positive = Comparison(column, _read_operator(children[1]), _read_literal(children[2]))
+        case "between":
+            low, high = map(_read_literal, children[1:])
+            positive = Junction("AND", (Comparison(column, ">=", low), Comparison(column, "<=", high)))
+        case "membership":
+            positive = Membership(column, tuple(map(_read_literal, children[1:])))
+        case "match":
+            positive = Match(column, _read_pattern(children[2]), children[1].lower() == "ilike")
+        case "null":
+            positive = Null(column)
+        case other:
+            raise ValueError(f"no rule {other}")
+    return Not(positive) if str(tree.data).startswith("not_") else positive
+
+
+def _read_operator(token: str) -> Operator:
+    return _SPELLINGS[token]
+
+
+def _read_column(tree: Any) -> str:
+    text = str(tree.children[0])
+    return text[1:-1].replace(text[0] * 2, text[0]) if text[0] in '"`' else text
+
+
+def _read_literal(tree: Any) -> Value:
+    text = str(tree.children[0])
+    return _unquote(text) if text.startswith("'") else _read_number(text)
+
+
+def _read_number(text: str) -> int | float:
+    number = float(text)
+    if math.isinf(number):
+        raise UsageError(f"--where: {_shorten(text)} is too large for a number")
+    is_whole = text.lstrip("+-").isdecimal() and abs(number) < 1 << 62
+    return int(text) if is_whole else number
+
+
+def _read_pattern(token: str) -> str:
+    pattern = _unquote(token)
+    if len(pattern) > MAX_PATTERN_CHARACTERS:
+        raise UsageError(
+            f"--where: a pattern of LIKE has {len(pattern):,} characters; at most {MAX_PATTERN_CHARACTERS} are allowed"
+        )
+    return pattern
+
+
+def _unquote(token: str) -> str:
+    return str(token)[1:-1].replace("''", "'")
+
+
+def _describe_syntax_error(text: str, position: int) -> UsageError:
+    """Return the error for a text that the grammar does not accept from a position on."""
+    rest = text[position:].strip()
+    found = f"at character {position + 1}, {_shorten(rest, 40)!r}" if rest else "at its end"
+    before = re.search(r"(\w+)\s*$", text[:position])
+    if rest.startswith("(") and before and before[1].lower() not in ("and", "or", "not", "in"):
+        found += " (functions are not available)"
+    return UsageError(
+        f"--where {_shorten(text)!r}: not understood {found}; compare columns with numbers or 'texts' "
+        "(=, !=, <, <=, >, >=, IN, BETWEEN, LIKE, IS NULL), joined by AND, OR, NOT and brackets: "
+        "diameter_mm > 4 AND manufacturer LIKE 'GE%'"
+    )
+
+
+def _shorten(text: str, characters: int = _SHOWN_CHARACTERS) -> str:
+    return text if len(text) <= characters else text[: characters - 1] + "…"
+
+
+def _list_leaves(condition: Condition) -> list[Comparison | Membership | Match | Null]:
+    match condition:
+        case Not(operand):
+            return _list_leaves(operand)
+        case Junction(_, operands):
+            return [leaf for operand in operands for leaf in _list_leaves(operand)]
+        case leaf:
+            return [leaf]
+
+
+def _contains_not(condition: Condition) -> bool:
+    return isinstance(condition, Not) or (
+        isinstance(condition, Junction) and any(map(_contains_not, condition.operands))
+    )
+
+
+def _build_expression(condition: Condition) -> pl.Expr:
+    match condition:
+        case Comparison(column, symbol, value):
+            dtype = pl.String if isinstance(value, str) else pl.Int64 if isinstance(value, int) else pl.Float64
+            expression: pl.Expr = _FUNCTIONS[symbol](pl.col(column), pl.lit(value, dtype=dtype))
+            return expression
+        case Membership(column, values):
+            if isinstance(values[0], str):
+                return pl.col(column).is_in(list(values))
+            return pl.col(column).cast(pl.Float64).is_in([float(value) for value in values])
+        case Match(column, pattern, ignores_case):
+            return pl.col(column).str.contains(_build_regex(pattern, ignores_case))
+        case Null(column):
+            return pl.col(column).is_null()
+        case Not(operand):
+            return ~_build_expression(operand)
+        case Junction(word, operands):
+            function = operator.and_ if word == "AND" else operator.or_
+            return _combine(function, [_build_expression(operand) for operand in operands])
+        case other:
+            assert_never(other)
+
+
+def _combine(function: Callable[[_Combined, _Combined], _Combined], parts: list[_Combined]) -> _Combined:
+    """Combine parts pairwise, so that the depth of the result grows with the logarithm of their number."""
+    while len(parts) > 1:
+        pairs = [function(one, other) for one, other in zip(parts[::2], parts[1::2], strict=False)]
+        parts = pairs + parts[len(parts) - len(parts) % 2 :]
+    return parts[0]
+
+
+def _build_regex(pattern: str, ignores_case: bool) -> str:
+    wildcards = {"%": ".*", "_": "."}
+    parts = [wildcards.get(part) or re.escape(part) for part in re.split(r"([%_])", re.sub("%+", "%", pattern)) if part]
+    return rf"(?s{'i' if ignores_case else ''})\A{''.join(parts)}\z"
+
+
+def _is_lance_leaf(leaf: Comparison | Membership | Match | Null, dtype: pl.DataType) -> bool:
+    """Return whether Lance evaluates a comparison as polars does."""
+    if not re.fullmatch(r"[A-Za-z]\w*", leaf.column, re.ASCII) or isinstance(leaf, Match):
         return False
-    literals = re.findall(_LITERAL, comparison["literal"] or comparison["bounds"] or comparison["list"] or "")
-    texts = [_IS_TEXT.fullmatch(literal) is not None for literal in literals]
-    if kind.is_integer():  # Lance refuses to compare one with a fraction, or with what it cannot hold
-        whole = all(re.fullmatch(r"-?\d+", literal) for literal in literals)
-        return whole and pl.Series(literals, dtype=pl.String).cast(kind, strict=False).null_count() == 0
-    return all(texts) if kind == pl.String() else kind.is_float() and not any(texts)
+    if isinstance(leaf, Null):
+        return True
+    values = leaf.values if isinstance(leaf, Membership) else (leaf.value,)
+    if dtype == pl.String():
+        return all(isinstance(value, str) and re.fullmatch(r"[^'\"`\\\x00-\x1f\x7f-\x9f]*", value) for value in values)
+    if dtype.is_integer():  # Lance refuses to compare an integer with a fraction, or with a value outside its range
+        whole = pl.Series(values, dtype=pl.Int64) if all(isinstance(value, int) for value in values) else None
+        return whole is not None and whole.cast(dtype, strict=False).null_count() == 0
+    return dtype.is_float()
 
 
-def list_condition(name: str, values: Sequence[str]) -> str:
-    """Give the condition that a text column is one of some values."""
-    return f"`{name}` IN ({', '.join(_quote(value) for value in values)})"
+def _render(condition: Condition) -> str:
+    match condition:
+        case Comparison(column, symbol, value):
+            return f"`{column}` {symbol} {_render_value(value)}"
+        case Membership(column, values):
+            return f"`{column}` IN ({', '.join(map(_render_value, values))})"
+        case Null(column):
+            return f"`{column}` IS NULL"
+        case Not(operand):
+            return f"NOT ({_render(operand)})"
+        case Junction(word, operands):
+            return _combine(lambda one, other: f"({one} {word} {other})", [_render(operand) for operand in operands])
+        case Match():
+            raise ValueError("LIKE is not rendered")
+        case other:
+            assert_never(other)
 
 
-def _quote(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+def _render_value(value: Value) -> str:
+    return f"'{value}'" if isinstance(value, str) else repr(value)

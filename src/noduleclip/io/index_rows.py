@@ -5,7 +5,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.errors import UsageError
+from noduleclip.io.conditions import build_expression, parse_condition
 from noduleclip.io.index_store import Index
 
 UNIQUE_COLUMNS = {
@@ -17,28 +17,22 @@ UNIQUE_COLUMNS = {
 _IMPLIED = {schema.FRAME: "1.0"}  # what a row, or an index without such a column, means by saying nothing
 
 
-def apply_condition(frame: pl.LazyFrame, where: str, index: Index) -> pl.Series:
-    """Say of every row whether it meets a condition.
+def apply_condition(where: str, index: Index) -> pl.Series:
+    """Evaluate a condition on every row of an index.
 
     Args:
-        frame: The rows, as `index.scan` gives them.
-        where: A SQL condition on their columns.
-        index: Where they come from.
+        where: A condition in the language of `io.conditions`.
+        index: The index.
+
+    Returns:
+        (N,) booleans, null where a value that decides is missing.
 
     Raises:
-        UsageError: It is no condition on these columns.
+        UsageError: It is no condition on the columns of the index.
     """
-    try:
-        condition = pl.sql_expr(where)
-        index.require_columns([name for name in condition.meta.root_names() if name != schema.ROW])
-        kept = frame.select(condition.alias(schema.SATISFIES)).collect()[schema.SATISFIES]
-        if kept.dtype != pl.Boolean or kept.len() != index.manifest.rows:
-            raise UsageError(f"--where {where!r} is no condition on a row; write for example 'diameter_mm > 4'")
-        return kept
-    except pl.exceptions.PolarsError as error:
-        columns = ", ".join(frame.collect_schema().names())
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"--where {where!r}: {reason}; the columns are {columns}") from error
+    frame = index.scan()
+    expression = build_expression(parse_condition(where), frame.collect_schema())
+    return index.collect(frame.select(expression.alias(schema.SATISFIES)))[schema.SATISFIES]
 
 
 def find_groups(index: Index, unique: str | None, rows: NDArray[np.int64] | None) -> NDArray[np.int64] | None:

@@ -127,7 +127,7 @@ class Index(abc.ABC):
         Args:
             vector: (D,) unit vector.
             k: Rows wanted.
-            condition: SQL that `translate_condition` gave: only rows that meet it are looked for. None = all rows.
+            condition: Filter that `build_lance_filter` returned: only rows that meet it are searched. None = all rows.
 
         Returns:
             (m,) ascending rows, at most k.

@@ -180,7 +180,7 @@ class Explorer:
         if filters.high_mm is not None:
             kept &= self.diameters_mm <= filters.high_mm
         if filters.where:
-            met = apply_condition(self.index.scan(), filters.where, self.index)
+            met = apply_condition(filters.where, self.index)
             kept &= met.fill_null(value=False).to_numpy()
         return np.flatnonzero(kept)
 
