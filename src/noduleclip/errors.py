@@ -133,3 +133,7 @@ class ArtefactError(NoduleclipError):
     """A checkpoint, an index or another file written by this tool is missing, broken or of the wrong kind."""
 
     exit_code = 4
+
+
+class IndexReplacedError(ArtefactError):
+    """Another process replaced an index while it was read; the same call on the index opened anew succeeds."""

@@ -9,6 +9,7 @@ import re
 import secrets
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from noduleclip.io.disk import remove, telling_write_errors
 
 _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.part")  # what `name_part` gives
 _MOST_JSON_BYTES = 1 << 24
+LOCK_FILE = ".lock"  # in a folder that a process of this tool writes to
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
@@ -103,13 +105,29 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_JSON_BYTES + 1)
-        if len(content) > _MOST_JSON_BYTES:
-            raise ArtefactError(f"{path}: is larger than the {_MOST_JSON_BYTES:,} bytes that such a file may have")
-        values = json.loads(content.decode())
+            return parse_json(file, path)
     except FileNotFoundError as error:
         raise ArtefactError(f"{path}: no such file") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise ArtefactError(f"{path}: not readable as JSON ({error})") from error
+
+
+def parse_json(file: BufferedReader, path: Path) -> dict[str, Any]:
+    """Parse an open file as a JSON object.
+
+    Args:
+        file: At its beginning.
+        path: Its path, for messages.
+
+    Raises:
+        ArtefactError: It is too large, or no JSON object.
+    """
+    content = file.read(_MOST_JSON_BYTES + 1)
+    if len(content) > _MOST_JSON_BYTES:
+        raise ArtefactError(f"{path}: is larger than the {_MOST_JSON_BYTES:,} bytes that such a file may have")
+    try:
+        values = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
         raise ArtefactError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(values, dict):
         raise ArtefactError(f"{path}: expected a JSON object, found {type(values).__name__}")
@@ -119,7 +137,15 @@ def read_json(path: Path) -> dict[str, Any]:
 def hash_file(path: Path) -> str:
     """Give the SHA-256 of a file's bytes as hex digits."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_open_file(file)
+
+
+def hash_open_file(file: BufferedReader) -> str:
+    """Return the SHA-256 of all bytes of an open file as hex digits; its position is 0 afterwards."""
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0)
+    return digest
 
 
 def refuse_results(folder: Path, names: tuple[str, ...], remedy: str) -> None:
@@ -157,7 +183,7 @@ def locking(folder: Path, on_no_locks: Callable[[str], None], *, whole: bool = F
         OutputError: The folder cannot be written to.
     """
     refuse_results(folder, (), "")
-    place, file = folder, folder / ".lock"
+    place, file = folder, folder / LOCK_FILE
     if whole:
         place, file = folder.absolute().parent, folder.absolute().with_name(f".{folder.absolute().name}.lock")
     made = not place.exists()

@@ -1,15 +1,27 @@
 """What an index offers to those who search it, and the folder that `embed` writes: one of the places an index may lie.
 
 A folder holds embeddings, rows, text tower, and the manifest that binds them.
+
+An opened index is one generation. `embed --overwrite` replaces the files of a folder one after the other, so all of
+them are opened at once, and kept open: later reads never use a path again. polars scans an open file as it scans a
+path, mapped into memory and only the row groups and columns that a plan needs (1,000,000 rows: the same time and
+memory), and what is open survives the removal of its name.
 """
 
 import abc
 import contextlib
 import math
+import os
+import shutil
+import stat
+import tempfile
+import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Protocol, overload
+from typing import Any, Literal, Protocol, overload
 
 import numpy as np
 import polars as pl
@@ -17,12 +29,14 @@ from numpy.typing import NDArray
 
 from noduleclip import __version__, schema
 from noduleclip.config import ModelConfig, from_mapping, to_mapping
-from noduleclip.errors import ArtefactError, ConfigError, UsageError
-from noduleclip.io.artefacts import hash_file, read_json, write_json
+from noduleclip.errors import ArtefactError, ConfigError, IndexReplacedError, UsageError
+from noduleclip.io.artefacts import LOCK_FILE, hash_file, hash_open_file, parse_json, write_json
 
 META_GROUP_ROWS = 1 << 15  # rows of the metadata that are compressed, and read, together
 _MOST_BYTES = 1 << 50
 _HASHED_BYTES = 1 << 26
+_REPLACING_S = 3.0  # the longest that an opening waits for a writer between two states of a folder
+_RETRY_S = 0.05
 BROKEN = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # a broken file makes polars panic, too
 INDEX_FILES = (schema.EMBEDDINGS, schema.META, schema.TEXT_TOWER)
 
@@ -77,10 +91,12 @@ class Index(abc.ABC):
     Attributes:
         manifest: What it says of itself.
         embeddings: (N, D) float32 unit rows.
+        generation: Identifies what was opened: two indexes at one location have different ones.
     """
 
     manifest: Manifest
     embeddings: Vectors
+    generation: str
 
     @property
     @abc.abstractmethod
@@ -93,6 +109,15 @@ class Index(abc.ABC):
         return Path(self.location).resolve().name
 
     @abc.abstractmethod
+    def was_replaced(self) -> bool:
+        """Return whether the location now holds another generation, or, for the moment, none.
+
+        Cheap enough for every request: a `stat` in a folder, one small read of a Lance store. Never raises an error
+        that a user can cause; an opened folder goes on answering from the generation that was opened, a Lance store
+        raises `IndexReplacedError` where it cannot.
+        """
+
+    @abc.abstractmethod
     def scan(self) -> pl.LazyFrame:
         """The rows' metadata in the order of the embeddings, with their number as `row`."""
 
@@ -101,8 +126,15 @@ class Index(abc.ABC):
         """Carry out a plan on the metadata.
 
         Raises:
+            IndexReplacedError: The index was replaced, and this generation of it is gone.
             ArtefactError: The index is broken.
         """
+
+    def explain(self, message: str) -> ArtefactError:
+        """Return the error for a failed read: `IndexReplacedError` where the index was replaced, else `message`."""
+        if self.was_replaced():
+            return IndexReplacedError(f"{self.location}: was replaced while it was read; run the command again")
+        return ArtefactError(message)
 
     @abc.abstractmethod
     def read_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
@@ -159,34 +191,80 @@ class Index(abc.ABC):
             raise UsageError(f"{self.location}: the index has no column {missing[0]!r}; it has {', '.join(columns)}")
 
 
+class OpenFiles:
+    """The files of one generation of a folder, by name; open until nothing refers to this object any more."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, BufferedReader] = {}
+        self._stack = contextlib.ExitStack()
+        weakref.finalize(self, self._stack.close)
+
+    def open(self, name: str, missing: str) -> BufferedReader:
+        """Open a file of the folder.
+
+        Raises:
+            ArtefactError: With the message `missing`, where it is not there or no regular file.
+        """
+        path = self._folder / name
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):  # before opening: a pipe would wait for a writer
+                raise ArtefactError(missing)
+            file = self._stack.enter_context(path.open("rb"))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ArtefactError(missing) from error
+        self._files[name] = file
+        return file
+
+    def __getitem__(self, name: str) -> BufferedReader:
+        return self._files[name]
+
+    def is_current(self, name: str) -> bool:
+        """Return whether a file's path still leads to the file that is open, unchanged."""
+        held = os.fstat(self._files[name].fileno())
+        try:
+            found = (self._folder / name).stat()
+        except OSError:
+            return False
+        return os.path.samestat(held, found) and held.st_mtime_ns == found.st_mtime_ns
+
+
 @dataclass(frozen=True)
 class FolderIndex(Index):
     """An index in a folder.
 
     Attributes:
         embeddings: (N, D) float32 unit rows, memory-mapped.
+        generation: SHA-256 of the manifest.
         folder: Where it lies.
+        files: Its files, the manifest included, all open.
     """
 
     embeddings: NDArray[np.float32]
     folder: Path
+    files: OpenFiles
 
     @property
     def location(self) -> str:
         """Where it lies."""
         return str(self.folder)
 
+    def was_replaced(self) -> bool:
+        """Return whether the folder now holds another generation, or, for the moment, none."""
+        if self.files.is_current(schema.INDEX_MANIFEST):
+            return False
+        try:
+            return hash_file(self.folder / schema.INDEX_MANIFEST) != self.generation  # the same may be written again
+        except OSError:
+            return True
+
     def scan(self) -> pl.LazyFrame:
         """The rows' metadata in the order of the embeddings, with their number as `row`."""
-        return _scan(self.folder / schema.META).with_row_index(schema.ROW)
+        return _scan(self.files[schema.META]).with_row_index(schema.ROW)
 
     def collect(self, plan: pl.LazyFrame) -> pl.DataFrame:
         """Carry out a plan on the metadata."""
-        try:
-            return plan.collect()
-        except BROKEN as error:
-            reason = str(error).splitlines()[0]
-            raise ArtefactError(f"{self.folder / schema.META}: is broken ({reason}); embed again") from error
+        return self._collect(plan, schema.META)
 
     def read_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
         """Read the metadata of some rows, in the order asked for."""
@@ -198,10 +276,28 @@ class FolderIndex(Index):
             return [None] * len(rows)
         return self._read_groups(schema.OUTLINES, rows)[schema.POINTS_JSON].to_list()
 
+    def read_table(self, name: str) -> pl.DataFrame:
+        """Read a whole table of the folder: `meta.parquet` or `outlines.parquet`.
+
+        Raises:
+            ArtefactError: It is broken.
+        """
+        return self._collect(_scan(self.files[name]), name)
+
     @contextlib.contextmanager
     def lending_tower(self) -> Iterator[Path]:
-        """Give the text tower's file, which lies in the folder."""
-        yield self.folder / schema.TEXT_TOWER
+        """Give the text tower as a file of its own folder: the name in the index may be another generation's."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / schema.TEXT_TOWER
+            self.copy_tower(file)
+            yield file
+
+    def copy_tower(self, file: Path) -> None:
+        """Copy the text tower of this generation to a file."""
+        source = self.files[schema.TEXT_TOWER]
+        source.seek(0)
+        with file.open("wb") as target:
+            shutil.copyfileobj(source, target)
 
     def verify(self) -> None:
         """Read all files and compare them with what the manifest says of them.
@@ -210,20 +306,28 @@ class FolderIndex(Index):
             ArtefactError: One has changed.
         """
         for name, said in self.manifest.files.items():
-            _check_hash(self.folder / name, said)
+            _check_hash(self.files[name], self.folder / name, said)
+
+    def _collect(self, plan: pl.LazyFrame, name: str) -> pl.DataFrame:
+        try:
+            return plan.collect()
+        except BROKEN as error:
+            reason = str(error).splitlines()[0]
+            raise self.explain(f"{self.folder / name}: is broken ({reason}); embed again") from error
 
     def _read_groups(self, name: str, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
         wanted = pl.DataFrame({schema.ROW: pl.Series(list(rows), dtype=pl.get_index_type())})
         parts = []
         for start in sorted({row - row % META_GROUP_ROWS for row in map(int, rows)}) or [0]:
-            part = _scan(self.folder / name).slice(start, META_GROUP_ROWS)
+            part = _scan(self.files[name]).slice(start, META_GROUP_ROWS)
             numbered = part.with_row_index(schema.ROW, offset=start)
             parts.append(numbered.filter(pl.col(schema.ROW).is_in(wanted[schema.ROW].implode())))
-        return wanted.join(self.collect(pl.concat(parts)), on=schema.ROW, how="left", maintain_order="left")
+        found = self._collect(pl.concat(parts), name)
+        return wanted.join(found, on=schema.ROW, how="left", maintain_order="left")
 
 
-def _scan(path: Path) -> pl.LazyFrame:
-    return pl.scan_parquet(path, glob=False)  # a folder may have brackets in its name
+def _scan(file: BufferedReader) -> pl.LazyFrame:
+    return pl.scan_parquet(file, glob=False)
 
 
 def write_manifest(
@@ -277,33 +381,60 @@ def open_index(location: Path | str) -> Index:
 
 
 def _open_folder(folder: Path) -> FolderIndex:
+    """Open a folder, with patience for a process that is just replacing its files.
+
+    Between two states there is no manifest, for some milliseconds. Writers hold a lock meanwhile, but on a file system
+    without locks, and it goes with them: what fails is tried once more in any case.
+    """
     if not folder.is_dir():
         raise ArtefactError(f"{folder}: no such index folder; noduleclip embed makes one")
+    given_up = time.monotonic() + _REPLACING_S
+    tries = 0
+    while True:
+        try:
+            return _open_generation(folder)
+        except ArtefactError as error:
+            tries += 1
+            being_replaced = isinstance(error, IndexReplacedError) or (folder / LOCK_FILE).exists()
+            if time.monotonic() > given_up or (tries > 1 and not being_replaced):
+                raise
+        time.sleep(_RETRY_S)
+
+
+def _open_generation(folder: Path) -> FolderIndex:
+    """Open all files of a folder, which belong together if the manifest is the same file before and after.
+
+    A writer removes the manifest before it replaces another file, and moves a new one there afterwards.
+    """
+    files = OpenFiles(folder)
     path = folder / schema.INDEX_MANIFEST
-    if not path.exists():
-        raise ArtefactError(f"{folder}: holds no {schema.INDEX_MANIFEST}; noduleclip embed did not finish here")
-    manifest = parse_manifest(read_json(path), str(path), set(INDEX_FILES))
+    unfinished = f"{folder}: holds no {schema.INDEX_MANIFEST}; noduleclip embed did not finish here"
+    bound = files.open(schema.INDEX_MANIFEST, unfinished)
+    manifest = parse_manifest(parse_json(bound, path), str(path), set(INDEX_FILES))
     for name in manifest.files:
-        _check_file(folder / name, manifest)
+        _check_size(files.open(name, f"{folder / name}: is missing; embed again"), folder / name, manifest)
     for name in (schema.META, schema.TEXT_TOWER):  # not the embeddings, nor metadata as large: a query cannot wait
         said = manifest.files[name]
         if said["bytes"] <= _HASHED_BYTES:
-            _check_hash(folder / name, said)
-    embeddings = _map_embeddings(folder / schema.EMBEDDINGS, (manifest.rows, manifest.emb))
+            _check_hash(files[name], folder / name, said)
+    shape = (manifest.rows, manifest.emb)
+    embeddings = _map_embeddings(files[schema.EMBEDDINGS], folder / schema.EMBEDDINGS, shape)
     try:
-        table = _scan(folder / schema.META)
+        table = _scan(files[schema.META])
         rows = table.select(pl.len()).collect().item()
         check_columns(table.collect_schema(), str(folder / schema.META))
     except BROKEN as error:
         raise ArtefactError(f"{folder / schema.META}: not a readable table ({str(error).splitlines()[0]})") from error
     if rows != manifest.rows:
         raise ArtefactError(f"{folder / schema.META}: has {rows} rows, {schema.INDEX_MANIFEST} says {manifest.rows}")
-    return FolderIndex(manifest, embeddings, folder)
+    if not files.is_current(schema.INDEX_MANIFEST):
+        raise IndexReplacedError(f"{folder}: is being replaced again and again; run the command again")
+    return FolderIndex(manifest, embeddings, hash_open_file(bound), folder, files)
 
 
-def _check_hash(file: Path, said: Mapping[str, Any]) -> None:
-    if hash_file(file) != said.get("sha256"):
-        raise ArtefactError(f"{file}: is not the file that {schema.INDEX_MANIFEST} names; embed again")
+def _check_hash(file: BufferedReader, path: Path, said: Mapping[str, Any]) -> None:
+    if hash_open_file(file) != said.get("sha256"):
+        raise ArtefactError(f"{path}: is not the file that {schema.INDEX_MANIFEST} names; embed again")
 
 
 def parse_manifest(values: dict[str, Any], path: str, files: set[str]) -> Manifest:
@@ -340,10 +471,8 @@ def parse_manifest(values: dict[str, Any], path: str, files: set[str]) -> Manife
     return manifest
 
 
-def _check_file(path: Path, manifest: Manifest) -> None:
-    if not path.is_file():
-        raise ArtefactError(f"{path}: is missing; embed again")
-    size, said = path.stat().st_size, manifest.files[path.name]["bytes"]
+def _check_size(file: BufferedReader, path: Path, manifest: Manifest) -> None:
+    size, said = os.fstat(file.fileno()).st_size, manifest.files[path.name]["bytes"]
     if size != said:
         raise ArtefactError(f"{path}: has {size} bytes, {schema.INDEX_MANIFEST} says {said}; embed again")
 
@@ -364,13 +493,17 @@ def check_columns(columns: pl.Schema, path: str) -> None:
             raise ArtefactError(f"{path}: column {name} is {kind}, expected {kinds[name][1]}; embed again")
 
 
-def _map_embeddings(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+def _map_embeddings(file: BufferedReader, path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
     try:
-        with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
+        file.seek(0)
+        version = np.lib.format.read_magic(file)
         if version != (1, 0):  # of a later one the header may be as long as the file
             raise ValueError(f"version {version[0]}.{version[1]}, embed writes 1.0")
-        embeddings = np.load(path, mmap_mode="r", allow_pickle=False)
+        found, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects")
+        order: Literal["F", "C"] = "F" if by_columns else "C"
+        embeddings = np.memmap(file, dtype, "r", file.tell(), found, order)
     except Exception as error:  # numpy's parser of headers raises whatever it runs into
         raise ArtefactError(f"{path}: not a readable array ({error})") from error
     if embeddings.dtype != np.float32 or embeddings.shape != shape or not embeddings.flags.c_contiguous:

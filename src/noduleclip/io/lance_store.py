@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.config import INDEXED_ROWS, to_mapping
-from noduleclip.errors import ArtefactError
+from noduleclip.errors import ArtefactError, IndexReplacedError
 from noduleclip.io.index_store import BROKEN, Index, Manifest, check_columns, parse_manifest
 from noduleclip.io.lance_tables import (
     INDEX_TABLE,
@@ -48,13 +48,56 @@ _BATCH_ROWS = 1 << 15
 _SCANNED_ROWS = 1 << 14  # Lance takes four times as long a row for eight times as many at once
 _DENSE = 8  # rows that are read rather than looked up one by one, for each that is wanted
 _MOST_TOWER_BYTES = 1 << 28
+_TRIES = 5  # to open a store that others replace
+
+Reading = Callable[[], contextlib.AbstractContextManager[None]]
+
+
+class Binding:
+    """The row of `index.lance` that an opened store was bound by, to be compared with the one that is there later.
+
+    Lance keeps the versions of a table side by side, so that what is opened is one generation. But `embed` removes the
+    old versions at its end: whoever still reads them then runs into missing files, and learns here why.
+
+    Attributes:
+        generation: Hash of the manifest and of the versions of both tables.
+    """
+
+    def __init__(self, place: Place, generation: str) -> None:
+        self._place = place
+        self.generation = generation
+
+    def was_replaced(self) -> bool:
+        """Return whether the store is now bound by another row, or by none that can be read."""
+        try:
+            table, row = _read_binding(self._place, [MANIFEST, VERSION])
+            return _identify(table, row) != self.generation
+        except ArtefactError:
+            return True
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turn what Lance raises while it reads into one line.
+
+        Raises:
+            IndexReplacedError: The store was replaced meanwhile.
+            ArtefactError: The store is broken, or cannot be reached.
+        """
+        try:
+            with telling_broken(self._place.text):
+                yield
+        except ArtefactError as error:
+            if isinstance(error, IndexReplacedError) or not self.was_replaced():
+                raise
+            text = self._place.text
+            raise IndexReplacedError(f"{text}: was replaced while it was read; run the command again") from error
 
 
 class LanceVectors:
     """(N, D) unit rows, read from the table where they are asked for."""
 
-    def __init__(self, rows: Any, shape: tuple[int, int], text: str) -> None:
-        self._rows, self.shape, self._text = rows, shape, text
+    def __init__(self, rows: Any, shape: tuple[int, int], reading: Reading) -> None:
+        self._rows, self.shape, self._reading = rows, shape, reading
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -69,12 +112,12 @@ class LanceVectors:
         start, end = int(rows.min()), int(rows.max()) + 1
         if end - start <= _DENSE * len(rows):
             return self._read(start, end)[rows - start]
-        with telling_broken(self._text):
+        with self._reading():
             return self._unpack(self._rows.take(rows.tolist(), columns=[VECTOR])[VECTOR])
 
     def _read(self, start: int, end: int) -> NDArray[np.float32]:
         vectors = np.empty((max(0, end - start), self.shape[1]), np.float32)
-        with telling_broken(self._text):
+        with self._reading():
             for first in range(start, end, _SCANNED_ROWS):
                 count = min(_SCANNED_ROWS, end - first)
                 found = self._rows.scanner(columns=[VECTOR], offset=first, limit=count, batch_size=count).to_table()
@@ -93,12 +136,14 @@ class LanceIndex(Index):
 
     Attributes:
         place: Where it lies.
+        binding: What it was bound by when it was opened.
         rows: The table of its rows, at the version that belongs to the manifest.
         tower: The text tower.
         probes: Parts of the vector index that a query looks into; 0 where there is none.
     """
 
     place: Place
+    binding: Binding
     rows: Any
     tower: bytes
     probes: int
@@ -107,6 +152,10 @@ class LanceIndex(Index):
     def location(self) -> str:
         """Where it lies."""
         return self.place.text
+
+    def was_replaced(self) -> bool:
+        """Return whether the store now holds another generation, or none that can be read."""
+        return self.binding.was_replaced()
 
     def scan(self) -> pl.LazyFrame:
         """The rows' metadata in the order of the embeddings, read in batches, of which only some columns."""
@@ -131,7 +180,7 @@ class LanceIndex(Index):
             return plan.collect()
         except BROKEN as error:
             reason = str(error).splitlines()[0]
-            raise ArtefactError(f"{self.location}: {ROWS_TABLE} is broken ({reason}); embed again") from error
+            raise self.explain(f"{self.location}: {ROWS_TABLE} is broken ({reason}); embed again") from error
 
     def read_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
         """Read the metadata of some rows, in the order asked for."""
@@ -158,7 +207,7 @@ class LanceIndex(Index):
 
     def count_rows(self, condition: str | None) -> int:
         """Count the rows that meet a condition in Lance's SQL."""
-        with telling_broken(self.location):
+        with self.binding.reading():
             return int(self.rows.count_rows(filter=condition))
 
     def find_near(self, vector: NDArray[np.float32], k: int, condition: str | None) -> NDArray[np.int64]:
@@ -167,20 +216,20 @@ class LanceIndex(Index):
         With one, all parts are looked into: what meets it may lie far away, as large nodules from a small one.
         """
         probes = self.probes if condition is None else _count_partitions(self.manifest.rows)
-        with telling_broken(self.location):
+        with self.binding.reading():
             return _find_near(self.rows, vector, k, probes, condition)
 
     def _kinds(self) -> dict[str, pl.DataType]:
         return _read_kinds(self.rows)
 
     def _read_batches(self, columns: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
-        with telling_broken(self.location):
+        with self.binding.reading():
             for batch in self.rows.scanner(columns=list(map(name_column, columns)), batch_size=size).to_batches():
                 yield self._as_frame(batch, columns)
 
     def _take(self, rows: Sequence[int] | NDArray[np.int64], columns: Sequence[str]) -> pl.DataFrame:
         names = list(map(name_column, columns))
-        with telling_broken(self.location):
+        with self.binding.reading():
             if not len(rows):
                 return self._as_frame(self.rows.schema.empty_table().select(names), columns)
             return self._as_frame(self.rows.take([int(row) for row in rows], columns=names), columns)
@@ -205,14 +254,21 @@ def open_lance_index(text: str) -> LanceIndex:
         UsageError: There is no store at such a place, or Lance is not installed.
     """
     place = parse_place(text)
-    lance = load_lance(text)
+    load_lance(text)
     if place.folder is not None and not (place.folder / INDEX_TABLE).is_dir():
         raise ArtefactError(f"{text}: holds no index; noduleclip embed --store {text} makes one")
-    with telling_broken(text):
-        bound = lance.dataset(place.name_table(INDEX_TABLE)).to_table(limit=2).to_pylist()
-    if len(bound) != 1 or not {MANIFEST, TOWER, VERSION, PROBES} <= set(bound[0]):
-        raise ArtefactError(f"{text}: {INDEX_TABLE} is not of this tool; embed again")
-    one = bound[0]
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(IndexReplacedError):  # between reading what binds its rows and opening them
+            return _open_generation(place)
+    return _open_generation(place)
+
+
+def _open_generation(place: Place) -> LanceIndex:
+    text = place.text
+    try:
+        table, one = _read_binding(place, None)
+    except ArtefactError:  # its row was replaced and removed between the opening of the table and the reading
+        table, one = _read_binding(place, None)
     try:
         values = json.loads(one[MANIFEST])
     except (ValueError, TypeError, RecursionError) as error:
@@ -224,16 +280,37 @@ def open_lance_index(text: str) -> LanceIndex:
     tower = one[TOWER]
     if not isinstance(tower, bytes) or len(tower) > _MOST_TOWER_BYTES or said.get("sha256") != _hash(tower):
         raise ArtefactError(f"{text}: {schema.TEXT_TOWER} is not the one that the manifest names; embed again")
-    with telling_broken(text):
-        rows = lance.dataset(place.name_table(ROWS_TABLE), version=one[VERSION])
+    binding = Binding(place, _identify(table, one))
+    with binding.reading():
+        rows = load_lance(text).dataset(place.name_table(ROWS_TABLE), version=one[VERSION])
         held, kinds = rows.count_rows(), rows.schema
     if held != manifest.rows:
         raise ArtefactError(f"{text}: {ROWS_TABLE} has {held} rows, the manifest says {manifest.rows}")
     _check_kinds(kinds, manifest.emb, text)
     check_columns(pl.Schema(_read_kinds(rows)), f"{text}: {ROWS_TABLE}")
-    return LanceIndex(
-        manifest, LanceVectors(rows, (manifest.rows, manifest.emb), text), place, rows, tower, one[PROBES]
-    )
+    vectors = LanceVectors(rows, (manifest.rows, manifest.emb), binding.reading)
+    return LanceIndex(manifest, vectors, binding.generation, place, binding, rows, tower, one[PROBES])
+
+
+def _read_binding(place: Place, columns: list[str] | None) -> tuple[Any, dict[str, Any]]:
+    """Read the one row of `index.lance`, or some of its columns.
+
+    Raises:
+        ArtefactError: It cannot be read, or is not of this tool.
+    """
+    with telling_broken(place.text):
+        table = load_lance(place.text).dataset(place.name_table(INDEX_TABLE))
+        names = table.schema.names
+        if {MANIFEST, TOWER, VERSION, PROBES} <= set(names):
+            bound = table.to_table(columns=columns, limit=2).to_pylist()
+            if len(bound) == 1:
+                return table, bound[0]
+    raise ArtefactError(f"{place.text}: {INDEX_TABLE} is not of this tool; embed again")
+
+
+def _identify(table: Any, row: Mapping[str, Any]) -> str:
+    """Return a hash of what binds a store; the version alone begins anew with a store that was removed."""
+    return _hash(f"{table.version} {row[VERSION]} {row[MANIFEST]}".encode())
 
 
 def _check_kinds(kinds: Any, emb: int, text: str) -> None:
@@ -352,7 +429,7 @@ def _choose_probes(rows: Any, count: int, partitions: int) -> int:
     Vectors that fill all directions need every part; trained ones, which lie near a curve of sizes, need few.
     """
     tried = np.unique(np.linspace(0, count - 1, _TRIED_ROWS).astype(np.int64))
-    vectors = LanceVectors(rows, (count, rows.schema.field(VECTOR).type.list_size), "")[tried]
+    vectors = LanceVectors(rows, (count, rows.schema.field(VECTOR).type.list_size), contextlib.nullcontext)[tried]
     exact = [_find_near(rows, vector, _TRIED_HITS, 0) for vector in vectors]
     wanted = _WANTED_RECALL * sum(map(len, exact))
     probes = min(8, partitions)
