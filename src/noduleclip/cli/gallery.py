@@ -52,6 +52,17 @@ def _show_reference(index: Index, answer: Answer, options: PictureOptions) -> Sh
         return Shown(row, error)
 
 
+def refuse_many_hits(answers: Sequence[Answer]) -> None:
+    """Refuse answers with more hits than a page shows.
+
+    Raises:
+        UsageError: There are more.
+    """
+    hits = sum(answer.hits.height for answer in answers)
+    if hits > _MOST_HITS:
+        raise UsageError(f"{hits:,} hits are more than the {_MOST_HITS} that a page shows; ask for fewer with --topk")
+
+
 def write_gallery(index: Index, answers: Sequence[Answer], options: PictureOptions, command: str) -> None:
     """Write the page and the contact sheet that were asked for; a file that is there is replaced.
 
@@ -59,9 +70,8 @@ def write_gallery(index: Index, answers: Sequence[Answer], options: PictureOptio
         UsageError: There are too many hits for a page, or none has a picture for a sheet.
         OutputError: A file cannot be written.
     """
+    refuse_many_hits(answers)
     hits = sum(answer.hits.height for answer in answers)
-    if hits > _MOST_HITS:
-        raise UsageError(f"{hits:,} hits are more than the {_MOST_HITS} that a page shows; ask for fewer with --topk")
     sections = []
     for answer in answers:
         pictures = read_pictures(index, answer.hits, options, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX)

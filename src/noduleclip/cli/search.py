@@ -1,7 +1,10 @@
 """What `query` and `fuse` share: open the index, read the sentences, rank the rows that are allowed, show the best."""
 
+import contextlib
+import functools
+import itertools
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from noduleclip.io.index_store import Index, open_index
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import select_patients
 from noduleclip.io.shipped import find_checkpoint
+from noduleclip.io.text_lines import read_lines
 from noduleclip.io.text_table import guard_cells
 from noduleclip.report.console import say, warn
 from noduleclip.report.tables import Answer, choose_format, print_hits
@@ -28,7 +32,10 @@ from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, score_reading
 from noduleclip.retrieval.hits import describe_hits
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import TopK, compute_cosines, find_top_k, refuse_odd_rows, select_top_k
-from noduleclip.sentence import Reading, describe_reading, list_attributes, read_sentences
+from noduleclip.sentence import Reading, describe_reading, list_attributes, read_sentence, read_sentences
+
+_BATCH_SENTENCES = 1024
+_BATCH_HITS = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -67,13 +74,14 @@ def run_search(options: SearchOptions, fusion: FusionOptions | None = None) -> N
         NoduleclipError: Anything that a user can cause.
     """
     sentences = _read_sentences(options)
-    readings = read_sentences(sentences)
+    # Read once to refuse any of them before the first answer, and again batch by batch: 200,000 readings are 160 MB.
+    asked = tuple(dict.fromkeys(name for sentence in sentences for name in list_attributes([read_sentence(sentence)])))
     with claiming(options.out, (schema.TOP_K_CSV,), "--overwrite replaces it", replace=options.overwrite):
-        _search(options, fusion, sentences, readings)
+        _search(options, fusion, sentences, asked)
 
 
 def _search(
-    options: SearchOptions, fusion: FusionOptions | None, sentences: Sequence[str], readings: Sequence[Reading]
+    options: SearchOptions, fusion: FusionOptions | None, sentences: Sequence[str], asked: Sequence[str]
 ) -> None:
     shows_pictures = options.pictures.html is not None or options.pictures.contact_sheet is not None
     if shows_pictures:
@@ -83,66 +91,111 @@ def _search(
     index = open_index(options.emb_dir)
     check_model(index, options.model)
     reference = None if options.like is None else find_reference(index, options.like, options.model)
-    encoder, vectors = _encode(index, sentences, readings, reference)
-    readings = readings or [Reading(None, (), ())]
-    question = _Question(sentences, readings, vectors, encoder, reference)
+    encoder = open_text_tower(index) if sentences else None
+    if encoder is not None:
+        _tell_of_unknown_ratings(asked, encoder.attributes)
+    ranking = _Ranking(index, options, fusion, encoder, reference)
+    shown: list[Answer] = []
+    with _delivering(index, options) as deliver:
+        for batch in _split(sentences, min(options.topk, index.manifest.rows)):
+            answers = _answer(ranking, batch)
+            if shows_pictures:
+                from noduleclip.cli.gallery import refuse_many_hits
+
+                shown += answers
+                refuse_many_hits(shown)
+            deliver(answers)
+    if shows_pictures:
+        from noduleclip.cli.gallery import write_gallery
+
+        write_gallery(index, shown, options.pictures, _type_command(options, fusion))
+
+
+def _split(sentences: Sequence[str], topk: int) -> list[Sequence[str]]:
+    """Split sentences into batches whose hits fit into memory; no sentences are one batch, too.
+
+    A lone sentence is never left over: the text encoder rounds a batch of one differently.
+    """
+    size = min(_BATCH_SENTENCES, max(2, _BATCH_HITS // topk))
+    count = max(1, len(sentences) // size)
+    ends = [len(sentences) * batch // count for batch in range(count + 1)]
+    return [sentences[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def _answer(ranking: "_Ranking", sentences: Sequence[str]) -> list[Answer]:
+    """Answer a batch of sentences, or the question without any that is a reference alone."""
+    reference = ranking.reference
+    readings = read_sentences(sentences) or [Reading(None, (), ())]
     hits, told = [], [_describe_question(reading, sentences, reference) for reading in readings]
-    for line, one in zip(told, _answer(index, options, fusion, question), strict=True):
+    for line, one in zip(told, ranking.rank(sentences, readings), strict=True):
         say(line)
         hits.append(one)
-    found = index.read_rows(np.concatenate([one.rows for one in hits]))
+    found = ranking.index.read_rows(np.concatenate([one.rows for one in hits]))
     ends = np.cumsum([len(one.rows) for one in hits]).tolist()
-    results = []
+    answers = []
     facts = None if reference is None else reference.facts
     asked = _name_questions(sentences, reference)
     for text, line, reading, one, end in zip(asked, told, readings, hits, ends, strict=True):
         table = describe_hits(found[end - len(one.rows) : end], one.columns, text, reading)
-        results.append(Answer(text, line, list_attributes([reading]), table, facts))
-    _deliver(index, results, options)
-    if shows_pictures:
-        from noduleclip.cli.gallery import write_gallery
-
-        write_gallery(index, results, options.pictures, _type_command(options, fusion))
+        answers.append(Answer(text, line, list_attributes([reading]), table, facts))
+    return answers
 
 
-@dataclass(frozen=True)
-class _Question:
-    """What was asked: Q sentences and how they are read, or none and a reference, and the (Q, D) vectors of either."""
+@dataclass
+class _Ranking:
+    """Ranks the rows that are allowed for batches of sentences, or by a reference alone.
 
-    sentences: Sequence[str]
-    readings: Sequence[Reading]
-    vectors: NDArray[np.float32]
+    The filters, the groups and the similarity to the reference are computed once for all batches.
+    """
+
+    index: Index
+    options: SearchOptions
+    fusion: FusionOptions | None
     encoder: SentenceEncoder | None
     reference: Reference | None
+    _is_first: bool = True
 
-
-def _answer(
-    index: Index, options: SearchOptions, fusion: FusionOptions | None, question: _Question
-) -> Iterator["_Hits"]:
-    """Find the hits of each sentence among the rows that are allowed, by a vector index where that can answer."""
-    reference = question.reference
-    if not options.exact and fusion is None and options.unique is None and not (reference and question.sentences):
-        left_out = np.empty(0, np.int64) if reference is None else reference.own_rows
-        found = take_shortcut(
-            index, question.vectors, options.topk, where=options.where, patients_file=options.patients_file,
-            left_out=left_out,
-        )  # fmt: skip
+    def rank(self, sentences: Sequence[str], readings: Sequence[Reading]) -> Iterator["_Hits"]:
+        """Find the hits of each sentence, by a vector index where that can answer."""
+        if self.encoder is not None:
+            vectors = self.encoder.encode(sentences)
+        else:
+            assert self.reference is not None
+            vectors = self.reference.vector[None]
+        found = self._take_shortcut(vectors)
+        self._is_first = False
         if found is not None:
-            yield from _show_similarity(index, found)
+            yield from _show_similarity(self.index, found)
             return
-    rows = _filter_rows(index, options)
-    if reference is not None:
-        rows = leave_out(reference, rows, index)
-    groups = find_groups(index, options.unique, rows)
-    ranked = index.manifest.rows if rows is None else len(rows)
-    candidates = ranked if groups is None else len(np.unique(groups))
-    if options.topk > candidates:
-        what = "rows" if options.unique is None else f"of one {options.unique} each"
-        say(f"note: {options.topk} hits were asked for, there are {candidates} {what} to rank")
-    mixing = _Mixing.of(index, rows, reference, options.like) if question.sentences else None
-    yield from _find_hits(
-        index, question.vectors, question.readings, rows, groups, question.encoder, options.topk, fusion, mixing
-    )
+        rows, groups, mixing = self._candidates
+        topk = self.options.topk
+        yield from _find_hits(self.index, vectors, readings, rows, groups, self.encoder, topk, self.fusion, mixing)
+
+    def _take_shortcut(self, vectors: NDArray[np.float32]) -> list[TopK] | None:
+        options, reference = self.options, self.reference
+        if options.exact or self.fusion is not None or options.unique is not None or (reference and self.encoder):
+            return None
+        left_out = np.empty(0, np.int64) if reference is None else reference.own_rows
+        return take_shortcut(
+            self.index, vectors, options.topk, where=options.where, patients_file=options.patients_file,
+            left_out=left_out, tells=self._is_first,
+        )  # fmt: skip
+
+    @functools.cached_property
+    def _candidates(self) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None, "_Mixing | None"]:
+        """The rows to rank, their groups, and their similarity to the reference; None where there is none."""
+        index, options, reference = self.index, self.options, self.reference
+        rows = _filter_rows(index, options)
+        if reference is not None:
+            rows = leave_out(reference, rows, index)
+        groups = find_groups(index, options.unique, rows)
+        ranked = index.manifest.rows if rows is None else len(rows)
+        candidates = ranked if groups is None else len(np.unique(groups))
+        if options.topk > candidates:
+            what = "rows" if options.unique is None else f"of one {options.unique} each"
+            say(f"note: {options.topk} hits were asked for, there are {candidates} {what} to rank")
+        mixing = _Mixing.of(index, rows, reference, options.like) if self.encoder is not None else None
+        return rows, groups, mixing
 
 
 def _type_command(options: SearchOptions, fusion: FusionOptions | None) -> str:
@@ -161,18 +214,6 @@ def _type_command(options: SearchOptions, fusion: FusionOptions | None) -> str:
     return shlex.join(["noduleclip", "query" if fusion is None else "fuse", *words])
 
 
-def _encode(
-    index: Index, sentences: Sequence[str], readings: Sequence[Reading], reference: Reference | None
-) -> tuple[SentenceEncoder | None, NDArray[np.float32]]:
-    """Give the vectors to rank by: those of the sentences, or the reference's where there is none."""
-    if not sentences:
-        assert reference is not None
-        return None, reference.vector[None]
-    encoder = open_text_tower(index)
-    _tell_of_unknown_ratings(readings, encoder.attributes)
-    return encoder, encoder.encode(sentences)
-
-
 def _name_questions(sentences: Sequence[str], reference: Reference | None) -> list[str]:
     """Say what was asked, as the hits say it."""
     if reference is None:
@@ -188,8 +229,8 @@ def _describe_question(reading: Reading, sentences: Sequence[str], reference: Re
     return "; ".join(parts)
 
 
-def _tell_of_unknown_ratings(readings: Sequence[Reading], known: Sequence[str]) -> None:
-    unknown = [name for name in list_attributes(readings) if name not in known]
+def _tell_of_unknown_ratings(asked: Sequence[str], known: Sequence[str]) -> None:
+    unknown = [name for name in asked if name not in known]
     if unknown:
         warn(f"the model was not trained on ratings of {', '.join(unknown)}: the image says nothing of them here")
 
@@ -210,13 +251,12 @@ def read_sentence_file(path: Path) -> list[str]:
     """Read sentences, one a line; blank lines and lines starting with `#` are skipped.
 
     Raises:
-        InputError: The file cannot be read or holds none.
+        InputError: The file cannot be read, holds none, or too many.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        sentences = list(read_lines(path, "sentences"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    sentences = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not sentences:
         raise InputError(f"{path}: holds no sentence; expected one a line")
     return sentences
@@ -378,16 +418,31 @@ def _score_rules(
     return score_reading(reading, read, softness_mm)
 
 
-def _deliver(index: Index, results: Sequence[Answer], options: SearchOptions) -> None:
-    hits = guard_cells(pl.concat([answer.hits for answer in results]))
-    if options.out is not None:
-        with replacing(options.out / schema.TOP_K_CSV) as temporary:
-            hits.write_csv(temporary)
-        say(f"{hits.height} hits in {options.out / schema.TOP_K_CSV}")
+@contextlib.contextmanager
+def _delivering(index: Index, options: SearchOptions) -> Iterator[Callable[[Sequence[Answer]], None]]:
+    """Yield what writes the answers of a batch to stdout and to `topk.csv`, which appears whole after the last one."""
     form = None if options.paths_only else choose_format(options.output_format)
-    previews = make_previews(index, results, options.pictures, form)
-    if form is None:
-        paths = dict.fromkeys(path for answer in results for path in answer.hits[schema.DICOM_PATH])
-        print("\n".join(paths))  # noqa: T201
-    else:
-        print_hits(results, form, previews)
+    batches, count = 0, 0
+    paths: dict[str, None] = {}
+    with contextlib.ExitStack() as stack:
+        file = None
+        if options.out is not None:
+            file = stack.enter_context(stack.enter_context(replacing(options.out / schema.TOP_K_CSV)).open("wb"))
+
+        def deliver(answers: Sequence[Answer]) -> None:
+            nonlocal batches, count
+            hits = guard_cells(pl.concat([answer.hits for answer in answers]))
+            if file is not None:
+                hits.write_csv(file, include_header=batches == 0)
+            previews = make_previews(index, answers, options.pictures, form)
+            if form is None:
+                new = {path: None for answer in answers for path in answer.hits[schema.DICOM_PATH] if path not in paths}
+                paths.update(new)
+                print("\n".join(new), end="\n" if new else "")  # noqa: T201
+            else:
+                print_hits(answers, form, previews, header=batches == 0)
+            batches, count = batches + 1, count + hits.height
+
+        yield deliver
+    if options.out is not None:
+        say(f"{count} hits in {options.out / schema.TOP_K_CSV}")

@@ -42,6 +42,7 @@ def take_shortcut(
     where: str | None,
     patients_file: Path | None,
     left_out: NDArray[np.int64],
+    tells: bool = True,
 ) -> list[TopK] | None:
     """Find the hits of a query by the vector index.
 
@@ -52,6 +53,7 @@ def take_shortcut(
         where: Condition on the rows.
         patients_file: The only patients to rank.
         left_out: Ascending rows that are no hits.
+        tells: Whether to print the notes on how the hits were found; later batches of sentences do not.
 
     Returns:
         The hits of each vector; None where only the exact ranking can answer.
@@ -72,9 +74,10 @@ def take_shortcut(
         if len(candidates) < k:
             return None
         hits += find_top_k(vector[None], index.embeddings, k, candidates)
-    if chosen.unknown:
+    if chosen.unknown and tells:
         warn(f"{patients_file}: {chosen.unknown} patient(s) are not among the rows to rank")
-    say("note: found by the vector index, which may miss a row; --exact looks at all of them")
+    if tells:
+        say("note: found by the vector index, which may miss a row; --exact looks at all of them")
     return hits
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from noduleclip.errors import InputError, UsageError
+from noduleclip.io.text_lines import read_lines
 
 
 def read_patient_list(path: Path) -> list[str]:
@@ -15,21 +16,18 @@ def read_patient_list(path: Path) -> list[str]:
         The ids in file order, trimmed, each once.
 
     Raises:
-        InputError: The file is missing, not UTF-8, or holds no id.
+        InputError: The file is missing, not UTF-8, too long, or holds no id.
     """
+    ids: dict[str, str] = {}
     try:
-        text = path.read_text(encoding="utf-8").replace("\ufeff", "")  # each of lists put together may begin with one
+        for line in read_lines(path, "patient ids"):
+            ids.setdefault(fold_id(line), line)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such patient list") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text; save the list as UTF-8, one patient id a line") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    lines = (line.strip() for line in text.splitlines())
-    ids: dict[str, str] = {}
-    for line in lines:
-        if line and not line.startswith("#"):
-            ids.setdefault(fold_id(line), line)
     if not ids:
         raise InputError(f"{path}: holds no patient id; expected one id a line")
     return list(ids.values())

@@ -78,25 +78,28 @@ def choose_format(wanted: str) -> str:
     return "table" if data_console().is_terminal else "csv"
 
 
-def print_hits(results: Sequence[Answer], form: str, pictures: Sequence[PictureColumn] | None = None) -> None:
+def print_hits(
+    results: Sequence[Answer], form: str, pictures: Sequence[PictureColumn] | None = None, *, header: bool = True
+) -> None:
     """Print the Top-K of each sentence.
 
     Args:
         results: One answer per sentence.
         form: "table", "csv" or "json" (one object a line).
         pictures: For a table, the pictures of each answer's hits.
+        header: For CSV, whether the names of the columns come first.
     """
     if form == "table":
         for at, answer in enumerate(results):
             data_console().print(_make_hits_table(answer, None if pictures is None else pictures[at]))
         return
     hits = pl.concat([answer.hits for answer in results])
-    print_frame(hits, form)
+    print_frame(hits, form, header=header)
 
 
-def print_frame(frame: pl.DataFrame, form: str) -> None:
+def print_frame(frame: pl.DataFrame, form: str, *, header: bool = True) -> None:
     """Print rows as CSV or as JSON lines."""
-    sys.stdout.write(frame.write_ndjson() if form == "json" else frame.write_csv())
+    sys.stdout.write(frame.write_ndjson() if form == "json" else frame.write_csv(include_header=header))
     sys.stdout.flush()
 
 

@@ -1,5 +1,6 @@
 """The text tower without torch: ONNX Runtime over the file that `embed` wrote."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from noduleclip.errors import ArtefactError
 from noduleclip.retrieval.fusion import Calibration
 from noduleclip.retrieval.onnx_file import open_tower, run_tower
 from noduleclip.vocabulary import Vocabulary, stack_tokens
+
+_BATCH_SENTENCES = 1024  # of a forward pass; its memory grows with them
 
 
 class SentenceEncoder:
@@ -51,6 +54,11 @@ class SentenceEncoder:
         Raises:
             UsageError: A sentence is empty or contradicts itself.
         """
+        parts = max(1, len(sentences) // _BATCH_SENTENCES)  # never one of a lone sentence, which rounds differently
+        ends = [len(sentences) * part // parts for part in range(parts + 1)]
+        return np.concatenate([self._encode(sentences[start:end]) for start, end in itertools.pairwise(ends)])
+
+    def _encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
         left, right, share = stack_tokens([self._vocabulary.encode(sentence) for sentence in sentences])
         feed: dict[str, NDArray[np.generic]] = {
             "left": np.array(left, np.int64),
