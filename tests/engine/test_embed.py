@@ -174,10 +174,15 @@ def test_a_run_that_ends_while_it_replaces_an_index_leaves_the_old_one_or_none(
     image.model_id = "another"
     other = replace(towers, image=image)
 
-    def stop(*_: object, **__: object) -> None:
+    move = Path.replace
+
+    def stop(*_: object, **__: object) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(*((shutil, "copyfile") if early else (embed, "write_manifest")), stop)
+    def move_others(path: Path, target: Path) -> Path:
+        return stop() if target.name == schema.INDEX_MANIFEST else move(path, target)
+
+    monkeypatch.setattr(*((embed, "format_manifest", stop) if early else (Path, "replace", move_others)))
     with pytest.raises(KeyboardInterrupt):
         write_index(frame, cache, other, out, bs=32)
     if early:

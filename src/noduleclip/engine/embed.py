@@ -6,6 +6,7 @@ A killed run leaves its finished pieces behind; the next one with the same model
 import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from noduleclip.engine.towers import Towers
 from noduleclip.io.artefacts import flush_file, replacing
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import measure_bytes, require_space
-from noduleclip.io.index_store import META_GROUP_ROWS, Manifest, write_manifest
+from noduleclip.io.index_store import META_GROUP_ROWS, Manifest, describe_file, format_manifest
 from noduleclip.io.lance_tables import Place
 
 _ITEM_BYTES = 4  # of a float32
@@ -64,23 +65,13 @@ def write_index(
     require_space(out_dir / schema.EMBEDDINGS, 2 * size_bytes - kept_bytes)  # once in pieces, once whole
     pieces = open_pieces(out_dir / PIECES_FOLDER, image.model_id, cache, bs)
     vectors = (embed_piece(pieces, piece, rejected, cache, image, bs, on_rows) for piece in list_pieces(frame.height))
-    write_index_files(
+    manifest = write_index_files(
         out_dir,
         meta=select_meta(frame[rows], keep),
         outlines=frame[rows].select(schema.POINTS_JSON) if schema.POINTS_JSON in frame.columns else None,
         vectors=vectors,
-        emb=image.config.emb,
         text_file=towers.text_file,
-    )
-    manifest = write_manifest(
-        out_dir,
-        model_id=image.model_id,
-        checkpoint_sha256=towers.checkpoint_sha256,
-        model=image.config,
-        rows=len(rows),
-        scale=image.calibration.scale,
-        bias=image.calibration.bias,
-        dicom_roots=dicom_roots,
+        manifest=_describe(towers, len(rows), dicom_roots),
     )
     shutil.rmtree(pieces)
     return manifest
@@ -128,19 +119,7 @@ def write_store(
     pieces = open_pieces(work_dir / PIECES_FOLDER, image.model_id, cache, bs)
     meta = select_meta(frame[rows], keep)
     outlines = frame[rows][schema.POINTS_JSON] if schema.POINTS_JSON in frame.columns else None
-    manifest = Manifest(
-        schema_version=schema.INDEX_SCHEMA_VERSION,
-        model_id=image.model_id,
-        checkpoint_sha256=towers.checkpoint_sha256,
-        model=image.config,
-        rows=len(rows),
-        emb=image.config.emb,
-        scale=image.calibration.scale,
-        bias=image.calibration.bias,
-        files={},
-        made_by=__version__,
-        dicom_roots=tuple(dicom_roots),
-    )
+    manifest = _describe(towers, len(rows), dicom_roots)
     if fragments is not None:
         made = make_schema(image.config.emb, meta, outlines)
         manifest = bind_fragments(place, fragments, made, towers.text_file, manifest, indexed_rows=indexed_rows)
@@ -153,6 +132,24 @@ def write_store(
         )
     shutil.rmtree(pieces)
     return manifest
+
+
+def _describe(towers: Towers, rows: int, dicom_roots: Sequence[str]) -> Manifest:
+    """Return the manifest of an index whose files are still to be written."""
+    image = towers.image
+    return Manifest(
+        schema_version=schema.INDEX_SCHEMA_VERSION,
+        model_id=image.model_id,
+        checkpoint_sha256=towers.checkpoint_sha256,
+        model=image.config,
+        rows=rows,
+        emb=image.config.emb,
+        scale=image.calibration.scale,
+        bias=image.calibration.bias,
+        files={},
+        made_by=__version__,
+        dicom_roots=tuple(dicom_roots),
+    )
 
 
 def _list_rejected(cache: CropCache) -> set[int]:
@@ -175,37 +172,50 @@ def write_index_files(
     meta: pl.DataFrame,
     outlines: pl.DataFrame | None,
     vectors: Iterable[NDArray[np.float32]],
-    emb: int,
     text_file: Path,
-) -> None:
-    """Write all files of an index but its manifest, which has to follow.
+    manifest: Manifest,
+) -> Manifest:
+    """Write all files of an index.
+
+    All are whole, hashed and on the disk before the first one is moved to its place, and the manifest is moved last:
+    the folder holds no index for the time that a few renames take, which a reader waits for.
 
     Args:
         out_dir: Folder, there.
         meta: N rows.
         outlines: Their outlines, if the table has any.
         vectors: Their (n, D) embeddings, in parts and in order.
-        emb: D.
         text_file: The text tower.
+        manifest: What the index is; its `files` are filled in.
+
+    Returns:
+        The manifest written.
     """
-    size_bytes = _ITEM_BYTES * meta.height * emb
+    size_bytes = _ITEM_BYTES * meta.height * manifest.emb
+    parts: dict[str, Path] = {}
     with contextlib.ExitStack() as stack:  # the innermost file is the one being written: errors name it
-        tower_file = stack.enter_context(replacing(out_dir / schema.TEXT_TOWER))
-        shutil.copyfile(text_file, tower_file)
-        flush_file(tower_file)
-        meta_file = stack.enter_context(replacing(out_dir / schema.META))
-        meta.write_parquet(meta_file, row_group_size=META_GROUP_ROWS)
-        flush_file(meta_file)
+
+        def begin(name: str, size_bytes: int | None = None) -> Path:
+            parts[name] = stack.enter_context(replacing(out_dir / name, size_bytes=size_bytes, flush=False))
+            return parts[name]
+
+        manifest_file = stack.enter_context(replacing(out_dir / schema.INDEX_MANIFEST, flush=False))
+        shutil.copyfile(text_file, begin(schema.TEXT_TOWER))
+        flush_file(parts[schema.TEXT_TOWER])
+        meta.write_parquet(begin(schema.META), row_group_size=META_GROUP_ROWS)
+        flush_file(parts[schema.META])
         if outlines is not None:
-            outlines_file = stack.enter_context(replacing(out_dir / schema.OUTLINES))
-            outlines.write_parquet(outlines_file, row_group_size=META_GROUP_ROWS)
-            flush_file(outlines_file)
-        embeddings_file = stack.enter_context(replacing(out_dir / schema.EMBEDDINGS, size_bytes=size_bytes))
-        with embeddings_file.open("wb") as file:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (meta.height, emb)}
+            outlines.write_parquet(begin(schema.OUTLINES), row_group_size=META_GROUP_ROWS)
+            flush_file(parts[schema.OUTLINES])
+        with begin(schema.EMBEDDINGS, size_bytes).open("wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (meta.height, manifest.emb)}
             np.lib.format.write_array_header_1_0(file, header)
             for part in vectors:
                 file.write(part.tobytes())
-        flush_file(embeddings_file)
+        flush_file(parts[schema.EMBEDDINGS])
+        bound = replace(manifest, files={name: describe_file(part) for name, part in parts.items()})
+        manifest_file.write_text(format_manifest(bound), "utf-8", newline="\n")
+        flush_file(manifest_file)
         for name in (schema.INDEX_MANIFEST, schema.OUTLINES):  # without the first no mixture of old and new files opens
             (out_dir / name).unlink(missing_ok=True)
+    return bound

@@ -24,7 +24,7 @@ from noduleclip.errors import ArtefactError, UsageError
 from noduleclip.io.artefacts import hash_file, read_json, write_json
 from noduleclip.io.crop_cache import CropCache, CutSettings
 from noduleclip.io.disk import require_space
-from noduleclip.io.index_store import BROKEN, FolderIndex, Manifest, open_index, write_manifest
+from noduleclip.io.index_store import FolderIndex, Manifest, open_index
 from noduleclip.io.lance_tables import Place
 
 _VERSION: Final = 1
@@ -221,24 +221,15 @@ def join_indexes(
     rows = sum(index.manifest.rows for index in indexes)
     require_space(out_dir / schema.EMBEDDINGS, 4 * rows * first.emb)
     outlines = [found for index in indexes if (found := _read_outlines(index)) is not None]
-    write_index_files(
-        out_dir,
-        meta=pl.concat([_read_meta(index) for index in indexes]).rechunk(),
-        outlines=pl.concat(outlines).rechunk() if outlines else None,
-        vectors=(part for index in indexes for part in _read_vectors(index, on_rows)),
-        emb=first.emb,
-        text_file=indexes[0].folder / schema.TEXT_TOWER,
-    )
-    return write_manifest(
-        out_dir,
-        model_id=first.model_id,
-        checkpoint_sha256=first.checkpoint_sha256,
-        model=first.model,
-        rows=rows,
-        scale=first.scale,
-        bias=first.bias,
-        dicom_roots=first.dicom_roots,
-    )
+    with indexes[0].lending_tower() as text_file:
+        return write_index_files(
+            out_dir,
+            meta=pl.concat([_read_meta(index) for index in indexes]).rechunk(),
+            outlines=pl.concat(outlines).rechunk() if outlines else None,
+            vectors=(part for index in indexes for part in _read_vectors(index, on_rows)),
+            text_file=text_file,
+            manifest=replace(first, rows=rows, files={}, made_by=__version__),
+        )
 
 
 def store_indexes(
@@ -270,24 +261,17 @@ def store_indexes(
         fragments += write_fragment(place, at, _read_vectors(index, on_rows), meta, column)
         at += index.manifest.rows
     manifest = replace(first, rows=rows, files={}, made_by=__version__)
-    tower_file = indexes[0].folder / schema.TEXT_TOWER
     made = make_schema(first.emb, meta, column)
-    return bind_fragments(place, fragments, made, tower_file, manifest, indexed_rows=indexed_rows)
+    with indexes[0].lending_tower() as tower_file:
+        return bind_fragments(place, fragments, made, tower_file, manifest, indexed_rows=indexed_rows)
 
 
 def _read_meta(index: FolderIndex) -> pl.DataFrame:
-    return _read_table(index.folder / schema.META)
+    return index.read_table(schema.META)
 
 
 def _read_outlines(index: FolderIndex) -> pl.DataFrame | None:
-    return _read_table(index.folder / schema.OUTLINES) if schema.OUTLINES in index.manifest.files else None
-
-
-def _read_table(file: Path) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(file, glob=False)
-    except BROKEN as error:
-        raise ArtefactError(f"{file}: is broken ({str(error).splitlines()[0]}); make it again") from error
+    return index.read_table(schema.OUTLINES) if schema.OUTLINES in index.manifest.files else None
 
 
 def _read_vectors(index: FolderIndex, on_rows: Callable[[int], None]) -> Iterator[NDArray[np.float32]]:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from noduleclip import __version__, schema
 from noduleclip.config import ModelConfig, from_mapping, to_mapping
 from noduleclip.errors import ArtefactError, ConfigError, IndexReplacedError, UsageError
-from noduleclip.io.artefacts import LOCK_FILE, hash_file, hash_open_file, parse_json, write_json
+from noduleclip.io.artefacts import LOCK_FILE, format_json, hash_file, hash_open_file, parse_json, write_text
 
 META_GROUP_ROWS = 1 << 15  # rows of the metadata that are compressed, and read, together
 _MOST_BYTES = 1 << 50
@@ -352,12 +352,22 @@ def write_manifest(
         emb=model.emb,
         scale=scale,
         bias=bias,
-        files={n: {"sha256": hash_file(folder / n), "bytes": (folder / n).stat().st_size} for n in names},
+        files={name: describe_file(folder / name) for name in names},
         made_by=__version__,
         dicom_roots=tuple(dicom_roots),
     )
-    write_json(folder / schema.INDEX_MANIFEST, {**asdict(manifest), "model": to_mapping(model)})
+    write_text(folder / schema.INDEX_MANIFEST, format_manifest(manifest))
     return manifest
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Return what a manifest says of a file: its SHA-256 and its size in bytes."""
+    return {"sha256": hash_file(path), "bytes": path.stat().st_size}
+
+
+def format_manifest(manifest: Manifest) -> str:
+    """Return the text of `index.json`."""
+    return format_json({**asdict(manifest), "model": to_mapping(manifest.model)})
 
 
 @overload
