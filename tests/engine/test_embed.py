@@ -1,6 +1,5 @@
 """Row i of the embeddings is row i of the metadata, whatever failed, and a killed run goes on."""
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 

@@ -5,7 +5,7 @@ import numpy as np
 from noduleclip import schema
 from noduleclip.cli.search import open_text_tower
 from noduleclip.errors import ArtefactError, InputError
-from noduleclip.io.index_store import open_index
+from noduleclip.io.index_store import Index, open_index
 from noduleclip.io.nodules import group_nodules
 from noduleclip.report.console import say
 from noduleclip.retrieval.fusion import choose_alpha
@@ -13,16 +13,21 @@ from noduleclip.retrieval.top_k import refuse_odd_rows
 from noduleclip.size import EVALUATION_QUERIES, parse_intervals
 
 
-def choose_alpha_on(val_emb_dir: str, emb_dir: str, softness_mm: float) -> float:
+def choose_alpha_on(val_emb_dir: str, searched: Index, softness_mm: float) -> float:
     """Choose alpha on an index of validation patients, made by the same model.
+
+    Args:
+        val_emb_dir: The validation index.
+        searched: The index that alpha is for.
+        softness_mm: Width over which the rule falls off.
 
     Raises:
         ArtefactError: Another model made it.
         InputError: It has too few nodules with two or more readers.
     """
     index = open_index(val_emb_dir)
-    if index.manifest.model_id != open_index(emb_dir).manifest.model_id:
-        raise ArtefactError(f"{val_emb_dir} and {emb_dir} were embedded with different models")
+    if index.manifest.model_id != searched.manifest.model_id:
+        raise ArtefactError(f"{val_emb_dir} and {searched.location} were embedded with different models")
     nodules = group_nodules(index.collect(index.scan().drop(schema.ROW)))
     several = np.isfinite(nodules.diameters_mm).sum(axis=1) >= 2
     if several.sum() < 10:

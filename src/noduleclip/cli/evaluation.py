@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.cli.claim import claiming
+from noduleclip.cli.retries import retry_replaced
 from noduleclip.cli.search import open_text_tower, read_sentence_file
 from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import InputError
@@ -70,7 +71,7 @@ def run_evaluation(options: EvaluationOptions) -> None:
         NoduleclipError: The index is broken, or has no nodules with a diameter.
     """
     with claiming(options.out, EVALUATION_FILES, "--overwrite replaces it", replace=options.overwrite):
-        _evaluate(options)
+        retry_replaced(lambda: _evaluate(options))
 
 
 def _evaluate(options: EvaluationOptions) -> None:

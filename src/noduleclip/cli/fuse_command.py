@@ -63,18 +63,13 @@ def fuse(
     from noduleclip.cli.pictures import PictureOptions
     from noduleclip.cli.search import FusionOptions, SearchOptions, run_search
 
-    if weight is None and val_emb_dir is not None:
-        from noduleclip.cli.alpha import choose_alpha_on
-
-        weight = choose_alpha_on(val_emb_dir, emb_dir, softness_mm)
-    assert weight is not None
     run_search(
         SearchOptions(
             emb_dir, model, query, queries_file, topk, where, unique, patients_file,
             out, output_format, paths_only, overwrite,
             PictureOptions(dicom_root, preview, html=html, contact_sheet=contact_sheet, viewer_url=viewer_url),
         ),
-        FusionOptions(weight, softness_mm),
+        FusionOptions(weight, softness_mm, val_emb_dir),
     )  # fmt: skip
 
 

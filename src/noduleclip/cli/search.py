@@ -5,7 +5,7 @@ import functools
 import itertools
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.cli.claim import claiming
 from noduleclip.cli.pictures import PictureOptions, make_previews
+from noduleclip.cli.retries import retry_replaced
 from noduleclip.cli.shortcut import take_shortcut
 from noduleclip.cli.similar import LikeOptions, Reference, find_reference, leave_out, refuse_undecoded
-from noduleclip.errors import ArtefactError, InputError, UsageError
+from noduleclip.errors import ArtefactError, IndexReplacedError, InputError, UsageError
 from noduleclip.io.artefacts import hash_file, replacing
 from noduleclip.io.index_rows import apply_condition, find_groups
 from noduleclip.io.index_store import Index, open_index
@@ -61,10 +62,17 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class FusionOptions:
-    """How the measured diameter is mixed in: `alpha` times the towers, the rest by the rule."""
+    """How the measured diameter is mixed in: `alpha` times the towers, the rest by the rule.
 
-    alpha: float
+    Attributes:
+        alpha: Weight of the towers; None = the best one on `val_emb_dir`.
+        softness_mm: Width over which the rule falls off.
+        val_emb_dir: Index of validation patients.
+    """
+
+    alpha: float | None
     softness_mm: float
+    val_emb_dir: str | None = None
 
 
 def run_search(options: SearchOptions, fusion: FusionOptions | None = None) -> None:
@@ -77,7 +85,7 @@ def run_search(options: SearchOptions, fusion: FusionOptions | None = None) -> N
     # Read once to refuse any of them before the first answer, and again batch by batch: 200,000 readings are 160 MB.
     asked = tuple(dict.fromkeys(name for sentence in sentences for name in list_attributes([read_sentence(sentence)])))
     with claiming(options.out, (schema.TOP_K_CSV,), "--overwrite replaces it", replace=options.overwrite):
-        _search(options, fusion, sentences, asked)
+        retry_replaced(lambda: _search(options, fusion, sentences, asked))
 
 
 def _search(
@@ -90,25 +98,35 @@ def _search(
         check_gallery(options.pictures)
     index = open_index(options.emb_dir)
     check_model(index, options.model)
+    if fusion is not None and fusion.alpha is None:
+        from noduleclip.cli.alpha import choose_alpha_on
+
+        assert fusion.val_emb_dir is not None
+        fusion = replace(fusion, alpha=choose_alpha_on(fusion.val_emb_dir, index, fusion.softness_mm))
     reference = None if options.like is None else find_reference(index, options.like, options.model)
     encoder = open_text_tower(index) if sentences else None
     if encoder is not None:
         _tell_of_unknown_ratings(asked, encoder.attributes)
     ranking = _Ranking(index, options, fusion, encoder, reference)
-    shown: list[Answer] = []
+    batches = _split(sentences, min(options.topk, index.manifest.rows))
     with _delivering(index, options) as deliver:
-        for batch in _split(sentences, min(options.topk, index.manifest.rows)):
-            answers = _answer(ranking, batch)
-            if shows_pictures:
-                from noduleclip.cli.gallery import refuse_many_hits
+        if shows_pictures:
+            from noduleclip.cli.gallery import refuse_many_hits, write_gallery
 
-                shown += answers
+            shown: list[Answer] = []
+            for batch in batches:
+                shown += _answer(ranking, batch)
                 refuse_many_hits(shown)
-            deliver(answers)
-    if shows_pictures:
-        from noduleclip.cli.gallery import write_gallery
-
-        write_gallery(index, shown, options.pictures, _type_command(options, fusion))
+            write_gallery(index, shown, options.pictures, _type_command(options, fusion))
+            deliver(shown)
+            return
+        for number, batch in enumerate(batches):
+            try:
+                deliver(_answer(ranking, batch))
+            except IndexReplacedError as error:
+                if number:  # what was printed cannot be taken back, so the search must not start again
+                    raise ArtefactError(str(error)) from error
+                raise
 
 
 def _split(sentences: Sequence[str], topk: int) -> list[Sequence[str]]:
@@ -388,6 +406,7 @@ def _fuse(
     fusion: FusionOptions,
 ) -> dict[str, NDArray[np.floating]]:
     """Mix the cosines of the candidates with the rule."""
+    assert fusion.alpha is not None
     probability = encoder.calibration.to_probability(cosines)
     rule = np.full(len(cosines), np.nan)
     if not reading.asks:
