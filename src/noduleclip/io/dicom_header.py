@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -26,6 +28,11 @@ from noduleclip.errors import RejectCode, SliceError
 COPY_AGAIN: Final = "copy or download it again"
 LEAVE_OUT: Final = "leave the file out"
 LARGEST_HEADER_BYTES: Final = 8 * 2**20
+MOST_ITEMS: Final = 1 << 17  # of sequences: pydicom makes a data set of each; 4,000 frames with 20 groups have 84,000
+_MOST_READS: Final = 1 << 19  # two or three for an element or an item
+_ITEM_BYTES: Final = 8
+_ITEM_TAGS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # little and big endian
+_PIXEL_TAGS: Final = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _GROUPS_AT_THE_START: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
 
@@ -114,6 +121,7 @@ def read_header(path: Path, max_pixels: int, tags: Sequence[str], *, stop_before
         with open_bounded(path, limit_bytes, find_limit_bytes(max_pixels), in_memory=in_memory) as file:
             dataset = pydicom.dcmread(file, limit_bytes, stop_before_pixels, specific_tags=_find_tags(tuple(tags)))
             pixels_at = file.tell() if stop_before_pixels else 0
+        _refuse_many_items(dataset)
         # Where the file ends in an element without a length, pydicom drops all that it read before.
         if not stop_before_pixels and not len(dataset) and len(read_header(path, max_pixels, tags).dataset):
             raise _rejection(path, RejectCode.TRUNCATED_PIXELS, "the pixel data are cut short", COPY_AGAIN)
@@ -164,6 +172,8 @@ def _explain_unread(error: Exception, path: Path, max_pixels: int) -> tuple[Reje
         case _ if isinstance(error, _ReadsTooFar) or isinstance(error.__context__, _ReadsTooFar):
             fact = f"its header is longer than {LARGEST_HEADER_BYTES // 2**20} MB"
             return RejectCode.TOO_LARGE, fact, LEAVE_OUT
+        case _ if parts := [one for one in (error, error.__context__) if isinstance(one, _TooManyParts)]:
+            return RejectCode.TOO_LARGE, f"its header has {parts[0]}", LEAVE_OUT
         case RecursionError():
             return RejectCode.BAD_HEADER, "its header has sequences in sequences without end", LEAVE_OUT
         case _:
@@ -192,7 +202,7 @@ def open_bounded(path: Path, limit_bytes: int, largest_inflated_bytes: int, *, i
     if in_memory:
         content = path.read_bytes()
         if str(DeflatedExplicitVRLittleEndian).encode() not in content:
-            return io.BytesIO(content)
+            return io.BytesIO(content) if len(content) < _ITEM_BYTES * MOST_ITEMS else _CountedBytes(content)
     return _BoundedFile(path, limit_bytes, largest_inflated_bytes)
 
 
@@ -202,6 +212,60 @@ class _InflatesTooFar(Exception):  # noqa: N818 - never leaves this module
 
 class _ReadsTooFar(Exception):  # noqa: N818 - becomes a SliceError
     """More of a file was asked for than any slice has."""
+
+
+class _TooManyParts(Exception):  # noqa: N818 - becomes a SliceError
+    """A header has more elements, or more items of sequences, than that of any image."""
+
+
+class _PartCount:
+    """Counts what pydicom reads of a header: it makes one read of 8 bytes for each item, and up to three an element."""
+
+    def __init__(self) -> None:
+        self._items, self._reads = 0, 0
+
+    def add(self, content: bytes) -> None:
+        """Count a read.
+
+        Raises:
+            _TooManyParts: There were too many of them.
+        """
+        self._reads += 1
+        if self._reads > _MOST_READS:
+            raise _TooManyParts(f"more elements than can be read in {_MOST_READS:,} steps")
+        if len(content) == _ITEM_BYTES and content[:4] in _ITEM_TAGS:
+            self._items += 1
+            if self._items > MOST_ITEMS:
+                raise _TooManyParts(f"over {MOST_ITEMS:,} items of sequences")
+
+
+class _CountedBytes(io.BytesIO):
+    """Bytes of a file whose parts are counted as pydicom reads them."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self._parts = _PartCount()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        self._parts.add(content)
+        return content
+
+
+def _refuse_many_items(dataset: pydicom.Dataset) -> None:
+    """Refuse sequences that pydicom parses only when they are asked for, out of the reach of what counts reads.
+
+    Raises:
+        _TooManyParts: There are too many items in one of them, at all depths.
+    """
+    for tag in dataset.keys() - set(_PIXEL_TAGS):
+        element: object = dataset.get_item(tag)
+        value = element.value if isinstance(element, RawDataElement) else None
+        if isinstance(value, bytes) and len(value) > _ITEM_BYTES * MOST_ITEMS:
+            if len(value) > LARGEST_HEADER_BYTES:
+                raise _ReadsTooFar("it is longer than any header")
+            if any(value.count(item) > MOST_ITEMS for item in _ITEM_TAGS):
+                raise _TooManyParts(f"over {MOST_ITEMS:,} items of sequences")
 
 
 class _BoundedFile(io.BufferedReader):
@@ -214,17 +278,28 @@ class _BoundedFile(io.BufferedReader):
         super().__init__(io.FileIO(str(path)))
         self._size_bytes = os.fstat(self.fileno()).st_size
         self._left_bytes = limit_bytes
+        self._parts = _PartCount()
         self._largest_inflated_bytes = largest_inflated_bytes
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size >= 0:
             content = super().read(min(size, self._left_bytes))
+            self._parts.add(content)
             self._left_bytes -= len(content)
             if len(content) < size and self.tell() < self._size_bytes:
                 raise _ReadsTooFar("it is longer than any slice")
             return content
         limit = self._largest_inflated_bytes
         rest = super().read(limit + 1)
-        if max(len(rest), len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(rest, limit + 1))) > limit:
+        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(rest, limit + 1)
+        if max(len(rest), len(inflated)) > limit:
             raise _InflatesTooFar
+        # pydicom parses what it inflates from memory, where nothing is counted: parse it here before.
+        read_dataset(
+            _CountedBytes(inflated),
+            is_implicit_VR=False,
+            is_little_endian=True,
+            stop_when=lambda tag, _vr, _length: tag in _PIXEL_TAGS,
+            specific_tags=[Tag("PatientID")],
+        )
         return rest
