@@ -6,6 +6,7 @@
 import functools
 import inspect
 import json
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,13 @@ from noduleclip.errors import ConfigError
 SETTINGS_PANEL = "Settings"
 OPTION_OF_RUN_RECORD = "arguments"
 _MOST_BYTES = 1 << 20
+_MOST_ITEMS = 10_000
+# More parts of a dotted key than any setting has: tomllib keeps each of its beginnings, 6 GB of one of 40,000 parts. A
+# UID in a text has up to 32.
+_DOTTED_KEY = re.compile(
+    r"""(?:(?<![\w-])[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
+    r"""(?:[ \t]*+\.[ \t]*+(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')){32}"""
+)
 _OWN = ("config", "print_config")
 _FORMER_NAMES = {"output_format": "format"}
 
@@ -46,6 +54,8 @@ def _name_key(key: str) -> str:
 def _as_typed(value: Any, key: str, path: Path) -> Any:
     """Give a value as it would be typed, so that it is parsed as an option is; a list for one given many times."""
     texts = []
+    if isinstance(value, list) and len(value) > _MOST_ITEMS:
+        raise ConfigError(f"{path}: setting {key!r} is a list of {len(value):,}, at most {_MOST_ITEMS:,} are read")
     for item in value if isinstance(value, list) else [value]:
         text = str(item).lower() if isinstance(item, bool) else str(item)
         if not isinstance(item, str | int | float) or "\0" in text or not _is_unicode(text):
@@ -70,7 +80,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         if len(content) > _MOST_BYTES:
             raise ConfigError(f"--config {path}: is larger than the {_MOST_BYTES:,} bytes that settings may have")
         text = content.decode()
-        values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else _parse_toml(text, path)
     except OSError as error:
         raise ConfigError(f"--config {path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
@@ -79,6 +89,14 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"--config {path}: expected settings by name")
     record = values.get(OPTION_OF_RUN_RECORD)
     return record if isinstance(record, dict) else values
+
+
+def _parse_toml(text: str, path: Path) -> dict[str, Any]:
+    deep = _DOTTED_KEY.search(text)
+    if deep is not None:
+        line = text.count("\n", 0, deep.start()) + 1
+        raise ConfigError(f"--config {path}: line {line} has a key of more than 32 parts; settings have names of one")
+    return tomllib.loads(text)
 
 
 ConfigOption = Annotated[

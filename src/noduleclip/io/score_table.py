@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.errors import InputError
+from noduleclip.io.text_table import read_text_frame
 
 
 def read_scores(path: Path, queries: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -25,13 +26,8 @@ def read_scores(path: Path, queries: Sequence[str], rows: NDArray[np.int64]) -> 
     Raises:
         InputError: The file is no such table, or a row, a sentence or a score is missing.
     """
-    try:
-        table = pl.read_csv(path, infer_schema=False)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such table of scores") from error
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{path}: not a readable CSV ({str(error).splitlines()[0]})") from error
-    missing = [name for name in (schema.ROW, *queries) if name not in table.columns]
+    table = read_text_frame(path, "table of scores", (schema.ROW,))
+    missing = sorted({schema.ROW, *queries}.difference(table.columns))
     if missing:
         raise InputError(f"{path}: has no column {missing[0]!r}; needed are {schema.ROW} and one per sentence")
     numbers = table.select(pl.col(name).cast(pl.Float64, strict=False) for name in (schema.ROW, *queries))

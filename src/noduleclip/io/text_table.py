@@ -1,9 +1,12 @@
 """A CSV to a frame of text, and its columns to numbers, with what is wrong with the file said in its own terms."""
 
+import codecs
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 import polars.selectors as cs
@@ -13,6 +16,11 @@ from noduleclip.errors import InputError
 
 _FORMULA = r"^'*[=+\-@\t\r]"
 _GUARDED = r"^'('*[=+\-@\t\r])"
+_NOT_UTF_8 = "{path}: line {line} is not UTF-8 (latin-1?); save the file as UTF-8"
+MOST_COLUMNS: Final = 10_000
+LONGEST_LINE_BYTES: Final = 1 << 22  # an outline has up to a million characters
+_LARGEST_BYTES: Final = 1 << 32
+_CHUNK_BYTES: Final = 1 << 20
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
@@ -28,18 +36,11 @@ def read_text_frame(path: Path, what: str, needed: Sequence[str]) -> pl.DataFram
         InputError: It is no such file; the message names the line, the row or the column.
     """
     try:
-        content = path.read_bytes()
+        content = _read_bounded(path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such {what}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if content[:2] in _BOMS:
-        raise InputError(f"{path}: is encoded in {_BOMS[content[:2]]}; save it as UTF-8")
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}: line {line} is not UTF-8 (latin-1?); save the file as UTF-8") from error
     _check_header(content, path, needed)
     try:
         frame = pl.read_csv(io.BytesIO(content), infer_schema=False, null_values=[""])
@@ -48,6 +49,45 @@ def read_text_frame(path: Path, what: str, needed: Sequence[str]) -> pl.DataFram
         raise InputError(f"{path}: not a comma-separated table with equally long rows ({reason})") from error
     _check_lengths(content, frame, path)
     return _release_cells(frame.rename({name: name.strip() for name in frame.columns}))
+
+
+def _read_bounded(path: Path) -> bytes:
+    """Read a file of UTF-8 lines, chunk by chunk, until one of them is too long for a table.
+
+    Raises:
+        InputError: It is too large, has too long a line, or is not UTF-8.
+        OSError: It cannot be read.
+    """
+    chunks: list[bytes] = []
+    size, lines, start = 0, 0, 0  # bytes and line breaks so far, and where the line begins that a chunk ends in
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            if not chunks and chunk[:2] in _BOMS:
+                raise InputError(f"{path}: is encoded in {_BOMS[chunk[:2]]}; save it as UTF-8")
+            pending = len(decoder.getstate()[0])
+            try:
+                decoder.decode(chunk)
+            except UnicodeDecodeError as error:
+                line = lines + chunk.count(b"\n", 0, max(0, error.start - pending)) + 1
+                raise InputError(_NOT_UTF_8.format(path=path, line=line)) from error
+            first = chunk.find(b"\n")  # lines that lie within a chunk are short enough
+            if size + (len(chunk) if first < 0 else first) - start > LONGEST_LINE_BYTES:
+                raise InputError(
+                    f"{path}: line {lines + 1} is longer than {LONGEST_LINE_BYTES >> 20} MB; "
+                    "a table has a line for each row"
+                )
+            if first >= 0:
+                lines, start = lines + chunk.count(b"\n"), size + chunk.rfind(b"\n") + 1
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > _LARGEST_BYTES:
+                raise InputError(f"{path}: is larger than {_LARGEST_BYTES >> 30} GB; split it, or leave columns out")
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise InputError(_NOT_UTF_8.format(path=path, line=lines + 1)) from error
+    return b"".join(chunks)
 
 
 def guard_cells(frame: pl.DataFrame) -> pl.DataFrame:
@@ -70,7 +110,9 @@ def _check_header(content: bytes, path: Path, needed: Sequence[str]) -> None:
         names = [name.strip() for name in next(csv.reader([first_line]))]
     except csv.Error as error:
         raise InputError(f"{path}: the header line is not CSV ({error})") from error
-    twice = sorted({name for name in names if names.count(name) > 1})
+    if len(names) > MOST_COLUMNS:
+        raise InputError(f"{path}: has {len(names):,} columns, a table may have {MOST_COLUMNS:,}; keep those of use")
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InputError(f"{path}: column {twice[0]!r} stands twice in the header")
     known = {name.casefold() for name in names} & {name.casefold() for name in needed}
@@ -83,7 +125,7 @@ def _check_lengths(content: bytes, frame: pl.DataFrame, path: Path) -> None:
     if frame[:, -1].null_count() == 0:
         return
     try:
-        for row, cells in enumerate(csv.reader(io.StringIO(content.decode("utf-8"), newline=""))):
+        for row, cells in enumerate(csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", newline=""))):
             if len(cells) < frame.width and any(cell.strip() for cell in cells):
                 raise InputError(f"{path}: row {row} has {len(cells)} cells, the header has {frame.width}")
     except csv.Error as error:

