@@ -75,6 +75,10 @@ def describe_files() -> str:
             "## The ROI table\n\nCSV in UTF-8 with commas and decimal points, one row per outline. Other columns are\n"
             "left out of the index unless `embed --keep NAME` asks for them.\n",
             _table(("column", "", "what"), columns),
+            "## CSV and spreadsheets\n\nAll CSV that noduleclip writes, into a file or to stdout, puts a quote (`'`) before text that a spreadsheet\n"
+            "would run: cells and column names that begin with `=`, `+`, `-` or `@` (also after blanks, and full-width), with a\n"
+            "tab or a line break, and such a beginning behind a `;` within a cell. Numbers stay as they are. Every command\n"
+            "that reads the table removes exactly these quotes.\n",
             "## Patient lists\n\nOne patient id a line; blank lines and lines that start with `#` are skipped.\n"
             f"`split` writes `{schema.TRAIN_PATIENTS}`, `{schema.VAL_PATIENTS}` and `{schema.TEST_PATIENTS}`.\n",
             f"## {schema.NODULES_CSV}\n\nA row per nodule of a ROI table: the slice where its readers' outlines are largest in the mean, the mean of their\n"

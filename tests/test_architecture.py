@@ -91,6 +91,20 @@ def test_column_names_stand_in_the_schema_only(path: Path) -> None:
     assert not quoted & (names - keywords)
 
 
+def test_csv_and_stdout_are_written_in_one_place() -> None:
+    """Guards against formulas and escape sequences hold for all that is written, not for some of it."""
+    found = {
+        (path.relative_to(SOURCE).as_posix(), call)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and (call := ast.unparse(node.func)).endswith((".write_csv", "stdout.write"))
+    }
+    assert {(path, call.split(".")[-1]) for path, call in found} == {
+        ("io/text_table.py", "write_csv"),
+        ("report/console.py", "write"),
+    }
+
+
 RUN = """
 import sys
 from noduleclip.cli import main

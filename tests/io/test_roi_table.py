@@ -16,7 +16,7 @@ from noduleclip import schema
 from noduleclip.errors import InputError
 from noduleclip.io.crop_cache import CropCache, CutSettings
 from noduleclip.io.roi_table import read_roi_table, select_patients
-from noduleclip.io.text_table import guard_cells, read_text_frame
+from noduleclip.io.text_table import format_csv, guard_cells, read_text_frame
 
 HEADER = "dicom_path,diameter_mm,bbox_xmin,bbox_ymin,bbox_xmax,bbox_ymax,patient_id"
 ROW = "a.dcm,5.5,1,2,4,6,P1"
@@ -242,21 +242,63 @@ def test_patients_are_selected_whatever_their_case() -> None:
     assert unknown == ["x", "Y"]
 
 
+GUARDED = {
+    "=HYPERLINK(1)": "'=HYPERLINK(1)",
+    "+SUM(A1)": "'+SUM(A1)",
+    "-cmd": "'-cmd",
+    "@x": "'@x",
+    "\t=1": "'\t'=1",
+    "\rx": "'\rx",
+    "  =1": "'  =1",
+    "\ufeff=1": "'\ufeff=1",
+    "\u200b\x00@x": "'\u200b\x00@x",
+    "＝1": "'＝1",
+    "－x": "'－x",
+    "'=1": "''=1",
+    "-1+cmd": "'-1+cmd",
+    "-1.5\n": "'-1.5\n",
+    "a;=1": "a;'=1",
+    "a; '+x": "a; ''+x",
+    "a\n@x": "a\n'@x",
+    ";-1;=2": ";'-1;'=2",
+}
+KEPT = ["-1.5", "+1", "-.5e-3", "a=1", "a;1", "1-2", "[[1,-2]]", "'", "", None]
+
+
 def test_cells_that_a_spreadsheet_would_run_are_guarded() -> None:
-    cells = ["=HYPERLINK(1)", "+1", "-1", "@x", "\t=1", "\r=1", "a=1", "", None]
-    frame = guard_cells(pl.DataFrame({"text": cells, "number": [-1.0] * len(cells)}))
-    assert frame["text"].to_list() == [*("'" + cell for cell in cells[:6] if cell), "a=1", "", None]
-    assert frame["number"].to_list() == [-1.0] * len(cells)
+    frame = guard_cells(pl.DataFrame({"text": [*GUARDED, *KEPT], "number": [-1.0] * (len(GUARDED) + len(KEPT))}))
+    assert frame["text"].to_list() == [*GUARDED.values(), *KEPT]
+    assert set(frame["number"]) == {-1.0}
     numbers = pl.DataFrame({"number": [-1]})
     assert guard_cells(numbers).equals(numbers)
+    assert guard_cells(pl.DataFrame({"=1": [-1], "a": [2]})).columns == ["'=1", "a"]
 
 
-@given(st.lists(st.text(st.sampled_from("'=+-@ax,\"\n\t"), min_size=1, max_size=4), min_size=1, max_size=8))
-def test_guarded_cells_are_read_as_they_were(cells: list[str]) -> None:
+TEXTS = st.text(st.sampled_from("'=+-@＝ax1;,\" \n\r\t\ufeff\u200b"), min_size=1, max_size=6)
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=8), st.text(st.sampled_from("'=+-@＝ax1;, \t\u200b"), max_size=6))
+def test_guarded_cells_are_read_as_they_were(cells: list[str], name: str) -> None:
+    name = f"{name}text".strip()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.csv"
-        guard_cells(pl.DataFrame({"text": cells, "other": ["x"] * len(cells)})).write_csv(path)
-        assert read_text_frame(path, "table", ("text",))["text"].to_list() == cells
+        path.write_bytes(format_csv(pl.DataFrame({"other": ["x"] * len(cells), name: cells})).encode())
+        frame = read_text_frame(path, "table", ("other",))
+    assert frame.columns == ["other", name]
+    assert frame[name].to_list() == cells
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=8))
+def test_a_guarded_cell_begins_with_no_formula_whatever_separates_cells(cells: list[str]) -> None:
+    for cell in guard_cells(pl.DataFrame({"text": cells}))["text"]:
+        for part in re.split("[;\t\r\n]", cell):
+            assert not re.match(r"[\s\ufeff\u200b]*[=+\-@＝]", part) or re.fullmatch("[+-]1+", cell)
+
+
+def test_a_column_that_stands_twice_once_its_guard_is_off_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,=x,'=x\n1,2,3\n")
+    with pytest.raises(InputError, match="column '=x' stands twice in the header"):
+        read_text_frame(tmp_path / "a.csv", "table", ("text",))
 
 
 def test_messages_show_no_more_of_a_cell_than_fits(tmp_path: Path) -> None:

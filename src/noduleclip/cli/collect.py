@@ -10,12 +10,12 @@ import polars as pl
 from noduleclip import schema
 from noduleclip.config import MAX_PIXELS, CropConfig
 from noduleclip.errors import InputError, OutputError, RejectCode, UsageError
-from noduleclip.io.artefacts import replacing
+from noduleclip.io.artefacts import write_text
 from noduleclip.io.crop_cache import CropCache, CutSettings, Reject, default_cache_folder
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import RoiTable, read_roi_table, select_patients
 from noduleclip.io.suspicions import find_suspicions
-from noduleclip.io.text_table import guard_cells
+from noduleclip.io.text_table import format_csv
 from noduleclip.machine import count_cores
 from noduleclip.report.console import counting, say, warn
 
@@ -215,5 +215,4 @@ def save_rejects(listed: pl.DataFrame, out: Path) -> None:
     if listed.height == 0:
         (out / schema.REJECTS_CSV).unlink(missing_ok=True)
         return
-    with replacing(out / schema.REJECTS_CSV) as temporary:
-        guard_cells(listed).write_csv(temporary)
+    write_text(out / schema.REJECTS_CSV, format_csv(listed))

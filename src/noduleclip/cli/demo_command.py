@@ -17,6 +17,7 @@ from noduleclip.cli.phantom_command import Patients, phantom
 from noduleclip.cli.query_command import query
 from noduleclip.cli.split_command import split
 from noduleclip.cli.train_command import train
+from noduleclip.errors import make_printable
 
 _QUERIES = ("a lung nodule with diameter > 10 mm", "a small lung nodule")
 _FUSED = "6-10 mm"
@@ -91,5 +92,5 @@ def _step(command: Callable[..., None], **arguments: object) -> None:
     names = {"output_format": "format"}
     typed = [f"--{names.get(n, n).replace('_', '-')} {shlex.quote(str(value))}" for n, value in arguments.items()]
     line = f"$ noduleclip {command.__name__} {' '.join(typed)}"
-    message_console().print(f"\n{line}", style="bold", markup=False, soft_wrap=True)
+    message_console().print("\n" + make_printable(line), style="bold", markup=False, soft_wrap=True)
     command(**arguments)

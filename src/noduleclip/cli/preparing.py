@@ -18,7 +18,7 @@ from noduleclip.errors import InputError, UsageError, is_encodable, make_encodab
 from noduleclip.io.artefacts import format_json, locking, write_together
 from noduleclip.io.patients import format_patient_list, split_patients
 from noduleclip.io.size_bins import count_bins, count_sizes
-from noduleclip.io.text_table import guard_cells
+from noduleclip.io.text_table import format_csv
 from noduleclip.report.console import counting, say, warn
 from noduleclip.report.tables import choose_format, print_records
 from noduleclip.sources.catalogue import PATH, Catalogue, read_catalogue
@@ -339,14 +339,14 @@ def _write(
         page = render_preparation(report, pick_examples(frame, catalogue.start))
     folder = options.out / schema.SPLITS_FOLDER
     texts = {
-        options.out / schema.ROI_CSV: guard_cells(frame).write_csv(),
-        options.out / schema.NODULES_CSV: guard_cells(nodules).write_csv(),
+        options.out / schema.ROI_CSV: format_csv(frame),
+        options.out / schema.NODULES_CSV: format_csv(nodules),
         options.out / schema.PREPARE_JSON: format_json(report),
         options.out / schema.PREPARE_PAGE: page,
         **{folder / name: format_patient_list(patients) for name, patients in splits.items()},
     }
     if rejects.height:
-        texts[options.out / schema.REJECTS_CSV] = guard_cells(rejects).write_csv()
+        texts[options.out / schema.REJECTS_CSV] = format_csv(rejects)
     for path in folder.glob(".*.part"):
         path.unlink(missing_ok=True)  # of a killed run
     write_together(texts, {options.out / schema.REJECTS_CSV, *(folder / name for name in _SPLITS)} - set(texts))

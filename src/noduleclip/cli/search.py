@@ -26,8 +26,8 @@ from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import select_patients
 from noduleclip.io.shipped import find_checkpoint
 from noduleclip.io.text_lines import read_lines
-from noduleclip.io.text_table import guard_cells
-from noduleclip.report.console import say, warn
+from noduleclip.io.text_table import format_csv
+from noduleclip.report.console import say, warn, write_lines
 from noduleclip.report.tables import Answer, choose_format, print_hits
 from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, score_reading
 from noduleclip.retrieval.hits import describe_hits
@@ -450,14 +450,14 @@ def _delivering(index: Index, options: SearchOptions) -> Iterator[Callable[[Sequ
 
         def deliver(answers: Sequence[Answer]) -> None:
             nonlocal batches, count
-            hits = guard_cells(pl.concat([answer.hits for answer in answers]))
+            hits = pl.concat([answer.hits for answer in answers])
             if file is not None:
-                hits.write_csv(file, include_header=batches == 0)
+                file.write(format_csv(hits, header=batches == 0).encode())
             previews = make_previews(index, answers, options.pictures, form)
             if form is None:
                 new = {path: None for answer in answers for path in answer.hits[schema.DICOM_PATH] if path not in paths}
                 paths.update(new)
-                print("\n".join(new), end="\n" if new else "")  # noqa: T201
+                write_lines(new)
             else:
                 print_hits(answers, form, previews, header=batches == 0)
             batches, count = batches + 1, count + hits.height

@@ -27,6 +27,7 @@ _DOTTED_KEY = re.compile(
     r"""(?:[ \t]*+\.[ \t]*+(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')){32}"""
 )
 _OWN = ("config", "print_config")
+_UNUSUAL = re.compile(r"[^ -~]")
 _FORMER_NAMES = {"output_format": "format"}
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -190,4 +191,12 @@ def _as_toml(value: Any) -> str:
         return f"[{', '.join(map(_as_toml, value))}]"
     if isinstance(value, float):
         return repr(value)  # JSON would write Infinity, TOML writes inf
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return _UNUSUAL.sub(_escape_for_toml, json.dumps(value, ensure_ascii=False))
+
+
+def _escape_for_toml(found: re.Match[str]) -> str:
+    """Return a character that prints as it is, any other as an escape of TOML, which has none for surrogates."""
+    code = ord(found[0])
+    if found[0].isprintable() or 0xD800 <= code <= 0xDFFF:
+        return found[0]
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

@@ -33,6 +33,7 @@ from noduleclip.io.phantom_tissue import (
     draw_phantom_slice,
     draw_series,
 )
+from noduleclip.io.text_table import format_csv
 
 __all__ = ["PhantomConfig", "PhantomSummary", "draw_phantom_slice", "make_phantoms"]
 
@@ -139,7 +140,7 @@ def make_phantoms(
             slices += patient_slices
             if on_patient is not None:
                 on_patient(done)
-        pl.DataFrame(rows, schema=COLUMN_TYPES).write_csv(folder / schema.ROI_CSV)
+        (folder / schema.ROI_CSV).write_bytes(format_csv(pl.DataFrame(rows, schema=COLUMN_TYPES)).encode())
     nodules = len({row[schema.NODULE_ID] for row in rows})
     return PhantomSummary(out_dir / schema.ROI_CSV, config.patients, nodules, len(rows), slices)
 

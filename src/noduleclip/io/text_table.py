@@ -1,4 +1,7 @@
-"""A CSV to a frame of text, and its columns to numbers, with what is wrong with the file said in its own terms."""
+"""A CSV to a frame of text, and its columns to numbers, with what is wrong with the file said in its own terms.
+
+All CSV that this tool writes comes from `format_csv`, which keeps spreadsheets from running a cell as a formula.
+"""
 
 import codecs
 import csv
@@ -14,18 +17,24 @@ import polars.selectors as cs
 from noduleclip import schema
 from noduleclip.errors import InputError
 
-_FORMULA = r"^'*[=+\-@\t\r]"
-_GUARDED = r"^'('*[=+\-@\t\r])"
 _NOT_UTF_8 = "{path}: line {line} is not UTF-8 (latin-1?); save the file as UTF-8"
 MOST_COLUMNS: Final = 10_000
 LONGEST_LINE_BYTES: Final = 1 << 22  # an outline has up to a million characters
 _LARGEST_BYTES: Final = 1 << 32
 _CHUNK_BYTES: Final = 1 << 20
+# Spreadsheets skip blanks and invisible characters before a formula, and some take full-width signs for plain ones.
+_SIGN, _SKIPPED = r"[=+\-@＝＋－＠]", r"[\s\p{Cc}\p{Cf}]*"
+_FORMULA = rf"^'*(?:{_SKIPPED}{_SIGN}|[\t\r\n])"
+_GUARDED = rf"^'('*(?:{_SKIPPED}{_SIGN}|[\t\r\n]))"
+_NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
+# Where a locale separates cells by semicolons or tabs, these begin a cell within a cell, and so does a line break.
+_INNER_FORMULA = rf"([;\t\r\n]{_SKIPPED})('*{_SIGN})"
+_INNER_GUARDED = rf"([;\t\r\n]{_SKIPPED})'('*{_SIGN})"
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 def read_text_frame(path: Path, what: str, needed: Sequence[str]) -> pl.DataFrame:
-    """Read a CSV with every cell as text, empty ones as null; the quote that `guard_cells` writes is taken off.
+    """Read a CSV with every cell as text, empty ones as null; quotes that `guard_cells` adds are removed.
 
     Args:
         path: CSV in UTF-8, separated by commas.
@@ -48,7 +57,12 @@ def read_text_frame(path: Path, what: str, needed: Sequence[str]) -> pl.DataFram
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: not a comma-separated table with equally long rows ({reason})") from error
     _check_lengths(content, frame, path)
-    return _release_cells(frame.rename({name: name.strip() for name in frame.columns}))
+    return _release_cells(frame.rename(dict(zip(frame.columns, _release_names(frame.columns), strict=True))))
+
+
+def format_csv(frame: pl.DataFrame, *, header: bool = True) -> str:
+    """Return a frame as CSV, its cells and column names guarded by `guard_cells`."""
+    return guard_cells(frame).write_csv(include_header=header)
 
 
 def _read_bounded(path: Path) -> bytes:
@@ -91,15 +105,34 @@ def _read_bounded(path: Path) -> bytes:
 
 
 def guard_cells(frame: pl.DataFrame) -> pl.DataFrame:
-    """Put a quote before text cells that a spreadsheet would run as a formula; `read_text_frame` takes it off."""
-    text = cs.string()
-    return frame.with_columns(pl.when(text.str.contains(_FORMULA)).then("'" + text).otherwise(text).name.keep())
+    """Put a quote before text that a spreadsheet would run as a formula; `read_text_frame` removes it.
+
+    Text that begins with a formula gets the quote at its start, a formula behind `;`, a tab or a line break gets one
+    there. Numbers, also those in a column of text, stay as they are.
+    """
+    guarded = frame.with_columns(_guard(cs.string()))
+    names = pl.DataFrame({"name": frame.columns}).select(_guard(pl.col("name")))["name"]
+    return guarded.rename(dict(zip(frame.columns, names, strict=True)))
+
+
+def _guard(text: pl.Expr) -> pl.Expr:
+    inner = text.str.replace_all(_INNER_FORMULA, "${1}'${2}")
+    is_formula = inner.str.contains(_FORMULA) & ~inner.str.contains(_NUMBER)
+    return pl.when(is_formula).then("'" + inner).otherwise(inner).name.keep()
 
 
 def _release_cells(frame: pl.DataFrame) -> pl.DataFrame:
-    found = frame.select(pl.all().str.starts_with("'").any()).row(0)
+    found = frame.select(pl.all().str.contains("'", literal=True).any()).row(0)
     quoted = [name for name, is_quoted in zip(frame.columns, found, strict=True) if is_quoted]
-    return frame.with_columns(cs.by_name(quoted).str.replace(_GUARDED, "$1")) if quoted else frame  # `col` has patterns
+    if not quoted:
+        return frame
+    cells = cs.by_name(quoted).str  # `col` has patterns
+    return frame.with_columns(cells.replace(_GUARDED, "$1").str.replace_all(_INNER_GUARDED, "${1}${2}"))
+
+
+def _release_names(names: Sequence[str]) -> list[str]:
+    """Return column names without surrounding blanks and without the quotes of `guard_cells`."""
+    return _release_cells(pl.DataFrame({"name": [name.strip() for name in names]}))["name"].to_list()
 
 
 def _check_header(content: bytes, path: Path, needed: Sequence[str]) -> None:
@@ -107,7 +140,7 @@ def _check_header(content: bytes, path: Path, needed: Sequence[str]) -> None:
     if not first_line.strip():
         raise InputError(f"{path}: the file is empty, or its first line is")
     try:
-        names = [name.strip() for name in next(csv.reader([first_line]))]
+        names = _release_names(next(csv.reader([first_line])))
     except csv.Error as error:
         raise InputError(f"{path}: the header line is not CSV ({error})") from error
     if len(names) > MOST_COLUMNS:

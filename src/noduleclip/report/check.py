@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import polars as pl
 from rich.filesize import decimal
 
+from noduleclip.report.console import write_json_lines
 from noduleclip.report.tables import print_frame, print_records
 
 _BAR_WIDTH = 20
@@ -24,7 +24,7 @@ def print_check(report: Mapping[str, Any], rejects: pl.DataFrame, form: str) -> 
         form: "table" for all of it in tables, "json" for all of it as one object, "csv" for the unusable rows.
     """
     if form == "json":
-        sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
+        write_json_lines([json.dumps(report, ensure_ascii=False)])
         return
     if form == "csv":
         print_frame(rejects, form)

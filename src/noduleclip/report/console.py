@@ -1,13 +1,18 @@
 """Where words go: data to stdout, everything else to stderr, and progress only where a terminal shows it."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
 from rich.console import Console
 from rich.markup import escape
 
 from noduleclip.errors import make_printable
+
+_UNUSUAL = re.compile(r"[^ -~]")
 
 
 @cache
@@ -30,6 +35,22 @@ def hush() -> None:
 def plain(text: str) -> str:
     """Give a text from elsewhere as it may stand between markup: no markup, and nothing that moves the cursor."""
     return escape(make_printable(text))
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Write lines of data to stdout: as they are into a file or a pipe, with controls spelled out on a terminal."""
+    is_terminal = sys.stdout.isatty()  # not Console.is_terminal, which FORCE_COLOR sets for a pipe
+    sys.stdout.write("".join(f"{make_printable(line) if is_terminal else line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+def write_json_lines(lines: Iterable[str]) -> None:
+    """Write JSON to stdout, the same values in printable characters: others stand as JSON's escapes."""
+    write_lines(_UNUSUAL.sub(_escape_for_json, line) for line in lines)
+
+
+def _escape_for_json(found: re.Match[str]) -> str:
+    return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
 
 
 def say(text: str) -> None:

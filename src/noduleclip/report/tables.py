@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,8 @@ from rich.table import Table
 
 from noduleclip import schema
 from noduleclip.errors import make_printable
-from noduleclip.report.console import data_console, plain
+from noduleclip.io.text_table import format_csv
+from noduleclip.report.console import data_console, plain, write_json_lines, write_lines
 
 _MIN_PATH_WIDTH = 16
 _DIAMETER_WIDTH = 6
@@ -98,9 +98,15 @@ def print_hits(
 
 
 def print_frame(frame: pl.DataFrame, form: str, *, header: bool = True) -> None:
-    """Print rows as CSV or as JSON lines."""
-    sys.stdout.write(frame.write_ndjson() if form == "json" else frame.write_csv(include_header=header))
-    sys.stdout.flush()
+    """Print rows as CSV, guarded as in files, or as JSON lines."""
+    if form == "json":
+        write_json_lines(_split_lines(frame.write_ndjson()))
+    else:
+        write_lines(_split_lines(format_csv(frame, header=header)))
+
+
+def _split_lines(text: str) -> list[str]:
+    return text.removesuffix("\n").split("\n") if text else []  # `splitlines` splits at other characters, too
 
 
 @dataclass(frozen=True)
@@ -222,8 +228,7 @@ def print_split(splits: Mapping[str, Sequence[str]], bins: Mapping[str, Sequence
 def print_records(records: Sequence[Mapping[str, Any]], form: str, title: str, percent: Sequence[str] = ()) -> None:
     """Print records that share their keys: a table, CSV, or JSON lines."""
     if form == "json":
-        sys.stdout.write("".join(json.dumps(dict(record)) + "\n" for record in records))
-        sys.stdout.flush()
+        write_json_lines(json.dumps(dict(record)) for record in records)
         return
     if form == "csv":
         print_frame(pl.DataFrame([dict(record) for record in records]), form)
@@ -231,7 +236,7 @@ def print_records(records: Sequence[Mapping[str, Any]], form: str, title: str, p
     table = Table(box=box.SIMPLE_HEAD, title=plain(title) or None, title_justify="left", collapse_padding=True)
     for name in records[0]:
         is_text = isinstance(records[0][name], str)  # text folds where the window is narrow, a number never does
-        table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
+        table.add_column(plain(name), justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
     for record in records:
         table.add_row(*(_cell(value, name in percent) for name, value in record.items()))
     console = data_console()
@@ -251,7 +256,7 @@ def print_evaluation(evaluation: Mapping[str, Any], form: str) -> None:
     """Print an evaluation: tables of queries and of sizes and a line per mean; as JSON one object with everything."""
     groups = [group for group in (evaluation, evaluation["ratings"]) if group is not None]
     if form == "json":
-        sys.stdout.write(json.dumps(without_nan(evaluation)) + "\n")
+        write_json_lines([json.dumps(without_nan(evaluation))])
         return
     if form == "csv":
         print_records([_flatten(query) for group in groups for query in group["queries"]], form, "")

@@ -13,7 +13,7 @@ from noduleclip import schema
 from noduleclip.io.index_rows import apply_condition, find_groups
 from noduleclip.io.index_store import Index
 from noduleclip.io.patients import fold_id
-from noduleclip.io.text_table import guard_cells
+from noduleclip.io.text_table import format_csv
 from noduleclip.retrieval.fusion import fuse_scores, score_reading
 from noduleclip.retrieval.hits import describe_hits, satisfies_all
 from noduleclip.retrieval.metrics import contains_all
@@ -123,7 +123,7 @@ class Explorer:
 
     def write_csv(self, question: Question) -> str:
         """Give the hits as `fuse --out` writes them."""
-        return guard_cells(self.list_hits(question)[1]).write_csv()
+        return format_csv(self.list_hits(question)[1])
 
     def find_neighbours(self, row: int, count: int, unique: str) -> list[dict[str, Any]]:
         """Find the rows whose embeddings are most similar to that of a row, which is not among them."""
