@@ -162,7 +162,7 @@ def test_the_reference_comes_first(
     copy = tmp_path / "elsewhere.dcm"
     copy.write_bytes((collection.roi_csv.parent / pl.read_csv(collection.roi_csv)[0, schema.DICOM_PATH]).read_bytes())
     place = ("--like", f"{copy}:20,20", "--model", checkpoint, "--cache-dir", exported)
-    done = noduleclip(*arguments, *place)
+    done = noduleclip(*arguments, *place, "--overwrite")
     assert done.code == 0, done.err
     text = (tmp_path / "hits.html").read_text(encoding="utf-8")
     assert re.findall(r"<h3><span>([^<]+)", text) == ["reference", "#1", "#2", "#3"]

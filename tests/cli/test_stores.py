@@ -450,7 +450,8 @@ def test_a_store_is_not_embedded_over_the_rejects_of_an_index(
     monkeypatch.chdir(tmp_path)
     shutil.copytree(index, "index")
     rejects = Path("index") / schema.REJECTS_CSV
-    rejects.write_text("those of the index")
+    listed = "csv_row,dicom_path,code,reason\n1,a.dcm,missing-file,no such file\n"
+    rejects.write_text(listed)
     command = ("embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--device", "cpu", "--limit", 20)
     options = ("--store", store, "--out-dir", "index")
     done = noduleclip(*command, *options)
@@ -459,11 +460,11 @@ def test_a_store_is_not_embedded_over_the_rejects_of_an_index(
         f"error: index already holds {schema.INDEX_MANIFEST}; its {schema.REJECTS_CSV} would be lost: "
         "choose another --out-dir, or --overwrite\n"
     )
-    assert rejects.read_text() == "those of the index"
+    assert rejects.read_text() == listed
     assert not Path("store").exists()
     merged = noduleclip("merge", *options)
     assert merged.code == 0, merged.err
-    assert rejects.read_text() == "those of the index"
+    assert rejects.read_text() == listed
     wanted = noduleclip(*command, *options, "--overwrite")
     assert wanted.code == 0, wanted.err
     assert open_index(store).manifest.rows == 20

@@ -51,12 +51,12 @@ def check(
     Example: noduleclip check --roi-csv rois.csv --patients-file splits/train_patients.txt
     """
     from noduleclip.cli.checking import run_check
-    from noduleclip.cli.claim import claiming
+    from noduleclip.cli.claim import OVERWRITE, claiming
     from noduleclip.cli.collect import TableOptions
 
     table = TableOptions(
         roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit,
         contain=contain, max_pixels=max_pixels,
     )  # fmt: skip
-    with claiming(out, CHECK_FILES, "--overwrite replaces them", replace=overwrite):
+    with claiming(out, CHECK_FILES, OVERWRITE, replace=overwrite):
         run_check(table, patients_file or [], CropConfig(size_px=img_size), out, output_format)

@@ -1,5 +1,6 @@
 """`noduleclip demo`."""
 
+import re
 import shlex
 import time
 from collections.abc import Callable
@@ -15,12 +16,13 @@ from noduleclip.cli.evaluate_command import evaluate
 from noduleclip.cli.fuse_command import fuse
 from noduleclip.cli.phantom_command import Patients, phantom
 from noduleclip.cli.query_command import query
-from noduleclip.cli.split_command import split
-from noduleclip.cli.train_command import train
-from noduleclip.errors import make_printable
+from noduleclip.cli.split_command import SPLIT_FILES, split
+from noduleclip.cli.train_command import TRAIN_FILES, train
+from noduleclip.errors import UsageError, make_printable
 
 _QUERIES = ("a lung nodule with diameter > 10 mm", "a small lung nodule")
 _FUSED = "6-10 mm"
+_PAGE = "hits.html"
 
 
 def demo(
@@ -47,12 +49,32 @@ def demo(
     import shutil
 
     from noduleclip.cli.claim import claiming
+    from noduleclip.io.artefacts import find_other
 
-    made = ("phantoms",) if data_only else ("phantoms", "splits", "run", "index")
-    with claiming(out, made, "--overwrite starts again", replace=overwrite):
+    made = _list_made()
+    made = {"phantoms": made["phantoms"]} if data_only else made
+    results = tuple(made) if data_only else (*made, _PAGE)
+    with claiming(out, results, "--overwrite starts again", replace=overwrite):
+        others = [other for name, patterns in made.items() if (other := find_other(out / name, patterns))]
+        if others:
+            raise UsageError(f"{others[0]}: is not of the demo and would be removed; move it, or choose another --out")
         for name in made:
             shutil.rmtree(out / name, ignore_errors=True)
+        if not data_only:
+            (out / _PAGE).unlink(missing_ok=True)
         _go_through(out, data_only, patients, epochs, device, workers, seed)
+
+
+def _list_made() -> dict[str, tuple[str, ...]]:
+    """Return the folders that the demo makes, and patterns of the files in each."""
+    from noduleclip.cli.target import INDEX_PATTERN
+
+    return {
+        "phantoms": (re.escape(schema.ROI_CSV), r"dicom/PHANTOM-\d{4}/\d{5}\.dcm"),
+        "splits": tuple(map(re.escape, SPLIT_FILES)),
+        "run": tuple(map(re.escape, (*TRAIN_FILES, schema.REJECTS_CSV))),
+        "index": (INDEX_PATTERN,),
+    }
 
 
 def _go_through(out: Path, data_only: bool, patients: int, epochs: int, device: str, workers: str, seed: int) -> None:
@@ -74,7 +96,7 @@ def _go_through(out: Path, data_only: bool, patients: int, epochs: int, device: 
         embed, roi_csv=roi_csv, patients_file=lists / schema.TEST_PATIENTS, model=run / schema.BEST_CHECKPOINT,
         out_dir=index, **common,
     )  # fmt: skip
-    page = out / "hits.html"
+    page = out / _PAGE
     _step(query, emb_dir=index, query=_QUERIES[0], topk=8, unique="nodule", output_format="table", html=page)
     _step(query, emb_dir=index, query=_QUERIES[1], topk=8, unique="nodule", output_format="table")
     _step(fuse, emb_dir=index, query=_FUSED, alpha="0.5", topk=8, unique="nodule", output_format="table")

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.cli.claim import claiming
+from noduleclip.cli.claim import OVERWRITE, claiming
 from noduleclip.cli.retries import retry_replaced
 from noduleclip.cli.search import open_text_tower, read_sentence_file
 from noduleclip.config import SOFTNESS_MM
@@ -70,7 +70,7 @@ def run_evaluation(options: EvaluationOptions) -> None:
     Raises:
         NoduleclipError: The index is broken, or has no nodules with a diameter.
     """
-    with claiming(options.out, EVALUATION_FILES, "--overwrite replaces it", replace=options.overwrite):
+    with claiming(options.out, EVALUATION_FILES, OVERWRITE, replace=options.overwrite):
         retry_replaced(lambda: _evaluate(options))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from noduleclip import schema
+from noduleclip.cli.claim import check_file
 from noduleclip.cli.pictures import PictureOptions, read_pictures
 from noduleclip.errors import SliceError, UsageError
 from noduleclip.io.artefacts import replacing, write_text
@@ -23,15 +24,16 @@ from noduleclip.report.tables import Answer
 _MOST_HITS = 500
 
 
-def check_gallery(options: PictureOptions) -> None:
+def check_gallery(options: PictureOptions, *, replace: bool) -> None:
     """Refuse before the search what would be refused after it.
 
     Raises:
-        UsageError: A file to write is a folder, or links cannot be made.
+        UsageError: A file to write cannot be written or is there and may not be replaced, or links cannot be made.
     """
-    for path in (options.html, options.contact_sheet):
-        if path is not None and path.is_dir():
-            raise UsageError(f"{path}: is a folder, a file is needed")
+    if options.html is not None:
+        check_file("--html", options.html, (".html", ".htm"), replace=replace)
+    if options.contact_sheet is not None:
+        check_file("--contact-sheet", options.contact_sheet, (".png",), replace=replace)
     if options.viewer_url is not None:
         check_viewer_url(options.viewer_url)
 
@@ -64,7 +66,7 @@ def refuse_many_hits(answers: Sequence[Answer]) -> None:
 
 
 def write_gallery(index: Index, answers: Sequence[Answer], options: PictureOptions, command: str) -> None:
-    """Write the page and the contact sheet that were asked for; a file that is there is replaced.
+    """Write the page and the contact sheet that were asked for, as `check_gallery` allows.
 
     Raises:
         UsageError: There are too many hits for a page, or none has a picture for a sheet.

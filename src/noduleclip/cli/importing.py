@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noduleclip import schema
-from noduleclip.cli.claim import claiming
+from noduleclip.cli.claim import OVERWRITE, claiming
 from noduleclip.cli.preparing import PREPARED_FILES, Marks, PrepareOptions, deliver, open_catalogue
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import InputError
@@ -55,7 +55,7 @@ def run_sphere_import(options: PrepareOptions, table: SphereTable, patients_csv:
     """
     patients = read_patients(patients_csv) if patients_csv else None
     series = {sphere.series_uid for sphere in table.spheres}
-    with claiming(options.out, PREPARED_FILES, "--overwrite replaces them", replace=options.overwrite):
+    with claiming(options.out, PREPARED_FILES, OVERWRITE, replace=options.overwrite):
         images = find_meta_series(options.data_root, series, MAX_PIXELS)
         dicom: Catalogue | None = None
         try:
@@ -104,7 +104,7 @@ def run_segment_import(options: PrepareOptions, *, reports: bool) -> None:
     Raises:
         NoduleclipError: Anything that a user can cause.
     """
-    with claiming(options.out, PREPARED_FILES, "--overwrite replaces them", replace=options.overwrite):
+    with claiming(options.out, PREPARED_FILES, OVERWRITE, replace=options.overwrite):
         catalogue = open_catalogue(options)
         modalities = catalogue.count_modalities()
         files = modalities[SEGMENTATION] + modalities[REPORT]

@@ -36,8 +36,9 @@ def merge(
     """
     from noduleclip.cli.target import choose_target, claiming_target
 
-    target = choose_target(out_dir, store, vector_index_from)
-    with claiming_target(target, (schema.INDEX_MANIFEST,), dry_run=False, replace=overwrite):
+    target, joins = choose_target(out_dir, store, vector_index_from), (out_dir / schema.SHARDS_FOLDER).is_dir()
+    results = (schema.INDEX_MANIFEST,)
+    with claiming_target(target, results, dry_run=False, replace=overwrite, writes_rejects=joins):
         from noduleclip.cli.merging import merge_index
 
         merge_index(target, 0 if strict else max_rejects, remove_shards)

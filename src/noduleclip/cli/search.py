@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.cli.claim import claiming
+from noduleclip.cli.claim import OVERWRITE, claiming
 from noduleclip.cli.pictures import PictureOptions, make_previews
 from noduleclip.cli.retries import retry_replaced
 from noduleclip.cli.shortcut import take_shortcut
@@ -84,18 +84,17 @@ def run_search(options: SearchOptions, fusion: FusionOptions | None = None) -> N
     sentences = _read_sentences(options)
     # Read once to refuse any of them before the first answer, and again batch by batch: 200,000 readings are 160 MB.
     asked = tuple(dict.fromkeys(name for sentence in sentences for name in list_attributes([read_sentence(sentence)])))
-    with claiming(options.out, (schema.TOP_K_CSV,), "--overwrite replaces it", replace=options.overwrite):
+    if options.pictures.writes_files:
+        from noduleclip.cli.gallery import check_gallery
+
+        check_gallery(options.pictures, replace=options.overwrite)
+    with claiming(options.out, (schema.TOP_K_CSV,), OVERWRITE, replace=options.overwrite):
         retry_replaced(lambda: _search(options, fusion, sentences, asked))
 
 
 def _search(
     options: SearchOptions, fusion: FusionOptions | None, sentences: Sequence[str], asked: Sequence[str]
 ) -> None:
-    shows_pictures = options.pictures.html is not None or options.pictures.contact_sheet is not None
-    if shows_pictures:
-        from noduleclip.cli.gallery import check_gallery
-
-        check_gallery(options.pictures)
     index = open_index(options.emb_dir)
     check_model(index, options.model)
     if fusion is not None and fusion.alpha is None:
@@ -110,7 +109,7 @@ def _search(
     ranking = _Ranking(index, options, fusion, encoder, reference)
     batches = _split(sentences, min(options.topk, index.manifest.rows))
     with _delivering(index, options) as deliver:
-        if shows_pictures:
+        if options.pictures.writes_files:
             from noduleclip.cli.gallery import refuse_many_hits, write_gallery
 
             shown: list[Answer] = []

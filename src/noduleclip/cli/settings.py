@@ -8,12 +8,13 @@ import inspect
 import json
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
+from noduleclip.cli.options import OUTPUT
 from noduleclip.errors import ConfigError
 
 SETTINGS_PANEL = "Settings"
@@ -27,6 +28,7 @@ _DOTTED_KEY = re.compile(
     r"""(?:[ \t]*+\.[ \t]*+(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')){32}"""
 )
 _OWN = ("config", "print_config")
+_WRITTEN = ("out_dir", "cache_dir")  # merge reads what embed wrote there, too
 _UNUSUAL = re.compile(r"[^ -~]")
 _FORMER_NAMES = {"output_format": "format"}
 
@@ -134,7 +136,10 @@ def with_settings(command: Command) -> Command:
         if options.pop("print_config"):
             typer.echo(format_toml(options), nl=False)
             return
-        command(**{taken[name].name: value for name, value in options.items()})
+        from noduleclip.cli.claim import naming_inputs
+
+        with naming_inputs(_find_inputs(taken, options)):
+            command(**{taken[name].name: value for name, value in options.items()})
 
     for parameter in taken.values():
         for info in getattr(parameter.annotation, "__metadata__", ()):
@@ -153,6 +158,18 @@ def with_settings(command: Command) -> Command:
     name = command.__name__.upper()
     run.__doc__ = f"{inspect.getdoc(command)}\n\nEvery option can also be set as NODULECLIP_{name}_OPTION_NAME."
     return run  # type: ignore[return-value]
+
+
+def _find_inputs(taken: Mapping[str, inspect.Parameter], options: Mapping[str, Any]) -> dict[str, tuple[Path, ...]]:
+    """Return the paths that a command reads, by option."""
+    found = {}
+    for name, parameter in taken.items():
+        panels = [getattr(info, "rich_help_panel", None) for info in getattr(parameter.annotation, "__metadata__", ())]
+        values = options[name] if isinstance(options[name], list) else [options[name]]
+        paths = tuple(value for value in values if isinstance(value, Path))
+        if paths and OUTPUT not in panels and name not in _WRITTEN:
+            found[f"--{name.replace('_', '-')}"] = paths
+    return found
 
 
 def _name_setting(parameter: inspect.Parameter) -> str:

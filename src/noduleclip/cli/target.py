@@ -1,12 +1,13 @@
 """Where `embed` and `merge` write: a folder, or a Lance store with a folder beside it for what else a run leaves."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from noduleclip import schema
-from noduleclip.cli.claim import claiming
+from noduleclip.cli.claim import OVERWRITE, claiming
 from noduleclip.config import INDEXED_ROWS
 from noduleclip.engine.pieces import PIECES_FOLDER
 from noduleclip.errors import UsageError
@@ -14,8 +15,16 @@ from noduleclip.io.artefacts import refuse_results
 from noduleclip.io.lance_store import holds_index
 from noduleclip.io.lance_tables import INDEX_TABLE, Place, load_lance, parse_place
 
-_REMEDY = "--overwrite replaces it"
 _REMEDY_BESIDE = f"its {schema.REJECTS_CSV} would be lost: choose another --out-dir, or --overwrite"
+INDEX_FILES = (
+    schema.INDEX_MANIFEST,
+    schema.EMBEDDINGS,
+    schema.META,
+    schema.TEXT_TOWER,
+    schema.OUTLINES,
+    schema.REJECTS_CSV,
+)
+INDEX_PATTERN = "|".join([*map(re.escape, INDEX_FILES), rf"{re.escape(PIECES_FOLDER)}/.+"])  # with what is resumed
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,13 @@ def _find(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def claiming_target(
-    target: Target, results: tuple[str, ...], *, dry_run: bool, replace: bool, beside: tuple[str, ...] = ()
+    target: Target,
+    results: tuple[str, ...],
+    *,
+    dry_run: bool,
+    replace: bool,
+    beside: tuple[str, ...] = (),
+    writes_rejects: bool = True,
 ) -> Iterator[None]:
     """Keep others from writing there while the block runs; refuse what holds an index.
 
@@ -100,25 +115,32 @@ def claiming_target(
         dry_run: Nothing will be written.
         replace: Results may be replaced.
         beside: With a store, file names of results that may not lie in the folder beside it.
+        writes_rejects: With a store, whether rejects go into the folder beside it.
 
     Raises:
-        UsageError: Another process writes there, or there is an index.
+        UsageError: Another process writes there, there is an index, or files are there that would be lost.
     """
     with contextlib.ExitStack() as stack:
         if not dry_run:
             if target.store is None:
-                stack.enter_context(claiming(target.out_dir, results, _REMEDY, replace=replace))
+                partial = tuple(name for name in INDEX_FILES if name not in results)
+                stack.enter_context(claiming(target.out_dir, results, OVERWRITE, replace=replace, partial=partial))
             else:
-                _claim_store(stack, target.out_dir, target.store, replace=replace)
+                rejects = (schema.REJECTS_CSV,) if writes_rejects else ()
+                _claim_store(stack, target.out_dir, target.store, replace=replace, partial=rejects)
                 if not replace:
                     refuse_results(target.out_dir, beside, _REMEDY_BESIDE)
         yield
 
 
-def _claim_store(stack: contextlib.ExitStack, out_dir: Path, store: Place, *, replace: bool) -> None:
+def _claim_store(
+    stack: contextlib.ExitStack, out_dir: Path, store: Place, *, replace: bool, partial: tuple[str, ...]
+) -> None:
+    is_apart = store.folder is None or _find(store.folder) != _find(out_dir)
     if store.folder is not None:
-        stack.enter_context(claiming(store.folder, (INDEX_TABLE,), _REMEDY, replace=replace))
+        beside = () if is_apart else partial
+        stack.enter_context(claiming(store.folder, (INDEX_TABLE,), OVERWRITE, replace=replace, partial=beside))
     elif not replace and holds_index(store):
-        raise UsageError(f"{store.text} already holds an index; {_REMEDY}")
-    if store.folder is None or _find(store.folder) != _find(out_dir):
-        stack.enter_context(claiming(out_dir, (), _REMEDY, replace=replace))
+        raise UsageError(f"{store.text} already holds an index; {OVERWRITE}")
+    if is_apart:
+        stack.enter_context(claiming(out_dir, (), OVERWRITE, replace=replace, partial=partial))

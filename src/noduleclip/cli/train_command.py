@@ -10,7 +10,13 @@ from noduleclip.cli import options
 from noduleclip.config import MAX_PIXELS, Amp, CropConfig, ModelConfig, TrainConfig
 
 _TRAIN, _MODEL, _CROP = TrainConfig(), ModelConfig(), CropConfig()
-TRAIN_FILES = (schema.BEST_CHECKPOINT, schema.LAST_CHECKPOINT)
+TRAIN_FILES = (
+    schema.BEST_CHECKPOINT,
+    schema.LAST_CHECKPOINT,
+    schema.METRICS_LOG,
+    schema.RUN_RECORD,
+    schema.TRAINING_PAGE,
+)
 
 
 def train(
@@ -176,7 +182,8 @@ def train(
         )  # fmt: skip
         folder = out if not dry_run and (team is None or team.leads) else None
         remedy = "--resume goes on from it, --overwrite starts again"
-        with claiming(folder, TRAIN_FILES, remedy, replace=resume or overwrite):
+        partial = (schema.REJECTS_CSV,)
+        with claiming(folder, TRAIN_FILES, remedy, replace=resume or overwrite, partial=partial):
             from noduleclip.cli.training import rehearse_training, run_training
 
             if dry_run and (team is None or team.leads):

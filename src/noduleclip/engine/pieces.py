@@ -15,12 +15,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from noduleclip import schema
 from noduleclip.engine.towers import Encoder
 from noduleclip.io.artefacts import replacing, write_text
 from noduleclip.io.crop_cache import CropCache
 
 PIECE_ROWS: Final = 1024
-PIECES_FOLDER: Final = ".pieces"
+PIECES_FOLDER: Final = schema.PIECES_FOLDER
 
 
 def list_pieces(rows: int) -> list[range]:

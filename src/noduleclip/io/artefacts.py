@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -162,8 +162,29 @@ def refuse_results(folder: Path, names: tuple[str, ...], remedy: str) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file, a folder is needed")
     for name in names:
-        if (folder / name).exists():
+        if os.path.lexists(folder / name):
             raise UsageError(f"{folder} already holds {name}; {remedy}")
+
+
+def find_other(folder: Path, patterns: Sequence[str]) -> Path | None:
+    """Return what a tool that is about to remove a folder did not make there, the first by name.
+
+    Args:
+        folder: The folder; it need not be there.
+        patterns: Regular expressions of the files that the tool makes, relative to the folder and with `/`; locks and
+            what killed processes leave half written need none.
+
+    Returns:
+        A file or a link, or the folder itself where it is none; None where the tool made all.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        return folder
+    known = re.compile("|".join([*patterns, rf"(?:.*/)?(?:{re.escape(LOCK_FILE)}|{_PART.pattern}(?:/.*)?)"]))
+    for path in sorted(folder.rglob("*")):
+        is_known = known.fullmatch(path.relative_to(folder).as_posix()) is not None
+        if path.is_symlink() or not (path.is_dir() or is_known):
+            return path
+    return None
 
 
 @contextlib.contextmanager
