@@ -1,6 +1,6 @@
 """What is checked before a change lands: `nox` runs tests, lint, types; `nox -s NAME` one of them.
 
-Sessions that need torch share one environment: it is several gigabytes.
+Sessions that need torch share one environment, which takes several gigabytes; `lowest` and `pythons` have their own.
 """
 
 import os
@@ -11,6 +11,7 @@ import nox
 nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["lint", "types", "docs", "tests"]
 nox.needs_version = ">=2025.5.1"
+PYTHONS = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))  # its classifiers
 
 SHARED = Path(os.environ.get("NODULECLIP_NOX_ENV", Path(__file__).parent / ".nox" / "shared"))
 
@@ -31,6 +32,25 @@ def _shared_python(session: nox.Session) -> str:
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     session.run(_shared_python(session), "-m", "pytest", *session.posargs, external=True)
+
+
+@nox.session(python=PYTHONS)
+def pythons(session: nox.Session) -> None:
+    """Run the tests on each version of Python that is named in pyproject.toml and installed here."""
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest versions of all direct dependencies that pyproject.toml allows.
+
+    What these depend on in turn is as new as it may be, so its warnings of coming changes are no failures here.
+    """
+    session.install("uv")
+    install = ("uv", "pip", "install", "--quiet", "--python", session.virtualenv.location)
+    session.run(*install, "--resolution", "lowest-direct", "-e", ".[dev]")
+    session.run("python", "-m", "pytest", "-W", "default", *session.posargs)
 
 
 @nox.session(venv_backend="none")

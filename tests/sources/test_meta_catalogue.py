@@ -56,7 +56,7 @@ def test_only_needed_slices_are_written_and_stay_as_they_are(tmp_path: Path) -> 
     slices = list_meta_slices(found.images, tmp_path / "out")
     assert slices.height == 7
     rows = (
-        slices.gather([1, 4])
+        slices[[1, 4]]
         .select(pl_path := slices.columns[0], schema.SERIES_UID, schema.PATIENT_ID)
         .rename({pl_path: schema.DICOM_PATH})
     )

@@ -335,13 +335,6 @@ def run_python(code: str) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
-def test_a_missing_extra_is_named(missing: str) -> None:
-    hide = f"import sys; sys.modules['{missing}'] = None"
-    code = f"{hide}; from noduleclip.cli import main; main(['serve', '--emb-dir', 'x'])"
-    assert run_python(code) == f'error: serve needs {missing}: pip install "noduleclip[web]"\n'
-
-
 def test_the_server_never_loads_torch() -> None:
     heavy = "{'torch', 'timm', 'onnxscript', 'matplotlib'}"
     code = f"import sys, noduleclip.web.serving, noduleclip.cli.search; print({heavy} & set(sys.modules))"
