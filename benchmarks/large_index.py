@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from noduleclip import schema
 from noduleclip.io.index_store import META_GROUP_ROWS, open_index, write_manifest
+from noduleclip.io.own_indexes import is_own_index, remember_index
 
 _AT_ONCE = 1 << 18
 
@@ -48,6 +49,8 @@ def make_large_index(source: Path, rows: int, out: Path) -> None:
     manifest = dataclasses.asdict(index.manifest)
     kept = {name: manifest[name] for name in ("model_id", "checkpoint_sha256", "scale", "bias")}
     write_manifest(out, model=index.manifest.model, rows=rows, dicom_roots=index.manifest.dicom_roots, **kept)
+    if is_own_index(index):
+        remember_index(open_index(out))
 
 
 if __name__ == "__main__":

@@ -76,8 +76,9 @@ def noduleclip() -> Command:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep the user's crop cache and settings out of the tests."""
+    """Keep the user's crop cache, record of indexes and settings out of the tests."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
     for name in [name for name in os.environ if name.startswith("NODULECLIP_")]:
         del os.environ[name]
 

@@ -17,6 +17,7 @@ from noduleclip.cli.collect import (
     pick_patients,
     read_table,
 )
+from noduleclip.cli.slice_folders import record_index
 from noduleclip.cli.target import Target
 from noduleclip.engine.embed import write_index, write_store
 from noduleclip.engine.pieces import PIECE_ROWS, PIECES_FOLDER, open_pieces
@@ -114,6 +115,7 @@ def run_embedding(
                 *parts, target.store, target.out_dir, bs=bs, indexed_rows=target.indexed_rows,
                 keep=kept[0], dicom_roots=kept[1], fragments=fragments, on_rows=advance,
             )  # fmt: skip
+    record_index(target.location)
     say(f"{manifest.rows:,} rows of width {manifest.emb} in {target}")
 
 
@@ -148,6 +150,8 @@ def _embed_shard(
             frame, shard, cache, towers, folder,
             whole=whole, rejects=rejects, bs=bs, keep=table_options.keep, dicom_roots=dicom_roots, on_rows=advance,
         )  # fmt: skip
+    if embedded:
+        record_index(folder)
     if rejects.height:
         warn(f"{rejects.height:,} of {len(rows):,} rows cannot be used; merge lists them all")
     say(f"shard {shard}: {embedded:,} rows in {folder}")

@@ -11,11 +11,13 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.cli.collect import REJECT_SCHEMA, describe_reject_counts, save_rejects
+from noduleclip.cli.slice_folders import record_index
 from noduleclip.cli.target import INDEX_PATTERN, Target
 from noduleclip.engine.shards import join_indexes, list_shard_folders, open_shards, store_indexes
 from noduleclip.errors import InputError, UsageError
 from noduleclip.io.artefacts import find_other, locking
 from noduleclip.io.index_store import FolderIndex, Manifest, open_index
+from noduleclip.io.own_indexes import is_own_index
 from noduleclip.report.console import counting, say, warn
 
 
@@ -70,6 +72,7 @@ def _describe(rejects: Sequence[dict[str, Any]], rows: int) -> str:
 
 
 def _write(indexes: Sequence[FolderIndex], target: Target, doing: str) -> Manifest:
+    own = all(map(is_own_index, indexes))
     rows = sum(index.manifest.rows for index in indexes)
     with counting("checking", rows, "rows") as advance:
         for index in indexes:
@@ -77,8 +80,12 @@ def _write(indexes: Sequence[FolderIndex], target: Target, doing: str) -> Manife
             advance(index.manifest.rows)
     with counting(doing, rows, "rows") as advance:
         if target.store is None:
-            return join_indexes(indexes, target.out_dir, advance)
-        return store_indexes(indexes, target.store, target.indexed_rows, advance)
+            manifest = join_indexes(indexes, target.out_dir, advance)
+        else:
+            manifest = store_indexes(indexes, target.store, target.indexed_rows, advance)
+    if own:
+        record_index(target.location)
+    return manifest
 
 
 def _remove_shards(out_dir: Path) -> None:

@@ -25,7 +25,8 @@ PictureRoot = Annotated[
     Path | None,
     typer.Option(
         "--dicom-root",
-        help="Folder that relative DICOM paths start from, for pictures. (default: where embed found the slices)",
+        help="Folder that relative DICOM paths start from, for pictures. "
+        "(default: where embed found the slices, if the index was made here)",
         rich_help_panel=INPUTS,
     ),
 ]

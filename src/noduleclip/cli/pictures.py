@@ -14,6 +14,7 @@ import polars as pl
 from noduleclip import schema
 from noduleclip.errors import RejectCode, SliceError, UsageError
 from noduleclip.io.index_store import Index
+from noduleclip.io.own_indexes import SliceFolders, choose_slice_folders
 from noduleclip.report.console import counting, data_console, say, warn
 from noduleclip.report.tables import Answer, PictureColumn, find_picture_room
 
@@ -33,6 +34,7 @@ class PictureOptions:
         html: Page to write.
         contact_sheet: Picture of all hits to write.
         viewer_url: Address of a slice in a viewer, for links in the page.
+        folders: Where the slices may be read, once that is settled.
     """
 
     dicom_root: Path | None = None
@@ -40,6 +42,17 @@ class PictureOptions:
     html: Path | None = None
     contact_sheet: Path | None = None
     viewer_url: str | None = None
+    folders: SliceFolders | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any picture was asked for."""
+        return self.preview or self.html is not None or self.contact_sheet is not None
+
+    @property
+    def given_folders(self) -> tuple[Path, ...]:
+        """What `--dicom-root` named."""
+        return () if self.dicom_root is None else (self.dicom_root,)
 
     @property
     def writes_files(self) -> bool:
@@ -70,7 +83,7 @@ def read_pictures(
     if options.dicom_root is not None and not options.dicom_root.is_dir():
         raise UsageError(f"--dicom-root {options.dicom_root}: no such folder")
     index.require_columns(_PLACE)
-    roots = index.manifest.dicom_roots if options.dicom_root is None else (options.dicom_root,)
+    folders = options.folders or choose_slice_folders(index, options.given_folders)
     rows = hits.unique(schema.ROW, maintain_order=True)
     outlines = index.read_outlines(rows[schema.ROW].to_numpy())
     pictures: dict[int, Picture | SliceError] = {}
@@ -80,7 +93,10 @@ def read_pictures(
             try:
                 if not all(row[name] is not None and math.isfinite(row[name]) for name in _PLACE):
                     raise SliceError(RejectCode.OUTSIDE, f"row {number} of {index.location} has no box")
-                pictures[number] = read_picture(row, roots, points_json, fov_mm=fov_mm, size_px=size_px)
+                if not folders.allows(str(row[schema.DICOM_PATH])):
+                    outside = f"row {number} of {index.location}: its slice lies outside the DICOM folders"
+                    raise SliceError(RejectCode.OUTSIDE, f"{outside}; name its folder with --dicom-root")
+                pictures[number] = read_picture(row, folders.folders, points_json, fov_mm=fov_mm, size_px=size_px)
             except SliceError as error:
                 pictures[number] = error
             advance(1)

@@ -18,6 +18,7 @@ from noduleclip.cli.pictures import PictureOptions, make_previews
 from noduleclip.cli.retries import retry_replaced
 from noduleclip.cli.shortcut import take_shortcut
 from noduleclip.cli.similar import LikeOptions, Reference, find_reference, leave_out, refuse_undecoded
+from noduleclip.cli.slice_folders import settle_slice_folders
 from noduleclip.errors import ArtefactError, IndexReplacedError, InputError, UsageError
 from noduleclip.io.artefacts import hash_file, replacing
 from noduleclip.io.index_rows import apply_condition, find_groups
@@ -102,6 +103,9 @@ def _search(
 
         assert fusion.val_emb_dir is not None
         fusion = replace(fusion, alpha=choose_alpha_on(fusion.val_emb_dir, index, fusion.softness_mm))
+    if options.pictures.wanted:
+        folders = settle_slice_folders(index, options.pictures.given_folders)
+        options = replace(options, pictures=replace(options.pictures, folders=folders))
     reference = None if options.like is None else find_reference(index, options.like, options.model)
     encoder = open_text_tower(index) if sentences else None
     if encoder is not None:

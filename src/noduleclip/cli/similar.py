@@ -15,6 +15,7 @@ from noduleclip import schema
 from noduleclip.errors import ArtefactError, InputError, UsageError
 from noduleclip.io.artefacts import hash_file
 from noduleclip.io.index_store import Index
+from noduleclip.io.own_indexes import choose_slice_folders
 from noduleclip.io.roi_table import find_file
 from noduleclip.io.shipped import SHIPPED, find_checkpoint
 from noduleclip.report.console import say
@@ -226,7 +227,7 @@ def _embed_elsewhere(
     from noduleclip.io.crop_cache import CutSettings, cut_crop
     from noduleclip.io.dicom import read_sop_uid
 
-    file = _find_on_disk(path, index.manifest.dicom_roots)
+    file = _find_on_disk(path, choose_slice_folders(index, ()).folders)
     if file is None:
         raise UsageError(f"--like {like.text}: no row of {index.location} lies there, and there is no such file")
     checkpoint = _find_maker(index, model, like.text)
@@ -243,9 +244,9 @@ def _embed_elsewhere(
     return Reference(name, f"{name}, outside the index", facts, vector, own_rows)
 
 
-def _find_on_disk(path: str, roots: Sequence[str]) -> Path | None:
+def _find_on_disk(path: str, roots: Sequence[Path]) -> Path | None:
     for text in dict.fromkeys((path, path.replace("\\", "/"))):
-        file = Path(find_file(text, [Path.cwd(), *map(Path, roots)]))
+        file = Path(find_file(text, [Path.cwd(), *roots]))
         try:
             if file.is_file():
                 return file

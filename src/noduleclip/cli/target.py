@@ -41,8 +41,13 @@ class Target:
     store: Place | None
     indexed_rows: int
 
+    @property
+    def location(self) -> Path | str:
+        """Where the index goes, as `open_index` takes it."""
+        return self.out_dir if self.store is None else self.store.text
+
     def __str__(self) -> str:
-        return str(self.out_dir) if self.store is None else self.store.text
+        return str(self.location)
 
     def narrow(self, shard: str) -> "Target":
         """Give the place of a shard.

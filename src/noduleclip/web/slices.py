@@ -1,6 +1,7 @@
 """Slices of an index's rows as a browser shows them; no other file can be asked for."""
 
 import io
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from noduleclip.io.roi_table import find_file, lies_below
 from noduleclip.report.windows import window_grey
 
 _FOV_MM, _SIZE_PX = 60.0, 160
+_PLACE = (schema.CENTER_X, schema.CENTER_Y, *schema.BOX_COLUMNS)
 _OUTLINE_RGB = (255, 176, 0)
 _KEPT_PICTURES, _KEPT_SLICES = 512, 4
 
@@ -43,9 +45,9 @@ class Slice:
 class SliceReader:
     """Reads the slices that rows of an index name, below the folders that they may lie in; one at a time."""
 
-    def __init__(self, index: Index, roots: Sequence[Path]) -> None:
+    def __init__(self, index: Index, folders: Sequence[Path]) -> None:
         self._index = index
-        self._roots = [root.resolve() for root in roots or [Path(text) for text in index.manifest.dicom_roots]]
+        self._roots = [folder.resolve() for folder in folders]
         self._decoding = threading.Lock()
         self.draw = lru_cache(_KEPT_PICTURES)(self._draw)
         self.read = lru_cache(_KEPT_SLICES)(self._read)
@@ -62,6 +64,8 @@ class SliceReader:
             InputError: The slice cannot be read, or lies elsewhere.
         """
         found, outline = self._find(row), self._index.read_outlines([row])[0]
+        if not all(found.get(name) is not None and math.isfinite(found[name]) for name in _PLACE):
+            raise InputError(f"row {row}: the index has no box of it")
         with self._decoding:
             return read_picture(found, self._roots, outline, fov_mm=fov_mm, size_px=size_px)
 

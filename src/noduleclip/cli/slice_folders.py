@@ -1,0 +1,50 @@
+"""Which folders slices are read from: those that the user named, and those of an index that was made here."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from noduleclip.errors import make_printable
+from noduleclip.io.index_store import Index, open_index
+from noduleclip.io.own_indexes import SliceFolders, choose_slice_folders, remember_index
+from noduleclip.report.console import message_console, say
+
+_MOST_NAMED, _MOST_LETTERS = 5, 200
+
+
+def settle_slice_folders(index: Index, given: Sequence[Path], *, ask: bool = True) -> SliceFolders:
+    """Choose where the slices of an index may be read, and ask on a terminal about one that was made elsewhere.
+
+    Args:
+        index: The index.
+        given: Folders that the user named with `--dicom-root`.
+        ask: Whether this is a moment to ask.
+    """
+    folders = choose_slice_folders(index, given)
+    if given or folders.anywhere or not index.manifest.dicom_roots:
+        return folders
+    named = index.manifest.dicom_roots
+    if ask and sys.stdin.isatty() and message_console().is_terminal:
+        import typer
+
+        say(f"{index.location} was not made here. It wants to show slices from these folders:")
+        for folder in named[:_MOST_NAMED]:
+            say(f"  {make_printable(folder)[:_MOST_LETTERS]!r}")
+        if len(named) > _MOST_NAMED:
+            say(f"  and {len(named) - _MOST_NAMED} more")
+        if typer.confirm("Read slices from them?", default=False, err=True):
+            return choose_slice_folders(index, given, accepted=True)
+    say(
+        f"note: {index.location} was not made here: slices are not read from the folders that it names; "
+        "name theirs with --dicom-root"
+    )
+    return folders
+
+
+def record_index(location: Path | str) -> None:
+    """Record that the index at a place was made here; where that fails, pictures will need `--dicom-root`."""
+    try:
+        remember_index(open_index(location))
+    except OSError as error:
+        reason = error.strerror or error
+        say(f"note: pictures of {location} will need --dicom-root: the user's state folder is not writable ({reason})")
