@@ -1,8 +1,10 @@
 """The explorer ranks as fuse does, and answers no one that it should not."""
 
 import csv
+import hashlib
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,26 +18,17 @@ from starlette.testclient import TestClient
 
 from conftest import Collection, Command
 from noduleclip import schema
-from noduleclip.cli.search import open_text_tower
 from noduleclip.io.artefacts import hash_file
 from noduleclip.io.dicom import read_ct_slice
 from noduleclip.io.index_store import open_index
 from noduleclip.retrieval.plane import project_to_plane
 from noduleclip.web.questions import MOST_HITS, read_question
-from noduleclip.web.serving import ServeOptions, make_guarded_app
+from web.conftest import HERE, open_client
 
-HERE = "http://127.0.0.1:8765"
-TOKEN = "sixteen letters!"  # noqa: S105
+TOKEN = "sixteen-letters!"  # noqa: S105
 STATUSES = {"/": 200, "/static/explorer.js": 200, "/api/search?q=": 422, "/nothing": 404, "/picture/1.png": 200}
 FOREIGN = ("evil.example", "127.0.0.1.evil.example", "evil.example:8765", "[::1", "", "127.0.0.1@evil.example")
 FUSED = {"q": "6-10 mm", "alpha": "0.3", "softness": "2", "k": "9", "unique": ""}
-
-
-def open_client(index: Path, *, token: str | None = None, roots: tuple[Path, ...] = (), host: str = HERE) -> TestClient:
-    opened = open_index(index)
-    options = ServeOptions(roots, "127.0.0.1", 0, token, ())
-    app = make_guarded_app(opened, open_text_tower(opened), options)
-    return TestClient(app, base_url=host, follow_redirects=False)
 
 
 @pytest.fixture(scope="module")
@@ -255,10 +248,56 @@ def test_nothing_can_be_changed(client: TestClient, method: str) -> None:
     assert client.request(method, "/api/collection", headers={"origin": HERE}).status_code == 405
 
 
-def test_another_page_may_lead_here_but_not_ask(client: TestClient) -> None:
-    foreign = {"sec-fetch-site": "cross-site"}
-    assert client.get("/picture/1.png", headers={**foreign, "sec-fetch-mode": "no-cors"}).status_code == 403
-    assert client.get("/?q=x", headers={**foreign, "sec-fetch-mode": "navigate"}).status_code == 200
+ALL = ("/", "/api/collection", "/api/search?q=x", "/api/nodule/1", "/api/slice/1", "/picture/1.png", "/topk.csv?q=x",
+       "/hits.html?q=x", "/api/map", "/static/explorer.js", "/nothing")  # fmt: skip
+LED = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+BY_LINK = {"sec-fetch-site": "none", **LED}
+
+
+@pytest.mark.parametrize("address", ALL)
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "what"])
+def test_another_page_may_lead_to_the_page_and_to_nothing_else(client: TestClient, address: str, site: str) -> None:
+    led = client.get(address, headers={"sec-fetch-site": site, **LED}).status_code
+    assert led == (200 if address == "/" else 403)
+    for kind in ({"sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}, {"sec-fetch-mode": "cors"},
+                 {"sec-fetch-mode": "no-cors", "sec-fetch-dest": "script"}):  # fmt: skip
+        assert client.get(address, headers={"sec-fetch-site": site, **kind}).status_code == 403
+
+
+@pytest.mark.parametrize("address", ALL)
+@pytest.mark.parametrize("kind", ["iframe", "frame", "embed", "object", "fencedframe", "what"])
+def test_no_page_is_put_into_another(client: TestClient, address: str, kind: str) -> None:
+    for site in ("cross-site", "same-site", "same-origin", "none"):
+        headers = {"sec-fetch-site": site, "sec-fetch-mode": "navigate", "sec-fetch-dest": kind}
+        answer = client.get(address, headers=headers)
+        assert answer.status_code == 403
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-frame-options"] == "DENY"
+
+
+@pytest.mark.parametrize("address", ALL)
+def test_an_origin_other_than_its_own_is_refused(client: TestClient, address: str) -> None:
+    own = client.get(address).status_code
+    for origin in ("null", "http://evil.example", "http://127.0.0.1:8766", "http://127.0.0.1", "file://127.0.0.1:8765",
+                   "http://127.0.0.1:8765.evil.example", "http://[::1", "127.0.0.1:8765", ""):  # fmt: skip
+        assert client.get(address, headers={"origin": origin}).status_code == 403, origin
+        assert client.get(address, headers=[("origin", HERE), ("origin", origin)]).status_code == 403
+    assert client.get(address, headers={"origin": HERE}).status_code == own
+
+
+@pytest.mark.parametrize("address", ALL)
+def test_an_old_browser_is_known_by_where_it_comes_from(client: TestClient, address: str) -> None:
+    own = client.get(address).status_code
+    for referrer in ("http://evil.example/", "http://127.0.0.1:8766/", "http://127.0.0.1/", "http://[::1"):
+        assert client.get(address, headers={"referer": referrer}).status_code == (200 if address == "/" else 403)
+    assert client.get(address, headers={"referer": f"{HERE}/?q=x"}).status_code == own
+
+
+def test_its_own_page_and_a_command_line_are_answered(client: TestClient) -> None:
+    own = {"sec-fetch-site": "same-origin", "referer": f"{HERE}/"}
+    for headers in ({}, {"accept": "*/*"}, BY_LINK, {**own, "sec-fetch-mode": "cors", "sec-fetch-dest": "empty"},
+                    {**own, "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}, {**own, **LED}):  # fmt: skip
+        assert client.get("/picture/1.png", headers=headers).status_code == 200
 
 
 def test_a_token_opens_once_and_stays_as_a_cookie(index: Path) -> None:
@@ -268,13 +307,57 @@ def test_a_token_opens_once_and_stays_as_a_cookie(index: Path) -> None:
     opened = client.get("/", params={"token": TOKEN, "q": "> 6 mm"})
     assert (opened.status_code, opened.headers["location"]) == (303, "/?q=%3E+6+mm")
     cookie = opened.headers["set-cookie"]
-    assert "HttpOnly" in cookie
-    assert "SameSite=strict" in cookie
+    value = re.fullmatch(r"noduleclip-8765=([\w-]{43}); HttpOnly; Path=/; SameSite=strict", cookie)
+    assert value is not None, cookie
     assert TOKEN not in cookie
+    assert hashlib.sha256(TOKEN.encode()).hexdigest() not in cookie
     assert client.get("/api/collection").status_code == 200
     other = open_client(index, token=TOKEN)
     assert other.get("/api/collection", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
-    assert other.get("/api/collection", headers=[(b"cookie", "noduleclip=é".encode())]).status_code == 401
+    assert other.get("/api/collection", headers=[(b"cookie", "noduleclip-8765=é".encode())]).status_code == 401
+    for old in (value.group(1), TOKEN, hashlib.sha256(TOKEN.encode()).hexdigest()):  # of a server that has ended
+        for name in ("noduleclip", "noduleclip-8765", "noduleclip-80", "__Host-noduleclip-8765"):
+            assert other.get("/api/collection", headers={"cookie": f"{name}={old}"}).status_code == 401
+
+
+def test_the_cookie_is_of_the_port_that_the_browser_sees_and_of_tls_where_there_is_any(index: Path) -> None:
+    client = open_client(index, token=TOKEN)
+    for host, secure, start in (
+        ("127.0.0.1:9000", False, "noduleclip-9000="), ("localhost", False, "noduleclip-80="),
+        ("localhost", True, "__Host-noduleclip-443="), ("[::1]:9", True, "__Host-noduleclip-9="),
+    ):  # fmt: skip
+        headers = {"host": host, **({"x-forwarded-proto": "https"} if secure else {})}
+        opened = client.get(f"/?token={TOKEN}", headers=headers)
+        cookie = opened.headers["set-cookie"]
+        assert cookie.startswith(start)
+        assert ("; Secure" in cookie) == secure
+        client.cookies.clear()
+        given = {"cookie": cookie.split(";")[0]}
+        assert client.get("/api/collection", headers={**headers, **given}).status_code == 200
+        assert client.get("/api/collection", headers={"host": "127.0.0.1:1", **given}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        (" " * 16, "--token has 0 characters"), ("\t \n" * 8, "--token has 0 characters"),
+        ("abcdefgh       ", "--token has 8 characters"), (" abcdefghijklmno ", "--token has 15 characters"),
+        ("abcdefgh abcdefgh", "letters, digits and signs of ASCII"),
+        ("abcdefghabcdefgh\0", "letters, digits and signs"),
+        ("abcdefghabcdefgh\x7f", "letters, digits and signs"), ("äbcdefghäbcdefgh", "letters, digits and signs"),
+        ("a" * 32, "--token has 1 different characters, at least 8"), ("ab" * 16, "--token has 2 different characters"),
+    ],
+)  # fmt: skip
+def test_a_token_that_is_none_is_refused(
+    index: Path, noduleclip: Command, monkeypatch: pytest.MonkeyPatch, token: str, said: str
+) -> None:
+    done = noduleclip("serve", "--emb-dir", index, "--token", token)
+    assert (done.code, said in done.err) == (2, True), done.err
+    assert "Traceback" not in done.err
+    if "\0" not in token:
+        monkeypatch.setenv("NODULECLIP_SERVE_TOKEN", token)
+        done = noduleclip("serve", "--emb-dir", index)
+        assert (done.code, said in done.err) == (2, True), done.err
 
 
 @pytest.mark.parametrize("host", ["192.168.0.7", "::", "example.org", "127.0.0.1.example.org"])

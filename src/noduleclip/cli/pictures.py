@@ -47,7 +47,7 @@ class PictureOptions:
     @property
     def wanted(self) -> bool:
         """Whether any picture was asked for."""
-        return self.preview or self.html is not None or self.contact_sheet is not None
+        return self.preview or self.writes_files
 
     @property
     def given_folders(self) -> tuple[Path, ...]:

@@ -16,7 +16,8 @@ def serve(
     dicom_root: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Folder that the slices lie in, no other is read; repeatable. (default: those that embed read from)",
+            help="Folder that the slices lie in, no other is read; repeatable. "
+            "(default: those that embed read from, if the index was made here)",
             rich_help_panel=options.INPUTS,
         ),
     ] = None,
@@ -33,7 +34,7 @@ def serve(
     token: Annotated[
         str | None,
         typer.Option(
-            help="What a browser must know, 16 characters or more. Safer in NODULECLIP_SERVE_TOKEN.",
+            help="What a browser must know, 16 characters or more without blanks. Safer in NODULECLIP_SERVE_TOKEN.",
             rich_help_panel=ACCESS,
         ),
     ] = None,
@@ -51,20 +52,26 @@ def serve(
     from noduleclip.report.console import say
 
     try:
-        from noduleclip.web.serving import ServeOptions
+        from noduleclip.web.serving import Served, ServeOptions
         from noduleclip.web.serving import serve as serve_index
     except ModuleNotFoundError as error:
         library = str(error.name).split(".")[0]
-        if library not in ("starlette", "uvicorn", "anyio"):
+        if library not in ("starlette", "uvicorn", "anyio", "h11"):
             raise
         raise UsageError(f'serve needs {library}: pip install "noduleclip[web]"') from error
     from noduleclip.cli.search import check_model, open_text_tower
+    from noduleclip.cli.slice_folders import settle_slice_folders
     from noduleclip.io.index_store import open_index
 
-    wanted = ServeOptions(dicom_root or (), host, port, token, allow_host or ())
-    index = open_index(emb_dir)
-    check_model(index, model)
+    wanted = ServeOptions(host, port, token, allow_host or ())
+
+    def open_parts(ask: bool = False) -> Served:
+        index = open_index(emb_dir)
+        check_model(index, model)
+        folders = settle_slice_folders(index, dicom_root or (), ask=ask)
+        return Served(index, open_text_tower(index), folders.folders)
+
     try:
-        serve_index(index, open_text_tower(index), wanted, lambda address: say(f"open {address} ; Ctrl-C ends it"))
+        serve_index(open_parts(ask=True), open_parts, wanted, lambda address: say(f"open {address} ; Ctrl-C ends it"))
     except KeyboardInterrupt:
         say("ended")

@@ -1,17 +1,24 @@
-"""The addresses of the explorer. Rows are asked for by number; no path stands in an address."""
+"""The addresses of the explorer. Rows are asked for by number; no path stands in an address.
 
+An answer is of one generation of the index, and says of which: what is opened together is kept together, and a page
+that was made of one generation names it in its requests, which no other generation answers.
+"""
+
+import asyncio
+import math
 import shlex
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any, TypeVar
 
 import jinja2
 import polars as pl
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -19,146 +26,227 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from noduleclip import __version__, schema
-from noduleclip.errors import InputError, NoduleclipError, RejectCode, SliceError, UsageError
+from noduleclip.errors import (
+    ArtefactError,
+    IndexReplacedError,
+    InputError,
+    NoduleclipError,
+    RejectCode,
+    SliceError,
+    UsageError,
+)
 from noduleclip.io.pictures import Picture
 from noduleclip.report.gallery import GALLERY_FOV_MM, GALLERY_SIZE_PX, Section, Shown, render_gallery
 from noduleclip.sentence import describe_reading
 from noduleclip.web.explorer import Explorer, describe_answer
-from noduleclip.web.questions import MAX_SOFTNESS_MM, MOST_HITS, UNIQUE, Question, read_question
+from noduleclip.web.guard import FAILED
+from noduleclip.web.questions import MAX_SOFTNESS_MM, MOST_HITS, UNIQUE, Question, read_question, read_values
 from noduleclip.web.slices import SliceReader
 
 NEIGHBOURS = 12
 MOST_PICTURES = 50  # of a page
+GENERATION = "generation"  # a value of the address
+GENERATION_HEADER, REPLACED_HEADER = "X-Index-Generation", "X-Index-Replaced"
+REOPEN_HEADER = "X-Noduleclip-Reopen"  # a page of another site cannot send it without asking first, which is refused
+REPLACED = "the index was replaced by a newer one, whose rows are others; load the page anew"
 _RANKED_AT_ONCE = 2
-Endpoint = Callable[[Request], Awaitable[Response]]
+_LOOK_SECONDS = 1.0  # between two looks whether the index was replaced
 Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One generation of an index, and all that answers from it.
+
+    Attributes:
+        explorer: Ranks its rows.
+        slices: Reads their slices.
+    """
+
+    explorer: Explorer
+    slices: SliceReader
+
+    @property
+    def generation(self) -> str:
+        """What tells it from every other one."""
+        return self.explorer.index.generation
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+OpenedEndpoint = Callable[[Opened, Request], Awaitable[Response]]
+
+
+class _RowConvertor(Convertor[int]):
+    """Rows in an address: digits, but not so many that they can be no row."""
+
+    regex = "[0-9]{1,15}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("row", _RowConvertor())
 
 
 class _Site:
     """The endpoints; work is done in threads, a few at a time, so that one request cannot keep others from theirs."""
 
-    def __init__(self, explorer: Explorer, slices: SliceReader) -> None:
-        self._explorer, self._slices = explorer, slices
-        self._ranking = CapacityLimiter(_RANKED_AT_ONCE)
+    def __init__(self, opened: Opened, reopen: Callable[[], Opened]) -> None:
+        self._opened, self._reopen = opened, reopen
+        self._reopening = asyncio.Lock()
+        self._replaced, self._looked = False, -math.inf
+        self._ranking, self._looking = CapacityLimiter(_RANKED_AT_ONCE), CapacityLimiter(1)
         self._drawing, self._decoding = CapacityLimiter(1), CapacityLimiter(1)  # a slice waits for one picture, not all
         environment = jinja2.Environment(loader=jinja2.PackageLoader("noduleclip", "web"), autoescape=True)
-        self._page = environment.get_template("page.html.jinja").render(
-            version=__version__,
-            rows=explorer.rows,
-            name=explorer.index.name,
-            most_hits=MOST_HITS,
-            most_softness=f"{MAX_SOFTNESS_MM:g}",
-            uniques=UNIQUE[1:],
-        )
+        self._template = environment.get_template("page.html.jinja")
 
     def list_routes(self) -> list[Route | Mount]:
         """Give all that can be asked."""
-        endpoints: dict[str, Endpoint] = {
+        endpoints: dict[str, OpenedEndpoint] = {
             "/": self.show_page,
             "/api/collection": self.describe_collection,
             "/api/search": self.search,
-            "/api/nodule/{row:int}": self.describe_nodule,
-            "/api/slice/{row:int}": self.send_slice,
+            "/api/nodule/{row:row}": self.describe_nodule,
+            "/api/slice/{row:row}": self.send_slice,
             "/api/map": self.send_map,
-            "/picture/{row:int}.png": self.send_picture,
+            "/picture/{row:row}.png": self.send_picture,
             "/topk.csv": self.send_csv,
             "/hits.html": self.send_gallery,
         }
         static = StaticFiles(directory=Path(__file__).parent / "static")
-        return [*(Route(path, endpoint) for path, endpoint in endpoints.items()), Mount("/static", static)]
+        routes = [Route(path, self._answer_of_one_generation(endpoint)) for path, endpoint in endpoints.items()]
+        return [*routes, Route("/api/reopen", self.reopen), Mount("/static", static)]
 
-    async def show_page(self, _: Request) -> Response:
+    def _answer_of_one_generation(self, endpoint: OpenedEndpoint) -> Endpoint:
+        """Let an endpoint answer from what is open as its request begins, if that is what the request is about."""
+
+        async def answer(request: Request) -> Response:
+            opened = self._opened
+            wanted = read_values(request.scope["query_string"]).get(GENERATION, "")
+            if wanted not in ("", opened.generation) and request.url.path != "/":
+                raise HTTPException(409, REPLACED)
+            replaced = await self._look_for_another(opened)
+            response = await endpoint(opened, request)
+            response.headers[GENERATION_HEADER] = opened.generation
+            response.headers[REPLACED_HEADER] = str(replaced).lower()
+            return response
+
+        return answer
+
+    async def _look_for_another(self, opened: Opened) -> bool:
+        """Return whether the index lies no longer where it was opened; looks at most once a second."""
+        if time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._looked = time.monotonic()
+            replaced = await to_thread.run_sync(opened.explorer.index.was_replaced, limiter=self._looking)
+            if opened is self._opened:
+                self._replaced = replaced
+        return self._replaced or opened is not self._opened
+
+    async def reopen(self, request: Request) -> Response:
+        """Open what lies where the index was; from then on all answers are of it. Where that fails, nothing changes."""
+        if REOPEN_HEADER not in request.headers:
+            raise HTTPException(403, f"only the page itself may ask this, with the header {REOPEN_HEADER}")
+        async with self._reopening:
+            if await to_thread.run_sync(self._opened.explorer.index.was_replaced, limiter=self._looking):
+                try:
+                    self._opened = await to_thread.run_sync(_without_panic, self._reopen, limiter=self._looking)
+                except (NoduleclipError, OSError) as error:
+                    raise HTTPException(503, f"the new index cannot be opened, the old one stays ({error})") from error
+            self._replaced, self._looked = False, -math.inf
+        return JSONResponse({GENERATION: self._opened.generation, "rows": self._opened.explorer.rows})
+
+    async def show_page(self, opened: Opened, _: Request) -> Response:
         """Give the page."""
-        return HTMLResponse(self._page)
+        page = self._template.render(
+            version=__version__,
+            generation=opened.generation,
+            rows=opened.explorer.rows,
+            name=opened.explorer.index.name,
+            most_hits=MOST_HITS,
+            most_softness=f"{MAX_SOFTNESS_MM:g}",
+            uniques=UNIQUE[1:],
+        )
+        return HTMLResponse(page)
 
-    async def describe_collection(self, _: Request) -> Response:
+    async def describe_collection(self, opened: Opened, _: Request) -> Response:
         """Give the histogram of diameters and the columns that a condition may name."""
-        columns = self._explorer.index.scan().collect_schema().names()
-        return JSONResponse({"bins": self._explorer.count_diameters(), "columns": columns})
-
-    async def search(self, request: Request) -> Response:
-        """Give the hits of a sentence."""
-        started = perf_counter()
-        question = read_question(request.query_params)
+        explorer = opened.explorer
 
         def work() -> dict[str, Any]:
-            answer = self._explorer.answer(question)
-            return {**describe_answer(answer), "hits": self._explorer.describe(answer)}
+            return {"bins": explorer.count_diameters(), "columns": explorer.index.scan().collect_schema().names()}
+
+        return JSONResponse(await self._rank(work))
+
+    async def search(self, opened: Opened, request: Request) -> Response:
+        """Give the hits of a sentence."""
+        started = time.perf_counter()
+        question, explorer = _question_of(request), opened.explorer
+
+        def work() -> dict[str, Any]:
+            answer = explorer.answer(question)
+            return {**describe_answer(answer), "hits": explorer.describe(answer)}
 
         found = await self._rank(work)
-        return JSONResponse({**found, "milliseconds": round(1e3 * (perf_counter() - started), 1)})
+        return _send_json({**found, "milliseconds": round(1e3 * (time.perf_counter() - started), 1)})
 
-    async def send_csv(self, request: Request) -> Response:
+    async def send_csv(self, opened: Opened, request: Request) -> Response:
         """Give the hits of a sentence as a table."""
-        text = await self._rank(partial(self._explorer.write_csv, read_question(request.query_params)))
+        text = await self._rank(partial(opened.explorer.write_csv, _question_of(request)))
         return Response(
             text, media_type="text/csv", headers={"Content-Disposition": f'attachment; filename="{schema.TOP_K_CSV}"'}
         )
 
-    async def send_gallery(self, request: Request) -> Response:
+    async def send_gallery(self, opened: Opened, request: Request) -> Response:
         """Give the first hits of a sentence as a page of pictures to keep."""
-        question = read_question(request.query_params)
+        question = _question_of(request)
         question = replace(question, topk=min(question.topk, MOST_PICTURES))
-        answer, hits = await self._rank(partial(self._explorer.list_hits, question))
+        answer, hits = await self._rank(partial(opened.explorer.list_hits, question))
 
         def draw() -> str:
-            shown = [Shown(hit, self._try_cut(hit[schema.ROW])) for hit in hits.iter_rows(named=True)]
+            shown = [Shown(hit, _try_cut(opened.slices, hit[schema.ROW])) for hit in hits.iter_rows(named=True)]
             section = Section(question.sentence, describe_reading(answer.reading), shown)
-            return render_gallery([section], self._type_command(question), None)
+            return render_gallery([section], _type_command(opened.explorer.index.name, question), None)
 
-        page = await to_thread.run_sync(draw, limiter=self._drawing)
+        page = await to_thread.run_sync(_without_panic, draw, limiter=self._drawing)
         return HTMLResponse(page, headers={"Content-Disposition": 'attachment; filename="hits.html"'})
 
-    def _type_command(self, question: Question) -> str:
-        """Give the search as one would type it."""
-        typed: list[object] = [
-            "--emb-dir", self._explorer.index.name, "--query", question.sentence, "--alpha", question.alpha,
-            "--softness-mm", question.softness_mm, "--topk", question.topk,
-        ]  # fmt: skip
-        for option, value in (("--unique", question.unique), ("--where", question.filters.where)):
-            typed += [option, value] if value else []
-        return shlex.join(["noduleclip", "fuse", *map(str, typed)])
-
-    def _try_cut(self, row: int) -> Picture | SliceError:
-        try:
-            return self._slices.cut(row, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX)
-        except SliceError as error:
-            return error
-        except InputError as error:  # the slice lies elsewhere
-            return SliceError(RejectCode.MISSING_FILE, str(error))
-
-    async def describe_nodule(self, request: Request) -> Response:
+    async def describe_nodule(self, opened: Opened, request: Request) -> Response:
         """Give a row's metadata, box, outline and neighbours."""
-        row, unique = self._row_of(request), read_question(request.query_params).unique
+        row, unique = _row_of(opened, request), _question_of(request).unique
 
         def work() -> dict[str, Any]:
-            found = self._explorer.describe_row(row)
+            found = opened.explorer.describe_row(row)
             return {
                 "row": row,
                 "metadata": {name: value for name, value in found.items() if value is not None},
-                "box": [found[name] for name in schema.BOX_COLUMNS],
-                "outline": self._slices.read_outline(row),
-                "neighbours": self._explorer.find_neighbours(row, NEIGHBOURS, unique),
+                "box": [found.get(name) for name in schema.BOX_COLUMNS],
+                "outline": opened.slices.read_outline(row),
+                "neighbours": opened.explorer.find_neighbours(row, NEIGHBOURS, unique),
             }
 
-        return JSONResponse(await self._rank(work))
+        return _send_json(await self._rank(work))
 
-    async def send_slice(self, request: Request) -> Response:
+    async def send_slice(self, opened: Opened, request: Request) -> Response:
         """Give the Hounsfield units of a row's slice, for the browser to window."""
-        row = self._row_of(request)
-        found = await to_thread.run_sync(self._slices.read, row, limiter=self._decoding)
+        row = _row_of(opened, request)
+        found = await to_thread.run_sync(_without_panic, partial(opened.slices.read, row), limiter=self._decoding)
         spacing = [] if found.spacing_yx_mm is None else found.spacing_yx_mm
         headers = {"X-Shape": ",".join(map(str, found.shape)), "X-Spacing-Mm": ",".join(f"{mm:g}" for mm in spacing)}
         return Response(found.hu, media_type="application/octet-stream", headers=headers)
 
-    async def send_picture(self, request: Request) -> Response:
+    async def send_picture(self, opened: Opened, request: Request) -> Response:
         """Give the tissue around a row as PNG."""
-        row = self._row_of(request)
-        return Response(await to_thread.run_sync(self._slices.draw, row, limiter=self._drawing), media_type="image/png")
+        row = _row_of(opened, request)
+        draw = partial(opened.slices.draw, row)
+        png = await to_thread.run_sync(_without_panic, draw, limiter=self._drawing)
+        return Response(png, media_type="image/png")
 
-    async def send_map(self, _: Request) -> Response:
+    async def send_map(self, opened: Opened, _: Request) -> Response:
         """Give the map: a row number and three float32 for each point, little-endian, all rows before all points."""
-        rows, points = await self._rank(lambda: self._explorer.plane)
+        rows, points = await self._rank(lambda: opened.explorer.plane)
         return Response(
             rows.astype("<u4").tobytes() + points.astype("<f4").tobytes(), media_type="application/octet-stream"
         )
@@ -166,22 +254,64 @@ class _Site:
     async def _rank(self, work: Callable[[], Made]) -> Made:
         return await to_thread.run_sync(_without_panic, work, limiter=self._ranking)
 
-    def _row_of(self, request: Request) -> int:
-        row = int(request.path_params["row"])
-        if row >= self._explorer.rows:
-            raise HTTPException(404, f"there is no row {row}; rows are 0 to {self._explorer.rows - 1}")
-        return row
+
+def _question_of(request: Request) -> Question:
+    return read_question(read_values(request.scope["query_string"]))
+
+
+def _row_of(opened: Opened, request: Request) -> int:
+    row = int(request.path_params["row"])
+    if row >= opened.explorer.rows:
+        raise HTTPException(404, f"there is no row {row}; rows are 0 to {opened.explorer.rows - 1}")
+    return row
+
+
+def _type_command(name: str, question: Question) -> str:
+    """Give the search as one would type it."""
+    typed: list[object] = [
+        "--emb-dir", name, "--query", question.sentence, "--alpha", question.alpha,
+        "--softness-mm", question.softness_mm, "--topk", question.topk,
+    ]  # fmt: skip
+    for option, value in (("--unique", question.unique), ("--where", question.filters.where)):
+        typed += [option, value] if value else []
+    return shlex.join(["noduleclip", "fuse", *map(str, typed)])
+
+
+def _try_cut(slices: SliceReader, row: int) -> Picture | SliceError:
+    try:
+        return slices.cut(row, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX)
+    except SliceError as error:
+        return error
+    except InputError as error:  # the slice lies elsewhere
+        return SliceError(RejectCode.MISSING_FILE, str(error))
 
 
 def _without_panic(work: Callable[[], Made]) -> Made:
     """Do some work on a table; a panic of polars, which is no Exception, would end the server's thread."""
     try:
         return work()
-    except pl.exceptions.PanicException as error:
-        raise UsageError(f"the condition cannot be read ({str(error).splitlines()[0][:200]})") from error
+    except (pl.exceptions.PanicException, pl.exceptions.PolarsError) as error:
+        raise ArtefactError(f"the index cannot be read ({str(error).splitlines()[0][:200]})") from error
+
+
+def _send_json(found: Mapping[str, Any]) -> Response:
+    """Send what an index says, whose columns may be of any kind: JSON has no NaN, no dates and no bytes."""
+    return JSONResponse({name: _to_json(value) for name, value in found.items()})
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _to_json(one) for name, one in value.items()}
+    if isinstance(value, list | tuple | pl.Series):
+        return [_to_json(one) for one in value]
+    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 async def _explain(_: Request, error: Exception) -> Response:
+    if isinstance(error, IndexReplacedError):  # of a store whose old rows are gone
+        return JSONResponse({"error": REPLACED}, 409, {REPLACED_HEADER: "true"})
     status = 422 if isinstance(error, UsageError) else 404 if isinstance(error, InputError) else 500
     return JSONResponse({"error": str(error)}, status)
 
@@ -191,7 +321,18 @@ async def _say_status(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code)
 
 
-def make_app(explorer: Explorer, slices: SliceReader) -> Starlette:
-    """Make the application, without its guard."""
-    handlers = {NoduleclipError: _explain, HTTPException: _say_status}
-    return Starlette(routes=_Site(explorer, slices).list_routes(), exception_handlers=handlers)
+async def _say_failure(_: Request, __: Exception) -> Response:
+    return JSONResponse({"error": FAILED}, 500)
+
+
+def make_app(opened: Opened, reopen: Callable[[], Opened]) -> Starlette:
+    """Make the application, without its guard.
+
+    Args:
+        opened: What answers.
+        reopen: Opens what lies at the same place by now.
+    """
+    handlers = {NoduleclipError: _explain, HTTPException: _say_status, Exception: _say_failure}
+    app = Starlette(routes=_Site(opened, reopen).list_routes(), exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return app

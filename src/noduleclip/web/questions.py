@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
 
 from noduleclip.errors import UsageError
 
@@ -11,6 +12,7 @@ MOST_HITS = 200
 MAX_SOFTNESS_MM = 20.0
 UNIQUE = ("", "nodule", "slice", "series", "patient")
 _MOST_CHARACTERS = {"where": 500, "patients": 4000}
+_MOST_VALUES = 50
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,25 @@ class Question:
     topk: int = 24
     unique: str = "nodule"
     filters: Filters = field(default_factory=Filters)
+
+
+def read_values(query: bytes) -> dict[str, str]:
+    """Read the part of an address behind its question mark.
+
+    Raises:
+        UsageError: It is not UTF-8, holds too many values, or one name twice.
+    """
+    try:
+        pairs = parse_qsl(query.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_VALUES)
+    except UnicodeDecodeError:
+        raise UsageError("the address is not UTF-8 with each odd byte as %XX") from None
+    except ValueError:
+        raise UsageError(f"the address holds more than {_MOST_VALUES} values") from None
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        twice = next(name for name in values if sum(name == other for other, _ in pairs) > 1)
+        raise UsageError(f"the address names {twice[:50]!r} more than once")
+    return values
 
 
 def read_question(values: Mapping[str, str]) -> Question:

@@ -9,18 +9,34 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from noduleclip.errors import UsageError
 from noduleclip.io.index_store import Index
 from noduleclip.retrieval.text_query import SentenceEncoder
-from noduleclip.web.app import make_app
+from noduleclip.web.app import Opened, make_app
+from noduleclip.web.connections import LimitedProtocol
 from noduleclip.web.explorer import Explorer
 from noduleclip.web.guard import TOKEN, Guard
 from noduleclip.web.slices import SliceReader
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_LEAST_TOKEN = 16
-_REQUESTS_AT_ONCE = 64
+_LEAST_TOKEN, _LEAST_DISTINCT = 16, 8
+
+
+@dataclass(frozen=True)
+class Served:
+    """An index with what else is needed to answer about it, all opened at one time.
+
+    Attributes:
+        index: The index.
+        encoder: Its text tower.
+        folders: Folders that its slices may be read from.
+    """
+
+    index: Index
+    encoder: SentenceEncoder
+    folders: Sequence[Path]
 
 
 @dataclass(frozen=True)
@@ -28,22 +44,20 @@ class ServeOptions:
     """How to serve, and to whom.
 
     Attributes:
-        dicom_roots: Folders that slices lie in; none = those of the index.
         host: Address to listen on.
         port: Port to listen on, 0 for any that is free.
         token: What whoever asks must know.
         allowed_hosts: Further names of this machine.
     """
 
-    dicom_roots: Sequence[Path]
     host: str
     port: int
     token: str | None
     allowed_hosts: Sequence[str]
 
     def __post_init__(self) -> None:
-        if self.token is not None and len(self.token) < _LEAST_TOKEN:
-            raise UsageError(f"--token has {len(self.token)} characters; at least {_LEAST_TOKEN} are needed")
+        if self.token is not None:
+            _check_token(self.token)
         if self.token is None and not self.is_loopback:
             raise UsageError(
                 f"--host {self.host}: other machines can reach this address, and an index holds patients' data; "
@@ -59,40 +73,73 @@ class ServeOptions:
             return False
 
 
-def make_guarded_app(index: Index, encoder: SentenceEncoder, options: ServeOptions) -> Guard:
+def _check_token(token: str) -> None:
+    """Refuse a token that is easily guessed, or that a browser's address or a header cannot hold as it is.
+
+    Raises:
+        UsageError: Names what is wrong with it; the token itself is not shown.
+    """
+    length, distinct = len(token.strip()), len(set(token))
+    if length < _LEAST_TOKEN:
+        raise UsageError(f"--token has {length} characters; at least {_LEAST_TOKEN} are needed, no blanks counted")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise UsageError("--token may hold letters, digits and signs of ASCII; make one with: openssl rand -hex 16")
+    if distinct < _LEAST_DISTINCT:
+        raise UsageError(
+            f"--token has {distinct} different characters, at least {_LEAST_DISTINCT} are needed; "
+            "make one with: openssl rand -hex 16"
+        )
+
+
+def make_guarded_app(served: Served, reopen: Callable[[], Served], options: ServeOptions) -> Guard:
     """Make the application and set its guard before it.
+
+    Args:
+        served: What to serve.
+        reopen: Opens what lies at the same place by now; called when a page asks for it.
+        options: How to serve, and to whom.
 
     Raises:
         ArtefactError: The index is broken.
     """
-    explorer = Explorer(index, encoder)
+
+    def prepare(served: Served) -> Opened:
+        return Opened(Explorer(served.index, served.encoder), SliceReader(served.index, served.folders))
+
     hosts = {*LOOPBACK, options.host.lower(), *(name.lower() for name in options.allowed_hosts)}
-    return Guard(make_app(explorer, SliceReader(index, options.dicom_roots)), frozenset(hosts), options.token)
+    app = make_app(prepare(served), lambda: prepare(reopen()))
+    return Guard(app, frozenset(hosts), options.token)
 
 
-def serve(index: Index, encoder: SentenceEncoder, options: ServeOptions, on_address: Callable[[str], None]) -> None:
+def serve(
+    served: Served, reopen: Callable[[], Served], options: ServeOptions, on_address: Callable[[str], None]
+) -> None:
     """Serve until interrupted.
 
     Args:
-        index: What to serve.
-        encoder: Its text tower.
+        served: What to serve.
+        reopen: Opens what lies at the same place by now.
         options: How, and to whom.
         on_address: Told the address of the page once it can be opened.
 
     Raises:
         NoduleclipError: Anything that a user can cause.
     """
-    app = make_guarded_app(index, encoder, options)
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, ws="none", lifespan="off", http="h11",
-        limit_concurrency=_REQUESTS_AT_ONCE, timeout_keep_alive=10, h11_max_incomplete_event_size=1 << 15,
-        proxy_headers=False,
-    )  # fmt: skip
+    app = make_guarded_app(served, reopen, options)
     with _listen(options.host, options.port) as listener:
         shown = f"[{options.host}]" if ":" in options.host else options.host
         asked = "" if options.token is None else f"?{urlencode({TOKEN: options.token})}"
         on_address(f"http://{shown}:{listener.getsockname()[1]}/{asked}")
-        uvicorn.Server(config).run(sockets=[listener])
+        make_server(app).run(sockets=[listener])
+
+
+def make_server(app: ASGIApp) -> uvicorn.Server:
+    """Make the server of an application, whose connections end where a client keeps them waiting."""
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, ws="none", lifespan="off", proxy_headers=False,
+        http=LimitedProtocol, h11_max_incomplete_event_size=1 << 15,
+    )  # fmt: skip
+    return uvicorn.Server(config)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -9,6 +9,8 @@ const TYPING_MS = 60;
 const LARGEST_MM = 25;
 const COLOURS = [[68, 1, 84], [65, 68, 135], [42, 120, 142], [34, 168, 132], [122, 209, 81], [253, 231, 37]];
 
+const GENERATION = document.querySelector('meta[name="generation"]').content; // of the index that this page was made of
+
 const find = (selector, within = document) => within.querySelector(selector);
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
@@ -29,11 +31,13 @@ let state = read_address();
 
 function read_address() {
   const given = new URLSearchParams(location.search);
+  if ((given.get("generation") ?? GENERATION) !== GENERATION) given.delete("row"); // its number is another row's here
   return Object.fromEntries(Object.entries(DEFAULTS).map(([name, value]) => [name, given.get(name) ?? value]));
 }
 
 function write_address(step = false) {
   const kept = Object.entries(state).filter(([name, value]) => value !== null && value !== DEFAULTS[name]);
+  if (state.row !== null) kept.push(["generation", GENERATION]);
   const query = new URLSearchParams(kept).toString();
   const address = query ? `?${query}` : location.pathname;
   if (step) history.pushState(null, "", address);
@@ -46,12 +50,33 @@ function question(pane) {
   return values;
 }
 
-async function fetch_json(address) {
-  const response = await fetch(address);
-  const found = await response.json().catch(() => ({ error: `the server answered ${response.status}` }));
-  if (!response.ok) throw new Error(found.error);
-  return found;
+// Every address names the generation of the index that the page is about: the server refuses to answer from another.
+function address_of(path, values = {}) {
+  const query = new URLSearchParams(values);
+  query.set("generation", GENERATION);
+  return `${path}?${query}`;
 }
+
+async function fetch_answer(path, values) {
+  const response = await fetch(address_of(path, values));
+  if (response.status === 409 || response.headers.get("X-Index-Replaced") === "true") find("#replaced").hidden = false;
+  if (!response.ok) throw new Error((await response.json().catch(() => ({}))).error ?? `the server answered ${response.status}`);
+  return response;
+}
+
+const fetch_json = async (path, values) => (await fetch_answer(path, values)).json();
+
+find("#reopen").addEventListener("click", async () => {
+  const response = await fetch("/api/reopen", { headers: { "X-Noduleclip-Reopen": "1" } }).catch(() => null);
+  const found = await response?.json().catch(() => null);
+  if (!response?.ok) {
+    find("#replaced-said").textContent = found?.error ?? "The server does not answer.";
+    return;
+  }
+  state.row = null;
+  write_address();
+  location.reload();
+});
 
 // Hits
 
@@ -64,9 +89,8 @@ let bins = [];
 async function ask(pane) {
   if (pane.busy) { pane.again = true; return; } // one at a time: what was asked meanwhile is asked once, as it is then
   pane.busy = true;
-  const values = question(pane.number).toString();
   try {
-    pane.answer = await fetch_json(`/api/search?${values}`);
+    pane.answer = await fetch_json("/api/search", question(pane.number));
     pane.section.classList.remove("stale");
     show_answer(pane);
   } catch (error) {
@@ -80,8 +104,8 @@ async function ask(pane) {
 function ask_all() {
   ask(panes[0]);
   if (state.q2 !== null) ask(panes[1]);
-  find("#csv").href = `/topk.csv?${question(0)}`;
-  find("#gallery").href = `/hits.html?${question(0)}`;
+  find("#csv").href = address_of("/topk.csv", question(0));
+  find("#gallery").href = address_of("/hits.html", question(0));
 }
 
 function say(element, text, fault = false) {
@@ -110,7 +134,7 @@ function fill(list, hits) {
 }
 
 function make_card(row) {
-  const picture = make("img", { alt: "", src: `/picture/${row}.png`, loading: "lazy", width: 160, height: 160 });
+  const picture = make("img", { alt: "", src: address_of(`/picture/${row}.png`), loading: "lazy", width: 160, height: 160 });
   picture.addEventListener("error", () => { picture.alt = "slice not readable"; }, { once: true });
   const button = make("button", { type: "button" }, picture, make("span"));
   button.addEventListener("click", () => open_nodule(row, button));
@@ -189,7 +213,7 @@ async function open_nodule(row, from = null, step = true) {
     find("#detail").scrollTop = 0;
   }
   try {
-    const nodule = await fetch_json(`/api/nodule/${row}?unique=${encodeURIComponent(state.unique)}`);
+    const nodule = await fetch_json(`/api/nodule/${row}`, { unique: state.unique });
     if (opened !== mine) return;
     mine.nodule = nodule;
     show_nodule(nodule);
@@ -225,8 +249,7 @@ function close_nodule(step = true) {
 }
 
 async function fetch_slice(row) {
-  const response = await fetch(`/api/slice/${row}`);
-  if (!response.ok) throw new Error((await response.json().catch(() => ({}))).error ?? `the server answered ${response.status}`);
+  const response = await fetch_answer(`/api/slice/${row}`);
   const [height, width] = response.headers.get("X-Shape").split(",").map(Number);
   const spacing = response.headers.get("X-Spacing-Mm");
   const [high_mm, wide_mm] = spacing ? spacing.split(",").map(Number) : [1, 1];
@@ -319,7 +342,9 @@ async function show_map() {
   find("#show-map").setAttribute("aria-pressed", String(state.map !== null));
   if (state.map === null) return;
   if (!points) {
-    const bytes = await (await fetch("/api/map")).arrayBuffer(), number = bytes.byteLength / 16;
+    const answer = await fetch_answer("/api/map").catch((error) => { find("#map-said").textContent = error.message; });
+    if (!answer) return;
+    const bytes = await answer.arrayBuffer(), number = bytes.byteLength / 16;
     points = { rows: new Uint32Array(bytes, 0, number), values: new Float32Array(bytes, 4 * number) };
     const legend = find("#legend").getContext("2d");
     for (let x = 0; x < 160; x += 1) { legend.fillStyle = colour((x / 160) * LARGEST_MM); legend.fillRect(x, 0, 1, 10); }
