@@ -50,9 +50,9 @@ def phantom_index(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @contextlib.contextmanager
-def serving(index: Path) -> Iterator[str]:
+def serving(index: Path, *options: str) -> Iterator[str]:
     """Serve an index; gives the address."""
-    command = [sys.executable, "-m", "noduleclip", "serve", "--emb-dir", str(index), "--port", "0"]
+    command = [sys.executable, "-m", "noduleclip", "serve", "--emb-dir", str(index), "--port", "0", *options]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert server.stderr is not None
     try:
@@ -77,7 +77,9 @@ def visit(browser: Any) -> Iterator[Open]:
     complaints: list[str] = []
     contexts = []
 
-    def open_page(address: str, *, bad_answers: bool = False, **settings: Any) -> Any:
+    def open_page(
+        address: str, *, bad_answers: bool = False, complaints_are_wanted: bool = False, **settings: Any
+    ) -> Any:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, **settings})
         contexts.append(context)
         page = context.new_page()
@@ -88,7 +90,9 @@ def visit(browser: Any) -> Iterator[Open]:
             "console",
             lambda said: (
                 complaints.append(said.text)
-                if said.type == "error" and not (bad_answers and "Failed to load resource" in said.text)
+                if said.type == "error"
+                and not complaints_are_wanted
+                and not (bad_answers and "Failed to load resource" in said.text)
                 else None
             ),
         )

@@ -1,8 +1,12 @@
 """The explorer's page as a person uses it: by mouse, by keys alone, on a phone, in the dark, with hostile texts."""
 
 import csv
+import functools
+import http.server
 import io
+import re
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ from PIL import Image
 from browser.conftest import Open, serving
 from conftest import call
 from noduleclip import schema
+from web.conftest import write_generation
 
 ROOT = Path(__file__).resolve().parents[2]
 HITS = '.pane[data-pane="0"] li'
@@ -278,6 +283,85 @@ def test_a_script_that_got_in_would_not_run(address: str, browser: Any) -> None:
 def test_without_scripts_the_page_says_so(address: str, visit: Open) -> None:
     page = visit(address, java_script_enabled=False)
     assert "This page needs JavaScript" in page.inner_text("body")
+
+
+def test_a_replaced_index_is_told_and_opened_by_a_button(phantom_index: Path, visit: Open, tmp_path: Path) -> None:
+    write_generation(phantom_index, tmp_path / "served", "old", change=lambda meta: meta)
+    with serving(tmp_path / "served") as address:
+        page = visit(f"{address}?{urlencode({'q': '> 6 mm', 'row': '3'})}", bad_answers=True)
+        other = visit(address, bad_answers=True)
+        show(page, {"q": "> 6 mm", "row": "3"})
+        other.wait_for_selector(HITS)
+        assert page.is_hidden("#replaced")
+        write_generation(phantom_index, tmp_path / "served", "new", change=lambda meta: meta.reverse())
+        page.wait_for_timeout(1100)
+        page.fill("#q", "> 7 mm")
+        page.wait_for_selector("#replaced:not([hidden])")
+        assert "replaced by a newer one" in page.inner_text("#replaced")
+        assert "new-" not in page.inner_text(".pane") and "old-" in page.inner_text(".pane")
+        page.click("#reopen")
+        page.wait_for_function("() => document.querySelector('.pane').textContent.includes('new-')")
+        assert page.is_hidden("#replaced")
+        assert "row=" not in page.url
+        other.fill("#q", "> 8 mm")
+        wait_for_reading(other, "load the page anew")
+        assert other.is_visible("#reopen")
+        assert "new-" not in other.inner_text(".pane"), "the last hits stay"
+        other.click("#reopen")
+        other.wait_for_function("() => document.querySelector('.pane').textContent.includes('new-')")
+
+
+def test_a_row_of_another_index_is_not_opened_by_an_address(address: str, visit: Open) -> None:
+    page = visit(f"{address}?{urlencode({'q': '> 6 mm', 'row': '3', 'generation': 'another'})}")
+    page.wait_for_selector(HITS)
+    assert page.is_hidden("#detail")
+    page.locator(f"{HITS} button").first.click()
+    page.wait_for_selector("#slice:not([hidden])")
+    opened = page.url
+    assert "generation=" in opened
+    page.goto(opened)
+    page.wait_for_selector("#slice:not([hidden])")
+
+
+def test_a_token_opens_the_page_in_a_browser(phantom_index: Path, visit: Open) -> None:
+    with serving(phantom_index, "--token", "a-token-of-this-test") as address:
+        page = visit(address, bad_answers=True)
+        page.wait_for_selector(HITS)
+        assert "token" not in page.url
+        page.reload()
+        page.wait_for_selector(HITS)
+        (cookie,) = page.context.cookies()
+        assert re.fullmatch(r"noduleclip-\d+", cookie["name"])
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+
+
+def test_a_page_of_another_port_sees_nothing(address: str, visit: Open, tmp_path: Path) -> None:
+    """Another user's server on this machine: same host, another port."""
+    (tmp_path / "index.html").write_text(
+        f"<iframe src='{address}?q=x'></iframe><img src='{address}picture/1.png'>"
+        f"<script>fetch('{address}api/collection').catch(() => {{ document.title = 'refused' }})</script>"
+        f"<a href='{address}?q=%3E+6+mm'>page</a><a id=rows href='{address}topk.csv?q=x'>rows</a>"
+    )
+    handler = functools.partial(QuietHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = visit(f"http://127.0.0.1:{server.server_port}/", bad_answers=True, complaints_are_wanted=True)
+        page.wait_for_function("() => document.title === 'refused'")
+        assert page.evaluate("document.images[0].naturalWidth") == 0
+        assert all("noduleclip" not in (frame.title() or "") for frame in page.frames)
+        page.click("#rows")
+        page.wait_for_function("() => document.body.textContent.includes('Another page may not ask this.')")
+        page.go_back()
+        page.click("a >> nth=0")
+        page.wait_for_selector(HITS)
+        server.shutdown()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Writes no line for each request."""
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 def test_answers_over_100_000_rows_take_less_than_100_ms(
