@@ -9,6 +9,7 @@ import pytest
 
 from conftest import Collection, Command, mounted, train_arguments
 from noduleclip import schema
+from noduleclip.io import disk as disk_module
 from noduleclip.io.artefacts import locking
 
 BLOCK_BYTES = 4096
@@ -50,27 +51,47 @@ def _read(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("name", "free_bytes", "named"),
+    ("name", "free_bytes", "named", "fills_up"),
     [
-        ("split", 0, schema.TRAIN_PATIENTS),
-        ("query", 0, schema.TOP_K_CSV),
-        ("fuse", 0, schema.TOP_K_CSV),
-        ("evaluate", 5 * BLOCK_BYTES, schema.EVALUATION_PAGE),
-        ("embed", 9 * BLOCK_BYTES, schema.TEXT_TOWER),
-        ("embed", 0, schema.EMBEDDINGS),
-        ("train", 99 * BLOCK_BYTES, schema.LAST_CHECKPOINT),
+        ("split", 0, schema.TRAIN_PATIENTS, False),
+        ("split", 0, schema.TRAIN_PATIENTS, True),
+        ("query", 0, schema.TOP_K_CSV, False),
+        ("query", 0, schema.TOP_K_CSV, True),
+        ("fuse", 0, schema.TOP_K_CSV, False),
+        ("evaluate", 5 * BLOCK_BYTES, schema.EVALUATION_PAGE, False),
+        ("evaluate", 5 * BLOCK_BYTES, schema.EVALUATION_PAGE, True),
+        ("embed", 9 * BLOCK_BYTES, schema.EMBEDDINGS, False),
+        ("embed", 9 * BLOCK_BYTES, schema.TEXT_TOWER, True),
+        ("embed", 0, schema.EMBEDDINGS, False),
+        ("embed", 0, ".pieces/key", True),
+        ("train", 99 * BLOCK_BYTES, schema.LAST_CHECKPOINT, False),
     ],
 )
 def test_a_full_disk_costs_nothing_but_the_run(
-    noduleclip: Command, commands: dict[str, list[Any]], disk: Path, name: str, free_bytes: int, named: str
+    noduleclip: Command,
+    commands: dict[str, list[Any]],
+    disk: Path,
+    name: str,
+    free_bytes: int,
+    named: str,
+    fills_up: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Told before the work; where the disk fills up meanwhile, once it does."""
     arguments = [*commands[name], disk / "out"]
     assert noduleclip(*arguments).code == 0
     old = _read(disk / "out")
     filler = _fill(disk, free_bytes)
+    if fills_up:
+        monkeypatch.setattr(disk_module, "_measure_free", lambda _: None)
     full = noduleclip(*arguments, "--overwrite")
     assert full.code == 3, full
-    _expect_one_line(full.err, f"error: {disk / 'out' / named}: ", "bytes, ", "are free there; free some space")
+    if fills_up or name in ("query", "fuse"):
+        _expect_one_line(full.err, f"error: {disk / 'out' / named}: cannot be written, the disk is full")
+    else:
+        _expect_one_line(full.err, f"error: {disk / 'out' / named}: needs ", "free there; free some space")
+        assert "decoded" not in full.err  # before any slice was
+    assert " 0 " not in full.err.splitlines()[-1]
     left = _read(disk / "out")
     assert {path: content for path, content in left.items() if not path.startswith(".pieces")} == old
     filler.unlink()
@@ -93,21 +114,30 @@ def test_a_full_disk_leaves_no_half_of_what_is_new(
     filler = _fill(disk, 25 * BLOCK_BYTES)
     full = noduleclip(*arguments)
     assert full.code == 3, full
-    _expect_one_line(full.err, f"error: {disk / 'out'}", "bytes, ", "are free there; free some space")
+    _expect_one_line(full.err, f"error: {disk / 'out'}", "are free there; free some space")
     assert not [path for path in _read(disk) if path not in ("filler", "out/.pieces/key")]
     filler.unlink()
     assert noduleclip(*arguments).code == 0
 
 
+@pytest.mark.parametrize("fills_up", [False, True])
 def test_a_full_cache_is_told_of(
-    noduleclip: Command, commands: dict[str, list[Any]], exported: Path, disk: Path
+    noduleclip: Command,
+    commands: dict[str, list[Any]],
+    exported: Path,
+    disk: Path,
+    fills_up: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(exported / "towers", disk / "cache" / "towers")
     arguments = [*commands["embed"], disk.with_name("out"), "--cache-dir", disk / "cache"]
     filler = _fill(disk, BLOCK_BYTES)
+    if fills_up:
+        monkeypatch.setattr(disk_module, "_measure_free", lambda _: None)
     full = noduleclip(*arguments)
     assert full.code == 3, full
-    _expect_one_line(full.err, f"error: {disk / 'cache'}", "cannot be written, the disk is full: it needs ")
+    told = "cannot be written, the disk is full: it needs " if fills_up else ": needs "
+    _expect_one_line(full.err, f"error: {disk / 'cache'}", told)
     assert not list(disk.rglob("*.part"))
     filler.unlink()
     assert noduleclip(*arguments).code == 0
@@ -125,3 +155,32 @@ def test_a_folder_in_use_is_left_alone(
     assert refused.code == 2
     message = "another noduleclip is writing there; wait until it has ended, or choose another folder"
     assert refused.err == f"error: {out}: {message}\n"
+
+
+def test_what_goes_to_one_disk_is_summed_before_the_work(
+    noduleclip: Command, commands: dict[str, list[Any]], exported: Path, disk: Path
+) -> None:
+    """The crops fit beside the embeddings alone, and both together do not; nothing is begun."""
+    shutil.copytree(exported / "towers", disk / "cache" / "towers")
+    arguments = [*commands["embed"], disk / "out", "--cache-dir", disk / "cache"]
+    _fill(disk, 80 * BLOCK_BYTES)
+    before = _read(disk)
+    full = noduleclip(*arguments)
+    assert full.code == 3, full
+    places = f"{disk / 'cache'} and {disk / 'out' / schema.EMBEDDINGS}"
+    _expect_one_line(full.err, f"error: {places}: together need ", "327,680 bytes are free there")
+    assert _read(disk) == before
+
+
+def test_merge_and_a_store_are_told_before_the_work(
+    noduleclip: Command, commands: dict[str, list[Any]], disk: Path
+) -> None:
+    out = disk / "out"
+    assert noduleclip(*commands["embed"], out, "--shard", "1/1").code == 0
+    filler = _fill(disk, BLOCK_BYTES)
+    full = noduleclip("merge", "--out-dir", out)
+    assert full.code == 3, full
+    _expect_one_line(full.err, f"error: {out}: needs ", "4,096 bytes are free there; free some space")
+    assert "checking" not in full.err
+    filler.unlink()
+    assert noduleclip("merge", "--out-dir", out).code == 0

@@ -16,7 +16,7 @@ from conftest import mounted
 from noduleclip.errors import OutputError
 from noduleclip.io import disk
 from noduleclip.io.artefacts import locking, replacing, write_text
-from noduleclip.io.disk import measure_bytes, require_space, telling_write_errors
+from noduleclip.io.disk import describe_bytes, measure_bytes, require_room, require_space, telling_write_errors
 
 NUMBERS = np.random.default_rng(0).random(100_000)
 WRITERS: dict[str, Callable[[Path], object]] = {
@@ -53,9 +53,9 @@ def test_a_full_disk_is_named_and_left_as_it_was(small_disk: Path, writer: str, 
         with replacing(path, size_bytes=NUMBERS.nbytes if writer == "bytes" else None) as temporary:
             WRITERS[writer](temporary)
 
-    need = "800,000" if writer == "bytes" else r"over [\d,]{7}"
+    need = "800,000 bytes" if writer == "bytes" else r"over [\d,]{7} bytes"
     message = (
-        rf"^{path}: cannot be written, the disk is full: it needs {need} bytes, (39|40)\d,\d+ are free there; "
+        rf"^{path}: cannot be written, the disk is full: it needs {need}, (39|40)\d,\d+ bytes are free there; "
         "free some space, or write to another disk$"
     )
     with pytest.raises(OutputError, match=message):
@@ -80,7 +80,10 @@ def test_a_read_only_disk_is_named(small_disk: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (errno.EDQUOT, r"the disk quota is used up: it needs over 4 bytes, [\d,]+ are free there; free some space"),
+        (
+            errno.EDQUOT,
+            r"the disk quota is used up: it needs over 4 bytes, [\d,.]+ [GT]B are free there; free some space",
+        ),
         (errno.EACCES, "there is no permission to write there; write to another folder"),
         (errno.EPERM, "there is no permission to write there; write to another folder"),
         (errno.EIO, "Input/output error; write to another folder"),
@@ -123,7 +126,34 @@ def test_a_folder_that_is_being_filled_is_measured(tmp_path: Path) -> None:
 
 def test_what_cannot_fit_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require_space(tmp_path / "new" / "a.npy", 1)
-    with pytest.raises(OutputError, match=r"a\.npy: needs 1,000,000,000,000,000 bytes, [\d,]+ are free there; free"):
+    with pytest.raises(OutputError, match=r"a\.npy: needs 1,000\.00 TB, [\d,.]+ [GT]B are free there; free"):
         require_space(tmp_path / "new" / "a.npy", 10**15)
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 0))  # type: ignore[attr-defined]
     require_space(tmp_path / "a.npy", 10**15)  # some network file systems say that they have no size
+
+
+def test_no_figure_is_zero(small_disk: Path) -> None:
+    """A disk without a byte, to which nothing of a file was written."""
+    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    with (
+        pytest.raises(OutputError, match=r"/new: cannot be written, the disk is full: nothing is free there; free so"),
+        replacing(small_disk / "new") as temporary,
+    ):
+        temporary.write_text("a")
+    with pytest.raises(OutputError, match=r"/new: needs 5 bytes, nothing is free there; free some space"):
+        require_space(small_disk / "new", 5)
+
+
+def test_what_goes_to_one_disk_is_summed(small_disk: Path, tmp_path: Path) -> None:
+    a, b, elsewhere = small_disk / "a", small_disk / "new" / "b", tmp_path / "c"
+    require_room({a: 200_000, b: 150_000, elsewhere: 10**6})
+    with pytest.raises(OutputError, match=rf"^{a} and {b}: together need 450,000 bytes, (39|40)\d,\d+ bytes are free"):
+        require_room({a: 200_000, elsewhere: 10**6, b: 250_000})
+    require_room({a: 200_000, b: -10})
+
+
+def test_sizes_are_for_people() -> None:
+    assert [describe_bytes(size) for size in (0, 999_999, 1_005_999, 2_500_000_000)] == [
+        "0 bytes", "999,999 bytes", "1.00 MB", "2.50 GB",
+    ]  # fmt: skip
+    assert describe_bytes(1_000_001, up=True) == "1.01 MB"

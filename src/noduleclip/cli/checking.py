@@ -35,7 +35,6 @@ from noduleclip.report.console import counting, say, warn
 from noduleclip.report.tables import choose_format
 
 _SLICES_TIMED = 16
-_ENTRY_OVERHEAD_BYTES = 132  # numpy's header and the checksum
 
 
 @dataclass(frozen=True)
@@ -168,12 +167,11 @@ def _estimate_cutting(cache: CropCache, options: TableOptions) -> Estimate:
     step = max(1, math.ceil(len(missing) / _SLICES_TIMED))
     seconds = [took for job in missing[::step] if (took := _time_cut(job, cache.settings)) is not None]
     each = statistics.median(seconds) if seconds else 0.0
-    rows = sum(len(job.rows) for job in missing)
     return Estimate(
         step="cutting crops",
         work=f"{len(missing):,} of {cache.slices:,} slices, {cache.slices - len(missing):,} in the cache",
         seconds=len(missing) * each / count_workers(options.workers),
-        bytes=2 * rows * cache.settings.size_px**2 + len(missing) * _ENTRY_OVERHEAD_BYTES,
+        bytes=cache.measure(missing),
     )
 
 

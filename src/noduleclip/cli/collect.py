@@ -1,7 +1,7 @@
 """From a ROI table to cut crops: what `train` and `embed` do first, with its messages and its policy on bad rows."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from noduleclip.config import MAX_PIXELS, CropConfig
 from noduleclip.errors import InputError, OutputError, RejectCode, UsageError
 from noduleclip.io.artefacts import write_text
 from noduleclip.io.crop_cache import CropCache, CutSettings, Reject, default_cache_folder
+from noduleclip.io.disk import require_room
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import RoiTable, read_roi_table, select_patients
 from noduleclip.io.suspicions import find_suspicions
@@ -121,10 +122,23 @@ def pick_parts(table: RoiTable, patient_files: Sequence[Path], limit: int | None
     return {file.stem if are_distinct else str(file): pick_patients(table, file, limit) for file in patient_files}
 
 
-def cut_crops(frame: pl.DataFrame, settings: CutSettings, options: TableOptions) -> CropCache:
-    """Cut the crops of a frame's rows, or find them in the cache."""
+def cut_crops(
+    frame: pl.DataFrame, settings: CutSettings, options: TableOptions, further: Mapping[Path, int] | None = None
+) -> CropCache:
+    """Cut the crops of a frame's rows, or find them in the cache.
+
+    Args:
+        frame: The rows.
+        settings: How crops are cut.
+        options: Where they are kept, and by how many processes they are cut.
+        further: Bytes that the command will write elsewhere, by place: what does not fit is refused now.
+
+    Raises:
+        OutputError: The crops, or what comes after them, do not fit on their disks.
+    """
     options.make_cache_folder()
     cache = options.open_cache(frame, settings)
+    require_room({cache.folder: cache.measure(cache.find_missing()), **(further or {})})
     with counting("cutting crops", cache.slices, "slices") as advance:
         decoded = cache.fill(count_workers(options.workers), lambda: advance(1))
     say(

@@ -23,6 +23,7 @@ from noduleclip.errors import UsageError, make_printable
 _QUERIES = ("a lung nodule with diameter > 10 mm", "a small lung nodule")
 _FUSED = "6-10 mm"
 _PAGE = "hits.html"
+_RUN_BYTES = 60_000_000  # checkpoints of the default model while they are replaced, at least
 
 
 def demo(
@@ -50,6 +51,8 @@ def demo(
 
     from noduleclip.cli.claim import claiming
     from noduleclip.io.artefacts import find_other
+    from noduleclip.io.disk import require_space
+    from noduleclip.io.phantom import PhantomConfig, measure_phantoms
 
     made = _list_made()
     made = {"phantoms": made["phantoms"]} if data_only else made
@@ -62,6 +65,8 @@ def demo(
             shutil.rmtree(out / name, ignore_errors=True)
         if not data_only:
             (out / _PAGE).unlink(missing_ok=True)
+        phantoms_bytes = measure_phantoms(PhantomConfig(patients=patients, seed=seed))
+        require_space(out, phantoms_bytes + (0 if data_only else _RUN_BYTES))
         _go_through(out, data_only, patients, epochs, device, workers, seed)
 
 

@@ -19,13 +19,14 @@ from noduleclip.cli.collect import (
 )
 from noduleclip.cli.slice_folders import record_index
 from noduleclip.cli.target import Target
-from noduleclip.engine.embed import write_index, write_store
+from noduleclip.engine.embed import measure_index, write_index, write_store
 from noduleclip.engine.pieces import PIECE_ROWS, PIECES_FOLDER, open_pieces
 from noduleclip.engine.ray_engine import PieceWork, embed_with_ray, write_fragments_with_ray
 from noduleclip.engine.shards import ShardNumber, identify_whole, write_shard
 from noduleclip.engine.towers import Encoder, Towers, open_towers
 from noduleclip.errors import UsageError
 from noduleclip.io.crop_cache import CropCache
+from noduleclip.io.disk import require_room
 from noduleclip.io.roi_table import find_diameter_kind
 from noduleclip.io.shipped import find_checkpoint, recall_diameter_kind
 from noduleclip.io.size_bins import count_sizes
@@ -86,14 +87,16 @@ def run_embedding(
             conclude(found, table_options, judges=shard is None)  # of shards merge judges, which sees all of them
         return
     say(f"sizes in mm: {describe_counts(count_sizes(frame), choose_bars(message_console()))}")
+    further = measure_index(frame, towers, target.out_dir, table_options.keep, target.store)
     work: PieceWork | None = None
     if ray_address is not None:
         cache_folder = table_options.cache_folder.absolute()
         pieces = target.out_dir.absolute() / PIECES_FOLDER
         work = PieceWork(pieces, cache_folder, checkpoint.absolute(), device_name, settings, bs)
+        require_room(further)
         cache = _embed_with_ray(frame, work, towers, table_options, ray_address)
     else:
-        cache = cut_crops(frame, settings, table_options)
+        cache = cut_crops(frame, settings, table_options, further)
     if shard is not None:
         _embed_shard(everything, shard, cache, towers, table_options, table.dicom_roots, target.out_dir, bs)
         return

@@ -13,9 +13,10 @@ from noduleclip import schema
 from noduleclip.cli.collect import REJECT_SCHEMA, describe_reject_counts, save_rejects
 from noduleclip.cli.slice_folders import record_index
 from noduleclip.cli.target import INDEX_PATTERN, Target
-from noduleclip.engine.shards import join_indexes, list_shard_folders, open_shards, store_indexes
+from noduleclip.engine.shards import join_indexes, list_shard_folders, measure_joined, open_shards, store_indexes
 from noduleclip.errors import InputError, UsageError
 from noduleclip.io.artefacts import find_other, locking
+from noduleclip.io.disk import require_space
 from noduleclip.io.index_store import FolderIndex, Manifest, open_index
 from noduleclip.io.own_indexes import is_own_index
 from noduleclip.report.console import counting, say, warn
@@ -74,6 +75,9 @@ def _describe(rejects: Sequence[dict[str, Any]], rows: int) -> str:
 def _write(indexes: Sequence[FolderIndex], target: Target, doing: str) -> Manifest:
     own = all(map(is_own_index, indexes))
     rows = sum(index.manifest.rows for index in indexes)
+    folder = target.out_dir if target.store is None else target.store.folder
+    if folder is not None:
+        require_space(folder, measure_joined(indexes))
     with counting("checking", rows, "rows") as advance:
         for index in indexes:
             index.verify()

@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -29,11 +29,11 @@ from noduleclip.config import CropConfig, ModelConfig, TrainConfig, to_mapping
 from noduleclip.engine.batches import center_crop, margin_px
 from noduleclip.engine.runtime import choose_amp, choose_device, keep_freed_memory, record_git_state, record_versions
 from noduleclip.engine.team import Team
-from noduleclip.engine.train import Progress, Samples, Training, make_noise, score_samples
+from noduleclip.engine.train import Progress, Samples, Training, make_noise, measure_run, score_samples
 from noduleclip.errors import InputError
 from noduleclip.io.artefacts import hash_file, write_json, write_text
 from noduleclip.io.crop_cache import CropCache
-from noduleclip.io.disk import measure_bytes, require_space
+from noduleclip.io.disk import measure_bytes
 from noduleclip.io.nodules import group_nodules, read_ratings
 from noduleclip.io.outlines import draw_nodules
 from noduleclip.io.roi_table import find_diameter_kind
@@ -51,6 +51,7 @@ _RUN_FILES = (
     schema.RUN_RECORD,
     schema.TRAINING_PAGE,
 )
+_PAGE_BYTES = 1 << 17  # of the page and the records
 _OF_THIS_CALL = ("resume", "overwrite", "dry_run")
 
 
@@ -82,7 +83,11 @@ def run_training(
         say(f"{last}: not there, no epoch was finished; starting at the first one")
         resume = False
     check_backbone(model.backbone, pretrained)
-    (train_set, *val_sets), fingerprint, kind = _load_together(table, patient_files, model.crop, out, team)
+    further: dict[Path, int] = {}
+    if team.leads:
+        old_bytes = sum(measure_bytes(out / name) for name in _RUN_FILES)
+        further[last] = measure_run(model, config) + _PAGE_BYTES - old_bytes
+    (train_set, *val_sets), fingerprint, kind = _load_together(table, patient_files, model.crop, out, team, further)
     val_set = val_sets[0] if val_sets else None
     cut_seconds = time.perf_counter() - clock
     training = Training(
@@ -102,8 +107,6 @@ def run_training(
                  "train_nodules": len(train_set.crops_hu), "val_nodules": len(val_set.crops_hu) if val_set else 0},
         "started": started.isoformat(timespec="seconds"),
     }  # fmt: skip
-    if team.leads:
-        require_space(last, training.disk_bytes - sum(measure_bytes(out / name) for name in _RUN_FILES))
     seconds_before = 0.0
     if resume:
         training.resume()
@@ -177,11 +180,16 @@ def _estimate_training(frame: pl.DataFrame, model: ModelConfig, config: TrainCon
     )  # fmt: skip
     steps = config.epochs * math.ceil(nodules / config.bs)
     work = f"{config.epochs:,} epochs of {nodules:,} nodules"
-    return Estimate("training", work, steps * training.time_step(), training.disk_bytes)
+    return Estimate("training", work, steps * training.time_step(), measure_run(model, config))
 
 
 def _load_together(
-    table: TableOptions, patient_files: Sequence[Path], crop: CropConfig, out: Path, team: Team
+    table: TableOptions,
+    patient_files: Sequence[Path],
+    crop: CropConfig,
+    out: Path,
+    team: Team,
+    further: Mapping[Path, int],
 ) -> tuple[list[Samples], str, str | None]:
     """Load the nodules in every process of a team; the leader's hash counts: times of change differ between disks.
 
@@ -189,7 +197,7 @@ def _load_together(
         InputError: The processes see different nodules.
     """
     sets, fingerprint, kind = team.in_turns(
-        lambda: _load_samples(table, patient_files, crop, out if team.leads else None)
+        lambda: _load_samples(table, patient_files, crop, out if team.leads else None, further)
     )
     seen = sha256(b"".join(part.numpy().tobytes() for some in sets for part in (some.crops_hu, some.diameters_mm)))
     if not team.agree(seen.hexdigest()):
@@ -201,7 +209,11 @@ def _load_together(
 
 
 def _load_samples(
-    table_options: TableOptions, patient_files: Sequence[Path], crop: CropConfig, out: Path | None
+    table_options: TableOptions,
+    patient_files: Sequence[Path],
+    crop: CropConfig,
+    out: Path | None,
+    further: Mapping[Path, int],
 ) -> tuple[list[Samples], str, str | None]:
     """Load the nodules of each patient list, a hash of all that they are made of, and what their diameters are.
 
@@ -210,12 +222,13 @@ def _load_samples(
         patient_files: The lists.
         crop: How crops are cut.
         out: Folder that takes the rejects; None where another process writes them.
+        further: Bytes that training will write, by place.
     """
     table = read_table(table_options)
     parts = [pick_patients(table, file, table_options.limit) for file in patient_files]
     frame = pl.concat(parts)
     settings = table_options.cut_settings(crop, margin_px(crop.size_px))
-    cache = cut_crops(frame, settings, table_options)
+    cache = cut_crops(frame, settings, table_options, further)
     rejects = [*cache.rejects, *find_unmeasured(frame, cache.rejects)]
     if out is None:
         refuse_many_rejects(frame, rejects, table_options)

@@ -4,6 +4,7 @@ A killed run leaves its finished pieces behind; the next one with the same model
 """
 
 import contextlib
+import io
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -18,11 +19,13 @@ from noduleclip.engine.pieces import PIECES_FOLDER, embed_piece, list_pieces, op
 from noduleclip.engine.towers import Towers
 from noduleclip.io.artefacts import flush_file, replacing
 from noduleclip.io.crop_cache import CropCache
-from noduleclip.io.disk import measure_bytes, require_space
+from noduleclip.io.disk import measure_bytes, require_room, round_to_blocks
 from noduleclip.io.index_store import META_GROUP_ROWS, Manifest, describe_file, format_manifest
 from noduleclip.io.lance_tables import Place
 
 _ITEM_BYTES = 4  # of a float32
+_SAMPLE_ROWS = 8192
+_MANIFEST_BYTES = 4096
 _META_COLUMNS = (
     *(name for name in schema.TEXT_COLUMNS if name != schema.POINTS_JSON),
     *schema.NUMBER_COLUMNS,
@@ -60,9 +63,7 @@ def write_index(
     """
     image, rejected, rows = towers.image, _list_rejected(cache), _list_rows(frame, cache)
     out_dir.mkdir(parents=True, exist_ok=True)
-    size_bytes = _ITEM_BYTES * len(rows) * image.config.emb
-    kept_bytes = measure_bytes(out_dir / PIECES_FOLDER)
-    require_space(out_dir / schema.EMBEDDINGS, 2 * size_bytes - kept_bytes)  # once in pieces, once whole
+    require_room(measure_index(frame[rows], towers, out_dir, keep))
     pieces = open_pieces(out_dir / PIECES_FOLDER, image.model_id, cache, bs)
     vectors = (embed_piece(pieces, piece, rejected, cache, image, bs, on_rows) for piece in list_pieces(frame.height))
     manifest = write_index_files(
@@ -113,9 +114,7 @@ def write_store(
     from noduleclip.io.lance_tables import make_schema
 
     image, rejected, rows = towers.image, _list_rejected(cache), _list_rows(frame, cache)
-    size_bytes = _ITEM_BYTES * len(rows) * image.config.emb
-    kept_bytes = measure_bytes(work_dir / PIECES_FOLDER)
-    require_space(work_dir / PIECES_FOLDER, (2 if place.folder else 1) * size_bytes - kept_bytes)
+    require_room(measure_index(frame[rows], towers, work_dir, keep, place))
     pieces = open_pieces(work_dir / PIECES_FOLDER, image.model_id, cache, bs)
     meta = select_meta(frame[rows], keep)
     outlines = frame[rows][schema.POINTS_JSON] if schema.POINTS_JSON in frame.columns else None
@@ -150,6 +149,37 @@ def _describe(towers: Towers, rows: int, dicom_roots: Sequence[str]) -> Manifest
         made_by=__version__,
         dicom_roots=tuple(dicom_roots),
     )
+
+
+def measure_index(
+    frame: pl.DataFrame, towers: Towers, out_dir: Path, keep: tuple[str, ...], place: Place | None = None
+) -> dict[Path, int]:
+    """Return the bytes that embedding rows takes on disk, by place, beside an index that it replaces.
+
+    Args:
+        frame: The rows.
+        towers: The towers.
+        out_dir: Folder of the index, or of the pieces where it goes into a store.
+        keep: Further columns of the frame that the index carries along.
+        place: The store, if any.
+    """
+    pieces = [_ITEM_BYTES * len(piece) * towers.image.config.emb for piece in list_pieces(frame.height)]
+    pieces_bytes = sum(map(round_to_blocks, pieces)) - measure_bytes(out_dir / PIECES_FOLDER)
+    files = [sum(pieces), _measure_table(select_meta(frame, keep)), towers.text_file.stat().st_size, _MANIFEST_BYTES]
+    if schema.POINTS_JSON in frame.columns:
+        files.append(_measure_table(frame.select(schema.POINTS_JSON)))
+    index_bytes = sum(map(round_to_blocks, files))
+    if place is None:
+        return {out_dir / schema.EMBEDDINGS: pieces_bytes + index_bytes}
+    needs = {out_dir / PIECES_FOLDER: pieces_bytes}
+    return needs if place.folder is None else {place.folder: index_bytes, **needs}
+
+
+def _measure_table(frame: pl.DataFrame) -> int:
+    """Return about how many bytes a table takes as parquet: exact for few rows, else from the first ones."""
+    sample, file = frame.head(_SAMPLE_ROWS), io.BytesIO()
+    sample.write_parquet(file, row_group_size=META_GROUP_ROWS)
+    return file.tell() * frame.height // max(1, sample.height)
 
 
 def _list_rejected(cache: CropCache) -> set[int]:

@@ -23,7 +23,7 @@ from noduleclip.engine.towers import Towers
 from noduleclip.errors import ArtefactError, UsageError
 from noduleclip.io.artefacts import hash_file, read_json, write_json
 from noduleclip.io.crop_cache import CropCache, CutSettings
-from noduleclip.io.disk import require_space
+from noduleclip.io.disk import measure_bytes
 from noduleclip.io.index_store import FolderIndex, Manifest, open_index
 from noduleclip.io.lance_tables import Place
 
@@ -213,13 +213,19 @@ def _open_shard(number: ShardNumber, folder: Path) -> Shard:
     return Shard(number, folder, said, index)
 
 
+def measure_joined(indexes: Sequence[FolderIndex]) -> int:
+    """Return the bytes of disk that the index of all shards takes."""
+    names = (schema.EMBEDDINGS, schema.META, schema.OUTLINES)
+    tables = sum(measure_bytes(index.folder / name) for index in indexes for name in names)
+    return tables + measure_bytes(indexes[0].folder / schema.TEXT_TOWER)
+
+
 def join_indexes(
     indexes: Sequence[FolderIndex], out_dir: Path, on_rows: Callable[[int], None] = lambda _: None
 ) -> Manifest:
     """Write the index of all shards, the same to the byte as one process writes it."""
     first = indexes[0].manifest
     rows = sum(index.manifest.rows for index in indexes)
-    require_space(out_dir / schema.EMBEDDINGS, 4 * rows * first.emb)
     outlines = [found for index in indexes if (found := _read_outlines(index)) is not None]
     with indexes[0].lending_tower() as text_file:
         return write_index_files(
@@ -251,8 +257,6 @@ def store_indexes(
 
     first = indexes[0].manifest
     rows = sum(index.manifest.rows for index in indexes)
-    if place.folder is not None:
-        require_space(place.folder / schema.EMBEDDINGS, 4 * rows * first.emb)
     fragments: list[str] = []
     at = 0
     for index in indexes:

@@ -6,7 +6,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -100,6 +100,15 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
+def measure_run(model_config: ModelConfig, config: TrainConfig, attributes: Sequence[str] = ()) -> int:
+    """Return the bytes that the checkpoints of a run take at most, with a new one beside each old one."""
+    with torch.random.fork_rng(devices=[]):  # not on the meta device: some of timm's backbones compute while made
+        model = TwoTowers(model_config, make_vocabulary(tuple(attributes)))
+    weights: int = sum(tensor.nbytes for tensor in model.state_dict().values())
+    last = (4 if config.ema_decay else 3) * weights  # the optimiser keeps two moments
+    return 2 * (weights + last)
+
+
 class Training:
     """One training run, from fresh towers or from `last.pth`.
 
@@ -158,13 +167,6 @@ class Training:
         self.progress = Progress()
         self.objective = Objective(self.model, config)
         self.spread = spread(self.objective, self.team, device)
-
-    @property
-    def disk_bytes(self) -> int:
-        """What its checkpoints take at most, with a new one beside each old one."""
-        weights: int = sum(tensor.nbytes for tensor in self.model.state_dict().values())
-        last = (4 if self.ema else 3) * weights  # the optimiser keeps two moments
-        return 2 * (weights + last)
 
     @property
     def averaged(self) -> TwoTowers:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from noduleclip.errors import ArtefactError, UsageError
-from noduleclip.io.disk import remove, telling_write_errors
+from noduleclip.io.disk import remove, require_space, round_to_blocks, telling_write_errors
 
 _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.part")  # what `name_part` gives
 _MOST_JSON_BYTES = 1 << 24
@@ -77,9 +77,11 @@ def write_together(texts: Mapping[Path, str], stale: Iterable[Path] = ()) -> Non
         texts: What each file will hold.
         stale: Files of an earlier time that are to go, if they are there.
     """
+    contents = {path: text.encode() for path, text in texts.items()}
+    if contents:
+        require_space(next(iter(contents)), sum(round_to_blocks(len(content)) for content in contents.values()))
     with contextlib.ExitStack() as stack:
-        for path, text in texts.items():
-            content = text.encode()
+        for path, content in contents.items():
             temporary = stack.enter_context(replacing(path, size_bytes=len(content)))
             temporary.write_bytes(content)
             flush_file(temporary)

@@ -23,10 +23,12 @@ from noduleclip import schema
 from noduleclip.config import MAX_PIXELS, MAX_SPACING_MM, MIN_SPACING_MM, CropConfig
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.io.artefacts import replacing
+from noduleclip.io.disk import round_to_blocks
 from noduleclip.io.job_pool import Died, run_jobs
 
 _ENTRY_VERSION = 3
 _CHECKSUM_BYTES = 4
+_ENTRY_OVERHEAD_BYTES = 128 + _CHECKSUM_BYTES  # numpy's header and the checksum
 _OUTSIDE_HU = -32768  # marks a ROI whose centre lies outside its slice; no crop holds less than air
 _SPACING_TOLERANCE = 0.01
 
@@ -277,6 +279,11 @@ class CropCache:
     def find_missing(self) -> list[SliceJob]:
         """Find the slices that the cache does not hold yet."""
         return [job for job in self.jobs if not (self.folder / job.entry).exists()]
+
+    def measure(self, jobs: Sequence[SliceJob]) -> int:
+        """Return the bytes of disk that the crops of some slices take."""
+        crop_bytes = np.dtype(np.int16).itemsize * self.settings.size_px**2
+        return sum(round_to_blocks(len(job.rows) * crop_bytes + _ENTRY_OVERHEAD_BYTES) for job in jobs)
 
     def fill(self, workers: int, on_slice: Callable[[], None] = lambda: None, *, apart: bool = False) -> int:
         """Cut what the cache does not hold yet.

@@ -4,12 +4,14 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from noduleclip.errors import NoduleclipError, OutputError
 
 _PROBE_BYTES = 1 << 16
+_BLOCK_BYTES = 1 << 12
+_UNITS = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6))
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 _FORBIDDEN = {
     errno.EROFS: "the file system is read-only",
@@ -42,18 +44,49 @@ def telling_write_errors(path: Path, part: Path, size_bytes: int | None = None) 
 
 
 def require_space(path: Path, size_bytes: int) -> None:
-    """Refuse to begin what cannot be written.
+    """Refuse to begin what cannot be written; see `require_room`."""
+    require_room({path: size_bytes})
+
+
+def require_room(needs: Mapping[Path, int]) -> None:
+    """Refuse to begin work whose files do not all fit on the file systems that they go to.
 
     Args:
-        path: What will be written.
-        size_bytes: The bytes needed on its disk.
+        needs: Bytes that will be written at, or below, each path, before anything that lies there is removed.
 
     Raises:
-        OutputError: Fewer are free.
+        OutputError: Fewer are free on one of the file systems.
     """
-    free = _measure_free(path)
-    if free is not None and free < size_bytes:
-        raise OutputError(f"{path}: needs {size_bytes:,} bytes, {free:,} are free there; {_MORE_SPACE}")
+    by_disk: dict[object, list[Path]] = {}
+    for path, size_bytes in needs.items():
+        if size_bytes > 0:
+            by_disk.setdefault(_identify_disk(path), []).append(path)
+    for paths in by_disk.values():
+        size_bytes, free = sum(needs[path] for path in paths), _measure_free(paths[0])
+        if free is not None and free < size_bytes:
+            named = " and ".join(map(str, paths))
+            need = "needs" if len(paths) == 1 else "together need"
+            raise OutputError(
+                f"{named}: {need} {describe_bytes(size_bytes, up=True)}, {_describe_free(free)}; {_MORE_SPACE}"
+            )
+
+
+def round_to_blocks(size_bytes: int) -> int:
+    """Return what a file of a size takes on a disk with blocks of 4 kB."""
+    return -(-size_bytes // _BLOCK_BYTES) * _BLOCK_BYTES
+
+
+def describe_bytes(size_bytes: int, *, up: bool = False) -> str:
+    """Return a size for people, in bytes below a megabyte; rounded down, or `up`."""
+    for unit, scale in _UNITS:
+        if size_bytes >= scale:
+            hundredths = -(-size_bytes * 100 // scale) if up else size_bytes * 100 // scale
+            return f"{hundredths / 100:,.2f} {unit}"
+    return f"{size_bytes:,} bytes"
+
+
+def _describe_free(free_bytes: int) -> str:
+    return f"{describe_bytes(free_bytes)} are free there" if free_bytes else "nothing is free there"
 
 
 def measure_bytes(path: Path) -> int:
@@ -94,18 +127,41 @@ def _find_write_error(error: Exception, path: Path, part: Path) -> OSError | Non
 def _explain(cause: OSError, path: Path, size_bytes: int | None, written: int) -> str:
     """Say why, and what to do."""
     if cause.errno in _FULL:
-        need = f"{size_bytes:,}" if size_bytes is not None else f"over {written:,}"
+        known = []
+        if size_bytes is not None or written:
+            known.append(
+                f"it needs {describe_bytes(size_bytes, up=True)}"
+                if size_bytes is not None
+                else f"it needs over {describe_bytes(written)}"
+            )
         free = _measure_free(path)
-        left = "" if free is None else f", {free + written:,} are free there"  # without the part, soon to be removed
-        return f"{_FULL[cause.errno]}: it needs {need} bytes{left}; {_MORE_SPACE}"
+        if free is not None:
+            known.append(_describe_free(free + written))  # without the part, soon to be removed
+        facts = f": {', '.join(known)}" if known else ""
+        return f"{_FULL[cause.errno]}{facts}; {_MORE_SPACE}"
     if cause.errno in _FORBIDDEN:
         return f"{_FORBIDDEN[cause.errno]}; write to another folder"
     return f"{cause.strerror or cause}; write to another folder"
 
 
+def _find_folder(path: Path) -> Path | None:
+    """Return the folder, or the nearest one above it that exists, in which a path is or will be."""
+    place = path.absolute()
+    return next((folder for folder in (place, *place.parents) if folder.is_dir()), None)
+
+
+def _identify_disk(path: Path) -> object:
+    """Return what tells the file system of a path from others."""
+    folder = _find_folder(path)
+    try:
+        return None if folder is None else folder.stat().st_dev
+    except OSError:
+        return folder
+
+
 def _measure_free(path: Path) -> int | None:
-    """Give the bytes free where a file will be; None where the file system does not say."""
-    folder = next((parent for parent in path.absolute().parents if parent.is_dir()), None)
+    """Return the bytes free where a file will be; None where the file system does not say."""
+    folder = _find_folder(path)
     if folder is None:
         return None
     try:

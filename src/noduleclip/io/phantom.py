@@ -20,7 +20,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from noduleclip import schema
 from noduleclip.errors import ConfigError, UsageError
 from noduleclip.io.artefacts import name_part
-from noduleclip.io.disk import telling_write_errors
+from noduleclip.io.disk import require_space, round_to_blocks, telling_write_errors
 from noduleclip.io.job_pool import open_pool
 from noduleclip.io.phantom_readers import Row, measure_feret_mm, read_nodule
 from noduleclip.io.phantom_tissue import (
@@ -61,6 +61,9 @@ COLUMN_TYPES: Final[dict[str, type[pl.DataType]]] = {
     schema.SLICE_THICKNESS: pl.Float64,
     schema.MANUFACTURER: pl.String,
 }
+
+
+_HEADER_BYTES: Final = 1024  # of a slice, at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +137,7 @@ def make_phantoms(
         raise ConfigError(f"--workers must be at least 1, got {workers}")
     rows: list[Row] = []
     slices = 0
+    require_space(out_dir, measure_phantoms(config))
     with _appearing_whole(out_dir) as folder, closing(_write_patients(folder, config, workers)) as patients:
         for done, (patient_rows, patient_slices) in enumerate(patients, start=1):
             rows += patient_rows
@@ -143,6 +147,27 @@ def make_phantoms(
         (folder / schema.ROI_CSV).write_bytes(format_csv(pl.DataFrame(rows, schema=COLUMN_TYPES)).encode())
     nodules = len({row[schema.NODULE_ID] for row in rows})
     return PhantomSummary(out_dir / schema.ROI_CSV, config.patients, nodules, len(rows), slices)
+
+
+def measure_phantoms(config: PhantomConfig) -> int:
+    """Return the bytes of disk that the slices of all patients take; their table has a few kB a patient."""
+    slice_bytes = round_to_blocks(2 * config.matrix_px**2 + _HEADER_BYTES)
+    numbers = range(1, config.patients + 1)
+    slices = sum(_count_slices(_draw_count(_seed_patient(config, number))) for number in numbers)
+    return slices * slice_bytes
+
+
+def _seed_patient(config: PhantomConfig, number: int) -> np.random.Generator:
+    return np.random.default_rng([config.seed, number])
+
+
+def _draw_count(rng: np.random.Generator) -> int:
+    """Draw how many nodules a patient has; the first thing that is drawn."""
+    return int(rng.choice((1, 2, 3, 4, 5), p=(0.1, 0.25, 0.3, 0.2, 0.15)))
+
+
+def _count_slices(nodules: int) -> int:
+    return min(8, 3 + nodules)
 
 
 @contextmanager
@@ -185,9 +210,9 @@ def _write_patient(folder: Path, config: PhantomConfig, number: int) -> tuple[li
     Returns:
         The patient's rows of the ROI table, and the number of slices.
     """
-    rng = np.random.default_rng([config.seed, number])
-    count = int(rng.choice((1, 2, 3, 4, 5), p=(0.1, 0.25, 0.3, 0.2, 0.15)))
-    grid = _draw_grid(rng, config.matrix_px, slices=min(8, 3 + count))
+    rng = _seed_patient(config, number)
+    count = _draw_count(rng)
+    grid = _draw_grid(rng, config.matrix_px, slices=_count_slices(count))
     thorax, look = _draw_thorax(rng, grid), _draw_look(rng)
     nodules = _place_nodules(rng, grid, thorax, look, count)
     hu = draw_series(rng, grid, thorax, [nodule for nodule, _ in nodules], look)

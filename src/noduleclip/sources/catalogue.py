@@ -26,6 +26,7 @@ from noduleclip.io.artefacts import replacing
 from noduleclip.io.dicom import no_warnings
 from noduleclip.io.dicom_checks import check_orientation, parse_spacing
 from noduleclip.io.dicom_header import COPY_AGAIN, Header, read_header
+from noduleclip.io.disk import require_space
 from noduleclip.io.job_pool import Died, run_jobs
 from noduleclip.sources.files import Walk, walk_files
 from noduleclip.sources.planes import SLACK_MM, Plane
@@ -77,6 +78,7 @@ _CT_CLASSES: Final = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnh
 _CATALOGUE: Final = "catalogue.parquet"
 _PART: Final = "part-*.parquet"
 _FILES_A_JOB: Final = 16
+_ROW_BYTES: Final = 100  # of a file in a catalogue, at least
 _FILES_A_PART: Final = 2_000
 _SAME_PLACE_MM: Final = 0.01
 _LOST: Final = "it or one of its neighbours ends the process that reads it; leave the file out"
@@ -233,6 +235,7 @@ def read_catalogue(
     found = _list_files(root, met, is_left_out)
     known, lost = _read_kept(keep)
     fresh = found.join(known, on=_KNOWN_BY, how="anti", maintain_order="left")
+    require_space(keep, _ROW_BYTES * (fresh.height + found.height))  # in parts, and whole
     told = on_start(fresh.height, found.height - fresh.height)
     parts = _Parts(keep)
     try:

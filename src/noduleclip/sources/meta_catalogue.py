@@ -17,6 +17,7 @@ import polars as pl
 from noduleclip import schema
 from noduleclip.errors import InputError, RejectCode
 from noduleclip.io.derived_ct import keep_file, make_derived_slice, make_derived_uid
+from noduleclip.io.disk import require_space, round_to_blocks
 from noduleclip.sources.catalogue import (
     COLUMNS,
     MODALITY,
@@ -35,6 +36,7 @@ from noduleclip.sources.unread import Unread
 DICOM_FOLDER: Final = "dicom"
 _SUFFIXES: Final = (".mhd", ".mha")
 _DIGITS: Final = 16
+_HEADER_BYTES: Final = 1024  # of a derived slice, about
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,11 @@ def write_needed(images: Mapping[str, MetaImage], rois: pl.DataFrame) -> tuple[i
     for series_uid, name, patient_id in rois.select(columns).unique().sort(columns).iter_rows():
         if series_uid in images:
             needed[series_uid][int(Path(name).stem)] = (Path(name), patient_id)
+    # They are written one by one, and those that are there are left alone.
+    missing = [(images[uid], path) for uid, some in needed.items() for path, _ in some.values() if not path.exists()]
+    if missing:
+        sizes = [2 * image.size_xyz[0] * image.size_xyz[1] + _HEADER_BYTES for image, _ in missing]
+        require_space(missing[0][1], sum(map(round_to_blocks, sizes)))
     written, unread = 0, []
     for series_uid, slices in needed.items():
         image = images[series_uid]
