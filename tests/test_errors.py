@@ -1,9 +1,24 @@
-"""What a message becomes before anyone sees it."""
+"""What a message becomes before anyone sees it, and whom an error of a library blames."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pydicom
 import pytest
 
 from conftest import Command
-from noduleclip.errors import InputError, RejectCode, SliceError, make_encodable, make_printable
+from noduleclip.errors import (
+    InputError,
+    RejectCode,
+    SliceError,
+    make_encodable,
+    make_printable,
+    shows_incompatibility,
+)
+from noduleclip.io import dicom_pixels
+from noduleclip.io.dicom import read_ct_slice
+from noduleclip.io.phantom import PhantomConfig, make_phantoms
 
 
 @pytest.mark.parametrize(
@@ -38,3 +53,67 @@ def test_control_characters_of_a_table_do_not_reach_the_terminal(noduleclip: Com
     outcome = noduleclip("split", "--roi-csv", "\x1b[2J.csv", "--out", tmp_path)
     assert outcome.code == 3
     assert outcome.err == "error: \\x1b[2J.csv: no such ROI table\n"
+
+
+def raised_by(work: Callable[[], object]) -> Exception:
+    try:
+        work()
+    except Exception as error:
+        return error
+    raise AssertionError("it raised nothing")
+
+
+@pytest.mark.parametrize(
+    ("work", "is_incompatible"),
+    [
+        (lambda: __import__("noduleclip_of_nowhere"), True),
+        (lambda: pydicom.no_such_function(), True),  # type: ignore[attr-defined]
+        (lambda: pydicom.Dataset.no_such_method(), True),  # type: ignore[attr-defined]
+        (lambda: pydicom.Dataset().PatientID, False),
+        (lambda: [1].upper(), False),  # type: ignore[attr-defined]
+        (lambda: int([]), False),  # type: ignore[call-overload]
+        (lambda: float("x"), False),
+        (lambda: pydicom.dcmread(no_such_option=1), False),  # type: ignore[call-arg]  # called by others than us
+    ],
+)
+def test_an_incompatible_library_is_told_from_a_broken_file(work: Callable[[], object], is_incompatible: bool) -> None:
+    assert shows_incompatibility(raised_by(work)) is is_incompatible
+
+
+@pytest.fixture(scope="module")
+def ct_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ct")
+    make_phantoms(folder, PhantomConfig(patients=1, matrix_px=96))
+    return next(folder.rglob("*.dcm"))
+
+
+def out_of_memory(*_arguments: Any, **_options: Any) -> None:
+    raise MemoryError
+
+
+def lacking(*_arguments: Any, **_options: Any) -> None:
+    pydicom.no_such_function()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "substitute", "expected"),
+    [
+        (pydicom, "dcmread", out_of_memory, MemoryError),
+        (pydicom, "dcmread", lacking, AttributeError),
+        (dicom_pixels, "get_decoder", out_of_memory, MemoryError),
+        (dicom_pixels, "get_decoder", lacking, AttributeError),
+        (pydicom.Dataset, "get", out_of_memory, MemoryError),
+    ],
+)
+def test_a_slice_is_not_rejected_for_what_its_library_lacks(
+    ct_file: Path, monkeypatch: pytest.MonkeyPatch, where: Any, name: str, substitute: Any, expected: type[Exception]
+) -> None:
+    monkeypatch.setattr(where, name, substitute)
+    with pytest.raises(expected):
+        read_ct_slice(ct_file)
+
+
+def test_a_call_that_pydicom_does_not_take_is_no_broken_header(ct_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pydicom, "dcmread", lambda file: None)
+    with pytest.raises(TypeError, match="unexpected keyword argument"):
+        read_ct_slice(ct_file)

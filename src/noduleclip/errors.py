@@ -3,10 +3,15 @@
 Anything else that escapes a command is a defect of ours: it keeps its traceback and exits with 1.
 """
 
+import re
 from enum import StrEnum
+from types import ModuleType
 from typing import ClassVar, Final
 
 _LONGEST_MESSAGE: Final = 2000
+_WRONG_CALL: Final = re.compile(
+    r"(unexpected|invalid) keyword|takes (no|at most|exactly|from|\d+) .*(argument|keyword)|missing \d+ required"
+)
 
 
 def make_printable(text: str) -> str:
@@ -40,6 +45,31 @@ def _spell_out(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def shows_incompatibility(error: BaseException) -> bool:
+    """Return whether an error is the environment's, whatever file was being read.
+
+    A parser raises anything on a broken file, so code around one catches everything and rejects the file. What must
+    pass there is a failed import, a name that a module or class of an installed library lacks, a call by this package
+    that a library does not take, and a lack of memory: every file would be rejected for it.
+    """
+    if isinstance(error, ImportError | MemoryError):
+        return True
+    if isinstance(error, AttributeError):
+        return isinstance(error.obj, ModuleType | type)
+    return isinstance(error, TypeError) and _WRONG_CALL.search(str(error)) is not None and _is_raised_here(error)
+
+
+def _is_raised_here(error: BaseException) -> bool:
+    """Return whether the innermost frame of a traceback belongs to this package."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return (
+        frame is not None
+        and str(frame.tb_frame.f_globals.get("__name__")).partition(".")[0] == __name__.partition(".")[0]
+    )
+
+
 class NoduleclipError(Exception):
     """An expected failure, told to the user in one line that prints; of one too long the middle is left out."""
 
@@ -67,6 +97,10 @@ class SizeLanguageError(UsageError):
 
 class RatingLanguageError(UsageError):
     """A sentence about rated attributes contradicts itself or asks for what is no range of ratings."""
+
+
+class LibraryError(UsageError):
+    """An installed library cannot do what is asked of it; no file is to blame."""
 
 
 class InputError(NoduleclipError):

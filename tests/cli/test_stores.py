@@ -18,7 +18,7 @@ pytest.importorskip("lance")
 
 from conftest import Collection, Command
 from noduleclip import schema
-from noduleclip.errors import ArtefactError, OutputError, UsageError
+from noduleclip.errors import ArtefactError, LibraryError, OutputError, UsageError
 from noduleclip.io import lance_store, lance_tables
 from noduleclip.io.index_store import open_index
 from noduleclip.io.lance_store import LanceIndex, bind_fragments, holds_index
@@ -496,6 +496,38 @@ def test_a_place_that_cannot_be_written_says_so(index: Path, tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"cannot be written \(.+\)"):
         copy_to_store(index, f"lance://{tmp_path / 'file' / 'store'}", indexed_rows=1)
+
+
+class FakeLance:
+    """Lance, as it answers for a store that it cannot open."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def dataset(self, *_arguments: object, **_options: object) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (
+            NotImplementedError("flags 64"),
+            LibraryError,
+            r"the installed Lance cannot read it \(flags 64\); pip",
+        ),
+        (OSError("no route"), ArtefactError, r"\(no route\); check its address, the network"),
+        (ValueError("bad magic"), ArtefactError, r"\(bad magic\); embed again"),
+    ],
+)
+def test_a_store_is_broken_only_where_it_was_looked_at(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception], message: str
+) -> None:
+    monkeypatch.setattr("noduleclip.io.lance_store.load_lance", lambda text: FakeLance(error))
+    with pytest.raises(kind, match=message):
+        open_index("s3://b/i")
+    with pytest.raises(kind, match=message):  # it would be taken for a free place, and written over
+        holds_index(parse_place("s3://b/i"))
 
 
 def test_a_folder_does_without_lance(index: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ from conftest import Collection
 from noduleclip.engine import towers as towers_module
 from noduleclip.engine.torch_encoder import TorchEncoder
 from noduleclip.engine.towers import Towers, open_towers
-from noduleclip.errors import ArtefactError, UsageError
+from noduleclip.errors import ArtefactError, LibraryError, UsageError
 from noduleclip.models import onnx_export
 from noduleclip.models.checkpoint import hash_model, load_model
 from noduleclip.models.two_towers import TwoTowers
@@ -74,6 +75,17 @@ def test_layers_that_do_not_export_stay_in_torch(
     assert towers.device == "cpu (as asked); ONNX Runtime does not take resnet10t: RuntimeError"
 
 
+def test_an_incompatible_exporter_is_no_matter_of_the_backbone(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lack(model: TwoTowers, path: Path) -> None:
+        raise ImportError("cannot import name 'exporter'")
+
+    monkeypatch.setattr(onnx_export, "export_image_tower", lack)
+    with pytest.raises(ImportError, match="cannot import name"):
+        open_towers(checkpoint, tmp_path, "cpu")
+
+
 def test_broken_files_and_other_devices_are_refused(checkpoint: Path, exported: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.pth").write_bytes(checkpoint.read_bytes()[:-5000])
     with pytest.raises(ArtefactError, match=r"broken\.pth"):
@@ -104,3 +116,27 @@ assert not {{name.split(".")[0] for name in sys.modules}} & {{"torch", "timm", "
 """
     subprocess.run([sys.executable, "-c", code], check=True)
     assert (tmp_path / "index" / "index.json").exists()
+
+
+@pytest.mark.parametrize("newer", ["format", "operators"])
+def test_a_tower_of_a_newer_format_asks_for_a_newer_library(exported: Path, tmp_path: Path, newer: str) -> None:
+    model = onnx.load(next(exported.rglob("image_tower.onnx")))
+    if newer == "format":
+        model.ir_version = 99
+    else:
+        model.opset_import[0].version = 999
+    (tmp_path / "image_tower.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(LibraryError, match=r"onnxruntime [\d.]+ is too old for it .*; pip install --upgrade"):
+        ImageEncoder(tmp_path / "image_tower.onnx")
+
+
+def test_a_lack_of_memory_is_no_broken_tower(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = ImageEncoder(next(exported.rglob("image_tower.onnx")))
+
+    class Full:
+        def run(self, *_arguments: object) -> None:
+            raise RuntimeError("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer of size 9")
+
+    monkeypatch.setattr(encoder, "_session", Full())
+    with pytest.raises(MemoryError, match="Failed to allocate memory"):
+        encoder.encode(np.zeros((1, 32, 32), np.int16))

@@ -204,3 +204,24 @@ def test_hostile_checkpoints_are_refused_in_bounded_memory(checkpoint: Path, tmp
 def test_a_missing_checkpoint_says_who_writes_it(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="noduleclip train writes"):
         load_model(tmp_path / "none.pth")
+
+
+def run_short_of_memory(*_arguments: object, **_options: object) -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("load", "expected"), [(run_short_of_memory, MemoryError), (lambda path, map_location: None, TypeError)]
+)
+def test_what_torch_lacks_is_no_broken_checkpoint(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[..., None], expected: type[Exception]
+) -> None:
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(expected):
+        load_model(checkpoint)
+
+
+def test_a_lack_of_memory_is_no_bad_configuration(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timm.create_model", run_short_of_memory)
+    with pytest.raises(MemoryError):
+        load_model(checkpoint)

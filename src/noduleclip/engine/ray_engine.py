@@ -223,7 +223,9 @@ def _session(address: str, workers: int) -> Iterator[Any]:
     try:
         import ray
         import ray.data
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] != "ray":  # it is there, and lacks something
+            raise UsageError(f"--engine ray: Ray needs {error.name}; pip install 'noduleclip[ray]'") from error
         raise UsageError("--engine ray needs Ray; install it with pip install 'noduleclip[ray]'") from error
     _refuse_silence(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}

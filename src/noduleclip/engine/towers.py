@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from noduleclip import __version__, schema
 from noduleclip.config import ModelConfig
-from noduleclip.errors import ArtefactError
+from noduleclip.errors import ArtefactError, shows_incompatibility
 from noduleclip.io.artefacts import hash_file, replacing
 from noduleclip.machine import CPU_ALONE, CPU_AS_ASKED, may_have_accelerator
 from noduleclip.retrieval.fusion import Calibration
@@ -98,6 +98,8 @@ def _export(checkpoint: Path, checksum: str, text: Path, image: Path, device: st
                 export_image_tower(model, temporary)
             return Towers(ImageEncoder(image), text, checksum, why)
         except Exception as error:  # the exporter knows not every layer that timm has, and raises what it likes
+            if shows_incompatibility(error):
+                raise
             why = f"{why}; ONNX Runtime does not take {model.config.backbone}: {type(error).__name__}"
             keep_freed_memory()
     return Towers(TorchEncoder(model, chosen.device), text, checksum, why)

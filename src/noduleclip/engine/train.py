@@ -345,6 +345,8 @@ class Training:
             self.scaler.load_state_dict(values["scaler"])
             self.progress = Progress(**values["progress"])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
             raise ArtefactError(f"{path}: does not hold a whole training state ({error})") from error
 
 

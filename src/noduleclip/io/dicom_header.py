@@ -23,7 +23,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from noduleclip.errors import RejectCode, SliceError
+from noduleclip.errors import RejectCode, SliceError, shows_incompatibility
 
 COPY_AGAIN: Final = "copy or download it again"
 LEAVE_OUT: Final = "leave the file out"
@@ -63,6 +63,8 @@ class Header:
         try:
             return self._find(keyword).get(keyword)
         except Exception as error:  # pydicom converts on access, and each type fails in its own way
+            if shows_incompatibility(error):
+                raise
             raise self.reject(code, f"the value of {keyword} is malformed", COPY_AGAIN) from error
 
     def text(self, keyword: str) -> str:
@@ -129,6 +131,8 @@ def read_header(path: Path, max_pixels: int, tags: Sequence[str], *, stop_before
     except SliceError:
         raise
     except Exception as error:  # a parser on broken bytes raises whatever it runs into
+        if shows_incompatibility(error):
+            raise
         code, fact, remedy = _explain_unread(error, path, max_pixels)
         if code is RejectCode.TRUNCATED_HEADER and not stop_before_pixels:
             read_header(path, max_pixels, tags)  # raises where the header itself is broken

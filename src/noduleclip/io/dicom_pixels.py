@@ -15,7 +15,7 @@ from pydicom import uid
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 
-from noduleclip.errors import RejectCode
+from noduleclip.errors import RejectCode, shows_incompatibility
 from noduleclip.io.dicom_header import COPY_AGAIN, Header
 from noduleclip.io.dicom_stream import read_frame
 
@@ -140,6 +140,8 @@ def decode_pixels(header: Header, layout: PixelLayout, max_pixels: int) -> NDArr
         if stored.shape != (layout.rows, layout.columns):
             raise ValueError(f"decoded to {stored.shape}")
     except Exception as error:  # decoders written in C raise what they like
+        if shows_incompatibility(error):
+            raise
         reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()[:120]
         fact = f"its pixel data ({layout.syntax.name}) cannot be decoded: {reason}"
         raise header.reject(RejectCode.DECODE_FAILED, fact, COPY_AGAIN) from error

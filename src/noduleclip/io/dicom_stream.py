@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 from pydicom import uid
 from pydicom.encaps import parse_basic_offsets
 
-from noduleclip.errors import RejectCode, SliceError
+from noduleclip.errors import RejectCode, SliceError, shows_incompatibility
 from noduleclip.io.dicom_header import COPY_AGAIN, Header, find_limit_bytes, open_bounded, read_header
 
 _PIXEL_DATA: Final = (0x7FE0, 0x0010)
@@ -64,6 +64,8 @@ def read_frame(header: Header, frame_bytes: int, max_pixels: int, *, compressed:
         fact = f"the pixel data end before those of frame {header.frame + 1} do"
         raise header.reject(RejectCode.TRUNCATED_PIXELS, fact, COPY_AGAIN) from error
     except Exception as error:  # what a parser on broken bytes runs into
+        if shows_incompatibility(error):
+            raise
         fact = (
             f"its pixel data have no frame {header.frame + 1} that can be found: {str(error) or type(error).__name__}"
         )

@@ -28,7 +28,6 @@ from noduleclip.io.lance_tables import (
     VERSION,
     Place,
     commit_fragments,
-    hearing_interrupts,
     load_lance,
     make_schema,
     name_column,
@@ -331,11 +330,13 @@ def holds_index(place: Place) -> bool:
     if place.folder is not None:
         return (place.folder / INDEX_TABLE).exists()
     lance = load_lance(place.text)
-    try:
-        with hearing_interrupts():
+    with telling_broken(place.text):
+        try:
             lance.dataset(place.name_table(INDEX_TABLE))
-    except ValueError:  # not found
-        return False
+        except ValueError as error:
+            if "not found" not in str(error).lower():  # it is there, and cannot be read
+                raise
+            return False
     return True
 
 

@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.errors import ArtefactError, OutputError, UsageError
+from noduleclip.errors import ArtefactError, LibraryError, OutputError, UsageError
 
 LOCAL = "lance"
 OBJECT_STORES = ("s3", "gs", "az")
@@ -28,6 +28,7 @@ VECTOR = "vector"
 MANIFEST, TOWER, VERSION, PROBES = "manifest", "text_tower", "rows_version", "probes"
 _ROWS_PER_FILE = 1 << 20
 _MOST_LETTERS = 200
+_UPGRADE = 'pip install --upgrade "noduleclip[lance]"'
 _INTERRUPT = "External error: KeyboardInterrupt"
 
 
@@ -103,6 +104,7 @@ def telling_broken(text: str) -> Iterator[None]:
 
     Raises:
         ArtefactError: The store is broken, or cannot be reached.
+        LibraryError: It needs what this version of Lance lacks.
     """
     try:
         with hearing_interrupts():
@@ -110,7 +112,11 @@ def telling_broken(text: str) -> Iterator[None]:
     except BaseException as error:
         if not _is_of_lance(error):
             raise
-        raise ArtefactError(f"{text}: cannot be read ({_shorten(error)}); embed again") from error
+        if isinstance(error, NotImplementedError):
+            raise LibraryError(f"{text}: the installed Lance cannot read it ({_shorten(error)}); {_UPGRADE}") from error
+        is_far = isinstance(error, OSError) and not text.startswith(f"{LOCAL}://")
+        remedy = "check its address, the network and your credentials" if is_far else "embed again"
+        raise ArtefactError(f"{text}: cannot be read ({_shorten(error)}); {remedy}") from error
 
 
 @contextlib.contextmanager
@@ -119,6 +125,7 @@ def telling_unwritten(text: str) -> Iterator[None]:
 
     Raises:
         OutputError: The store cannot be written.
+        LibraryError: Writing it needs what this version of Lance lacks.
     """
     try:
         with hearing_interrupts():
@@ -126,6 +133,10 @@ def telling_unwritten(text: str) -> Iterator[None]:
     except BaseException as error:
         if not _is_of_lance(error):
             raise
+        if isinstance(error, NotImplementedError):
+            raise LibraryError(
+                f"{text}: the installed Lance cannot write it ({_shorten(error)}); {_UPGRADE}"
+            ) from error
         raise OutputError(f"{text}: cannot be written ({_shorten(error)})") from error
 
 

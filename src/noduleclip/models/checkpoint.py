@@ -11,9 +11,9 @@ from torch import Tensor
 
 from noduleclip import schema
 from noduleclip.config import ModelConfig, from_mapping, to_mapping
-from noduleclip.errors import ArtefactError, ConfigError
+from noduleclip.errors import ArtefactError, ConfigError, shows_incompatibility
 from noduleclip.io.artefacts import replacing
-from noduleclip.models.hostile import AllocationLimit, count_bytes, refuse_bombs, refuse_claims
+from noduleclip.models.hostile import AllocationError, AllocationLimit, count_bytes, refuse_bombs, refuse_claims
 from noduleclip.models.two_towers import TwoTowers
 from noduleclip.vocabulary import Vocabulary
 
@@ -56,8 +56,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise
     except pickle.UnpicklingError as error:
         raise ArtefactError(f"{path}: refused, it is broken or holds code (weights_only=True)") from error
-    except Exception as error:
-        raise ArtefactError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
+    except Exception as error:  # a broken archive or pickle raises whatever it runs into
+        if shows_incompatibility(error):
+            raise
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise ArtefactError(f"{path}: not a readable checkpoint ({type(error).__name__}: {reason})") from error
     if not isinstance(values, dict) or values.get("schema_version") != schema.CHECKPOINT_SCHEMA_VERSION:
         found = values.get("schema_version") if isinstance(values, dict) else type(values).__name__
         found = found if isinstance(found, int | str | None) else type(found).__name__
@@ -90,7 +93,7 @@ def unpack_model(values: dict[str, Any], path: Path) -> TwoTowers:
         vocabulary = Vocabulary.from_mapping(values["vocabulary"], str(path))
         with AllocationLimit(_TIMES_ITS_WEIGHTS * count_bytes((values[_IMAGE], values[_TEXT]), path) + _SMALL_BYTES):
             model = TwoTowers(config, vocabulary)
-    except (ConfigError, MemoryError) as error:
+    except (ConfigError, AllocationError) as error:
         raise ArtefactError(f"{path}: its configuration cannot be used: {error}") from error
     for part, tower in ((_IMAGE, model.image), (_TEXT, model.text)):
         try:

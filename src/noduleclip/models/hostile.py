@@ -75,6 +75,10 @@ def count_bytes(values: object, path: Path) -> int:
     return total
 
 
+class AllocationError(MemoryError):
+    """More was to be allocated than an `AllocationLimit` allows; the machine may have enough of it."""
+
+
 class AllocationLimit(TorchFunctionMode):
     """While it is entered, a module that is built may allocate so many bytes.
 
@@ -85,7 +89,7 @@ class AllocationLimit(TorchFunctionMode):
         most_bytes: Allowed in all.
 
     Raises:
-        MemoryError: More were asked for.
+        AllocationError: More were asked for.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -99,5 +103,5 @@ class AllocationLimit(TorchFunctionMode):
         if func in _FACTORIES and isinstance(made, Tensor):
             self.left -= made.nbytes
             if self.left < 0:
-                raise MemoryError(f"it takes more than the {self.most_bytes:,} bytes that the weights allow")
+                raise AllocationError(f"it takes more than the {self.most_bytes:,} bytes that the weights allow")
         return made

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from noduleclip.config import CropConfig
-from noduleclip.errors import ConfigError, InputError
+from noduleclip.errors import ConfigError, InputError, shows_incompatibility
 from noduleclip.models.outline import SIZES, OutlineDecoder, measure_outline
 
 _MEASURE_WIDTH = 64
@@ -152,6 +152,8 @@ def _make_backbone(name: str, size_px: int, channels: int, pretrained: bool) -> 
         kept = sum(step * _LEAST_MAP_PX <= size_px for step in info.reduction()) or 1  # type: ignore[operator, union-attr]
         return make(pretrained=pretrained, out_indices=info.out_indices[:kept])  # type: ignore[union-attr, index]
     except Exception as error:
+        if shows_incompatibility(error):
+            raise
         if not pretrained:
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(f"--backbone {name}: timm gives no feature maps of it ({reason})") from error

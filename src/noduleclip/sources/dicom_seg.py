@@ -21,7 +21,7 @@ from pydicom.uid import (
 )
 
 from noduleclip.config import MAX_PIXELS
-from noduleclip.errors import RejectCode, SliceError
+from noduleclip.errors import RejectCode, SliceError, shows_incompatibility
 from noduleclip.io.dicom import no_warnings
 from noduleclip.io.dicom_header import COPY_AGAIN, LEAVE_OUT, Header, read_header
 from noduleclip.sources.planes import Plane
@@ -119,6 +119,8 @@ def read_segments(path: Path, max_pixels: int = MAX_PIXELS) -> list[Segment]:
     except SliceError:
         raise
     except Exception as error:  # pydicom converts on access, and each broken sequence fails in its own way
+        if shows_incompatibility(error):
+            raise
         fact = f"its frames or segments are not described as they should be ({type(error).__name__})"
         raise header.reject(RejectCode.BAD_SEGMENTATION, fact, LEAVE_OUT) from error
 

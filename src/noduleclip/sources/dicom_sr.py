@@ -12,7 +12,7 @@ from pydicom.dataelem import RawDataElement
 
 from noduleclip import schema
 from noduleclip.config import MAX_PIXELS
-from noduleclip.errors import RejectCode
+from noduleclip.errors import RejectCode, shows_incompatibility
 from noduleclip.io.dicom import no_warnings
 from noduleclip.io.dicom_header import COPY_AGAIN, LEAVE_OUT, read_header
 
@@ -103,6 +103,8 @@ def read_reports(path: Path) -> list[Report]:
     try:
         return [_parse_group(group, path) for group in _find_groups(header.dataset, _DEEPEST)]
     except Exception as error:  # pydicom converts on access, and each broken sequence fails in its own way
+        if shows_incompatibility(error):
+            raise
         fact = f"its content is not built as a report's should be ({type(error).__name__})"
         raise header.reject(RejectCode.BAD_REPORT, fact, LEAVE_OUT) from error
 
