@@ -1,5 +1,6 @@
 """The bad inputs of docs/reference/bad-inputs.md: what is done with each, and what the user reads."""
 
+import hashlib
 import io
 import json
 import pickle
@@ -406,7 +407,7 @@ def _(world: World) -> str:
 
 
 def query_broken(world: World, name: str, content: bytes) -> str:
-    """Put another file into an index and its right size into the manifest; give what a query says of it."""
+    """Put another file into an index, bind it by the manifest, and give what a query says of it."""
     index = world.folder / "broken"
     index.mkdir(exist_ok=True)
     for path in world.index.iterdir():
@@ -414,7 +415,7 @@ def query_broken(world: World, name: str, content: bytes) -> str:
             (index / path.name).write_bytes(path.read_bytes())
     (index / name).write_bytes(content)
     manifest = json.loads((index / schema.INDEX_MANIFEST).read_text())
-    manifest["files"][name]["bytes"] = len(content)
+    manifest["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     (index / schema.INDEX_MANIFEST).write_text(json.dumps(manifest))
     return world.refuse(4, "query", "--emb-dir", index, "--query", "> 6 mm")
 

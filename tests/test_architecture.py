@@ -133,6 +133,7 @@ def run_light(arguments: list[str], tmp_path: Path) -> None:
         ["query"],
         ["fuse"],
         ["serve"],
+        ["verify"],
         ["demo"],
         ["prepare"],
         ["prepare", "lidc"],

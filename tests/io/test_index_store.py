@@ -90,7 +90,7 @@ def test_rows_are_found_in_every_part_of_the_file(sound: Path, monkeypatch: pyte
 def test_only_small_files_are_read_for_their_checksum(folder: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     content = (folder / schema.TEXT_TOWER).read_bytes()
     (folder / schema.TEXT_TOWER).write_bytes(content[::-1])
-    monkeypatch.setattr(index_store, "_HASHED_BYTES", most)
+    monkeypatch.setattr(index_store, "HASHED_BYTES", most)
     if most:
         with pytest.raises(ArtefactError, match=r"is not the file that index\.json names"):
             open_index(folder)
@@ -201,7 +201,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "embeddings cut off": (keep_bytes("img_embeds.npy", 200), r"img_embeds\.npy: has 200 bytes, index\.json says 352"),
     "rows cut off": (keep_bytes("meta.parquet", 50), r"meta\.parquet: has 50 bytes"),
     "text tower cut off": (keep_bytes("text_tower.onnx", 4), r"has 4 bytes, index\.json says 5; embed again"),
-    "embeddings noise": (overwrite("img_embeds.npy"), r"img_embeds\.npy: not a readable array"),
+    "embeddings noise": (overwrite("img_embeds.npy"), r"img_embeds\.npy: is not the file that index\.json names"),
     "rows noise": (overwrite("meta.parquet"), r"meta\.parquet: is not the file that index\.json names"),
     "objects": (save("img_embeds.npy", [{"a": 1}] * ROWS), r"img_embeds\.npy: not a readable array"),
     "float64": (save("img_embeds.npy", np.zeros((ROWS, EMB))), r"is float64 \(7, 8\), expected float32 \(7, 8\)"),

@@ -28,6 +28,7 @@ from noduleclip.cli.settings import with_settings
 from noduleclip.cli.split_command import split
 from noduleclip.cli.together import is_echo, leave_process
 from noduleclip.cli.train_command import train
+from noduleclip.cli.verify_command import verify
 from noduleclip.errors import NoduleclipError, make_printable
 
 _INTERRUPTED = 130
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, check, phantom, split, train, embed, merge, query, fuse, evaluate, serve, doctor):
+for command in (demo, check, phantom, split, train, embed, merge, query, fuse, evaluate, serve, verify, doctor):
     # The prefix is the commands' alone: NODULECLIP_VERSION, say, is no setting.
     app.command(context_settings={"auto_envvar_prefix": f"NODULECLIP_{command.__name__.upper()}"})(
         with_settings(command)

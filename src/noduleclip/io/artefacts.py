@@ -18,6 +18,7 @@ from noduleclip.io.disk import remove, require_space, round_to_blocks, telling_w
 
 _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.part")  # what `name_part` gives
 _MOST_JSON_BYTES = 1 << 24
+_HASHED_AT_ONCE = 1 << 20
 LOCK_FILE = ".lock"  # in a folder that a process of this tool writes to
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
@@ -136,18 +137,26 @@ def parse_json(file: BufferedReader, path: Path) -> dict[str, Any]:
     return values
 
 
-def hash_file(path: Path) -> str:
-    """Give the SHA-256 of a file's bytes as hex digits."""
+def hash_file(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
+    """Return the SHA-256 of a file's bytes as hex digits.
+
+    Args:
+        path: The file.
+        on_bytes: Called with the bytes read since the last call.
+    """
     with path.open("rb") as file:
-        return hash_open_file(file)
+        return hash_open_file(file, on_bytes)
 
 
-def hash_open_file(file: BufferedReader) -> str:
+def hash_open_file(file: BufferedReader, on_bytes: Callable[[int], None] = lambda _: None) -> str:
     """Return the SHA-256 of all bytes of an open file as hex digits; its position is 0 afterwards."""
+    digest = hashlib.sha256()
     file.seek(0)
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    while block := file.read(_HASHED_AT_ONCE):
+        digest.update(block)
+        on_bytes(len(block))
     file.seek(0)
-    return digest
+    return digest.hexdigest()
 
 
 def refuse_results(folder: Path, names: tuple[str, ...], remedy: str) -> None:

@@ -17,7 +17,7 @@ import stat
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -34,7 +34,7 @@ from noduleclip.io.artefacts import LOCK_FILE, format_json, hash_file, hash_open
 
 META_GROUP_ROWS = 1 << 15  # rows of the metadata that are compressed, and read, together
 _MOST_BYTES = 1 << 50
-_HASHED_BYTES = 1 << 26
+HASHED_BYTES = 1 << 26  # 37 ms; a query cannot wait for larger files, `verify` reads them
 _REPLACING_S = 3.0  # the longest that an opening waits for a writer between two states of a folder
 _RETRY_S = 0.05
 BROKEN = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # a broken file makes polars panic, too
@@ -170,6 +170,31 @@ class Index(abc.ABC):
     def lending_tower(self) -> contextlib.AbstractContextManager[Path]:
         """Give the text tower as a file while the block runs."""
 
+    @property
+    @abc.abstractmethod
+    def files_bytes(self) -> int:
+        """The bytes that `find_changed_files` reads."""
+
+    @abc.abstractmethod
+    def find_changed_files(self, on_bytes: Callable[[int], None] = lambda _: None) -> list[str]:
+        """Hash all files, whole, and return the paths of those that are not the ones that were written.
+
+        Args:
+            on_bytes: Called with the bytes read since the last call.
+        """
+
+    @property
+    def binds_rows(self) -> bool:
+        """Whether checksums of the rows were recorded; without, `find_changed_files` cannot see a changed row."""
+        return True
+
+    def check_order(self) -> None:  # noqa: B027 (files have no numbers of rows)
+        """Compare the number that is stored with every row with its place.
+
+        Raises:
+            ArtefactError: The rows do not lie in their order.
+        """
+
     def read_columns(self, names: Sequence[str]) -> pl.DataFrame:
         """Read whole columns.
 
@@ -299,14 +324,27 @@ class FolderIndex(Index):
         with file.open("wb") as target:
             shutil.copyfileobj(source, target)
 
+    @property
+    def files_bytes(self) -> int:
+        """The bytes of all files that the manifest names."""
+        return sum(said["bytes"] for said in self.manifest.files.values())
+
+    def find_changed_files(self, on_bytes: Callable[[int], None] = lambda _: None) -> list[str]:
+        """Hash all files, whole, and return the paths of those that the manifest does not name."""
+        return [
+            str(self.folder / name)
+            for name, said in self.manifest.files.items()
+            if hash_open_file(self.files[name], on_bytes) != said.get("sha256")
+        ]
+
     def verify(self) -> None:
         """Read all files and compare them with what the manifest says of them.
 
         Raises:
             ArtefactError: One has changed.
         """
-        for name, said in self.manifest.files.items():
-            _check_hash(self.files[name], self.folder / name, said)
+        for path in self.find_changed_files():
+            raise ArtefactError(_name_changed(path))
 
     def _collect(self, plan: pl.LazyFrame, name: str) -> pl.DataFrame:
         try:
@@ -387,14 +425,28 @@ def open_index(location: Path | str) -> Index:
         from noduleclip.io.lance_store import open_lance_index
 
         return open_lance_index(location)
-    return _open_folder(Path(location))
+    return _open_folder(Path(location), HASHED_BYTES)
 
 
-def _open_folder(folder: Path) -> FolderIndex:
+def open_unhashed(location: str) -> Index:
+    """Open an index without hashing any of its files, for `find_changed_files` to name all that have changed.
+
+    Raises:
+        ArtefactError: As `open_index`.
+    """
+    if "://" in location:
+        from noduleclip.io.lance_store import open_lance_index
+
+        return open_lance_index(location, hashed_bytes=0)
+    return _open_folder(Path(location), 0)
+
+
+def _open_folder(folder: Path, hashed_bytes: int) -> FolderIndex:
     """Open a folder, with patience for a process that is just replacing its files.
 
     Between two states there is no manifest, for some milliseconds. Writers hold a lock meanwhile, but on a file system
-    without locks, and it goes with them: what fails is tried once more in any case.
+    without locks, and it goes with them: what fails is tried once more in any case. Files of more than `hashed_bytes`
+    are not hashed.
     """
     if not folder.is_dir():
         raise ArtefactError(f"{folder}: no such index folder; noduleclip embed makes one")
@@ -402,7 +454,7 @@ def _open_folder(folder: Path) -> FolderIndex:
     tries = 0
     while True:
         try:
-            return _open_generation(folder)
+            return _open_generation(folder, hashed_bytes)
         except ArtefactError as error:
             tries += 1
             being_replaced = isinstance(error, IndexReplacedError) or (folder / LOCK_FILE).exists()
@@ -411,7 +463,7 @@ def _open_folder(folder: Path) -> FolderIndex:
         time.sleep(_RETRY_S)
 
 
-def _open_generation(folder: Path) -> FolderIndex:
+def _open_generation(folder: Path, hashed_bytes: int) -> FolderIndex:
     """Open all files of a folder, which belong together if the manifest is the same file before and after.
 
     A writer removes the manifest before it replaces another file, and moves a new one there afterwards.
@@ -423,10 +475,9 @@ def _open_generation(folder: Path) -> FolderIndex:
     manifest = parse_manifest(parse_json(bound, path), str(path), set(INDEX_FILES))
     for name in manifest.files:
         _check_size(files.open(name, f"{folder / name}: is missing; embed again"), folder / name, manifest)
-    for name in (schema.META, schema.TEXT_TOWER):  # not the embeddings, nor metadata as large: a query cannot wait
-        said = manifest.files[name]
-        if said["bytes"] <= _HASHED_BYTES:
-            _check_hash(files[name], folder / name, said)
+    for name, said in manifest.files.items():
+        if said["bytes"] <= hashed_bytes and hash_open_file(files[name]) != said.get("sha256"):
+            raise ArtefactError(_name_changed(str(folder / name)))
     shape = (manifest.rows, manifest.emb)
     embeddings = _map_embeddings(files[schema.EMBEDDINGS], folder / schema.EMBEDDINGS, shape)
     try:
@@ -442,9 +493,8 @@ def _open_generation(folder: Path) -> FolderIndex:
     return FolderIndex(manifest, embeddings, hash_open_file(bound), folder, files)
 
 
-def _check_hash(file: BufferedReader, path: Path, said: Mapping[str, Any]) -> None:
-    if hash_open_file(file) != said.get("sha256"):
-        raise ArtefactError(f"{path}: is not the file that {schema.INDEX_MANIFEST} names; embed again")
+def _name_changed(path: str) -> str:
+    return f"{path}: is not the file that {schema.INDEX_MANIFEST} names; embed again"
 
 
 def parse_manifest(values: dict[str, Any], path: str, files: set[str]) -> Manifest:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,21 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.config import INDEXED_ROWS, to_mapping
 from noduleclip.errors import ArtefactError, IndexReplacedError
-from noduleclip.io.index_store import BROKEN, Index, Manifest, check_columns, parse_manifest
+from noduleclip.io.artefacts import hash_file
+from noduleclip.io.index_store import (
+    BROKEN,
+    HASHED_BYTES,
+    Index,
+    Manifest,
+    check_columns,
+    describe_file,
+    parse_manifest,
+)
 from noduleclip.io.lance_tables import (
     INDEX_TABLE,
     MANIFEST,
     PROBES,
+    ROW_FILES,
     ROWS_TABLE,
     TOWER,
     VECTOR,
@@ -47,6 +57,7 @@ _BATCH_ROWS = 1 << 15
 _SCANNED_ROWS = 1 << 14  # Lance takes four times as long a row for eight times as many at once
 _DENSE = 8  # rows that are read rather than looked up one by one, for each that is wanted
 _MOST_TOWER_BYTES = 1 << 28
+_LAST_VERSION = (1 << 64) - 1  # Lance counts the names of its versions down from here
 _TRIES = 5  # to open a store that others replace
 
 Reading = Callable[[], contextlib.AbstractContextManager[None]]
@@ -139,6 +150,8 @@ class LanceIndex(Index):
         rows: The table of its rows, at the version that belongs to the manifest.
         tower: The text tower.
         probes: Parts of the vector index that a query looks into; 0 where there is none.
+        row_files: SHA-256 and size in bytes of each file of `rows`; none of a store that is no folder, or was written
+            by an earlier version of this tool.
     """
 
     place: Place
@@ -146,6 +159,7 @@ class LanceIndex(Index):
     rows: Any
     tower: bytes
     probes: int
+    row_files: Mapping[str, Mapping[str, Any]]
 
     @property
     def location(self) -> str:
@@ -218,6 +232,37 @@ class LanceIndex(Index):
         with self.binding.reading():
             return _find_near(self.rows, vector, k, probes, condition)
 
+    @property
+    def binds_rows(self) -> bool:
+        """Whether checksums of the rows' files were recorded."""
+        return bool(self.row_files)
+
+    @property
+    def files_bytes(self) -> int:
+        """The bytes of the rows' files."""
+        return sum(said["bytes"] for said in self.row_files.values())
+
+    def find_changed_files(self, on_bytes: Callable[[int], None] = lambda _: None) -> list[str]:
+        """Hash all files of the rows, whole, and return the paths of those that are not the ones that were written.
+
+        The text tower was compared with its checksum when the store was opened.
+        """
+        return _find_changed(self.place, self.row_files, on_bytes)
+
+    def check_order(self) -> None:
+        """Read the number of every row.
+
+        Raises:
+            ArtefactError: The rows do not lie in their order.
+        """
+        at = 0
+        with self.binding.reading():
+            for batch in self.rows.scanner(columns=[schema.ROW], batch_size=_BATCH_ROWS).to_batches():
+                found = batch[schema.ROW].to_numpy(zero_copy_only=False)
+                if not np.array_equal(found, np.arange(at, at + len(found))):
+                    raise ArtefactError(f"{self.location}: {ROWS_TABLE}: rows are not in their order; embed again")
+                at += len(found)
+
     def _kinds(self) -> dict[str, pl.DataType]:
         return _read_kinds(self.rows)
 
@@ -245,8 +290,12 @@ def _read_kinds(rows: Any) -> dict[str, pl.DataType]:
     return {schema.ROW: pl.Series(dtype=pl.get_index_type()).dtype, **kinds}
 
 
-def open_lance_index(text: str) -> LanceIndex:
+def open_lance_index(text: str, *, hashed_bytes: int = HASHED_BYTES) -> LanceIndex:
     """Open a store and check that its parts belong together.
+
+    Args:
+        text: Where it lies.
+        hashed_bytes: Files of the rows up to this size are compared with their checksums.
 
     Raises:
         ArtefactError: A part is missing or broken.
@@ -258,11 +307,11 @@ def open_lance_index(text: str) -> LanceIndex:
         raise ArtefactError(f"{text}: holds no index; noduleclip embed --store {text} makes one")
     for _ in range(_TRIES - 1):
         with contextlib.suppress(IndexReplacedError):  # between reading what binds its rows and opening them
-            return _open_generation(place)
-    return _open_generation(place)
+            return _open_generation(place, hashed_bytes)
+    return _open_generation(place, hashed_bytes)
 
 
-def _open_generation(place: Place) -> LanceIndex:
+def _open_generation(place: Place, hashed_bytes: int) -> LanceIndex:
     text = place.text
     try:
         table, one = _read_binding(place, None)
@@ -279,6 +328,7 @@ def _open_generation(place: Place) -> LanceIndex:
     tower = one[TOWER]
     if not isinstance(tower, bytes) or len(tower) > _MOST_TOWER_BYTES or said.get("sha256") != _hash(tower):
         raise ArtefactError(f"{text}: {schema.TEXT_TOWER} is not the one that the manifest names; embed again")
+    row_files = _parse_row_files(one.get(ROW_FILES), text)
     binding = Binding(place, _identify(table, one))
     with binding.reading():
         rows = load_lance(text).dataset(place.name_table(ROWS_TABLE), version=one[VERSION])
@@ -287,8 +337,13 @@ def _open_generation(place: Place) -> LanceIndex:
         raise ArtefactError(f"{text}: {ROWS_TABLE} has {held} rows, the manifest says {manifest.rows}")
     _check_kinds(kinds, manifest.emb, text)
     check_columns(pl.Schema(_read_kinds(rows)), f"{text}: {ROWS_TABLE}")
+    small = {name: said for name, said in row_files.items() if said["bytes"] <= hashed_bytes}
+    if changed := _find_changed(place, small):
+        if binding.was_replaced():
+            raise IndexReplacedError(f"{text}: is being replaced again and again; run the command again")
+        raise ArtefactError(f"{changed[0]}: is not the file that {INDEX_TABLE} names; embed again")
     vectors = LanceVectors(rows, (manifest.rows, manifest.emb), binding.reading)
-    return LanceIndex(manifest, vectors, binding.generation, place, binding, rows, tower, one[PROBES])
+    return LanceIndex(manifest, vectors, binding.generation, place, binding, rows, tower, one[PROBES], row_files)
 
 
 def _read_binding(place: Place, columns: list[str] | None) -> tuple[Any, dict[str, Any]]:
@@ -305,6 +360,64 @@ def _read_binding(place: Place, columns: list[str] | None) -> tuple[Any, dict[st
             if len(bound) == 1:
                 return table, bound[0]
     raise ArtefactError(f"{place.text}: {INDEX_TABLE} is not of this tool; embed again")
+
+
+def _list_vector_indexes(place: Place) -> set[Path]:
+    """Return the folders of all vector indexes of a store, those of earlier versions included."""
+    return set() if place.folder is None else set(Path(place.name_table(ROWS_TABLE)).glob("_indices/*"))
+
+
+def _describe_row_files(place: Place, rows: Any, earlier: set[Path]) -> dict[str, dict[str, Any]]:
+    """Return checksum and size of each file of a version of the rows, by its path in the table.
+
+    Args:
+        place: The store; in an object store nothing is read back, and nothing is returned.
+        rows: The table at that version.
+        earlier: Folders of vector indexes that are of earlier versions.
+    """
+    if place.folder is None:
+        return {}
+    folder = Path(place.name_table(ROWS_TABLE))
+    versions = [folder / "_versions" / f"{number}.manifest" for number in (rows.version, _LAST_VERSION - rows.version)]
+    found = [
+        *(folder / "data" / file.path for fragment in rows.get_fragments() for file in fragment.data_files()),
+        *(path for path in versions if path.exists()),
+        *(path for one in _list_vector_indexes(place) - earlier for path in one.rglob("*") if path.is_file()),
+    ]
+    return {path.relative_to(folder).as_posix(): describe_file(path) for path in sorted(found)}
+
+
+def _parse_row_files(text: object, store: str) -> dict[str, dict[str, Any]]:
+    """Read what `index.lance` says of the rows' files; an earlier version of this tool said nothing of them."""
+    if text is None:
+        return {}
+    try:
+        found: dict[str, dict[str, Any]] = json.loads(text) if isinstance(text, str) else {"": {}}
+        known = all(
+            PurePosixPath(name).parts[0] in ("data", "_versions", "_indices")
+            and ".." not in PurePosixPath(name).parts
+            and isinstance(said["sha256"], str)
+            and type(said["bytes"]) is int
+            for name, said in found.items()
+        )
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise ArtefactError(f"{store}: {INDEX_TABLE} is not of this tool ({error!r}); embed again") from error
+    if not known:
+        raise ArtefactError(f"{store}: {INDEX_TABLE} is not of this tool (its files are others); embed again")
+    return found
+
+
+def _find_changed(
+    place: Place, files: Mapping[str, Mapping[str, Any]], on_bytes: Callable[[int], None] = lambda _: None
+) -> list[str]:
+    """Return the paths of files that are missing or not the ones that were written."""
+    changed = []
+    for name, said in files.items():
+        path = Path(place.name_table(ROWS_TABLE)) / name
+        same = path.is_file() and path.stat().st_size == said["bytes"] and hash_file(path, on_bytes) == said["sha256"]
+        if not same:
+            changed.append(f"{place.text.rstrip('/')}/{ROWS_TABLE}/{name}")
+    return changed
 
 
 def _identify(table: Any, row: Mapping[str, Any]) -> str:
@@ -387,6 +500,7 @@ def bind_fragments(
         raise ValueError(f"the fragments have {held} rows, not {manifest.rows}")
     _check_order(rows)
     probes = 0
+    earlier = _list_vector_indexes(place)
     if manifest.rows >= indexed_rows:
         partitions = _count_partitions(manifest.rows)
         with telling_unwritten(place.text):
@@ -395,7 +509,9 @@ def bind_fragments(
     tower = tower_file.read_bytes()
     files = {schema.TEXT_TOWER: {"sha256": _hash(tower), "bytes": len(tower)}}
     bound = Manifest(**{**_as_fields(manifest), "files": files})
-    _write_binding(lance, place, bound, tower, rows.version, probes)
+    with telling_unwritten(place.text):
+        row_files = _describe_row_files(place, rows, earlier)
+    _write_binding(lance, place, bound, tower, rows.version, probes, row_files)
     return bound
 
 
@@ -446,7 +562,15 @@ def _as_fields(manifest: Manifest) -> dict[str, Any]:
     return {name: getattr(manifest, name) for name in manifest.__dataclass_fields__}
 
 
-def _write_binding(lance: Any, place: Place, manifest: Manifest, tower: bytes, version: int, probes: int) -> None:
+def _write_binding(
+    lance: Any,
+    place: Place,
+    manifest: Manifest,
+    tower: bytes,
+    version: int,
+    probes: int,
+    row_files: Mapping[str, Mapping[str, Any]],
+) -> None:
     """Name the new rows the store's, which is what makes it a new one; then remove the old ones."""
     import pyarrow as pa
 
@@ -457,6 +581,7 @@ def _write_binding(lance: Any, place: Place, manifest: Manifest, tower: bytes, v
             TOWER: pa.array([tower], pa.large_binary()),
             VERSION: pa.array([version], pa.int64()),
             PROBES: pa.array([probes], pa.int64()),
+            ROW_FILES: pa.array([json.dumps(row_files)], pa.large_string()),
         }
     )
     with telling_unwritten(place.text):

@@ -1,0 +1,160 @@
+"""A changed byte anywhere in an index is found: by `verify` in whole files, by every command in those up to 64 MB."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import Collection, Command
+from noduleclip import schema
+from noduleclip.errors import ArtefactError
+from noduleclip.io import index_store, lance_store
+from noduleclip.io.index_store import open_index
+from stores import copy_to_store
+
+FILES = (schema.EMBEDDINGS, schema.META, schema.OUTLINES, schema.TEXT_TOWER)
+QUESTION = ("--query", "> 6 mm")
+
+
+def swap_rows(file: Path) -> None:
+    """Swap two rows of the embeddings: every value is one that was written, and every vector a unit vector."""
+    embeddings = np.load(file)
+    embeddings[[3, 4]] = embeddings[[4, 3]]
+    np.save(file, embeddings)
+
+
+def flip_byte(file: Path) -> None:
+    """Change one bit in the middle of a file."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.fixture
+def copy(index: Path, tmp_path: Path) -> Path:
+    shutil.copytree(index, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_an_index_as_it_was_written_is_confirmed(noduleclip: Command, copy: Path) -> None:
+    done = noduleclip("verify", "--emb-dir", copy)
+    size = sum((copy / name).stat().st_size for name in FILES)
+    assert (done.code, done.out) == (0, "")
+    assert done.err == f"{copy}: all files are those that were written ({size:,} bytes)\n"
+
+
+@pytest.mark.parametrize(("name", "change"), [(schema.EMBEDDINGS, swap_rows), *((name, flip_byte) for name in FILES)])
+def test_a_changed_file_is_refused(noduleclip: Command, copy: Path, name: str, change: Callable[[Path], None]) -> None:
+    change(copy / name)
+    done = noduleclip("verify", "--emb-dir", copy)
+    assert (done.code, done.out) == (4, "")
+    assert done.err == (f"error: {copy / name}: 1 file is not the one that the index was written with; embed again\n")
+    for command in ("query", "fuse", "evaluate"):
+        done = noduleclip(command, "--emb-dir", copy, *(QUESTION if command != "evaluate" else ()))
+        assert (done.code, done.out) == (4, "")
+        assert done.err == f"error: {copy / name}: is not the file that index.json names; embed again\n"
+
+
+def test_all_changed_files_are_named(noduleclip: Command, copy: Path) -> None:
+    flip_byte(copy / schema.META)
+    swap_rows(copy / schema.EMBEDDINGS)
+    done = noduleclip("verify", "--emb-dir", copy)
+    assert done.code == 4
+    assert str(copy / schema.META) in done.err
+    assert str(copy / schema.EMBEDDINGS) in done.err
+    assert "2 files are not those that the index was written with" in done.err
+
+
+def test_files_too_large_for_every_query_are_verified(
+    noduleclip: Command, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_store, "HASHED_BYTES", 1000)
+    swap_rows(copy / schema.EMBEDDINGS)
+    assert noduleclip("query", "--emb-dir", copy, *QUESTION).code == 0
+    assert noduleclip("verify", "--emb-dir", copy).code == 4
+
+
+def test_what_is_no_index_is_refused(noduleclip: Command, tmp_path: Path) -> None:
+    done = noduleclip("verify", "--emb-dir", tmp_path / "none")
+    assert done.code == 4
+    assert "no such index folder" in done.err
+    done = noduleclip("verify", "--emb-dir", tmp_path)
+    assert done.code == 4
+    assert "holds no index.json" in done.err
+
+
+@pytest.fixture
+def store(index: Path, tmp_path: Path) -> Path:
+    pytest.importorskip("lance")
+    copy_to_store(index, f"lance://{tmp_path / 'store'}", indexed_rows=1)
+    return tmp_path / "store"
+
+
+def test_a_store_as_it_was_written_is_confirmed(noduleclip: Command, index: Path, store: Path) -> None:
+    for _ in range(2):  # the second time over an older store, whose files go
+        done = noduleclip("verify", "--emb-dir", f"lance://{store}")
+        assert done.code == 0, done.err
+        assert "all files are those that were written" in done.err
+        copy_to_store(index, f"lance://{store}", indexed_rows=1)
+
+
+@pytest.mark.parametrize("files", ["data/*.lance", "_versions/*.manifest", "_indices/*/*"])
+def test_a_changed_file_of_a_store_is_refused(noduleclip: Command, store: Path, files: str) -> None:
+    changed = sorted((store / "rows.lance").glob(files))
+    assert changed
+    flip_byte(changed[-1])
+    done = noduleclip("verify", "--emb-dir", f"lance://{store}")
+    assert done.code == 4, done.err
+    if "_versions" not in files:  # which Lance cannot open
+        assert str(changed[-1]) in done.err
+        assert noduleclip("query", "--emb-dir", f"lance://{store}", *QUESTION).code == 4
+
+
+def test_what_cannot_be_compared_of_a_store_is_said(
+    noduleclip: Command, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stores of earlier versions, and those in object stores, have no checksums of their rows."""
+    pytest.importorskip("lance")
+    monkeypatch.setattr(lance_store, "_describe_row_files", lambda *_: {})
+    store = f"lance://{tmp_path / 'store'}"
+    copy_to_store(index, store, indexed_rows=1 << 30)
+    done = noduleclip("verify", "--emb-dir", store)
+    rows = open_index(index).manifest.rows
+    assert done.code == 0
+    assert f"{rows:,} rows are in order, all unit vectors" in done.err
+    assert "note: this store has no checksums of its rows" in done.err
+
+
+@pytest.mark.parametrize(
+    "files", ['["data/x"]', '{"../index.json": {"sha256": "", "bytes": 1}}', '{"data/x": {}}', "["]
+)
+def test_a_list_of_files_that_is_none_is_refused(index: Path, tmp_path: Path, files: str) -> None:
+    pytest.importorskip("lance")
+    with pytest.raises(ArtefactError, match=r"index\.lance is not of this tool"):
+        lance_store._parse_row_files(files, "lance://store")
+
+
+def test_shards_are_verified(
+    noduleclip: Command, collection: Collection, checkpoint: Path, exported: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "index"
+    embed = ("embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--out-dir", out, "--device", "cpu")
+    for shard in ("1/2", "2/2"):
+        assert noduleclip(*embed, "--shard", shard).code == 0
+    done = noduleclip("verify", "--emb-dir", out)
+    assert done.code == 0, done.err
+    folder = out / schema.SHARDS_FOLDER / "2-of-2"  # all rows are in one piece, which the first has not
+    assert f"{folder}: all files are those that were written" in done.err
+    swap_rows(folder / schema.EMBEDDINGS)
+    done = noduleclip("verify", "--emb-dir", out)
+    assert done.code == 4
+    assert str(folder / schema.EMBEDDINGS) in done.err
+    swap_rows(folder / schema.EMBEDDINGS)
+    said = json.loads((folder / schema.SHARD_MANIFEST).read_text())
+    (folder / schema.SHARD_MANIFEST).write_text(json.dumps(said | {"whole": "another"}))
+    done = noduleclip("verify", "--emb-dir", out)
+    assert done.code == 4
+    assert "is of another table, model or setting" in done.err
