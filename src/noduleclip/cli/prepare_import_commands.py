@@ -62,7 +62,7 @@ def prepare_csv(
     """
     from noduleclip.cli.importing import SphereTable, run_sphere_import
     from noduleclip.cli.preparing import PrepareOptions
-    from noduleclip.sources.world_csv import Coordinates, read_world_csv
+    from noduleclip.importers.world_csv import Coordinates, read_world_csv
 
     spheres, unread = read_world_csv(table, Coordinates(coordinates))
     prepare_options = PrepareOptions(
@@ -131,8 +131,8 @@ def prepare_monai(
     """
     from noduleclip.cli.importing import SphereTable, run_sphere_import
     from noduleclip.cli.preparing import PrepareOptions
-    from noduleclip.sources.monai import BoxMode, read_data_list
-    from noduleclip.sources.world_csv import Coordinates
+    from noduleclip.importers.monai import BoxMode, read_data_list
+    from noduleclip.importers.world_csv import Coordinates
 
     found = read_data_list(datalist, BoxMode(box_mode), Coordinates(coordinates))
     prepare_options = PrepareOptions(

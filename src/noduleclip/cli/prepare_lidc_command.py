@@ -41,10 +41,10 @@ def prepare_lidc(
     from noduleclip.cli.collect import count_workers
     from noduleclip.cli.preparing import Marks, PrepareOptions, run_preparation
     from noduleclip.errors import InputError
+    from noduleclip.importers.catalogue import Catalogue
+    from noduleclip.importers.files import Walk, find_files
+    from noduleclip.importers.lidc_xml import read_lidc_xml
     from noduleclip.report.console import counting
-    from noduleclip.sources.catalogue import Catalogue
-    from noduleclip.sources.files import Walk, find_files
-    from noduleclip.sources.lidc_xml import read_lidc_xml
 
     root = xml_root or data_root
 

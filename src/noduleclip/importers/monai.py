@@ -1,0 +1,166 @@
+"""A detection data list as MONAI and its LUNA16 tutorial have it (JSON) to spheres, list by list.
+
+Knows neither images nor transforms: boxes have to be in world coordinates, as those lists have them.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from noduleclip.errors import ArtefactError, InputError, RejectCode
+from noduleclip.importers.marks import Sphere
+from noduleclip.importers.unread import Unread
+from noduleclip.importers.world_csv import Coordinates
+from noduleclip.io.artefacts import read_json
+from noduleclip.io.roi_table import MAX_DIAMETER_MM
+
+TRAINING, VALIDATION, TEST = "training", "validation", "test"
+_LISTS: Final = (TRAINING, VALIDATION, TEST)
+_SUFFIXES: Final = (".nii.gz", ".nii", ".mhd", ".mha", ".dcm")
+_UID = re.compile(r"[0-2](\.\d+){5,}")
+
+
+class BoxMode(StrEnum):
+    """What the six numbers of a box are, by MONAI's names.
+
+    Source:
+        monai.data.box_utils: CenterSizeMode, CornerSizeMode, CornerCornerModeTypeA to C.
+    """
+
+    CCCWHD = "cccwhd"
+    XYZWHD = "xyzwhd"
+    XYZXYZ = "xyzxyz"
+    XXYYZZ = "xxyyzz"
+    XYXYZZ = "xyxyzz"
+
+    def to_center(self, box: list[float]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Give the middle (x, y, z) and the sides (w, h, d) of a box, both as its numbers have them."""
+        a, b, c, d, e, f = box
+        if self is BoxMode.CCCWHD:
+            return (a, b, c), (d, e, f)
+        if self is BoxMode.XYZWHD:
+            return (a + d / 2, b + e / 2, c + f / 2), (d, e, f)
+        if self is BoxMode.XXYYZZ:
+            low, high = (a, c, e), (b, d, f)
+        elif self is BoxMode.XYXYZZ:
+            low, high = (a, b, e), (c, d, f)
+        else:
+            low, high = (a, b, c), (d, e, f)
+        x, y, z = ((one + other) / 2 for one, other in zip(low, high, strict=True))
+        w, h, depth = (other - one for one, other in zip(low, high, strict=True))
+        return (x, y, z), (w, h, depth)
+
+
+@dataclass(frozen=True)
+class DataList:
+    """What a data list says.
+
+    Attributes:
+        spheres: Its boxes, list after list; the series is the UID in the image's name, else that name.
+        parts: The series of each list, each once, by the list's name.
+        unread: Boxes that give no sphere.
+    """
+
+    spheres: list[Sphere]
+    parts: dict[str, list[str]]
+    unread: list[Unread]
+
+
+def read_data_list(path: Path, mode: BoxMode = BoxMode.CCCWHD, coordinates: Coordinates = Coordinates.LPS) -> DataList:
+    """Read a data list.
+
+    The diameter is the longer of a box's two sides in the plane; in MONAI's lists of LUNA16 all sides are the diameter.
+
+    Args:
+        path: JSON with lists `training`, `validation` or `test` of objects with `image` and `box`.
+        mode: What the numbers of a box are.
+        coordinates: Which way the axes run.
+
+    Raises:
+        InputError: The file is no such list; the message names the list and the entry.
+    """
+    try:
+        content = read_json(path)
+    except ArtefactError as error:
+        raise InputError(str(error)) from error
+    lists = [name for name in _LISTS if name in content]
+    if not lists:
+        raise InputError(f"{path}: has none of the lists {', '.join(_LISTS)}; found {', '.join(list(content)[:8])}")
+    found = DataList([], {}, [])
+    for name in lists:
+        entries = content[name]
+        if not isinstance(entries, list):
+            raise InputError(f"{path}: {name!r} is no list")
+        series: dict[str, None] = {}
+        for number, entry in enumerate(entries):
+            where = f"{path}: {name}[{number}]"
+            uid = _parse_image(entry, where)
+            series[uid] = None
+            for place, box in _list_boxes(entry, where):
+                mark = _parse_box(box, path, place, uid, mode, coordinates)
+                if isinstance(mark, Sphere):
+                    found.spheres.append(mark)
+                else:
+                    found.unread.append(mark)
+        found.parts[name] = list(series)
+    if not found.spheres and not found.unread:
+        raise InputError(f"{path}: none of its images has a box")
+    return found
+
+
+def name_series(image: str) -> str:
+    """Give what an image is of: the last Series Instance UID in its path, else its name without endings.
+
+    nnU-Net and nnDetection write the dots of a UID as underscores, and a channel behind it.
+    """
+    parts = PurePosixPath(image.replace("\\", "/")).parts
+    for part in reversed(parts):
+        stem = _strip(part)
+        for text in (stem, stem.removesuffix("_0000").replace("_", ".")):
+            if _UID.fullmatch(text):
+                return text
+    return _strip(parts[-1]) if parts else ""
+
+
+def _strip(name: str) -> str:
+    suffix = next((suffix for suffix in _SUFFIXES if name.casefold().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)] if suffix else name
+
+
+def _parse_image(entry: object, where: str) -> str:
+    image = entry.get("image") if isinstance(entry, dict) else None
+    if isinstance(image, list) and len(image) == 1:
+        image = image[0]
+    uid = name_series(image) if isinstance(image, str) else ""
+    if not uid:
+        raise InputError(f"{where}: has no 'image' with a path")
+    return uid
+
+
+def _list_boxes(entry: dict[str, object], where: str) -> list[tuple[str, list[float]]]:
+    """Give the boxes of an image, each with its place in the file."""
+    boxes = entry.get("box", entry.get("boxes"))
+    if not isinstance(boxes, list):
+        raise InputError(f"{where}: 'box' is no list of boxes")
+    found = []
+    for number, box in enumerate(boxes):
+        place = f"{where}, box[{number}]"
+        if not (isinstance(box, list) and len(box) == 6 and all(type(part) in (int, float) for part in box)):
+            raise InputError(f"{place}: is not six numbers")
+        found.append((place, [float(part) if abs(part) < 1e300 else math.inf for part in box]))
+    return found
+
+
+def _parse_box(
+    box: list[float], path: Path, place: str, uid: str, mode: BoxMode, coordinates: Coordinates
+) -> Sphere | Unread:
+    center, (w, h, depth) = mode.to_center(box)
+    if not all(math.isfinite(part) and abs(part) < 1e5 for part in (*center, w, h, depth)):
+        return Unread(path, RejectCode.OUTSIDE, f"{place}: is no place in mm")
+    if not (min(w, h, depth) > 0 and max(w, h) <= MAX_DIAMETER_MM):
+        reason = f"{place}: sides of {w:g}, {h:g} and {depth:g} mm; they must lie in (0, {MAX_DIAMETER_MM:g}] mm"
+        return Unread(path, RejectCode.NO_DIAMETER, reason)
+    return Sphere(uid, coordinates.to_lps(center), max(w, h), name=place.removeprefix(f"{path}: "))

@@ -1,0 +1,324 @@
+"""From marks to rows of the ROI table: a curve on the slice it was drawn on, a sphere on the slice that it lies on."""
+
+import json
+import math
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from noduleclip import schema
+from noduleclip.errors import RejectCode
+from noduleclip.importers.catalogue import PATH, Catalogue, SeriesSlices
+from noduleclip.importers.diameters import DiameterKind, measure_outline
+from noduleclip.importers.grouping import number_nodules
+from noduleclip.importers.marks import Contour, Outline, Sphere
+from noduleclip.importers.planes import find_nearest
+from noduleclip.importers.spheres import cut_sphere, outline_sphere
+from noduleclip.importers.unread import Unread
+from noduleclip.io.roi_table import LIDC_PATIENT, MAX_DIAMETER_MM
+
+ROI_COLUMNS: Final = {
+    schema.DICOM_PATH: pl.String,
+    **dict.fromkeys((schema.SPACING_ROW, schema.SPACING_COL, schema.DIAMETER_MM), pl.Float64),
+    **dict.fromkeys((schema.CENTROID_X, schema.CENTROID_Y), pl.Float64),
+    **dict.fromkeys(schema.BOX_COLUMNS, pl.Int64),
+    **dict.fromkeys((schema.POINTS_JSON, schema.SERIES_UID, schema.SOP_UID), pl.String),
+    **dict.fromkeys((schema.PATIENT_ID, schema.NODULE_ID, schema.READER, schema.DIAMETER_KIND), pl.String),
+    **dict.fromkeys(schema.RATING_COLUMNS, pl.Int64),
+    **dict.fromkeys((schema.Z_MM, schema.SLICE_THICKNESS), pl.Float64),
+    schema.MANUFACTURER: pl.String,
+}
+"""The columns of `roi_with_diam.csv`, in order."""
+_DIGITS: Final = 3
+
+Mark = TypeVar("Mark", Outline, Sphere)
+
+
+@dataclass(frozen=True)
+class RoiRows:
+    """What becomes of marks.
+
+    Attributes:
+        frame: The columns of `ROI_COLUMNS`; by patient and series, then nodule, then slice upwards, then reader.
+        unread: Marks that give no row.
+        points: Curves of a single point in outlines that have others: no diameter is theirs, and they are left out.
+        absent: Outlines and spheres of series that have no slices here.
+    """
+
+    frame: pl.DataFrame
+    unread: list[Unread]
+    points: int
+    absent: int
+
+
+def make_rows(
+    outlines: Sequence[Outline],
+    catalogue: Catalogue,
+    kind: DiameterKind,
+    *,
+    source: Path,
+    relative: bool = False,
+    on_marks: Callable[[int], None] = lambda _: None,
+) -> RoiRows:
+    """Give a row for each curve of each outline.
+
+    Args:
+        outlines: Readers' outlines, in any order.
+        catalogue: Their slices.
+        kind: What the diameters are.
+        source: What the outlines were read from, for messages.
+        relative: Write paths relative to the folder that the catalogue's start from.
+        on_marks: Called with the outlines done since the last call.
+    """
+    maker = _Maker(catalogue, source, relative)
+    return maker.place_all(outlines, lambda outline, series: maker.place_outline(outline, series, kind), on_marks)
+
+
+def make_sphere_rows(
+    spheres: Sequence[Sphere],
+    catalogue: Catalogue,
+    kind: str,
+    *,
+    source: Path,
+    relative: bool = False,
+    on_marks: Callable[[int], None] = lambda _: None,
+) -> RoiRows:
+    """Give a row for each sphere, on the slice nearest its middle; otherwise as `make_rows`."""
+    maker = _Maker(catalogue, source, relative)
+    return maker.place_all(spheres, lambda sphere, series: maker.place_sphere(sphere, series, kind), on_marks)
+
+
+def _by_series(marks: Sequence[Mark]) -> dict[str, list[Mark]]:
+    """Group marks by series, in the order of the series."""
+    found: dict[str, list[Mark]] = defaultdict(list)
+    for mark in marks:
+        found[mark.series_uid].append(mark)
+    return dict(sorted(found.items()))
+
+
+@dataclass
+class _Row:
+    """A row to be, and the outline whose nodule it belongs to."""
+
+    outline: Outline
+    values: dict[str, Any]
+
+
+class _Maker:
+    """Rows of one collection, and what gave none."""
+
+    def __init__(self, catalogue: Catalogue, source: Path, relative: bool) -> None:
+        self._catalogue, self._source, self._relative = catalogue, source, relative
+        self._unread: list[Unread] = []
+        self._points = self._absent = 0
+
+    def place_all(
+        self,
+        marks: Sequence[Mark],
+        place: Callable[[Mark, SeriesSlices], Iterator[_Row]],
+        on_marks: Callable[[int], None],
+    ) -> RoiRows:
+        """Place the marks of each series that is here."""
+        rows: list[_Row] = []
+        for series_uid, here in _by_series(marks).items():
+            series = self._catalogue.find_series(series_uid)
+            if series is None:
+                self._absent += len(here)
+            else:
+                rows += [row for mark in here for row in place(mark, series)]
+            on_marks(len(here))
+        return self._finish(rows)
+
+    def place_outline(self, outline: Outline, series: SeriesSlices, kind: DiameterKind) -> Iterator[_Row]:
+        """Give the rows of one outline."""
+        outline, found = self._find_slices(outline, series)
+        first = series.frame.row(0, named=True)
+        spacings_yx_mm = [((it or first)[schema.SPACING_ROW], (it or first)[schema.SPACING_COL]) for it in found]
+        sizes_mm = measure_outline(outline, spacings_yx_mm, kind)
+        drawn = [(contour, here) for contour, here in zip(outline.contours, found, strict=True) if contour.includes]
+        for (contour, here), size_mm in zip(drawn, sizes_mm, strict=True):
+            if len(contour.points_px) < 2:
+                self._points += 1
+                continue
+            where = f"{self._source}: {_name_mark(outline)}"
+            if here is None:
+                at = contour.sop_uid or f"z {contour.z_mm:g} mm"
+                self._refuse(RejectCode.NO_SLICE, f"{where}: its slice {at} is not below {self._catalogue.root}")
+            elif not _lies_on(contour.points_px.mean(axis=0), here):
+                self._refuse(RejectCode.OUTSIDE, f"{where}: its curve lies outside slice {here[PATH]}")
+            elif not 0 < size_mm <= MAX_DIAMETER_MM:
+                reason = f"its diameter on slice {here[PATH]} is {size_mm:.1f} mm, not in (0, {MAX_DIAMETER_MM:g}] mm"
+                self._refuse(RejectCode.NO_DIAMETER, f"{where}: {reason}")
+            else:
+                yield self._describe(outline, here, _describe_curve(contour.points_px), size_mm, kind)
+
+    def place_sphere(self, sphere: Sphere, series: SeriesSlices, kind: str) -> Iterator[_Row]:
+        """Give the row of one sphere, if it lies on a slice."""
+        where = f"{self._source}: {_name_mark(sphere)}"
+        at = "({:g}, {:g}, {:g}) mm".format(*sphere.center_mm)
+        number = find_nearest(series.planes, sphere.center_mm, series.frame[0, schema.SLICE_THICKNESS] or 0.0)
+        if number is None:
+            self._refuse(RejectCode.NO_SLICE, f"{where}: no slice of the series lies at {at}")
+            return
+        found, disc = series.frame.row(number, named=True), cut_sphere(sphere, series.planes[number])
+        if disc is None:
+            self._refuse(RejectCode.OUTSIDE, f"{where}: {at} lies outside slice {found[PATH]}")
+            return
+        outline = outline_sphere(sphere, series.planes)
+        middle = dict(zip((schema.CENTROID_X, schema.CENTROID_Y), disc.center_px, strict=True))
+        shape = {**_rounded(middle), **dict(zip(schema.BOX_COLUMNS, disc.box_px, strict=True))}
+        yield self._describe(outline, found, shape, sphere.diameter_mm, kind, sphere.reader)
+
+    def _finish(self, rows: Sequence[_Row]) -> RoiRows:
+        """Number the nodules of each patient and the readers whom nothing names, and put the rows in order."""
+        by_patient: dict[str, dict[int, Outline]] = defaultdict(dict)
+        for row in rows:
+            by_patient[row.values[schema.PATIENT_ID]][id(row.outline)] = row.outline
+        names: dict[int, str] = {}
+        readers: dict[int, str] = {}
+        for outlines in by_patient.values():
+            names |= dict(zip(outlines, number_nodules(list(outlines.values())), strict=True))
+            readers |= _number_readers(outlines, names)
+        for row in rows:
+            row.values[schema.NODULE_ID] = names[id(row.outline)]
+            row.values[schema.READER] = readers.get(id(row.outline), row.values[schema.READER])
+        ordered = sorted((row.values for row in rows), key=_order_of)
+        frame = pl.DataFrame(ordered, schema=ROI_COLUMNS, orient="row")
+        return RoiRows(frame, self._unread, self._points, self._absent)
+
+    def _find_slices(self, outline: Outline, series: SeriesSlices) -> tuple[Outline, list[dict[str, Any] | None]]:
+        """Find the slice of each curve of an outline, without the curves that lie on slices of another series."""
+        contours: list[Contour] = []
+        found: list[dict[str, Any] | None] = []
+        for contour in outline.contours:
+            here = self._find_slice(contour, series)
+            if here is None or here[schema.SERIES_UID] == outline.series_uid:
+                contours.append(_name_slice(contour, here))
+                found.append(here)
+            elif contour.includes:
+                reason = f"its slice {contour.sop_uid} is of series {here[schema.SERIES_UID]}"
+                self._refuse(RejectCode.NO_SLICE, f"{self._source}: {_name_mark(outline)}: {reason}")
+        return replace(outline, contours=tuple(contours)), found
+
+    def _find_slice(self, contour: Contour, series: SeriesSlices) -> dict[str, Any] | None:
+        if contour.sop_uid:
+            return self._catalogue.find_sop(contour.sop_uid)
+        number = series.find_height(contour.z_mm) if math.isfinite(contour.z_mm) else None
+        return None if number is None else series.frame.row(number, named=True)
+
+    def _refuse(self, code: RejectCode, reason: str) -> None:
+        self._unread.append(Unread(self._source, code, reason))
+
+    def _describe(
+        self,
+        outline: Outline,
+        found: Mapping[str, Any],
+        shape: Mapping[str, Any],
+        size_mm: float,
+        kind: str,
+        reader: str | None = None,
+    ) -> _Row:
+        values = {
+            schema.DICOM_PATH: self._name_path(found[PATH]),
+            **{name: found[name] for name in (schema.SPACING_ROW, schema.SPACING_COL)},
+            schema.DIAMETER_MM: round(size_mm, _DIGITS),
+            **shape,
+            schema.SERIES_UID: outline.series_uid,
+            schema.SOP_UID: found[schema.SOP_UID],
+            schema.PATIENT_ID: outline.patient_id or _name_patient(found),
+            schema.READER: (outline.reader if reader is None else reader) or None,
+            schema.DIAMETER_KIND: str(kind),
+            **outline.ratings,
+            schema.Z_MM: found["position_z_mm"],
+            **{name: found[name] for name in (schema.SLICE_THICKNESS, schema.MANUFACTURER)},
+        }
+        return _Row(outline, values)
+
+    def _name_path(self, path: str) -> str:
+        shown = os.path.relpath(path, self._catalogue.start.absolute()) if self._relative else path
+        return shown.replace(os.sep, "/")
+
+
+def _name_slice(contour: Contour, found: Mapping[str, Any] | None) -> Contour:
+    """Name the slice of a curve as the other readers' curves on it do, who may tell it by its height."""
+    return contour if found is None else replace(contour, sop_uid=found[schema.SOP_UID] or "")
+
+
+def _number_readers(outlines: Mapping[int, Outline], nodules: Mapping[int, str]) -> dict[int, str]:
+    """Number those outlines of each nodule of a patient whose readers nothing names: one is of one reader."""
+    of_nodule: dict[str, list[int]] = defaultdict(list)
+    for key in outlines:
+        of_nodule[nodules[key]].append(key)
+    readers: dict[int, str] = {}
+    for keys in of_nodule.values():
+        taken = {outlines[key].reader for key in keys}
+        free = (str(number) for number in count(1) if str(number) not in taken)
+        readers |= {key: next(free) for key in keys if not outlines[key].reader}
+    return readers
+
+
+def _name_mark(mark: Outline | Sphere) -> str:
+    """Say for a message what a mark is."""
+    reader = f", reader {mark.reader}" if mark.reader else ""
+    return f"series {mark.series_uid}{reader}, {mark.name or 'a nodule'}"
+
+
+def _name_patient(found: Mapping[str, Any]) -> str:
+    """Give the patient of the header, else LIDC's number in the path."""
+    if found[schema.PATIENT_ID]:
+        return str(found[schema.PATIENT_ID])
+    match = re.search(LIDC_PATIENT, found[PATH])
+    return match.group(1) if match else ""
+
+
+def _describe_curve(points_px: NDArray[np.float64]) -> dict[str, Any]:
+    """Give centroid, box and text of a curve."""
+    (xmin, ymin), (xmax, ymax) = points_px.min(axis=0), points_px.max(axis=0)
+    x, y = _find_centroid(points_px)
+    box = (math.floor(xmin), math.floor(ymin), math.ceil(xmax), math.ceil(ymax))
+    points = [
+        [int(part) if part.is_integer() else round(part, _DIGITS) for part in point] for point in points_px.tolist()
+    ]
+    return {
+        **_rounded({schema.CENTROID_X: x, schema.CENTROID_Y: y}),
+        **dict(zip(schema.BOX_COLUMNS, box, strict=True)),
+        schema.POINTS_JSON: json.dumps(points, separators=(",", ":")),
+    }
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, _DIGITS) for name, value in values.items()}
+
+
+def _find_centroid(points_px: NDArray[np.float64]) -> tuple[float, float]:
+    """Give the centroid of the area inside a curve, or the mean of its vertices where it has none."""
+    start = points_px[0]
+    x, y = (points_px - start).T
+    cross = x * np.roll(y, -1) - y * np.roll(x, -1)
+    area = cross.sum()
+    if abs(area) < 1e-9:
+        middle = points_px.mean(axis=0)
+    else:
+        middle = start + np.array([((x + np.roll(x, -1)) @ cross), ((y + np.roll(y, -1)) @ cross)]) / (3 * area)
+    return float(middle[0]), float(middle[1])
+
+
+def _lies_on(point_px: NDArray[np.float64], found: Mapping[str, Any]) -> bool:
+    x, y = point_px
+    return bool(-0.5 <= x <= found["columns"] - 0.5 and -0.5 <= y <= found["rows"] - 0.5)
+
+
+def _order_of(values: Mapping[str, Any]) -> tuple[Any, ...]:
+    nodule = values[schema.NODULE_ID]
+    number = int(nodule) if nodule.isdecimal() else math.inf
+    place = (values[schema.Z_MM], values[schema.READER] or "", values[schema.DICOM_PATH], values[schema.BBOX_YMIN])
+    return values[schema.PATIENT_ID], values[schema.SERIES_UID], number, nodule, *place, values[schema.BBOX_XMIN]

@@ -1,0 +1,159 @@
+"""Segments of segmentations, and reports on them, to the outlines and spheres that their readers left."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from noduleclip.errors import RejectCode
+from noduleclip.importers.dicom_seg import MaskPlane, Segment
+from noduleclip.importers.dicom_sr import Report
+from noduleclip.importers.marks import Contour, Outline, Sphere
+from noduleclip.importers.planes import Plane, find_nearest
+from noduleclip.importers.unread import Unread
+
+SegmentKey = tuple[str, int]
+
+
+def name_readers(segments: Sequence[Segment]) -> dict[SegmentKey, tuple[str, str]]:
+    """Name the nodule and the reader of each segment of one series.
+
+    The segments of a nodule share its tracking UID, and their readers, who are anonymous, are numbered by label. Where
+    no two segments of the series share one, nothing says who read what: nodules are then found by overlap.
+
+    Returns:
+        Nodule and reader by segmentation and segment; both empty where they are not known.
+    """
+    counts = Counter(segment.tracking_uid for segment in segments if segment.tracking_uid)
+    if max(counts.values(), default=0) < 2:
+        return {_key(segment): ("", "") for segment in segments}
+    numbers: Counter[str] = Counter()
+    names = {}
+    for segment in sorted(segments, key=lambda it: (it.label, it.seg_uid, it.number)):
+        nodule = segment.tracking_uid
+        numbers[nodule] += 1
+        names[_key(segment)] = (nodule, str(numbers[nodule])) if nodule else ("", "")
+    return names
+
+
+def match_reports(segments: Sequence[Segment], reports: Iterable[Report]) -> tuple[dict[SegmentKey, Report], int]:
+    """Find the report on each segment: the one that refers to it, else the only one that shares its tracking UID.
+
+    Returns:
+        Reports by segmentation and segment, and how many reports are on none of the segments.
+    """
+    known = {_key(segment) for segment in segments}
+    by_tracking: dict[str, list[SegmentKey]] = defaultdict(list)
+    for segment in segments:
+        if segment.tracking_uid:
+            by_tracking[segment.tracking_uid].append(_key(segment))
+    found: dict[SegmentKey, Report] = {}
+    strangers = 0
+    for report in reports:
+        key = (report.seg_uid, report.segment)
+        alike = by_tracking.get(report.tracking_uid, ())
+        if key not in known and not report.seg_uid and len(alike) == 1:
+            key = alike[0]
+        if key in known:
+            found.setdefault(key, report)
+        else:
+            strangers += 1
+    return found, strangers
+
+
+def outline_segment(
+    segment: Segment,
+    planes: Sequence[Plane],
+    sop_uids: Sequence[str],
+    names: tuple[str, str],
+    report: Report | None = None,
+) -> Outline | Unread:
+    """Give the outline of a segment on the slices of its series.
+
+    Args:
+        segment: The segment.
+        planes: Slices of its series.
+        sop_uids: Their SOP Instance UIDs.
+        names: Its nodule and its reader, as `name_readers` gives them.
+        report: What is reported on it, of which the ratings are taken.
+
+    Returns:
+        The outline, in pixels of the slices, or why there is none.
+    """
+    indices = dict(zip(sop_uids, range(len(sop_uids)), strict=True))
+    contours: list[Contour] = []
+    for mask in segment.planes:
+        index = _find_slice(mask, planes, indices)
+        if index is None:
+            z_mm = mask.plane.position_mm[2]
+            reason = (
+                f"{segment.path}: segment {segment.number}: its mask at z {z_mm:g} mm lies on no slice of its series"
+            )
+            return Unread(segment.path, RejectCode.OUTSIDE, reason)
+        plane = planes[index]
+        contours += [
+            Contour(
+                plane.to_pixels(mask.plane.to_patient(curve.points_px)),
+                plane.position_mm[2],
+                sop_uids[index],
+                curve.includes,
+            )
+            for curve in mask.curves
+        ]
+    nodule_id, reader = names
+    return Outline(
+        series_uid=segment.series_uid,
+        reader=reader,
+        name=segment.label or f"segment {segment.number}",
+        contours=tuple(contours),
+        ratings=report.ratings if report else {},
+        patient_id=segment.patient_id,
+        nodule_id=nodule_id,
+    )
+
+
+def enclose_segment(segment: Segment, names: tuple[str, str], report: Report) -> Sphere | None:
+    """Give the place of a segment with the diameter that is reported on it; None where none is reported."""
+    if not (math.isfinite(report.diameter_mm) and report.diameter_mm > 0):
+        return None
+    x, y, z = find_middle(segment)
+    nodule_id, reader = names
+    return Sphere(
+        series_uid=segment.series_uid,
+        center_mm=(x, y, z),
+        diameter_mm=report.diameter_mm,
+        reader=reader,
+        name=segment.label or f"segment {segment.number}",
+        ratings=report.ratings,
+        patient_id=segment.patient_id,
+        nodule_id=nodule_id,
+    )
+
+
+def find_middle(segment: Segment) -> tuple[float, float, float]:
+    """Give the centre of a segment's masks, (x, y, z) in mm, LPS; all its slices weigh by their area."""
+    sums, total = np.zeros(3), 0.0
+    for mask in segment.planes:
+        for curve in mask.curves:
+            x, y = (curve.points_px - curve.points_px[0]).T
+            cross = x * np.roll(y, -1) - np.roll(x, -1) * y
+            doubled = float(cross.sum())
+            inner = np.array([((x + np.roll(x, -1)) @ cross), ((y + np.roll(y, -1)) @ cross)]) / (3 * doubled)
+            weight = abs(doubled) / 2 * (1 if curve.includes else -1)
+            sums += weight * mask.plane.to_patient((inner + curve.points_px[0])[None])[0]
+            total += weight
+    x_mm, y_mm, z_mm = sums / total
+    return float(x_mm), float(y_mm), float(z_mm)
+
+
+def _find_slice(mask: MaskPlane, planes: Sequence[Plane], indices: Mapping[str, int]) -> int | None:
+    """Give the slice that a mask was drawn on: by its UID, else by its place; None where it lies on none."""
+    middle = mask.plane.to_patient(mask.curves[0].points_px.mean(axis=0)[None])[0].tolist()
+    nearest = find_nearest(planes, middle)
+    index = indices.get(mask.sop_uid)
+    return nearest if index is None or index == nearest else None
+
+
+def _key(segment: Segment) -> SegmentKey:
+    return segment.seg_uid, segment.number

@@ -1,0 +1,71 @@
+"""A place and a diameter to a box on a slice."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from noduleclip.importers.marks import Contour, Outline, Sphere
+from noduleclip.importers.planes import Plane
+
+_VERTICES = 24
+
+
+@dataclass(frozen=True)
+class Disc:
+    """What a slice shows of a sphere.
+
+    Attributes:
+        center_px: (x, y) of its middle.
+        box_px: First column, first row, last column, last row: the pixels that the disc touches, inclusive. They may
+            lie outside the slice.
+    """
+
+    center_px: tuple[float, float]
+    box_px: tuple[int, int, int, int]
+
+
+def cut_sphere(sphere: Sphere, plane: Plane) -> Disc | None:
+    """Cut a sphere with the slice nearest its middle.
+
+    A sphere that is smaller than the distance of slices may lie between two of them; then its box is the pixel of its
+    middle.
+
+    Returns:
+        The disc; None where its middle lies outside the slice.
+    """
+    x, y = (float(part) for part in plane.to_pixels(np.array([sphere.center_mm]))[0])
+    if not plane.holds((x, y)):
+        return None
+    radius_mm = math.sqrt(max((sphere.diameter_mm / 2) ** 2 - plane.height_mm(sphere.center_mm) ** 2, 0.0))
+    row_mm, column_mm = plane.spacing_yx_mm
+    across, down = radius_mm / column_mm, radius_mm / row_mm
+    box_px = (math.floor(x - across), math.floor(y - down), math.ceil(x + across), math.ceil(y + down))
+    return Disc((x, y), box_px)
+
+
+def outline_sphere(sphere: Sphere, planes: Sequence[Plane]) -> Outline:
+    """Draw the circles of a sphere on the slices of its series that it crosses, at least on the nearest.
+
+    They tell which spheres are readers of one nodule, as outlines do.
+    """
+    turns = np.arange(_VERTICES) * (2 * math.pi / _VERTICES)
+    circle = np.column_stack([np.cos(turns), np.sin(turns)])
+    heights_mm = [abs(plane.height_mm(sphere.center_mm)) for plane in planes]
+    contours = []
+    for plane, height_mm in zip(planes, heights_mm, strict=True):
+        if height_mm < sphere.diameter_mm / 2 or height_mm == min(heights_mm):
+            radius_mm = math.sqrt(max((sphere.diameter_mm / 2) ** 2 - height_mm**2, 0.0))
+            center_px = plane.to_pixels(np.array([sphere.center_mm]))
+            points_px = center_px + circle * radius_mm / np.array(plane.spacing_yx_mm[::-1])
+            contours.append(Contour(points_px, plane.position_mm[2]))
+    return Outline(
+        series_uid=sphere.series_uid,
+        reader=sphere.reader or "-",
+        name=sphere.name,
+        contours=tuple(contours),
+        ratings=sphere.ratings,
+        patient_id=sphere.patient_id,
+        nodule_id=sphere.nodule_id,
+    )

@@ -1,0 +1,151 @@
+"""Segmentations: the curve around each mask, at its place, and files that are none."""
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from numpy.typing import NDArray
+
+from conftest import Collection
+from importers.segmentations import Reading, read_slices, write_seg
+from noduleclip.errors import RejectCode, SliceError
+from noduleclip.importers.dicom_seg import read_segments, trace_mask
+
+
+def area(points: NDArray[np.float64]) -> float:
+    x, y = points.T
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+
+def mask(*rows: str) -> NDArray[np.bool_]:
+    return np.array([[cell == "#" for cell in row] for row in rows])
+
+
+def test_a_curve_runs_half_way_to_the_first_pixel_outside() -> None:
+    (curve,) = trace_mask(mask(".....", ".###.", ".###.", "....."))
+    assert curve.includes
+    assert curve.points_px.min(axis=0).tolist() == [0.5, 0.5]
+    assert curve.points_px.max(axis=0).tolist() == [3.5, 2.5]
+    assert area(curve.points_px) == 6 - 4 * 0.125  # four corners cut
+
+
+def test_a_mask_at_the_edge_of_the_image_is_closed() -> None:
+    (curve,) = trace_mask(mask("##", "##"))
+    assert curve.points_px.min() == -0.5
+    assert curve.points_px.max() == 1.5
+
+
+def test_holes_follow_their_part() -> None:
+    curves = trace_mask(mask("#####...", "#...#.##", "#...#.##", "#####..."))
+    assert [curve.includes for curve in curves] == [True, False, True]
+    assert curves[1].points_px.min(axis=0).tolist() == [0.5, 0.5]
+    assert curves[1].points_px.max(axis=0).tolist() == [3.5, 2.5]
+
+
+def test_an_empty_mask_has_no_curve() -> None:
+    assert trace_mask(mask("....", "....")) == ()
+
+
+def test_curves_hold_the_mask(tmp_path: Path) -> None:
+    """Against filling each curve again, pixel by pixel."""
+    rng = np.random.default_rng(1)
+    for _ in range(30):
+        drawn = rng.random((9, 11)) < 0.5
+        again = np.zeros(drawn.shape, int)
+        for curve in trace_mask(drawn):
+            x, y = curve.points_px.T
+            for row, column in np.ndindex(drawn.shape):
+                straddles = (y <= row) != (np.roll(y, -1) <= row)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    crossing = x + (row - y) / (np.roll(y, -1) - y) * (np.roll(x, -1) - x)
+                if (straddles & (column < crossing)).sum() % 2:
+                    again[row, column] += 1 if curve.includes else -1
+        np.testing.assert_array_equal(again, drawn)
+
+
+@pytest.fixture
+def slices(collection: Collection) -> list[pydicom.Dataset]:
+    return read_slices(sorted((collection.folder / "phantoms/dicom/PHANTOM-0001").iterdir()))
+
+
+def reading_of(slices: list[pydicom.Dataset], *boxes: tuple[int, int, int, int, int], label: str = "N") -> Reading:
+    """A mask that fills boxes of slice, first and last row, first and last column."""
+    drawn = np.zeros((len(slices), slices[0].Rows, slices[0].Columns), bool)
+    for k, top, bottom, left, right in boxes:
+        drawn[k, top : bottom + 1, left : right + 1] = True
+    return Reading(drawn, label=label)
+
+
+def test_segments_are_read(tmp_path: Path, slices: list[pydicom.Dataset]) -> None:
+    readings = [
+        reading_of(slices, (0, 3, 5, 7, 12), (1, 3, 4, 7, 11), label="Nodule 1 - Annotation A"),
+        reading_of(slices, (1, 30, 40, 50, 61), label="Nodule 1 - Annotation B"),
+    ]
+    seg = write_seg(tmp_path / "seg.dcm", slices, readings)
+    first, second = read_segments(tmp_path / "seg.dcm")
+    assert (first.number, first.label, first.seg_uid) == (1, "Nodule 1 - Annotation A", seg.SOPInstanceUID)
+    assert first.series_uid == slices[0].SeriesInstanceUID
+    assert (first.patient_id, first.tracking_uid) == ("PHANTOM-0001", "2.25.1234567890")
+    by_slice = {plane.sop_uid: plane for plane in first.planes}
+    assert set(by_slice) == {slices[0].SOPInstanceUID, slices[1].SOPInstanceUID}
+    plane = by_slice[slices[0].SOPInstanceUID]
+    (curve,) = plane.curves
+    assert curve.points_px.min(axis=0).tolist() == [6.5, 2.5]
+    assert curve.points_px.max(axis=0).tolist() == [12.5, 5.5]
+    row_mm, column_mm = map(float, slices[0].PixelSpacing)
+    x, y, z = map(float, slices[0].ImagePositionPatient)
+    np.testing.assert_allclose(plane.plane.to_patient(np.array([[2.0, 3.0]])), [[x + 2 * column_mm, y + 3 * row_mm, z]])
+    (plane,) = second.planes
+    assert plane.sop_uid == slices[1].SOPInstanceUID
+    assert plane.curves[0].points_px.max(axis=0).tolist() == [61.5, 40.5]
+
+
+def test_frames_that_end_within_a_byte_are_unpacked(tmp_path: Path, slices: list[pydicom.Dataset]) -> None:
+    for data in slices:
+        data.Rows, data.Columns = 7, 11
+        data.PixelData = bytes(2 * 7 * 11)
+    write_seg(tmp_path / "seg.dcm", slices, [reading_of(slices, (0, 1, 2, 3, 9), (1, 5, 6, 0, 4), (2, 0, 0, 10, 10))])
+    (segment,) = read_segments(tmp_path / "seg.dcm")
+    found = {plane.sop_uid: plane.curves[0].points_px.max(axis=0).tolist() for plane in segment.planes}
+    corners = [found[data.SOPInstanceUID] for data in slices[:3]]
+    assert corners == [[9.5, 2.5], [4.5, 6.5], [10.5, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        (
+            {"SegmentationType": "FRACTIONAL"},
+            RejectCode.BAD_SEGMENTATION,
+            "SegmentationType is 'FRACTIONAL'; only BINARY",
+        ),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, RejectCode.BAD_SEGMENTATION, "not a DICOM Segmentation"),
+        ({"PixelData": b"\1\2"}, RejectCode.TRUNCATED_PIXELS, "the pixel data are cut short"),
+        ({"Rows": 0}, RejectCode.TOO_LARGE, "frames of 0 x"),
+        ({"SegmentSequence": None}, RejectCode.BAD_SEGMENTATION, "its frames or segments are not described"),
+        ({"SharedFunctionalGroupsSequence": None}, RejectCode.BAD_SEGMENTATION, "its frames or segments are not"),
+        ({"PerFrameFunctionalGroupsSequence": None}, RejectCode.BAD_SEGMENTATION, "its frames or segments are not"),
+    ],
+)
+def test_a_broken_segmentation_is_rejected(
+    tmp_path: Path, slices: list[pydicom.Dataset], change: dict[str, object], code: RejectCode, message: str
+) -> None:
+    path = tmp_path / "seg.dcm"
+    seg = write_seg(path, slices, [reading_of(slices, (0, 3, 5, 7, 12))])
+    for name, value in change.items():
+        if value is None:
+            del seg[name]
+        else:
+            setattr(seg, name, value)
+    seg.save_as(path)
+    with pytest.raises(SliceError, match=message) as caught:
+        read_segments(path)
+    assert caught.value.code is code
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_other_files_are_no_segmentations(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_text("no DICOM")
+    with pytest.raises(SliceError, match="not DICOM"):
+        read_segments(tmp_path / "a.dcm")

@@ -1,0 +1,109 @@
+"""MONAI's data lists: boxes by any of its modes, and lists that are none."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from noduleclip.errors import InputError, RejectCode
+from noduleclip.importers.marks import Sphere
+from noduleclip.importers.monai import BoxMode, name_series, read_data_list
+from noduleclip.importers.world_csv import Coordinates
+
+UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001.1002252872223"
+
+
+def write(folder: Path, content: object) -> Path:
+    path = folder / "dataset_fold0.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def entry(*boxes: object, image: object = f"{UID}/{UID}.nii.gz") -> dict[str, object]:
+    return {"image": image, "box": list(boxes), "label": [0] * len(boxes)}
+
+
+def test_the_lists_of_the_tutorial_are_read(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        {
+            "training": [entry([-128.5, -175.25, -298.5, 5.5, 5.5, 5.5], [1, 2, 3, 4, 4, 4])],
+            "validation": [entry(image="1.2.3.4.5.6.7.nii.gz"), entry([9, 8, 7, 3, 3, 3], image="case101.nii.gz")],
+        },
+    )
+    found = read_data_list(path)
+    assert found.spheres == [
+        Sphere(UID, (-128.5, -175.25, -298.5), 5.5, name="training[0], box[0]"),
+        Sphere(UID, (1.0, 2.0, 3.0), 4.0, name="training[0], box[1]"),
+        Sphere("case101", (9.0, 8.0, 7.0), 3.0, name="validation[1], box[0]"),
+    ]
+    assert found.parts == {"training": [UID], "validation": ["1.2.3.4.5.6.7", "case101"]}
+    assert found.unread == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "box"),
+    [
+        (BoxMode.CCCWHD, [10, 20, 30, 4, 6, 8]),
+        (BoxMode.XYZWHD, [8, 17, 26, 4, 6, 8]),
+        (BoxMode.XYZXYZ, [8, 17, 26, 12, 23, 34]),
+        (BoxMode.XXYYZZ, [8, 12, 17, 23, 26, 34]),
+        (BoxMode.XYXYZZ, [8, 17, 12, 23, 26, 34]),
+    ],
+)
+def test_every_mode_gives_the_same_sphere(tmp_path: Path, mode: BoxMode, box: list[float]) -> None:
+    found = read_data_list(write(tmp_path, {"training": [entry(box)]}), mode, Coordinates.RAS)
+    assert found.spheres == [Sphere(UID, (-10.0, -20.0, 30.0), 6.0, name="training[0], box[0]")]
+
+
+@pytest.mark.parametrize(
+    ("image", "series"),
+    [
+        (f"subset0/{UID}.mhd", UID),
+        (f"data\\{UID}\\image.nii.gz", UID),
+        (f"{UID.replace('.', '_')}_0000.nii.gz", UID),
+        (f"/data/{UID}/", UID),
+        ("a/b/case 7.nii.gz", "case 7"),
+        ("", ""),
+    ],
+)
+def test_an_image_names_its_series(image: str, series: str) -> None:
+    assert name_series(image) == series
+
+
+@pytest.mark.parametrize(
+    ("box", "code"),
+    [
+        ([1, 2, 3, 0, 4, 4], RejectCode.NO_DIAMETER),
+        ([1, 2, 3, 4, 101, 4], RejectCode.NO_DIAMETER),
+        ([1, 2, 1e300, 4, 4, 4], RejectCode.OUTSIDE),
+        ([1, 2, 10**400, 4, 4, 4], RejectCode.OUTSIDE),
+    ],
+)
+def test_a_box_that_gives_none_is_told(tmp_path: Path, box: list[float], code: RejectCode) -> None:
+    found = read_data_list(write(tmp_path, {"training": [entry(box)]}))
+    assert [(unread.code, "training[0], box[0]: " in unread.reason) for unread in found.unread] == [(code, True)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not readable as JSON"),
+        ("[" * 100_000, "not readable as JSON"),
+        ([], "expected a JSON object, found list"),
+        ({"train": []}, "has none of the lists training, validation, test; found train"),
+        ({"training": {}}, "'training' is no list"),
+        ({"training": [7]}, "training[0]: has no 'image' with a path"),
+        ({"training": [entry(image=7)]}, "training[0]: has no 'image' with a path"),
+        ({"training": [{"image": "a.mhd"}]}, "training[0]: 'box' is no list of boxes"),
+        ({"training": [entry([1, 2, 3])]}, "training[0], box[0]: is not six numbers"),
+        ({"training": [entry([1, 2, 3, 4, 4, "4"])]}, "training[0], box[0]: is not six numbers"),
+        ({"training": [entry([1, 2, 3, 4, 4, True])]}, "training[0], box[0]: is not six numbers"),
+        ({"training": [entry()]}, "none of its images has a box"),
+    ],
+)
+def test_what_is_no_such_list_is_refused(tmp_path: Path, content: object, message: str) -> None:
+    path = write(tmp_path, content)
+    with pytest.raises(InputError, match=re.escape(f"{path}: ") + ".*" + re.escape(message)):
+        read_data_list(path)
