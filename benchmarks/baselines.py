@@ -37,13 +37,13 @@ from torch.nn import functional as F
 from noduleclip.cli.collect import TableOptions, cut_crops, read_table
 from noduleclip.config import CropConfig, TrainConfig
 from noduleclip.engine.batches import augment, center_crop, margin_px, shuffled_batches
+from noduleclip.evaluation.metrics import rank_by_diameter
 from noduleclip.io.crop_cache import CutSettings
 from noduleclip.io.dicom import read_ct_slice
 from noduleclip.io.index_store import open_index
 from noduleclip.io.nodules import Nodules, group_nodules
 from noduleclip.io.outlines import draw_nodules
 from noduleclip.models.image_tower import HuWindows
-from noduleclip.retrieval.metrics import rank_by_diameter
 from noduleclip.size import BIN_PROMPTS, EVALUATION_QUERIES, parse_intervals
 
 Floats = NDArray[np.float64]

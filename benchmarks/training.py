@@ -23,9 +23,9 @@ from noduleclip.cli.collect import TableOptions
 from noduleclip.cli.training import _load_samples
 from noduleclip.config import ModelConfig, TrainConfig
 from noduleclip.engine.runtime import keep_freed_memory
+from noduleclip.evaluation.metrics import draw_readers, mean_average_precisions, rank_by_diameter
 from noduleclip.io.nodules import group_nodules
 from noduleclip.io.roi_table import read_roi_table
-from noduleclip.retrieval.metrics import draw_readers, mean_average_precisions, rank_by_diameter
 from noduleclip.size import EVALUATION_QUERIES, parse_intervals
 
 PARTS = ("augment", "sample_sentences", "reading_targets")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from noduleclip.retrieval.fusion import ALPHAS, Calibration, choose_alpha, fuse_scores, score_rule
+from noduleclip.evaluation.alpha import ALPHAS, choose_alpha
+from noduleclip.retrieval.fusion import Calibration, fuse_scores, score_rule
 from noduleclip.size import SizeInterval
 
 ABOVE_6 = SizeInterval(6, math.inf, "neither")

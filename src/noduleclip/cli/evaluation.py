@@ -15,6 +15,12 @@ from noduleclip.cli.retries import retry_replaced
 from noduleclip.cli.search import open_text_tower, read_sentence_file
 from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import InputError
+from noduleclip.evaluation.breakdown import BANDS, Breakdown, judge_bands, judge_groups, sweep_alpha
+from noduleclip.evaluation.curves import compare_sizes, trace_precision, trace_reliability
+from noduleclip.evaluation.evaluation import Evaluation, Rankings, evaluate_rankings
+from noduleclip.evaluation.implied import imply_diameters, make_sweep
+from noduleclip.evaluation.readers import Readers, list_known
+from noduleclip.evaluation.sizes import Estimates, measure_sizes
 from noduleclip.io.artefacts import format_json, write_together
 from noduleclip.io.index_store import Index, open_index
 from noduleclip.io.nodules import group_nodules, read_ratings
@@ -23,12 +29,6 @@ from noduleclip.io.score_table import read_scores
 from noduleclip.ratings import RATING_QUERIES
 from noduleclip.report.console import counting, say, warn
 from noduleclip.report.tables import print_evaluation, without_nan
-from noduleclip.retrieval.breakdown import BANDS, Breakdown, judge_bands, judge_groups, sweep_alpha
-from noduleclip.retrieval.curves import compare_sizes, trace_precision, trace_reliability
-from noduleclip.retrieval.evaluation import Evaluation, Rankings, evaluate_rankings
-from noduleclip.retrieval.implied import imply_diameters, make_sweep
-from noduleclip.retrieval.readers import Readers, list_known
-from noduleclip.retrieval.sizes import Estimates, measure_sizes
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import refuse_odd_rows
 from noduleclip.sentence import Reading, list_attributes, read_sentences

@@ -6,9 +6,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
+from noduleclip.evaluation.breakdown import Breakdown, Part
+from noduleclip.evaluation.curves import RECALLS, PrecisionCurves, Reliability, SizeErrors
 from noduleclip.report.page import MODEL_COLOUR, PLAIN_COLOUR, READER_COLOUR, inline_figure, render_page
-from noduleclip.retrieval.breakdown import Breakdown, Part
-from noduleclip.retrieval.curves import RECALLS, PrecisionCurves, Reliability, SizeErrors
 
 _COLUMNS = 5
 _TEMPLATE = "evaluation.html.jinja"

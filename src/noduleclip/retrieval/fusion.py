@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.ratings import NOMINAL, RatingRange
-from noduleclip.retrieval.metrics import contains_all, draw_readers, mean_average_precisions
 from noduleclip.sentence import Reading
 from noduleclip.size import SizeInterval
 
 Floats = NDArray[np.float64]
-ALPHAS = tuple(step / 20 for step in range(21))
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def score_rule(diameters_mm: Floats, interval: SizeInterval, softness_mm: float)
     Returns:
         (N,) 1 inside, falling as a Gaussian of the distance outside, NaN without a diameter.
     """
-    inside = contains_all(interval, diameters_mm)
+    inside = interval.contains_each(diameters_mm)
     distance = np.maximum(np.maximum(interval.low_mm - diameters_mm, diameters_mm - interval.high_mm), 0)
     outside = np.exp(-0.5 * (distance / softness_mm) ** 2) if softness_mm > 0 else np.zeros_like(distance)
     return np.asarray(np.where(np.isnan(diameters_mm), np.nan, np.where(inside, 1.0, outside)))
@@ -123,34 +121,3 @@ def mix_likeness(probability: Floats, likeness: NDArray[np.floating], weight: fl
         weight: Weight of the likeness, in [0, 1].
     """
     return np.asarray((1 - weight) * probability + weight * (1 + likeness.astype(np.float64)) / 2)
-
-
-def choose_alpha(
-    cosine: Floats,
-    diameters_mm: Floats,
-    intervals: Sequence[SizeInterval],
-    softness_mm: float,
-    draws: int = 20,
-) -> tuple[float, Floats]:
-    """Choose alpha on validation nodules with several readers: one reader measures, another one judges.
-
-    Judged by the reader who measured, the rule alone would always win.
-
-    Args:
-        cosine: (Q, N) probabilities from the towers, one row per query.
-        diameters_mm: (N, R) diameters by reader, at least two a nodule, NaN-padded.
-        intervals: Q intervals.
-        softness_mm: As in `score_rule`.
-        draws: Draws of (judging reader, measuring reader).
-
-    Returns:
-        The alpha of `ALPHAS` with the highest mean average precision, the smaller one if tied, and
-        (len(ALPHAS),) that mean for each.
-    """
-    drawn = draw_readers(diameters_mm, draws)
-    rules = np.stack([score_rule(drawn.second_mm, interval, softness_mm) for interval in intervals])
-    means = []
-    for alpha in ALPHAS:
-        scores = fuse_scores(np.broadcast_to(cosine[:, None, :], rules.shape), rules, alpha)
-        means.append(np.nanmean(mean_average_precisions(scores, intervals, drawn.truth_mm)))
-    return ALPHAS[int(np.argmax(means))], np.array(means)

@@ -4,9 +4,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from noduleclip.errors import SizeLanguageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_DIAMETER_MM = 100.0
 
@@ -61,6 +65,12 @@ class SizeInterval:
             or (self.includes_low and diameter_mm == self.low_mm)
             or (self.includes_high and diameter_mm == self.high_mm)
         )
+
+    def contains_each(self, diameters_mm: "NDArray[np.floating]") -> "NDArray[np.bool_]":
+        """Return for each diameter of an array whether it satisfies the interval, in its shape; NaN does not."""
+        above = diameters_mm >= self.low_mm if self.includes_low else diameters_mm > self.low_mm
+        below = diameters_mm <= self.high_mm if self.includes_high else diameters_mm < self.high_mm
+        return above & below
 
     def distance_mm(self, diameter_mm: float) -> float:
         """Give the millimetres to the nearest bound: 0 inside and on either bound, NaN for NaN."""

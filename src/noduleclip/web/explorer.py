@@ -16,7 +16,6 @@ from noduleclip.io.patients import fold_id
 from noduleclip.io.text_table import format_csv
 from noduleclip.retrieval.fusion import fuse_scores, score_reading
 from noduleclip.retrieval.hits import describe_hits, satisfies_all
-from noduleclip.retrieval.metrics import contains_all
 from noduleclip.retrieval.plane import project_to_plane
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import compute_cosines, refuse_odd_rows, select_top_k
@@ -197,7 +196,7 @@ class Explorer:
         if reading.interval is None:
             return None
         sizes = self.diameters_mm if rows is None else self.diameters_mm[rows]
-        return int(contains_all(reading.interval, sizes).sum())
+        return int(reading.interval.contains_each(sizes).sum())
 
     def _list_notes(self, reading: Reading, rule: Floats) -> tuple[str, ...]:
         notes = []

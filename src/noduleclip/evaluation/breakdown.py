@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noduleclip.retrieval.evaluation import Comparison, Rankings, evaluate_rankings
-from noduleclip.retrieval.fusion import ALPHAS, choose_alpha
+from noduleclip.evaluation.alpha import ALPHAS, choose_alpha
+from noduleclip.evaluation.evaluation import Comparison, Rankings, evaluate_rankings
 from noduleclip.sentence import Reading
 from noduleclip.size import SizeInterval
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noduleclip.retrieval.ranked import Ranked
+from noduleclip.evaluation.ranked import Ranked
 from noduleclip.size import SizeInterval
 
 Floats = NDArray[np.float64]
@@ -26,13 +26,6 @@ def average_precision(scores: Floats, relevance: Bools) -> Floats:
     Source: sklearn.metrics.average_precision_score: sum over thresholds of precision times gain in recall.
     """
     return np.asarray(Ranked(scores, relevance).measure()[0])
-
-
-def contains_all(interval: SizeInterval, diameters_mm: Floats) -> Bools:
-    """Say of an array of diameters which lie in an interval; NaN lies in none."""
-    low = diameters_mm >= interval.low_mm if interval.closed in ("left", "both") else diameters_mm > interval.low_mm
-    high = diameters_mm <= interval.high_mm if interval.closed in ("right", "both") else diameters_mm < interval.high_mm
-    return np.asarray(low & high)
 
 
 def rank_by_diameter(interval: SizeInterval, diameters_mm: Floats) -> Floats:
@@ -116,7 +109,7 @@ def mean_average_precisions(
     """
     values = []
     for query_scores, interval in zip(scores, intervals, strict=True):
-        precisions = average_precision(query_scores, contains_all(interval, truth_mm))
+        precisions = average_precision(query_scores, interval.contains_each(truth_mm))
         known = precisions[np.isfinite(precisions)]
         values.append(known.mean() if known.size else np.nan)
     return np.array(values)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
-from noduleclip.retrieval.ranked import METRICS, Ranked
+from noduleclip.evaluation.ranked import METRICS, Ranked
 
 
 def measure(scores: list[float], relevant: list[bool], counts: list[int] | None = None) -> dict[str, float]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from noduleclip import schema
+from noduleclip.evaluation.readers import Readers, draw_judgements, list_known
 from noduleclip.ratings import RATING_QUERIES, RatingRange
 from noduleclip.retrieval.fusion import multiply_rules, score_rating
-from noduleclip.retrieval.readers import Readers, draw_judgements, list_known
 from noduleclip.sentence import read_sentence, read_sentences
 
 ATTRIBUTES = (schema.CALCIFICATION, schema.TEXTURE)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_curve
 
-from noduleclip.retrieval.curves import RECALLS, compare_sizes, trace_precision, trace_reliability
-from noduleclip.retrieval.readers import Readers
+from noduleclip.evaluation.curves import RECALLS, compare_sizes, trace_precision, trace_reliability
+from noduleclip.evaluation.readers import Readers
 from noduleclip.sentence import read_sentence, read_sentences
 
 

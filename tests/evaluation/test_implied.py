@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from noduleclip.retrieval.implied import SWEPT_MM, imply_diameters, make_sweep
+from noduleclip.evaluation.implied import SWEPT_MM, imply_diameters, make_sweep
 from noduleclip.size import parse_intervals
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noduleclip.retrieval.evaluation import Comparison, compare_rankers, draw_patients
-from noduleclip.retrieval.metrics import contains_all, draw_readers
+from noduleclip.evaluation.evaluation import Comparison, compare_rankers, draw_patients
+from noduleclip.evaluation.metrics import draw_readers
 from noduleclip.size import SizeInterval
 
 Floats = NDArray[np.float64]
@@ -98,7 +98,7 @@ def measure_sizes(
 
 
 def _find_bins(sizes_mm: Floats, bins: Sequence[SizeInterval]) -> NDArray[np.int64]:
-    inside = np.stack([contains_all(interval, sizes_mm) for interval in bins])
+    inside = np.stack([interval.contains_each(sizes_mm) for interval in bins])
     return np.asarray(np.argmax(inside, axis=0), np.int64)
 
 

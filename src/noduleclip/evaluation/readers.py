@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip.config import SOFTNESS_MM
+from noduleclip.evaluation.metrics import draw_pairs, rank_by_diameter
 from noduleclip.ratings import NOMINAL, RatingRange, last_rating
 from noduleclip.retrieval.fusion import multiply_rules, score_rating, score_rule
-from noduleclip.retrieval.metrics import contains_all, draw_pairs, rank_by_diameter
 from noduleclip.sentence import Reading
 
 Floats = NDArray[np.float64]
@@ -49,7 +49,7 @@ class Readers:
         """Say (N, R) of which reader a sentence is true; of a NaN it is not."""
         true = np.isfinite(self.diameters_mm)
         if reading.interval is not None:
-            true = true & contains_all(reading.interval, self.diameters_mm)
+            true = true & reading.interval.contains_each(self.diameters_mm)
         for asked in reading.ratings:
             rating = self.rating(asked.attribute)
             true = true & (rating >= asked.low) & (rating <= asked.high)

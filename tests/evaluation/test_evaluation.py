@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from noduleclip.retrieval.evaluation import Evaluation, Rankings, evaluate_rankings
-from noduleclip.retrieval.metrics import average_precision, contains_all, draw_readers, rank_by_diameter
-from noduleclip.retrieval.readers import Readers
+from noduleclip.evaluation.evaluation import Evaluation, Rankings, evaluate_rankings
+from noduleclip.evaluation.metrics import average_precision, draw_readers, rank_by_diameter
+from noduleclip.evaluation.readers import Readers
 from noduleclip.sentence import read_sentences
 from noduleclip.size import EVALUATION_QUERIES, parse_intervals
 
@@ -146,7 +146,7 @@ def test_the_ten_queries_are_judged_as_the_protocol_says() -> None:
     drawn = draw_readers(rankings.readers.diameters_mm, 20, seed=0)
     evaluation = evaluate(rankings, resamples=2)
     for at, (result, interval) in enumerate(zip(evaluation.queries, INTERVALS, strict=True)):
-        relevance = contains_all(interval, drawn.truth_mm)
+        relevance = interval.contains_each(drawn.truth_mm)
         for found, scores in (
             (result.readers["ap"].model, rankings.scores[at]),
             (result.readers["ap"].second_reader, rank_by_diameter(interval, drawn.second_mm)),

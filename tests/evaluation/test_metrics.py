@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from noduleclip.retrieval.metrics import (
+from noduleclip.evaluation.metrics import (
     average_precision,
-    contains_all,
     draw_readers,
     mean_average_precisions,
     rank_by_diameter,
@@ -78,7 +77,7 @@ CLOSED: st.SearchStrategy[Closed] = st.sampled_from(["both", "left", "right", "n
 def test_an_array_is_judged_like_its_elements(low: float, width: float, closed: Closed, others: list[float]) -> None:
     interval = SizeInterval(low, low + width, closed)
     sizes = [low, low + width, math.nextafter(low, 100), *others, math.nan]
-    assert contains_all(interval, np.array(sizes)).tolist() == [interval.contains(size) for size in sizes]
+    assert interval.contains_each(np.array(sizes)).tolist() == [interval.contains(size) for size in sizes]
 
 
 def test_readers_rank_as_the_sentence_asks() -> None:
@@ -97,7 +96,7 @@ def test_readers_rank_as_the_sentence_asks() -> None:
 def test_a_reader_who_is_the_truth_ranks_perfectly(low: float, width: float, seed: int) -> None:
     interval = SizeInterval(low, low + width, "both")
     sizes = np.random.default_rng(seed).lognormal(2, 0.6, 50)
-    (precision,) = average_precision(rank_by_diameter(interval, sizes), contains_all(interval, sizes)[None])
+    (precision,) = average_precision(rank_by_diameter(interval, sizes), interval.contains_each(sizes)[None])
     assert math.isnan(precision) or precision == pytest.approx(1)
 
 

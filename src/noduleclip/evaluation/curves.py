@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noduleclip.retrieval.readers import Readers, draw_judgements
+from noduleclip.evaluation.readers import Readers, draw_judgements
 from noduleclip.sentence import Reading
 
 Floats = NDArray[np.float64]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from noduleclip.retrieval.breakdown import BANDS, judge_bands, judge_groups, sweep_alpha
-from noduleclip.retrieval.evaluation import Rankings, evaluate_rankings
-from noduleclip.retrieval.readers import Readers
+from noduleclip.evaluation.breakdown import BANDS, judge_bands, judge_groups, sweep_alpha
+from noduleclip.evaluation.evaluation import Rankings, evaluate_rankings
+from noduleclip.evaluation.readers import Readers
 from noduleclip.sentence import read_sentences
 from noduleclip.size import EVALUATION_QUERIES, parse_intervals
 

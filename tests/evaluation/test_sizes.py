@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from noduleclip.retrieval.sizes import Estimates, Measure, measure_sizes
+from noduleclip.evaluation.sizes import Estimates, Measure, measure_sizes
 from noduleclip.size import BIN_PROMPTS, parse_intervals
 
 BINS = parse_intervals(BIN_PROMPTS)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noduleclip.retrieval.ranked import METRICS, Ranked
-from noduleclip.retrieval.readers import Readers, draw_judgements
+from noduleclip.evaluation.ranked import METRICS, Ranked
+from noduleclip.evaluation.readers import Readers, draw_judgements
 from noduleclip.sentence import Reading
 
 Floats = NDArray[np.float64]

@@ -1,0 +1,1 @@
+"""Evaluation: the protocol, metrics, readers as baselines, curves and breakdowns."""
