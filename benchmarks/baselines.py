@@ -39,7 +39,7 @@ from noduleclip.config import CropConfig, TrainConfig
 from noduleclip.engine.batches import augment, center_crop, margin_px, shuffled_batches
 from noduleclip.evaluation.metrics import rank_by_diameter
 from noduleclip.io.crop_cache import CutSettings
-from noduleclip.io.dicom import read_ct_slice
+from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.io.index_store import open_index
 from noduleclip.io.nodules import Nodules, group_nodules
 from noduleclip.io.outlines import draw_nodules

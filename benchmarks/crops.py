@@ -20,7 +20,7 @@ from noduleclip import schema
 from noduleclip.config import CropConfig
 from noduleclip.io.crop_cache import CropCache, CutSettings, SliceJob, cut_slice, make_jobs
 from noduleclip.io.crops import make_crop
-from noduleclip.io.dicom import read_ct_slice
+from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.io.roi_table import read_roi_table
 
 ROIS, SLICES_FOR_A_POOL = 4, 2000

@@ -157,7 +157,7 @@ def _serve() -> None:
     import noduleclip.cli.search
     import noduleclip.cli.training
     import noduleclip.engine.torch_encoder
-    import noduleclip.io.dicom
+    import noduleclip.io.dicom.slice
     import noduleclip.io.phantom
     import noduleclip.models.onnx_export
     import noduleclip.report.evaluation_page  # noqa: F401

@@ -17,7 +17,7 @@ from noduleclip.errors import (
     shows_incompatibility,
 )
 from noduleclip.io import dicom_pixels
-from noduleclip.io.dicom import read_ct_slice
+from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.io.phantom import PhantomConfig, make_phantoms
 
 

@@ -12,8 +12,8 @@ from conftest import Collection, Command, train_arguments
 from noduleclip import schema
 from noduleclip.io import dicom, dicom_pixels, header_check
 from noduleclip.io.crop_cache import SliceJob
-from noduleclip.io.dicom_header import Header
-from noduleclip.io.dicom_pixels import PixelLayout, decode_pixels
+from noduleclip.io.dicom.header import Header
+from noduleclip.io.dicom.pixels import PixelLayout, decode_pixels
 from noduleclip.io.job_pool import Died
 
 

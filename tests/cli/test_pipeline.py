@@ -75,16 +75,16 @@ def test_real_nodules_go_through(
     noduleclip: Command, shared_data: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The 83 outlines on full LIDC slices: every one is embedded, every slice is decoded once."""
-    from noduleclip.io import dicom
+    from noduleclip.io.dicom import slice as dicom_slice
 
     read: list[str] = []
-    original = dicom.read_ct_slice
+    original = dicom_slice.read_ct_slice
 
-    def count(path: Path, **options: bool) -> dicom.CtSlice:
+    def count(path: Path, **options: bool) -> dicom_slice.CtSlice:
         read.append(str(path))
         return original(path, assume_hu=options["assume_hu"])
 
-    monkeypatch.setattr(dicom, "read_ct_slice", count)
+    monkeypatch.setattr(dicom_slice, "read_ct_slice", count)
     rois = shared_data / "lidc_slices" / "rois.csv"
     done = noduleclip(
         "embed", "--roi-csv", rois, "--model", checkpoint, "--out-dir", tmp_path / "index", "--strict",

@@ -15,7 +15,7 @@ from conftest import Collection, Command, Outcome, call
 from importers.metaimages import TURNED, write_mhd
 from importers.segmentations import Reading, read_slices, write_seg, write_sr
 from noduleclip import schema
-from noduleclip.io.dicom import read_ct_slice
+from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.io.roi_table import read_roi_table
 
 UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001.1002252872223"

@@ -13,7 +13,7 @@ from noduleclip.importers.catalogue import PATH
 from noduleclip.importers.marks import Sphere
 from noduleclip.importers.meta_catalogue import find_meta_series, join_catalogues, list_meta_slices, write_needed
 from noduleclip.importers.roi_rows import make_sphere_rows
-from noduleclip.io.dicom import read_ct_slice
+from noduleclip.io.dicom.slice import read_ct_slice
 
 UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001.1002252872223"
 SPACING = (0.7, 0.9, 2.5)

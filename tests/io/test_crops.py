@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 
 from noduleclip.io.crops import AIR_HU, make_crop
-from noduleclip.io.dicom import read_ct_slice
+from noduleclip.io.dicom.slice import read_ct_slice
 
 SHARED_DATA = Path(__file__).parents[2].parent / "shared" / "data"
 

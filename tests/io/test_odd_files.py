@@ -15,7 +15,7 @@ from enhanced_ct import enhance, hu_of, nest, transcode
 from noduleclip import schema
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.io.crop_cache import CropCache, CutSettings
-from noduleclip.io.dicom import check_ct_slice, read_ct_slice
+from noduleclip.io.dicom.slice import check_ct_slice, read_ct_slice
 from noduleclip.io.phantom import PhantomConfig, make_phantoms
 
 SETTINGS = CutSettings(fov_mm=20, size_px=16)

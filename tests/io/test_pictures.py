@@ -8,7 +8,7 @@ import pytest
 from conftest import Collection
 from noduleclip import schema
 from noduleclip.errors import SliceError
-from noduleclip.io.dicom import read_ct_slice
+from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.io.index_store import open_index
 from noduleclip.io.outlines import draw_outline, parse_points
 from noduleclip.io.pictures import read_picture

@@ -88,7 +88,7 @@ def _find_device() -> Finding:
 
 
 def _find_decoders() -> Iterator[Finding]:
-    from noduleclip.io.dicom_pixels import list_decoders
+    from noduleclip.io.dicom.pixels import list_decoders
 
     ours = {f"pip install {name}" for name in _list_dependencies()}
     for syntax, (decoder, remedy) in list_decoders().items():

@@ -225,7 +225,7 @@ def _embed_elsewhere(
 ) -> Reference:
     """Cut a crop at a place where the index has no row, and embed it as the index's rows were."""
     from noduleclip.io.crop_cache import CutSettings, cut_crop
-    from noduleclip.io.dicom import read_sop_uid
+    from noduleclip.io.dicom.slice import read_sop_uid
 
     file = _find_on_disk(path, choose_slice_folders(index, ()).folders)
     if file is None:

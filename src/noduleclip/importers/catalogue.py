@@ -25,9 +25,9 @@ from noduleclip.errors import InputError, RejectCode, SliceError, make_encodable
 from noduleclip.importers.files import Walk, walk_files
 from noduleclip.importers.planes import SLACK_MM, Plane
 from noduleclip.io.artefacts import replacing
-from noduleclip.io.dicom import no_warnings
-from noduleclip.io.dicom_checks import check_orientation, parse_spacing
-from noduleclip.io.dicom_header import COPY_AGAIN, Header, read_header
+from noduleclip.io.dicom.checks import check_orientation, parse_spacing
+from noduleclip.io.dicom.header import COPY_AGAIN, Header, read_header
+from noduleclip.io.dicom.slice import no_warnings
 from noduleclip.io.disk import require_space
 from noduleclip.io.job_pool import Died, run_jobs
 

@@ -23,8 +23,8 @@ from pydicom.uid import (
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import RejectCode, SliceError, shows_incompatibility
 from noduleclip.importers.planes import Plane
-from noduleclip.io.dicom import no_warnings
-from noduleclip.io.dicom_header import COPY_AGAIN, LEAVE_OUT, Header, read_header
+from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, Header, read_header
+from noduleclip.io.dicom.slice import no_warnings
 
 _TAGS: Final = (
     *("SOPClassUID", "SOPInstanceUID", "PatientID", "Modality", "SegmentationType", "SegmentSequence"),

@@ -13,8 +13,8 @@ from pydicom.dataelem import RawDataElement
 from noduleclip import schema
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import RejectCode, shows_incompatibility
-from noduleclip.io.dicom import no_warnings
-from noduleclip.io.dicom_header import COPY_AGAIN, LEAVE_OUT, read_header
+from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, read_header
+from noduleclip.io.dicom.slice import no_warnings
 
 _CLASSES: Final = (  # Enhanced, Comprehensive, Comprehensive 3D and Extensible SR
     *("1.2.840.10008.5.1.4.1.1.88.22", "1.2.840.10008.5.1.4.1.1.88.33"),

@@ -30,7 +30,7 @@ from noduleclip.importers.files import Walk, find_files
 from noduleclip.importers.metaimage import MetaImage, NotCtError, read_meta_header, read_meta_slices
 from noduleclip.importers.planes import Plane
 from noduleclip.importers.unread import Unread
-from noduleclip.io.derived_ct import keep_file, make_derived_slice, make_derived_uid
+from noduleclip.io.dicom.derived_ct import keep_file, make_derived_slice, make_derived_uid
 from noduleclip.io.disk import require_space, round_to_blocks
 
 DICOM_FOLDER: Final = "dicom"

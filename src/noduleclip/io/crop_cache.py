@@ -147,7 +147,7 @@ def cut_slice(job: SliceJob, settings: CutSettings) -> NDArray[np.int16]:
         SliceError: The file gives no slice in HU, or its spacing contradicts the table's.
     """
     from noduleclip.io.crops import AIR_HU, find_rows, make_crop
-    from noduleclip.io.dicom import read_ct_slice
+    from noduleclip.io.dicom.slice import read_ct_slice
 
     ct = read_ct_slice(Path(job.path), frame=job.frame, max_pixels=settings.max_pixels, assume_hu=settings.assume_hu)
     spacing = agree_on_spacing(job, ct.spacing_yx_mm)

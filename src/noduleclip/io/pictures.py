@@ -51,7 +51,7 @@ def read_picture(
     Raises:
         SliceError: The slice is not there, cannot be read, or has no pixel spacing.
     """
-    from noduleclip.io.dicom import read_ct_slice
+    from noduleclip.io.dicom.slice import read_ct_slice
 
     path = Path(find_file(str(row[schema.DICOM_PATH]), [Path(root) for root in roots] or [Path.cwd()]))
     ct = read_ct_slice(path, frame=row.get(schema.FRAME), assume_hu=True)

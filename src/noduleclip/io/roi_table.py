@@ -226,7 +226,7 @@ def _spell_patients_alike(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _read_header_patient(path: str) -> str:
     """Give the PatientID of a file, or "" for one that cannot be read: its rows are rejected when it is cut."""
-    from noduleclip.io.dicom import read_patient_id
+    from noduleclip.io.dicom.slice import read_patient_id
 
     try:
         return read_patient_id(Path(path))

@@ -89,7 +89,7 @@ class SliceReader:
         Raises:
             InputError: The slice cannot be read, or lies elsewhere.
         """
-        from noduleclip.io.dicom import read_ct_slice
+        from noduleclip.io.dicom.slice import read_ct_slice
 
         found = self._find(row)
         path = Path(find_file(str(found[schema.DICOM_PATH]), self._roots))

@@ -16,8 +16,8 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 
 from noduleclip.errors import RejectCode, shows_incompatibility
-from noduleclip.io.dicom_header import COPY_AGAIN, Header
-from noduleclip.io.dicom_stream import read_frame
+from noduleclip.io.dicom.header import COPY_AGAIN, Header
+from noduleclip.io.dicom.stream import read_frame
 
 # The first that is installed is the only one tried: GDCM ends the whole process on some broken JPEG, JPEG-LS
 # and JPEG 2000 streams where the others raise, so it must never be the second try on a broken stream.

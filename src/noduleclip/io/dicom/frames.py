@@ -13,7 +13,7 @@ import pydicom
 
 from noduleclip import schema
 from noduleclip.errors import RejectCode
-from noduleclip.io.dicom_header import COPY_AGAIN, LEAVE_OUT, Header, read_header
+from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, Header, read_header
 
 _PER_FRAME: Final = "PerFrameFunctionalGroupsSequence"
 _SHARED: Final = "SharedFunctionalGroupsSequence"

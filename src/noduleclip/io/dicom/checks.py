@@ -11,8 +11,8 @@ from pydicom import uid
 
 from noduleclip.config import MAX_SPACING_MM, MIN_SPACING_MM
 from noduleclip.errors import RejectCode
-from noduleclip.io.dicom_header import COPY_AGAIN, LEAVE_OUT, Header
-from noduleclip.io.dicom_pixels import PixelLayout, choose_decoder
+from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, Header
+from noduleclip.io.dicom.pixels import PixelLayout, choose_decoder
 
 CHECKED_TAGS: Final = (
     *("Modality", "SOPClassUID", "ImageType", "ImageOrientationPatient"),

@@ -13,7 +13,7 @@ from pydicom import uid
 from pydicom.encaps import parse_basic_offsets
 
 from noduleclip.errors import RejectCode, SliceError, shows_incompatibility
-from noduleclip.io.dicom_header import COPY_AGAIN, Header, find_limit_bytes, open_bounded, read_header
+from noduleclip.io.dicom.header import COPY_AGAIN, Header, find_limit_bytes, open_bounded, read_header
 
 _PIXEL_DATA: Final = (0x7FE0, 0x0010)
 _ITEM: Final = (0xFFFE, 0xE000)

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from noduleclip.config import MAX_PIXELS
 from noduleclip.io.crops import AIR_HU
-from noduleclip.io.dicom_checks import CHECKED_TAGS, check_modality, check_plane, parse_padding
-from noduleclip.io.dicom_frames import GROUP_TAGS, pick_frame, read_volume_header
-from noduleclip.io.dicom_header import is_large, read_header
-from noduleclip.io.dicom_pixels import PixelLayout, decode_pixels
+from noduleclip.io.dicom.checks import CHECKED_TAGS, check_modality, check_plane, parse_padding
+from noduleclip.io.dicom.frames import GROUP_TAGS, pick_frame, read_volume_header
+from noduleclip.io.dicom.header import is_large, read_header
+from noduleclip.io.dicom.pixels import PixelLayout, decode_pixels
 
 _HEADER_TAGS: Final = (
     *CHECKED_TAGS,

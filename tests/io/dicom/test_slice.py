@@ -15,7 +15,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_modality_lut
 
 from noduleclip.errors import RejectCode, SliceError
-from noduleclip.io.dicom import CtSlice, check_ct_slice, read_ct_slice, read_patient_id
+from noduleclip.io.dicom.slice import CtSlice, check_ct_slice, read_ct_slice, read_patient_id
 
 SHARED_DATA = Path(__file__).parents[2].parent / "shared" / "data"
 PATIENT_NAME = "Doe^Jane"
@@ -325,7 +325,7 @@ def test_missing_decoder_names_its_package(write_ct: Callable[..., Path], monkey
     class _Bare:
         available_plugins = ()
 
-    monkeypatch.setattr("noduleclip.io.dicom_pixels.get_decoder", lambda _syntax: _Bare())
+    monkeypatch.setattr("noduleclip.io.dicom.pixels.get_decoder", lambda _syntax: _Bare())
     path = write_ct(TransferSyntaxUID=uid.JPEGLosslessSV1, PixelData=encapsulate([b"\xff\xd8"]))
     assert_rejected(path, RejectCode.NO_DECODER, "JPEG Lossless.*1.2.4.70.*pip install python-gdcm")
     with pytest.raises(SliceError, match="pip install python-gdcm"):

@@ -76,7 +76,7 @@ def check_headers(cache: CropCache, workers: int, on_slice: Callable[[], None] =
 
 
 def _check_job(job: SliceJob, settings: CutSettings) -> _Told:
-    from noduleclip.io.dicom import check_ct_slice
+    from noduleclip.io.dicom.slice import check_ct_slice
 
     try:
         layout, of_header = check_ct_slice(

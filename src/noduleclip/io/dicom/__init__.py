@@ -1,0 +1,1 @@
+"""CT slices from DICOM files: headers, pixels in Hounsfield units, frames, and derived CT."""
