@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from noduleclip import schema
-from noduleclip.io.index_store import META_GROUP_ROWS, open_index, write_manifest
+from noduleclip.io.index.folder import META_GROUP_ROWS, open_index, write_manifest
 from noduleclip.io.own_indexes import is_own_index, remember_index
 
 _AT_ONCE = 1 << 18

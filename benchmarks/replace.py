@@ -24,7 +24,7 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.errors import IndexReplacedError, NoduleclipError
-from noduleclip.io.index_store import FolderIndex, Index, open_index, write_manifest
+from noduleclip.io.index.folder import FolderIndex, Index, open_index, write_manifest
 
 SENTENCES = ("a lung nodule with diameter > 6 mm", "a nodule under 5 mm", "> 10 mm")
 TOPK = 20
@@ -48,7 +48,7 @@ def replace_again_and_again(sources: list[Path], location: str, stop: multiproce
     """Write one index and the other in turn, as `merge --overwrite` does, whose writing is that of `embed`."""
     from noduleclip.engine.shards import join_indexes, store_indexes
     from noduleclip.io.artefacts import locking
-    from noduleclip.io.lance_tables import parse_place
+    from noduleclip.io.index.lance_tables import parse_place
 
     count = 0
     while not stop.is_set():

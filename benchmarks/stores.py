@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.engine.shards import store_indexes
-from noduleclip.io.conditions import build_lance_filter, parse_condition
-from noduleclip.io.index_store import FolderIndex, Index, open_index
-from noduleclip.io.lance_tables import parse_place
+from noduleclip.io.index.conditions import build_lance_filter, parse_condition
+from noduleclip.io.index.folder import FolderIndex, Index, open_index
+from noduleclip.io.index.lance_tables import parse_place
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import find_top_k
 from noduleclip.size import EVALUATION_QUERIES

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.engine.shards import store_indexes
 from noduleclip.io import lance_store
-from noduleclip.io.conditions import build_lance_filter, parse_condition
-from noduleclip.io.lance_store import LanceIndex, open_lance_index
-from noduleclip.io.lance_tables import VECTOR, parse_place
+from noduleclip.io.index.conditions import build_lance_filter, parse_condition
+from noduleclip.io.index.lance import LanceIndex, open_lance_index
+from noduleclip.io.index.lance_tables import VECTOR, parse_place
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import find_top_k
 from noduleclip.size import EVALUATION_QUERIES

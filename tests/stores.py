@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.io.index_store import FolderIndex, open_index
-from noduleclip.io.lance_store import write_lance_index
-from noduleclip.io.lance_tables import parse_place
+from noduleclip.io.index.folder import FolderIndex, open_index
+from noduleclip.io.index.lance import write_lance_index
+from noduleclip.io.index.lance_tables import parse_place
 
 AT_ONCE = 37  # rows of a piece, so that a few are written
 

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import Collection, Command, train_arguments
 from noduleclip import schema
-from noduleclip.io.index_store import open_index
+from noduleclip.io.index.folder import open_index
 from noduleclip.io.shipped import find_checkpoint, recall_diameter_kind
 
 

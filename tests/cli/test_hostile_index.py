@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from conftest import Command
 from noduleclip import schema
-from noduleclip.io.index_store import open_index, write_manifest
+from noduleclip.io.index.folder import open_index, write_manifest
 
 Change = Callable[[Path], object]
 MOST_MB = 600

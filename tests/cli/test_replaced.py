@@ -10,7 +10,7 @@ import pytest
 from conftest import Command
 from noduleclip.cli import alpha, evaluation, search
 from noduleclip.engine.shards import join_indexes
-from noduleclip.io.index_store import Index, open_index
+from noduleclip.io.index.folder import Index, open_index
 from stores import copy_to_store
 
 ROOT = Path(__file__).resolve().parents[2]

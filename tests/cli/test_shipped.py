@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from conftest import Collection, Command
-from noduleclip.io.index_store import open_index
+from noduleclip.io.index.folder import open_index
 from noduleclip.io.shipped import find_checkpoint
 from noduleclip.models.checkpoint import load_model
 

@@ -20,9 +20,9 @@ from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, LibraryError, OutputError, UsageError
 from noduleclip.io import lance_store, lance_tables
-from noduleclip.io.index_store import open_index
-from noduleclip.io.lance_store import LanceIndex, bind_fragments, holds_index
-from noduleclip.io.lance_tables import make_schema, parse_place, telling_broken, telling_unwritten, write_fragment
+from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.lance import LanceIndex, bind_fragments, holds_index
+from noduleclip.io.index.lance_tables import make_schema, parse_place, telling_broken, telling_unwritten, write_fragment
 from stores import copy_index, copy_to_store, read_outlines
 
 SENTENCE = "a lung nodule with diameter > 6 mm"
@@ -283,7 +283,7 @@ KILLED = """
 import dataclasses, os, signal, sys
 from pathlib import Path
 import stores
-from noduleclip.io.index_store import open_index
+from noduleclip.io.index.folder import open_index
 embeddings = open_index(Path(sys.argv[1])).embeddings
 stores.AT_ONCE = 1
 class Ends(type(embeddings)):
@@ -523,7 +523,7 @@ class FakeLance:
 def test_a_store_is_broken_only_where_it_was_looked_at(
     monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception], message: str
 ) -> None:
-    monkeypatch.setattr("noduleclip.io.lance_store.load_lance", lambda text: FakeLance(error))
+    monkeypatch.setattr("noduleclip.io.index.lance.load_lance", lambda text: FakeLance(error))
     with pytest.raises(kind, match=message):
         open_index("s3://b/i")
     with pytest.raises(kind, match=message):  # it would be taken for a free place, and written over

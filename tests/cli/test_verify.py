@@ -12,7 +12,7 @@ from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.errors import ArtefactError
 from noduleclip.io import index_store, lance_store
-from noduleclip.io.index_store import open_index
+from noduleclip.io.index.folder import open_index
 from stores import copy_to_store
 
 FILES = (schema.EMBEDDINGS, schema.META, schema.OUTLINES, schema.TEXT_TOWER)

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig
-from noduleclip.io.index_store import write_manifest
+from noduleclip.io.index.folder import write_manifest
 from noduleclip.io.phantom import draw_phantom_slice
 from noduleclip.vocabulary import Vocabulary
 

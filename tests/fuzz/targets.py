@@ -36,10 +36,10 @@ from noduleclip.importers.metaimage import read_meta_header, read_meta_slices
 from noduleclip.importers.monai import read_data_list
 from noduleclip.importers.segment_marks import find_middle
 from noduleclip.importers.world_csv import read_world_csv
-from noduleclip.io.conditions import build_expression, build_lance_filter, parse_condition
 from noduleclip.io.crop_cache import CropCache, CutSettings, SliceJob, cut_slice, make_jobs
 from noduleclip.io.dicom.slice import check_ct_slice, read_patient_id
-from noduleclip.io.index_store import open_index
+from noduleclip.io.index.conditions import build_expression, build_lance_filter, parse_condition
+from noduleclip.io.index.folder import open_index
 from noduleclip.io.nodules import group_nodules, read_ratings
 from noduleclip.io.outlines import draw_nodules
 from noduleclip.io.patients import format_patient_list, read_patient_list

@@ -17,7 +17,7 @@ from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.errors import ArtefactError, IndexReplacedError
 from noduleclip.io import index_store
 from noduleclip.io.artefacts import LOCK_FILE
-from noduleclip.io.index_store import Index, open_index, write_manifest
+from noduleclip.io.index.folder import Index, open_index, write_manifest
 
 EMB = 8
 MODEL = ModelConfig(emb=EMB, crop=CropConfig(fov_mm=40, windows_hu=((-1000, 400),)))

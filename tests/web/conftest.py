@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from noduleclip import schema
 from noduleclip.cli.search import open_text_tower
 from noduleclip.engine.embed import write_index_files
-from noduleclip.io.index_store import open_index
+from noduleclip.io.index.folder import open_index
 from noduleclip.io.own_indexes import choose_slice_folders, remember_index
 from noduleclip.web.serving import Served, ServeOptions, make_guarded_app
 

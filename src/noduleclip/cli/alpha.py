@@ -6,7 +6,7 @@ from noduleclip import schema
 from noduleclip.cli.search import open_text_tower
 from noduleclip.errors import ArtefactError, InputError
 from noduleclip.evaluation.alpha import choose_alpha
-from noduleclip.io.index_store import Index, open_index
+from noduleclip.io.index.folder import Index, open_index
 from noduleclip.io.nodules import group_nodules
 from noduleclip.report.console import say
 from noduleclip.retrieval.top_k import refuse_odd_rows

@@ -7,7 +7,7 @@ from noduleclip.cli.claim import check_file
 from noduleclip.cli.pictures import PictureOptions, read_pictures
 from noduleclip.errors import SliceError, UsageError
 from noduleclip.io.artefacts import replacing, write_text
-from noduleclip.io.index_store import Index
+from noduleclip.io.index.folder import Index
 from noduleclip.io.pictures import read_picture
 from noduleclip.report.console import say
 from noduleclip.report.gallery import (

@@ -17,7 +17,7 @@ from noduleclip.engine.shards import join_indexes, list_shard_folders, measure_j
 from noduleclip.errors import InputError, UsageError
 from noduleclip.io.artefacts import find_other, locking
 from noduleclip.io.disk import require_space
-from noduleclip.io.index_store import FolderIndex, Manifest, open_index
+from noduleclip.io.index.folder import FolderIndex, Manifest, open_index
 from noduleclip.io.own_indexes import is_own_index
 from noduleclip.report.console import counting, say, warn
 

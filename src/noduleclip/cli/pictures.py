@@ -13,7 +13,7 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.errors import RejectCode, SliceError, UsageError
-from noduleclip.io.index_store import Index
+from noduleclip.io.index.folder import Index
 from noduleclip.io.own_indexes import SliceFolders, choose_slice_folders
 from noduleclip.report.console import counting, data_console, say, warn
 from noduleclip.report.tables import Answer, PictureColumn, find_picture_room

@@ -21,8 +21,8 @@ from noduleclip.cli.similar import LikeOptions, Reference, find_reference, leave
 from noduleclip.cli.slice_folders import settle_slice_folders
 from noduleclip.errors import ArtefactError, IndexReplacedError, InputError, UsageError
 from noduleclip.io.artefacts import hash_file, replacing
-from noduleclip.io.index_rows import apply_condition, find_groups
-from noduleclip.io.index_store import Index, open_index
+from noduleclip.io.index.folder import Index, open_index
+from noduleclip.io.index.rows import apply_condition, find_groups
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import select_patients
 from noduleclip.io.shipped import find_checkpoint

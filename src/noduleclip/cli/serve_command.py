@@ -61,7 +61,7 @@ def serve(
         raise UsageError(f'serve needs {library}: pip install "noduleclip[web]"') from error
     from noduleclip.cli.search import check_model, open_text_tower
     from noduleclip.cli.slice_folders import settle_slice_folders
-    from noduleclip.io.index_store import open_index
+    from noduleclip.io.index.folder import open_index
 
     wanted = ServeOptions(host, port, token, allow_host or ())
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, InputError, UsageError
 from noduleclip.io.artefacts import hash_file
-from noduleclip.io.index_store import Index
+from noduleclip.io.index.folder import Index
 from noduleclip.io.own_indexes import choose_slice_folders
 from noduleclip.io.roi_table import find_file
 from noduleclip.io.shipped import SHIPPED, find_checkpoint

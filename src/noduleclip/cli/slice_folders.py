@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from noduleclip.errors import make_printable
-from noduleclip.io.index_store import Index, open_index
+from noduleclip.io.index.folder import Index, open_index
 from noduleclip.io.own_indexes import SliceFolders, choose_slice_folders, remember_index
 from noduleclip.report.console import message_console, say
 

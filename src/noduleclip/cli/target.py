@@ -12,8 +12,8 @@ from noduleclip.config import INDEXED_ROWS
 from noduleclip.engine.pieces import PIECES_FOLDER
 from noduleclip.errors import UsageError
 from noduleclip.io.artefacts import refuse_results
-from noduleclip.io.lance_store import holds_index
-from noduleclip.io.lance_tables import INDEX_TABLE, Place, load_lance, parse_place
+from noduleclip.io.index.lance import holds_index
+from noduleclip.io.index.lance_tables import INDEX_TABLE, Place, load_lance, parse_place
 
 _REMEDY_BESIDE = f"its {schema.REJECTS_CSV} would be lost: choose another --out-dir, or --overwrite"
 INDEX_FILES = (

@@ -9,7 +9,7 @@ from noduleclip import schema
 from noduleclip.engine.shards import list_shard_folders, open_shards
 from noduleclip.errors import ArtefactError
 from noduleclip.io.artefacts import read_json
-from noduleclip.io.index_store import Index, open_unhashed
+from noduleclip.io.index.folder import Index, open_unhashed
 from noduleclip.report.console import counting, say
 from noduleclip.retrieval.top_k import refuse_odd_rows
 

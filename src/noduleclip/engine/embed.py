@@ -20,8 +20,8 @@ from noduleclip.engine.towers import Towers
 from noduleclip.io.artefacts import flush_file, replacing
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import measure_bytes, require_room, round_to_blocks
-from noduleclip.io.index_store import META_GROUP_ROWS, Manifest, describe_file, format_manifest
-from noduleclip.io.lance_tables import Place
+from noduleclip.io.index.folder import META_GROUP_ROWS, Manifest, describe_file, format_manifest
+from noduleclip.io.index.lance_tables import Place
 
 _ITEM_BYTES = 4  # of a float32
 _SAMPLE_ROWS = 8192
@@ -110,8 +110,8 @@ def write_store(
     Returns:
         The manifest written.
     """
-    from noduleclip.io.lance_store import bind_fragments, write_lance_index
-    from noduleclip.io.lance_tables import make_schema
+    from noduleclip.io.index.lance import bind_fragments, write_lance_index
+    from noduleclip.io.index.lance_tables import make_schema
 
     image, rejected, rows = towers.image, _list_rejected(cache), _list_rows(frame, cache)
     require_room(measure_index(frame[rows], towers, work_dir, keep, place))

@@ -27,7 +27,7 @@ from noduleclip.engine.towers import open_towers
 from noduleclip.errors import InputError, RejectCode, UsageError
 from noduleclip.io.artefacts import replacing, write_text
 from noduleclip.io.crop_cache import CropCache, CutSettings, Reject
-from noduleclip.io.lance_tables import parse_place, write_fragment
+from noduleclip.io.index.lance_tables import parse_place, write_fragment
 
 LOCAL: Final = "local"
 _ROWS_FILE: Final = "rows.parquet"

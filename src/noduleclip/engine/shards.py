@@ -24,8 +24,8 @@ from noduleclip.errors import ArtefactError, UsageError
 from noduleclip.io.artefacts import hash_file, read_json, write_json
 from noduleclip.io.crop_cache import CropCache, CutSettings
 from noduleclip.io.disk import measure_bytes
-from noduleclip.io.index_store import FolderIndex, Manifest, open_index
-from noduleclip.io.lance_tables import Place
+from noduleclip.io.index.folder import FolderIndex, Manifest, open_index
+from noduleclip.io.index.lance_tables import Place
 
 _VERSION: Final = 1
 _NAME: Final = re.compile(r"(\d+)-of-(\d+)")
@@ -252,8 +252,8 @@ def store_indexes(
     Raises:
         OutputError: The store cannot be written.
     """
-    from noduleclip.io.lance_store import bind_fragments
-    from noduleclip.io.lance_tables import make_schema, write_fragment
+    from noduleclip.io.index.lance import bind_fragments
+    from noduleclip.io.index.lance_tables import make_schema, write_fragment
 
     first = indexes[0].manifest
     rows = sum(index.manifest.rows for index in indexes)

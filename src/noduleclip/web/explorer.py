@@ -10,8 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.io.index_rows import apply_condition, find_groups
-from noduleclip.io.index_store import Index
+from noduleclip.io.index.folder import Index
+from noduleclip.io.index.rows import apply_condition, find_groups
 from noduleclip.io.patients import fold_id
 from noduleclip.io.text_table import format_csv
 from noduleclip.retrieval.fusion import fuse_scores, score_reading

@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from noduleclip.errors import UsageError
-from noduleclip.io.index_store import Index
+from noduleclip.io.index.folder import Index
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.web.app import Opened, make_app
 from noduleclip.web.connections import LimitedProtocol

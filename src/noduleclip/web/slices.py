@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from noduleclip import schema
 from noduleclip.config import LUNG_WINDOW_HU
 from noduleclip.errors import InputError
-from noduleclip.io.index_store import Index
+from noduleclip.io.index.folder import Index
 from noduleclip.io.outlines import parse_points
 from noduleclip.io.pictures import Picture, read_picture
 from noduleclip.io.roi_table import find_file, lies_below

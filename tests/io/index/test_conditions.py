@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from noduleclip.errors import UsageError
-from noduleclip.io.conditions import (
+from noduleclip.io.index.conditions import (
     MAX_CHARACTERS,
     MAX_DEPTH,
     MAX_PATTERN_CHARACTERS,

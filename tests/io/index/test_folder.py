@@ -16,7 +16,7 @@ from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.errors import ArtefactError, UsageError
 from noduleclip.io import index_store
-from noduleclip.io.index_store import INDEX_FILES, Manifest, open_index, write_manifest
+from noduleclip.io.index.folder import INDEX_FILES, Manifest, open_index, write_manifest
 
 ROWS, EMB = 7, 8
 MODEL = ModelConfig(emb=EMB, crop=CropConfig(fov_mm=40, windows_hu=((-1000, 400),)))

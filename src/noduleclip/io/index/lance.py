@@ -18,7 +18,7 @@ from noduleclip import schema
 from noduleclip.config import INDEXED_ROWS, to_mapping
 from noduleclip.errors import ArtefactError, IndexReplacedError
 from noduleclip.io.artefacts import hash_file
-from noduleclip.io.index_store import (
+from noduleclip.io.index.folder import (
     BROKEN,
     HASHED_BYTES,
     Index,
@@ -27,7 +27,7 @@ from noduleclip.io.index_store import (
     describe_file,
     parse_manifest,
 )
-from noduleclip.io.lance_tables import (
+from noduleclip.io.index.lance_tables import (
     INDEX_TABLE,
     MANIFEST,
     PROBES,

@@ -422,7 +422,7 @@ def open_index(location: Path | str) -> Index:
         ArtefactError: A part is missing, of another size than the manifest says, or of the wrong kind.
     """
     if isinstance(location, str) and "://" in location:
-        from noduleclip.io.lance_store import open_lance_index
+        from noduleclip.io.index.lance import open_lance_index
 
         return open_lance_index(location)
     return _open_folder(Path(location), HASHED_BYTES)
@@ -435,7 +435,7 @@ def open_unhashed(location: str) -> Index:
         ArtefactError: As `open_index`.
     """
     if "://" in location:
-        from noduleclip.io.lance_store import open_lance_index
+        from noduleclip.io.index.lance import open_lance_index
 
         return open_lance_index(location, hashed_bytes=0)
     return _open_folder(Path(location), 0)
