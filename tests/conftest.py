@@ -16,7 +16,7 @@ from noduleclip import schema
 from noduleclip.cli import main
 from noduleclip.engine.towers import open_towers
 from noduleclip.io.crop_cache import default_cache_folder
-from noduleclip.io.phantom import PhantomConfig, make_phantoms
+from noduleclip.phantom.patients import PhantomConfig, make_phantoms
 
 settings.register_profile("steady", deadline=None, derandomize=True)  # the same examples on any machine, at any load
 settings.register_profile("search", deadline=None, max_examples=1000)

@@ -158,8 +158,8 @@ def _serve() -> None:
     import noduleclip.cli.training
     import noduleclip.engine.torch_encoder
     import noduleclip.io.dicom.slice
-    import noduleclip.io.phantom
     import noduleclip.models.onnx_export
+    import noduleclip.phantom.patients
     import noduleclip.report.evaluation_page  # noqa: F401
 
     for line in sys.stdin:

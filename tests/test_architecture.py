@@ -24,13 +24,14 @@ ALLOWED = {
     "vocabulary": set(),
     "io": {"io"},
     "importers": {"importers", "io"},
+    "phantom": {"phantom", "io"},
     "retrieval": {"retrieval"},
     "evaluation": {"evaluation", "retrieval"},
     "models": {"models", "io"},
     "engine": {"engine", "models", "io", "retrieval", "evaluation"},
     "report": {"report", "io", "importers", "retrieval", "evaluation"},
     "web": {"web", "io", "retrieval", "report"},
-    "cli": {"cli", "report", "web", "engine", "io", "importers", "models", "retrieval", "evaluation"},
+    "cli": {"cli", "report", "web", "engine", "io", "importers", "models", "retrieval", "evaluation", "phantom"},
     "__main__": {"cli"},
 }
 TORCH_ROOMS = {"models", "engine", "cli"}

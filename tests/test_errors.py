@@ -18,7 +18,7 @@ from noduleclip.errors import (
 )
 from noduleclip.io import dicom_pixels
 from noduleclip.io.dicom.slice import read_ct_slice
-from noduleclip.io.phantom import PhantomConfig, make_phantoms
+from noduleclip.phantom.patients import PhantomConfig, make_phantoms
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from conftest import call
-from noduleclip.io.phantom import PhantomConfig, make_phantoms
+from noduleclip.phantom.patients import PhantomConfig, make_phantoms
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 Open = Callable[..., Any]

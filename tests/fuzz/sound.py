@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.io.index.folder import write_manifest
-from noduleclip.io.phantom import draw_phantom_slice
+from noduleclip.phantom.patients import draw_phantom_slice
 from noduleclip.vocabulary import Vocabulary
 
 ROWS, EMB, SIDE_PX = 7, 8, 16

@@ -16,7 +16,7 @@ from noduleclip import schema
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.io.crop_cache import CropCache, CutSettings
 from noduleclip.io.dicom.slice import check_ct_slice, read_ct_slice
-from noduleclip.io.phantom import PhantomConfig, make_phantoms
+from noduleclip.phantom.patients import PhantomConfig, make_phantoms
 
 SETTINGS = CutSettings(fov_mm=20, size_px=16)
 COS30, SIN30 = 0.8660254, 0.5

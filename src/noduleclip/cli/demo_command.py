@@ -52,7 +52,7 @@ def demo(
     from noduleclip.cli.claim import claiming
     from noduleclip.io.artefacts import find_other
     from noduleclip.io.disk import require_space
-    from noduleclip.io.phantom import PhantomConfig, measure_phantoms
+    from noduleclip.phantom.patients import PhantomConfig, measure_phantoms
 
     made = _list_made()
     made = {"phantoms": made["phantoms"]} if data_only else made

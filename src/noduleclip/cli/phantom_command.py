@@ -25,7 +25,7 @@ def phantom(
     """
     from noduleclip.cli.claim import claiming
     from noduleclip.cli.collect import count_workers
-    from noduleclip.io.phantom import PhantomConfig, make_phantoms
+    from noduleclip.phantom.patients import PhantomConfig, make_phantoms
     from noduleclip.report.console import counting, say
 
     with claiming(out, (), "", replace=True, whole=True), counting("drawing phantoms", patients, "patients") as advance:

@@ -16,7 +16,7 @@ from enhanced_ct import Change, carry_streams, compress, enhance, hu_of, make_gr
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.io import dicom_header
 from noduleclip.io.dicom.slice import check_ct_slice, read_ct_slice
-from noduleclip.io.phantom import PhantomConfig, make_phantoms
+from noduleclip.phantom.patients import PhantomConfig, make_phantoms
 
 FRAMES = 4
 Enhance = Callable[..., Path]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.io.phantom_tissue import OUTLINE_ANGLES, Grid, Look, Nodule
+from noduleclip.phantom.tissue import OUTLINE_ANGLES, Grid, Look, Nodule
 
 Row = dict[str, str | int | float]
 Polygon = NDArray[np.int64]

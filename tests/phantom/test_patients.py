@@ -18,14 +18,14 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from noduleclip import schema
 from noduleclip.errors import ConfigError, UsageError
-from noduleclip.io.phantom import (
+from noduleclip.phantom.patients import (
     PhantomConfig,
     PhantomSummary,
     draw_phantom_slice,
     make_phantoms,
 )
-from noduleclip.io.phantom_readers import trace_outside
-from noduleclip.io.phantom_tissue import make_noise
+from noduleclip.phantom.readers import trace_outside
+from noduleclip.phantom.tissue import make_noise
 
 CORE_COLUMNS = [
     schema.DICOM_PATH,

@@ -22,8 +22,9 @@ from noduleclip.errors import ConfigError, UsageError
 from noduleclip.io.artefacts import name_part
 from noduleclip.io.disk import require_space, round_to_blocks, telling_write_errors
 from noduleclip.io.job_pool import open_pool
-from noduleclip.io.phantom_readers import Row, measure_feret_mm, read_nodule
-from noduleclip.io.phantom_tissue import (
+from noduleclip.io.text_table import format_csv
+from noduleclip.phantom.readers import Row, measure_feret_mm, read_nodule
+from noduleclip.phantom.tissue import (
     OUTLINE_ANGLES,
     Floats,
     Grid,
@@ -33,7 +34,6 @@ from noduleclip.io.phantom_tissue import (
     draw_phantom_slice,
     draw_series,
 )
-from noduleclip.io.text_table import format_csv
 
 __all__ = ["PhantomConfig", "PhantomSummary", "draw_phantom_slice", "make_phantoms"]
 
