@@ -16,7 +16,7 @@ from torch import nn
 
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig
-from noduleclip.engine.team import Team, join
+from noduleclip.engine.distributed import Team, join
 from noduleclip.engine.train import Samples, Training
 from noduleclip.machine import find_launch
 from noduleclip.models.shared_norm import share_statistics

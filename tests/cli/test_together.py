@@ -15,7 +15,7 @@ from noduleclip import schema
 from noduleclip.cli import together
 from noduleclip.models.checkpoint import load_model, read_checkpoint
 
-SINGLE = 0.01  # AdamW's first steps turn rounding into steps; tests/engine/test_team.py is exact
+SINGLE = 0.01  # AdamW's first steps turn rounding into steps; tests/engine/test_distributed.py is exact
 
 
 def test_a_process_that_met_others_ends_without_pythons_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:

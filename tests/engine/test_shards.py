@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.engine import pieces
-from noduleclip.engine.pieces import list_pieces
+from noduleclip.engine.chunks import list_pieces
 from noduleclip.engine.shards import ShardNumber, open_shards
 from noduleclip.errors import UsageError
 from noduleclip.io.artefacts import locking

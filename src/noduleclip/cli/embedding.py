@@ -19,8 +19,8 @@ from noduleclip.cli.collect import (
 )
 from noduleclip.cli.slice_folders import record_index
 from noduleclip.cli.target import Target
+from noduleclip.engine.chunks import PIECE_ROWS, PIECES_FOLDER, open_pieces
 from noduleclip.engine.embed import measure_index, write_index, write_store
-from noduleclip.engine.pieces import PIECE_ROWS, PIECES_FOLDER, open_pieces
 from noduleclip.engine.ray_engine import PieceWork, embed_with_ray, write_fragments_with_ray
 from noduleclip.engine.shards import ShardNumber, identify_whole, write_shard
 from noduleclip.engine.towers import Encoder, Towers, open_towers

@@ -9,7 +9,7 @@ from pathlib import Path
 from noduleclip import schema
 from noduleclip.cli.claim import OVERWRITE, claiming
 from noduleclip.config import INDEXED_ROWS
-from noduleclip.engine.pieces import PIECES_FOLDER
+from noduleclip.engine.chunks import PIECES_FOLDER
 from noduleclip.errors import UsageError
 from noduleclip.io.artefacts import refuse_results
 from noduleclip.io.index.lance import holds_index

@@ -12,7 +12,7 @@ from noduleclip.machine import find_launch
 from noduleclip.report.console import hush
 
 if TYPE_CHECKING:
-    from noduleclip.engine.team import Team
+    from noduleclip.engine.distributed import Team
 
 _INTERRUPTED = 130
 _has_met_the_others = False
@@ -61,7 +61,7 @@ def joining() -> Iterator["Team | None"]:
     if launch.rank:
         hush()
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else torch shows its stack when a connection breaks
-    from noduleclip.engine.team import PeerEndedError, join
+    from noduleclip.engine.distributed import PeerEndedError, join
 
     team = join(launch)
     _has_met_the_others = True

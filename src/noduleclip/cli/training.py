@@ -27,8 +27,8 @@ from noduleclip.cli.collect import (
 from noduleclip.cli.settings import OPTION_OF_RUN_RECORD, plain_arguments
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig, to_mapping
 from noduleclip.engine.batches import center_crop, margin_px
+from noduleclip.engine.distributed import Team
 from noduleclip.engine.runtime import choose_amp, choose_device, keep_freed_memory, record_git_state, record_versions
-from noduleclip.engine.team import Team
 from noduleclip.engine.train import Progress, Samples, Training, make_noise, measure_run, score_samples
 from noduleclip.errors import InputError
 from noduleclip.io.artefacts import hash_file, write_json, write_text

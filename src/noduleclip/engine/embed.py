@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import __version__, schema
-from noduleclip.engine.pieces import PIECES_FOLDER, embed_piece, list_pieces, open_pieces
+from noduleclip.engine.chunks import PIECES_FOLDER, embed_piece, list_pieces, open_pieces
 from noduleclip.engine.towers import Towers
 from noduleclip.io.artefacts import flush_file, replacing
 from noduleclip.io.crop_cache import CropCache

@@ -21,8 +21,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
+from noduleclip.engine.chunks import embed_piece, list_pieces
 from noduleclip.engine.embed import select_meta
-from noduleclip.engine.pieces import embed_piece, list_pieces
 from noduleclip.engine.towers import open_towers
 from noduleclip.errors import InputError, RejectCode, UsageError
 from noduleclip.io.artefacts import replacing, write_text

@@ -17,8 +17,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import __version__, schema
+from noduleclip.engine.chunks import list_pieces
 from noduleclip.engine.embed import write_index, write_index_files
-from noduleclip.engine.pieces import list_pieces
 from noduleclip.engine.towers import Towers
 from noduleclip.errors import ArtefactError, UsageError
 from noduleclip.io.artefacts import hash_file, read_json, write_json

@@ -23,10 +23,10 @@ from torch.nn import functional as F
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig, to_mapping
 from noduleclip.engine.batches import augment, center_crop, margin_px, shuffled_batches
+from noduleclip.engine.ddp import Objective, spread
+from noduleclip.engine.distributed import Team
 from noduleclip.engine.prompts import sample_rated_sentence, sample_sentences
 from noduleclip.engine.runtime import explaining_memory
-from noduleclip.engine.spread import Objective, spread
-from noduleclip.engine.team import Team
 from noduleclip.errors import ArtefactError, InputError
 from noduleclip.evaluation.metrics import draw_readers, mean_average_precisions
 from noduleclip.io.artefacts import write_text

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from noduleclip.config import TrainConfig
-from noduleclip.engine.team import Team
+from noduleclip.engine.distributed import Team
 from noduleclip.models.loss import outline_loss, pairwise_sigmoid_loss
 from noduleclip.models.shared_norm import share_statistics
 from noduleclip.models.two_towers import TwoTowers

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from noduleclip.engine.team import Team
+from noduleclip.engine.distributed import Team
 from noduleclip.errors import UsageError
 from noduleclip.machine import Launch, find_launch
 from noduleclip.models.shared_norm import share_statistics

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig
-from noduleclip.engine.spread import Objective
+from noduleclip.engine.ddp import Objective
 from noduleclip.engine.train import make_vocabulary
 from noduleclip.models.two_towers import TwoTowers
 
