@@ -43,8 +43,8 @@ from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.io.index.folder import open_index
 from noduleclip.io.nodules import Nodules, group_nodules
 from noduleclip.io.outlines import draw_nodules
+from noduleclip.language import BIN_PROMPTS, EVALUATION_QUERIES, parse_intervals
 from noduleclip.models.image_tower import HuWindows
-from noduleclip.size import BIN_PROMPTS, EVALUATION_QUERIES, parse_intervals
 
 Floats = NDArray[np.float64]
 CROP, CONFIG = CropConfig(), TrainConfig()

@@ -14,7 +14,7 @@ from noduleclip.evaluation.metrics import mean_average_precisions, rank_by_diame
 from noduleclip.io.nodules import group_nodules
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import read_roi_table, select_patients
-from noduleclip.size import EVALUATION_QUERIES, parse_intervals
+from noduleclip.language import EVALUATION_QUERIES, parse_intervals
 
 DRAWS = 200
 

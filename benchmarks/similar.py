@@ -17,9 +17,9 @@ from noduleclip import schema
 from noduleclip.io.index.folder import open_index
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import select_patients
+from noduleclip.language import BIN_PROMPTS
 from noduleclip.retrieval.fusion import mix_likeness
 from noduleclip.retrieval.text_query import SentenceEncoder
-from noduleclip.size import BIN_PROMPTS
 
 Floats = NDArray[np.float64]
 MIXES: dict[str, Callable[[Floats, Floats], Floats]] = {

@@ -23,9 +23,9 @@ from noduleclip.engine.shards import store_indexes
 from noduleclip.io.index.conditions import build_lance_filter, parse_condition
 from noduleclip.io.index.folder import FolderIndex, Index, open_index
 from noduleclip.io.index.lance_tables import parse_place
+from noduleclip.language import EVALUATION_QUERIES
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import find_top_k
-from noduleclip.size import EVALUATION_QUERIES
 
 K, AT_ONCE, ASKED = 10, 1 << 16, 5
 MORE = (

@@ -26,7 +26,7 @@ from noduleclip.engine.runtime import keep_freed_memory
 from noduleclip.evaluation.metrics import draw_readers, mean_average_precisions, rank_by_diameter
 from noduleclip.io.nodules import group_nodules
 from noduleclip.io.roi_table import read_roi_table
-from noduleclip.size import EVALUATION_QUERIES, parse_intervals
+from noduleclip.language import EVALUATION_QUERIES, parse_intervals
 
 PARTS = ("augment", "sample_sentences", "reading_targets")
 

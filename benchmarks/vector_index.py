@@ -19,9 +19,9 @@ from noduleclip.io import lance_store
 from noduleclip.io.index.conditions import build_lance_filter, parse_condition
 from noduleclip.io.index.lance import LanceIndex, open_lance_index
 from noduleclip.io.index.lance_tables import VECTOR, parse_place
+from noduleclip.language import EVALUATION_QUERIES
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import find_top_k
-from noduleclip.size import EVALUATION_QUERIES
 from stores import MORE, WHERE, K, make_folder, read_options
 
 KINDS = (("IVF_FLAT", 256), ("IVF_FLAT", 1000), ("IVF_SQ", 256))

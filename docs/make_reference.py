@@ -10,8 +10,8 @@ from noduleclip import schema
 from noduleclip.cli import app
 from noduleclip.errors import RejectCode
 from noduleclip.importers.nodule_table import NODULE_COLUMNS
-from noduleclip.ratings import describe_ratings as describe_ranges
-from noduleclip.ratings.words import EDGES, PHRASES
+from noduleclip.language import describe_ratings as describe_ranges
+from noduleclip.language.rating_words import EDGES, PHRASES
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/make_reference.py: change the help texts or the schema, not this page. -->\n"

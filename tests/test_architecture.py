@@ -12,16 +12,13 @@ from noduleclip import schema
 from noduleclip.io.index.folder import open_index
 
 SOURCE = Path(noduleclip.__file__).parent
-EVERYWHERE = {"errors", "machine", "schema", "config", "size", "ratings", "sentence", "vocabulary", ""}
+EVERYWHERE = {"errors", "machine", "schema", "config", "language", ""}
 ALLOWED = {
     "errors": set(),
     "machine": set(),
     "schema": set(),
-    "size": set(),
-    "ratings": set(),
-    "sentence": set(),
+    "language": set(),
     "config": set(),
-    "vocabulary": set(),
     "io": {"io"},
     "importers": {"importers", "io"},
     "phantom": {"phantom", "io"},
@@ -35,7 +32,7 @@ ALLOWED = {
     "__main__": {"cli"},
 }
 TORCH_ROOMS = {"models", "engine", "cli"}
-LIGHT = {"errors", "machine", "schema", "config", "size", "ratings", "sentence", "vocabulary"}
+LIGHT = {"errors", "machine", "schema", "config", "language"}
 
 
 def imports_of(path: Path) -> set[str]:
@@ -85,7 +82,7 @@ def test_heavy_libraries_stay_in_their_rooms(path: Path) -> None:
 def test_column_names_stand_in_the_schema_only(path: Path) -> None:
     names = {*schema.TEXT_COLUMNS, *schema.NUMBER_COLUMNS, schema.ABSOLUTE_PATH, schema.CENTER_X, schema.CENTER_Y}
     ordinary_words = {schema.READER, schema.MARGIN, schema.TEXTURE, *schema.RATING_COLUMNS}
-    if room_of(path) in ("size", "ratings"):  # words of a sentence
+    if room_of(path) == "language":  # words of a sentence
         names -= ordinary_words
     tree = ast.parse(path.read_text(encoding="utf-8"))
     quoted = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}

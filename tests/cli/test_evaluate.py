@@ -13,8 +13,8 @@ import pytest
 from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.io.index.folder import open_index
+from noduleclip.language import EVALUATION_QUERIES
 from noduleclip.retrieval.text_query import SentenceEncoder
-from noduleclip.size import EVALUATION_QUERIES
 
 QUICK = ("--resamples", 10, "--draws", 5)
 

@@ -6,8 +6,8 @@ import pytest
 from noduleclip.evaluation.breakdown import BANDS, judge_bands, judge_groups, sweep_alpha
 from noduleclip.evaluation.evaluation import Rankings, evaluate_rankings
 from noduleclip.evaluation.readers import Readers
-from noduleclip.sentence import read_sentences
-from noduleclip.size import EVALUATION_QUERIES, parse_intervals
+from noduleclip.language import EVALUATION_QUERIES, parse_intervals
+from noduleclip.language.query import read_sentences
 
 N = 150
 SETTINGS = {"draws": 10, "seed": 0}

@@ -8,7 +8,7 @@ from sklearn.metrics import precision_recall_curve
 
 from noduleclip.evaluation.curves import RECALLS, compare_sizes, trace_precision, trace_reliability
 from noduleclip.evaluation.readers import Readers
-from noduleclip.sentence import read_sentence, read_sentences
+from noduleclip.language.query import read_sentence, read_sentences
 
 
 def one_reader_each(sizes: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Readers:

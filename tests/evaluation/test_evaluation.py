@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from noduleclip.evaluation.evaluation import Evaluation, Rankings, evaluate_rankings
 from noduleclip.evaluation.metrics import average_precision, draw_readers, rank_by_diameter
 from noduleclip.evaluation.readers import Readers
-from noduleclip.sentence import read_sentences
-from noduleclip.size import EVALUATION_QUERIES, parse_intervals
+from noduleclip.language import EVALUATION_QUERIES, parse_intervals
+from noduleclip.language.query import read_sentences
 
 READINGS = read_sentences(EVALUATION_QUERIES)
 INTERVALS = parse_intervals(EVALUATION_QUERIES)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from noduleclip.evaluation.implied import SWEPT_MM, imply_diameters, make_sweep
-from noduleclip.size import parse_intervals
+from noduleclip.language import parse_intervals
 
 
 def tails(medians: list[float], width: float) -> np.ndarray:

@@ -16,7 +16,7 @@ from noduleclip.evaluation.metrics import (
     mean_average_precisions,
     rank_by_diameter,
 )
-from noduleclip.size import SizeInterval
+from noduleclip.language import SizeInterval
 
 RAGGED_MM = np.array(
     [

@@ -7,9 +7,9 @@ import pytest
 
 from noduleclip import schema
 from noduleclip.evaluation.readers import Readers, draw_judgements, list_known
-from noduleclip.ratings import RATING_QUERIES, RatingRange
+from noduleclip.language import RATING_QUERIES, RatingRange
+from noduleclip.language.query import read_sentence, read_sentences
 from noduleclip.retrieval.fusion import multiply_rules, score_rating
-from noduleclip.sentence import read_sentence, read_sentences
 
 ATTRIBUTES = (schema.CALCIFICATION, schema.TEXTURE)
 

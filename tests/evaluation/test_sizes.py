@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from noduleclip.evaluation.sizes import Estimates, Measure, measure_sizes
-from noduleclip.size import BIN_PROMPTS, parse_intervals
+from noduleclip.language import BIN_PROMPTS, parse_intervals
 
 BINS = parse_intervals(BIN_PROMPTS)
 NODULES = 300

@@ -14,8 +14,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.io.index.folder import write_manifest
+from noduleclip.language.vocabulary import Vocabulary
 from noduleclip.phantom.patients import draw_phantom_slice
-from noduleclip.vocabulary import Vocabulary
 
 ROWS, EMB, SIDE_PX = 7, 8, 16
 VOCABULARY = Vocabulary(("a", "lung", "nodule"), attributes=(schema.TEXTURE,))

@@ -48,8 +48,8 @@ from noduleclip.io.roi_table import read_roi_table
 from noduleclip.io.score_table import read_scores
 from noduleclip.io.suspicions import find_suspicions
 from noduleclip.io.text_table import guard_cells
+from noduleclip.language.query import describe_reading, read_sentences
 from noduleclip.retrieval.text_query import SentenceEncoder
-from noduleclip.sentence import describe_reading, read_sentences
 
 MOST_SECONDS = 5.0  # of processor time
 MOST_MB = 400.0  # that the resident memory may grow by, for one input

@@ -6,11 +6,10 @@ import random
 import pytest
 import torch
 
+from noduleclip.language import ATTRIBUTES, RATING_QUERIES, SizeInterval, sample_prompts
+from noduleclip.language.query import Reading, read_sentence, read_sentences
 from noduleclip.models.loss import outline_loss, pairwise_sigmoid_loss, reading_targets
 from noduleclip.models.two_towers import share_to_bias
-from noduleclip.ratings import ATTRIBUTES, RATING_QUERIES
-from noduleclip.sentence import Reading, read_sentence, read_sentences
-from noduleclip.size import SizeInterval, sample_prompts
 
 
 def slow_loss(

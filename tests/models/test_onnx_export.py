@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from noduleclip.errors import ArtefactError, SizeLanguageError
+from noduleclip.language import CURATED_PROMPTS, EVALUATION_QUERIES, sample_prompts
 from noduleclip.models.checkpoint import hash_model, load_model
 from noduleclip.models.onnx_export import export_text_tower
 from noduleclip.retrieval.text_query import SentenceEncoder
-from noduleclip.size import CURATED_PROMPTS, EVALUATION_QUERIES, sample_prompts
 
 
 def test_it_equals_torch_on_hundreds_of_sentences(checkpoint: Path, tmp_path: Path) -> None:

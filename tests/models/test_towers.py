@@ -7,9 +7,9 @@ import torch
 from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.engine.train import make_vocabulary
 from noduleclip.errors import ConfigError, InputError
+from noduleclip.language.vocabulary import MAX_TOKENS
 from noduleclip.models.image_tower import HuWindows, ImageTower
 from noduleclip.models.two_towers import TwoTowers
-from noduleclip.vocabulary import MAX_TOKENS
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from noduleclip import schema
+from noduleclip.language import EVALUATION_QUERIES
 from noduleclip.report.training_page import find_examples
-from noduleclip.size import EVALUATION_QUERIES
 
 
 def test_what_is_found_and_missed_is_chosen_by_rank() -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from noduleclip.evaluation.alpha import ALPHAS, choose_alpha
+from noduleclip.language import SizeInterval
 from noduleclip.retrieval.fusion import Calibration, fuse_scores, score_rule
-from noduleclip.size import SizeInterval
 
 ABOVE_6 = SizeInterval(6, math.inf, "neither")
 UP_TO_6 = SizeInterval(0, 6, "both")

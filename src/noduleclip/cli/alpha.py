@@ -8,9 +8,9 @@ from noduleclip.errors import ArtefactError, InputError
 from noduleclip.evaluation.alpha import choose_alpha
 from noduleclip.io.index.folder import Index, open_index
 from noduleclip.io.nodules import group_nodules
+from noduleclip.language import EVALUATION_QUERIES, parse_intervals
 from noduleclip.report.console import say
 from noduleclip.retrieval.top_k import refuse_odd_rows
-from noduleclip.size import EVALUATION_QUERIES, parse_intervals
 
 
 def choose_alpha_on(val_emb_dir: str, searched: Index, softness_mm: float) -> float:

@@ -26,13 +26,12 @@ from noduleclip.io.index.folder import Index, open_index
 from noduleclip.io.nodules import group_nodules, read_ratings
 from noduleclip.io.reader_table import read_readers
 from noduleclip.io.score_table import read_scores
-from noduleclip.ratings import RATING_QUERIES
+from noduleclip.language import BIN_PROMPTS, BIN_SYNONYMS, EVALUATION_QUERIES, RATING_QUERIES, parse_intervals
+from noduleclip.language.query import Reading, list_attributes, read_sentences
 from noduleclip.report.console import counting, say, warn
 from noduleclip.report.tables import print_evaluation, without_nan
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import refuse_odd_rows
-from noduleclip.sentence import Reading, list_attributes, read_sentences
-from noduleclip.size import BIN_PROMPTS, BIN_SYNONYMS, EVALUATION_QUERIES, parse_intervals
 
 _MOST_QUERIES = 1000  # their scores of all nodules are held at once
 EVALUATION_FILES = (schema.EVALUATION_JSON, schema.EVALUATION_PAGE)

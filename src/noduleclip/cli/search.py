@@ -28,13 +28,13 @@ from noduleclip.io.roi_table import select_patients
 from noduleclip.io.shipped import find_checkpoint
 from noduleclip.io.text_lines import read_lines
 from noduleclip.io.text_table import format_csv
+from noduleclip.language.query import Reading, describe_reading, list_attributes, read_sentence, read_sentences
 from noduleclip.report.console import say, warn, write_lines
 from noduleclip.report.tables import Answer, choose_format, print_hits
 from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, score_reading
 from noduleclip.retrieval.hits import describe_hits
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import TopK, compute_cosines, find_top_k, refuse_odd_rows, select_top_k
-from noduleclip.sentence import Reading, describe_reading, list_attributes, read_sentence, read_sentences
 
 _BATCH_SENTENCES = 1024
 _BATCH_HITS = 1 << 17

@@ -37,11 +37,11 @@ from noduleclip.io.disk import measure_bytes
 from noduleclip.io.nodules import group_nodules, read_ratings
 from noduleclip.io.outlines import draw_nodules
 from noduleclip.io.roi_table import find_diameter_kind
+from noduleclip.language import EVALUATION_QUERIES
 from noduleclip.models.checkpoint import load_model
 from noduleclip.models.image_tower import check_backbone
 from noduleclip.report.console import counting, say, warn
 from noduleclip.report.training import TrainingDisplay
-from noduleclip.size import EVALUATION_QUERIES
 
 # In the order of removal: --resume must not find a whole run whose best is gone.
 _RUN_FILES = (

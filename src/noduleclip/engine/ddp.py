@@ -10,10 +10,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from noduleclip.config import TrainConfig
 from noduleclip.engine.distributed import Team
+from noduleclip.language.vocabulary import Tokens
 from noduleclip.models.loss import outline_loss, pairwise_sigmoid_loss
 from noduleclip.models.shared_norm import share_statistics
 from noduleclip.models.two_towers import TwoTowers
-from noduleclip.vocabulary import Tokens
 
 
 class Objective(nn.Module):

@@ -4,9 +4,8 @@ import random
 from collections.abc import Sequence
 
 from noduleclip.errors import RatingLanguageError
-from noduleclip.ratings import sample_rating_words
-from noduleclip.sentence import Reading, read_sentence
-from noduleclip.size import sample_prompts
+from noduleclip.language import sample_prompts, sample_rating_words
+from noduleclip.language.query import Reading, read_sentence
 
 _CONTEXTS = ("a lung nodule", "a nodule", "a pulmonary nodule", "lung nodules", "a nodule in the lung", "a lesion")
 

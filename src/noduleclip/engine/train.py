@@ -31,12 +31,18 @@ from noduleclip.errors import ArtefactError, InputError
 from noduleclip.evaluation.metrics import draw_readers, mean_average_precisions
 from noduleclip.io.artefacts import write_text
 from noduleclip.io.outlines import FULL_SHARE
+from noduleclip.language import (
+    BIN_PROMPTS,
+    CURATED_PROMPTS,
+    EVALUATION_QUERIES,
+    RATING_QUERIES,
+    parse_intervals,
+    sample_prompts,
+)
+from noduleclip.language.vocabulary import Vocabulary
 from noduleclip.models.checkpoint import pack_model, read_checkpoint, save_checkpoint
 from noduleclip.models.loss import reading_targets
 from noduleclip.models.two_towers import TwoTowers, share_to_bias
-from noduleclip.ratings import RATING_QUERIES
-from noduleclip.size import BIN_PROMPTS, CURATED_PROMPTS, EVALUATION_QUERIES, parse_intervals, sample_prompts
-from noduleclip.vocabulary import Vocabulary
 
 _VOCABULARY_PROMPTS = 4000
 _EPOCH_SEED_STRIDE = 1_000_003

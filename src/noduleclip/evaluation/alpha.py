@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip.evaluation.metrics import draw_readers, mean_average_precisions
+from noduleclip.language import SizeInterval
 from noduleclip.retrieval.fusion import fuse_scores, score_rule
-from noduleclip.size import SizeInterval
 
 Floats = NDArray[np.float64]
 ALPHAS = tuple(step / 20 for step in range(21))

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from noduleclip.evaluation.alpha import ALPHAS, choose_alpha
 from noduleclip.evaluation.evaluation import Comparison, Rankings, evaluate_rankings
-from noduleclip.sentence import Reading
-from noduleclip.size import SizeInterval
+from noduleclip.language import SizeInterval
+from noduleclip.language.query import Reading
 
 BANDS: Final = ("<= 4 mm", "4-6 mm", "6-8 mm", "8-10 mm", "10-15 mm", "15-20 mm", "20-30 mm", "> 30 mm")
 _FEWEST_NODULES: Final = 20

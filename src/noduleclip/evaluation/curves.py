@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip.evaluation.readers import Readers, draw_judgements
-from noduleclip.sentence import Reading
+from noduleclip.language.query import Reading
 
 Floats = NDArray[np.float64]
 RECALLS: Floats = np.linspace(0.02, 1, 50)

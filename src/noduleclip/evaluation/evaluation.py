@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from noduleclip.evaluation.ranked import METRICS, Ranked
 from noduleclip.evaluation.readers import Readers, draw_judgements
-from noduleclip.sentence import Reading
+from noduleclip.language.query import Reading
 
 Floats = NDArray[np.float64]
 _BOOTSTRAP_DRAWS = 10

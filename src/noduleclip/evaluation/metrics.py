@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip.evaluation.ranked import Ranked
-from noduleclip.size import SizeInterval
+from noduleclip.language import SizeInterval
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

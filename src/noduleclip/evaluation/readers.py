@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from noduleclip.config import SOFTNESS_MM
 from noduleclip.evaluation.metrics import draw_pairs, rank_by_diameter
-from noduleclip.ratings import NOMINAL, RatingRange, last_rating
+from noduleclip.language import NOMINAL, RatingRange, last_rating
+from noduleclip.language.query import Reading
 from noduleclip.retrieval.fusion import multiply_rules, score_rating, score_rule
-from noduleclip.sentence import Reading
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

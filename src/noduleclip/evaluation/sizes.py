@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from noduleclip.evaluation.evaluation import Comparison, compare_rankers, draw_patients
 from noduleclip.evaluation.metrics import draw_readers
-from noduleclip.size import SizeInterval
+from noduleclip.language import SizeInterval
 
 Floats = NDArray[np.float64]
 BANDS_MM = ((3, 6), (6, 8), (8, 15), (15, 40))

@@ -7,7 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.ratings import ATTRIBUTES, last_rating
+from noduleclip.language import ATTRIBUTES, last_rating
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.size import BIN_PROMPTS, SizeInterval, parse_intervals
+from noduleclip.language import BIN_PROMPTS, SizeInterval, parse_intervals
 
 _EDGES_MM = (3, 4, 6, 8, 10, 15, 20, 30)
 _UNKNOWN = "unknown"

@@ -13,9 +13,9 @@ from noduleclip import schema
 from noduleclip.config import ModelConfig, from_mapping, to_mapping
 from noduleclip.errors import ArtefactError, ConfigError, shows_incompatibility
 from noduleclip.io.artefacts import replacing
+from noduleclip.language.vocabulary import Vocabulary
 from noduleclip.models.hostile import AllocationError, AllocationLimit, count_bytes, refuse_bombs, refuse_claims
 from noduleclip.models.two_towers import TwoTowers
-from noduleclip.vocabulary import Vocabulary
 
 _TIMES_ITS_WEIGHTS = 4  # what building towers may allocate: timm makes a backbone twice,
 _SMALL_BYTES = 1 << 29  # and whole, where small crops keep its first stages only

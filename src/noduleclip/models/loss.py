@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from noduleclip.sentence import Reading
-from noduleclip.size import SizeInterval
+from noduleclip.language import SizeInterval
+from noduleclip.language.query import Reading
 
 _ALL_SIZES = SizeInterval(0, math.inf, "left")
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from noduleclip.config import to_mapping
+from noduleclip.language.vocabulary import stack_tokens
 from noduleclip.models.checkpoint import hash_model
 from noduleclip.models.two_towers import TwoTowers
-from noduleclip.vocabulary import stack_tokens
 
 _MOST_ROWS = 1 << 16
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from noduleclip.vocabulary import MAX_TOKENS
+from noduleclip.language.vocabulary import MAX_TOKENS
 
 _PAD = 0
 _HEAD_WIDTH = 16

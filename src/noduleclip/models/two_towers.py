@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from noduleclip.config import ModelConfig
+from noduleclip.language.vocabulary import Tokens, Vocabulary, stack_tokens
 from noduleclip.models.image_tower import ImageTower
 from noduleclip.models.text_tower import TextTower
-from noduleclip.vocabulary import Tokens, Vocabulary, stack_tokens
 
 _FIRST_SCALE = 10.0
 

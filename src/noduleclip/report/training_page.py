@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from noduleclip.config import LUNG_WINDOW_HU
+from noduleclip.language import parse_intervals
 from noduleclip.report.page import MODEL_COLOUR, READER_COLOUR, inline_figure, render_page
 from noduleclip.report.windows import encode_for_page, window_grey
-from noduleclip.size import parse_intervals
 
 _TEMPLATE: Final = "training.html.jinja"
 _SHOWN: Final = ("<= 6 mm", "6-10 mm", "> 10 mm")

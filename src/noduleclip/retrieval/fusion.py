@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.ratings import NOMINAL, RatingRange
-from noduleclip.sentence import Reading
-from noduleclip.size import SizeInterval
+from noduleclip.language import NOMINAL, RatingRange, SizeInterval
+from noduleclip.language.query import Reading
 
 Floats = NDArray[np.float64]
 

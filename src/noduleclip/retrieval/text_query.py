@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip.errors import ArtefactError
+from noduleclip.language.vocabulary import Vocabulary, stack_tokens
 from noduleclip.retrieval.fusion import Calibration
 from noduleclip.retrieval.onnx_file import open_tower, run_tower
-from noduleclip.vocabulary import Vocabulary, stack_tokens
 
 _BATCH_SENTENCES = 1024  # of a forward pass; its memory grows with them
 

@@ -36,8 +36,8 @@ from noduleclip.errors import (
     UsageError,
 )
 from noduleclip.io.pictures import Picture
+from noduleclip.language.query import describe_reading
 from noduleclip.report.gallery import GALLERY_FOV_MM, GALLERY_SIZE_PX, Section, Shown, render_gallery
-from noduleclip.sentence import describe_reading
 from noduleclip.web.explorer import Explorer, describe_answer
 from noduleclip.web.guard import FAILED
 from noduleclip.web.questions import MAX_SOFTNESS_MM, MOST_HITS, UNIQUE, Question, read_question, read_values

@@ -14,12 +14,12 @@ from noduleclip.io.index.folder import Index
 from noduleclip.io.index.rows import apply_condition, find_groups
 from noduleclip.io.patients import fold_id
 from noduleclip.io.text_table import format_csv
+from noduleclip.language.query import Reading, describe_reading, list_attributes, read_sentence
 from noduleclip.retrieval.fusion import fuse_scores, score_reading
 from noduleclip.retrieval.hits import describe_hits, satisfies_all
 from noduleclip.retrieval.plane import project_to_plane
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import compute_cosines, refuse_odd_rows, select_top_k
-from noduleclip.sentence import Reading, describe_reading, list_attributes, read_sentence
 from noduleclip.web.questions import Filters, Question
 
 HISTOGRAM_MM = 40  # bins of 1 mm, and one for all above

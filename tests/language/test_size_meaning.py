@@ -3,7 +3,7 @@
 import pytest
 
 from noduleclip.errors import SizeLanguageError
-from noduleclip.size import read_size
+from noduleclip.language import read_size
 
 
 @pytest.mark.parametrize(

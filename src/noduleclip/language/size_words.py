@@ -2,7 +2,7 @@
 
 import math
 
-from noduleclip.size.interval import Closed, SizeInterval
+from noduleclip.language.size_interval import Closed, SizeInterval
 
 
 def _phrases(**listed: str) -> dict[tuple[str, ...], str]:

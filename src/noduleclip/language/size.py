@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from noduleclip.errors import SizeLanguageError
-from noduleclip.size.grammar import Phrase, Reader
-from noduleclip.size.interval import SizeInterval
-from noduleclip.size.meaning import make_interval
-from noduleclip.size.statements import Join, Statement, combine_statements
-from noduleclip.size.tokens import Token, tokenise
-from noduleclip.size.words import (
+from noduleclip.language.size_grammar import Phrase, Reader
+from noduleclip.language.size_interval import SizeInterval
+from noduleclip.language.size_meaning import make_interval
+from noduleclip.language.size_statements import Join, Statement, combine_statements
+from noduleclip.language.size_tokens import Token, tokenise
+from noduleclip.language.size_words import (
     AFTER_NAMED,
     AFTER_OR,
     AFTER_OTHER_LENGTHS,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from noduleclip.size import SizeInterval, parse_interval
-from size.intervals import at_least, at_most, inclusive, over, strictly, under, within
+from language.intervals import at_least, at_most, inclusive, over, strictly, under, within
+from noduleclip.language import SizeInterval, parse_interval
 
 PHRASES: dict[SizeInterval | None, str] = {
     over(6): (

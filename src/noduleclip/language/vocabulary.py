@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from noduleclip.errors import ArtefactError
-from noduleclip.ratings import ATTRIBUTES, LARGEST_RATING, RatingRange
-from noduleclip.sentence import Reading, read_sentence
-from noduleclip.size import SizeInterval
+from noduleclip.language.query import Reading, read_sentence
+from noduleclip.language.rating_scale import ATTRIBUTES, LARGEST_RATING, RatingRange
+from noduleclip.language.size_interval import SizeInterval
 
 GRID_MM = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 22, 25, 28, 32, 36, 40, 50, 60, 100)
 _SPECIAL = (

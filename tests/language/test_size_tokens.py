@@ -3,8 +3,8 @@
 import pytest
 
 from noduleclip.errors import SizeLanguageError
-from noduleclip.size import MAX_SENTENCE_CHARS, read_size
-from noduleclip.size.tokens import tokenise
+from noduleclip.language import MAX_SENTENCE_CHARS, read_size
+from noduleclip.language.size_tokens import tokenise
 
 
 @pytest.mark.parametrize(

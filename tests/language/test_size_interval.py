@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from language.intervals import ALL_CLOSED, BOUNDS_MM, INF, at_least, at_most, inclusive, intervals, over, under, within
 from noduleclip.errors import SizeLanguageError
-from noduleclip.size import SizeInterval, describe_interval
-from size.intervals import ALL_CLOSED, BOUNDS_MM, INF, at_least, at_most, inclusive, intervals, over, under, within
+from noduleclip.language import SizeInterval, describe_interval
 
 
 def test_equal_meanings_are_equal_intervals() -> None:

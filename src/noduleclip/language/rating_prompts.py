@@ -4,8 +4,8 @@ import random
 from collections.abc import Sequence
 from functools import cache
 
-from noduleclip.ratings.scale import NOMINAL, last_rating
-from noduleclip.ratings.words import PHRASES
+from noduleclip.language.rating_scale import NOMINAL, last_rating
+from noduleclip.language.rating_words import PHRASES
 
 RATING_QUERIES: tuple[str, ...] = (
     "a spiculated lung nodule",

@@ -3,7 +3,7 @@
 import pytest
 
 from noduleclip.errors import ArtefactError
-from noduleclip.vocabulary import GRID_MM, MAX_TOKENS, Tokens, Vocabulary
+from noduleclip.language.vocabulary import GRID_MM, MAX_TOKENS, Tokens, Vocabulary
 
 VOCABULARY = Vocabulary(("a", "diameter", "lung", "nodule", "with"))
 

@@ -5,9 +5,9 @@ import re
 from collections.abc import Sequence
 
 from noduleclip.errors import SizeLanguageError
-from noduleclip.size.grammar import Phrase
-from noduleclip.size.interval import MAX_DIAMETER_MM, SizeInterval, format_number, make_threshold
-from noduleclip.size.words import BRACKETS, NAMED_SIZES, UNITS
+from noduleclip.language.size_grammar import Phrase
+from noduleclip.language.size_interval import MAX_DIAMETER_MM, SizeInterval, format_number, make_threshold
+from noduleclip.language.size_words import BRACKETS, NAMED_SIZES, UNITS
 
 EXACT_TOLERANCE_MM = 1.0
 """An exact size is read as value +- this: two readers of one nodule differ by 1.6 mm on average, so a

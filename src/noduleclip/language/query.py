@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from noduleclip.ratings import RatingRange, describe_ratings, read_ratings
-from noduleclip.size import SizeInterval, read_size
+from noduleclip.language.rating_phrases import describe_ratings, read_ratings
+from noduleclip.language.rating_scale import RatingRange
+from noduleclip.language.size import read_size
+from noduleclip.language.size_interval import SizeInterval
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from hypothesis import strategies as st
 
-from noduleclip.size import SizeInterval
+from noduleclip.language import SizeInterval
 
 INF = math.inf
 ALL_CLOSED: tuple[Literal["both", "left", "right", "neither"], ...] = ("both", "left", "right", "neither")

@@ -5,7 +5,7 @@ not on them, the Fleischner Society's glossary (Hansell et al., Radiology 246:69
 """
 
 from noduleclip import schema
-from noduleclip.ratings.scale import RatingRange
+from noduleclip.language.rating_scale import RatingRange
 
 Ranges = tuple[RatingRange, ...]
 

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from noduleclip.engine.prompts import sample_rated_sentence, sample_sentences
 from noduleclip.errors import RatingLanguageError, UsageError
-from noduleclip.ratings import ATTRIBUTES, RATING_QUERIES, RatingRange, last_rating, read_ratings
-from noduleclip.ratings.scale import complement, intersect, unite
-from noduleclip.sentence import describe_reading, read_sentence
-from noduleclip.size import sample_prompts
+from noduleclip.language import ATTRIBUTES, RATING_QUERIES, RatingRange, last_rating, read_ratings, sample_prompts
+from noduleclip.language.query import describe_reading, read_sentence
+from noduleclip.language.rating_scale import complement, intersect, unite
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from noduleclip.errors import SizeLanguageError
-from noduleclip.size.words import DIGITS, SYMBOLS, UNITS
+from noduleclip.language.size_words import DIGITS, SYMBOLS, UNITS
 
 MAX_SENTENCE_CHARS = 1000
 

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from noduleclip.size.tokens import Token
-from noduleclip.size.words import (
+from noduleclip.language.size_tokens import Token
+from noduleclip.language.size_words import (
     ADJECTIVES,
     AFTER_NOT,
     AMOUNT_JOINTS,

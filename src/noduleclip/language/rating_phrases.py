@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from noduleclip.errors import RatingLanguageError
-from noduleclip.ratings.scale import ATTRIBUTES, RatingRange, complement, intersect, last_rating, unite
-from noduleclip.ratings.words import (
+from noduleclip.language.rating_scale import ATTRIBUTES, RatingRange, complement, intersect, last_rating, unite
+from noduleclip.language.rating_words import (
     AFTER_NOT,
     BEFORE_NUMBER,
     BETWEEN_NUMBERS,

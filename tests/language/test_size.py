@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from language.intervals import at_most, intervals, over, within
 from noduleclip.errors import SizeLanguageError
-from noduleclip.sentence import describe_reading, read_sentence
-from noduleclip.size import (
+from noduleclip.language import (
     MAX_SENTENCE_CHARS,
     SizeInterval,
     SizeReading,
@@ -17,7 +17,7 @@ from noduleclip.size import (
     parse_intervals,
     read_size,
 )
-from size.intervals import at_most, intervals, over, within
+from noduleclip.language.query import describe_reading, read_sentence
 
 
 @pytest.mark.parametrize(

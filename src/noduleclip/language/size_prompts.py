@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
 
-from noduleclip.size.interval import MAX_DIAMETER_MM, Closed, SizeInterval, make_threshold
-from noduleclip.size.sentence import parse_intervals
+from noduleclip.language.size import parse_intervals
+from noduleclip.language.size_interval import MAX_DIAMETER_MM, Closed, SizeInterval, make_threshold
 
 _T = TypeVar("_T")
 

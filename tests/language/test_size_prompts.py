@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noduleclip.size import (
+from language.intervals import ALL_CLOSED, INF, at_least, at_most, inclusive, over, within
+from noduleclip.language import (
     BIN_PROMPTS,
     CURATED_PROMPTS,
     EVALUATION_QUERIES,
@@ -14,7 +15,6 @@ from noduleclip.size import (
     parse_interval,
     sample_prompts,
 )
-from size.intervals import ALL_CLOSED, INF, at_least, at_most, inclusive, over, within
 
 
 def test_the_fixed_prompts_are_those_of_the_design() -> None:

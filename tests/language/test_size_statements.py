@@ -4,11 +4,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from language.intervals import at_least, at_most, inclusive, intervals, over, strictly, within
 from noduleclip.errors import SizeLanguageError
-from noduleclip.size import SizeInterval, describe_interval, parse_interval, read_size
-from noduleclip.size.interval import unite
-from noduleclip.size.tokens import MAX_SENTENCE_CHARS
-from size.intervals import at_least, at_most, inclusive, intervals, over, strictly, within
+from noduleclip.language import SizeInterval, describe_interval, parse_interval, read_size
+from noduleclip.language.size_interval import unite
+from noduleclip.language.size_tokens import MAX_SENTENCE_CHARS
 
 
 @pytest.mark.parametrize(
