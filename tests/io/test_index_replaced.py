@@ -94,6 +94,24 @@ def test_an_opened_index_needs_its_folder_no_more(folders: tuple[Path, Path]) ->
     assert index.was_replaced()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_text_tower_replaced_while_it_is_read_is_not_used(folders: tuple[Path, Path], fails: bool) -> None:
+    folder, other = folders
+    index = open_index(folder)
+
+    def read() -> None:
+        with index.lending_tower() as tower:
+            assert tower == folder / schema.TEXT_TOWER  # messages about it name the file that the user knows
+            replace(folder, other)
+            if fails:
+                raise ArtefactError("not a readable text tower")
+
+    with pytest.raises(IndexReplacedError, match="was replaced while it was read"):
+        read()
+    with index.lending_tower() as tower:
+        assert tower.read_text() == "tower of first"
+
+
 def test_the_same_index_written_again_counts_as_the_same(folders: tuple[Path, Path], tmp_path: Path) -> None:
     folder, _ = folders
     index = open_index(folder)

@@ -303,6 +303,13 @@ def open_text_tower(index: Index) -> SentenceEncoder:
     Raises:
         ArtefactError: It is broken or belongs to another model.
     """
+    try:
+        return _read_text_tower(index)
+    except IndexReplacedError:  # an opened folder still has its own, and lends a copy of it from now on
+        return _read_text_tower(index)
+
+
+def _read_text_tower(index: Index) -> SentenceEncoder:
     with index.lending_tower() as file:
         encoder = SentenceEncoder(file)
     if encoder.emb != index.manifest.emb:

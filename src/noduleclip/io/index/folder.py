@@ -311,18 +311,27 @@ class FolderIndex(Index):
 
     @contextlib.contextmanager
     def lending_tower(self) -> Iterator[Path]:
-        """Give the text tower as a file of its own folder: the name in the index may be another generation's."""
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / schema.TEXT_TOWER
-            self.copy_tower(file)
-            yield file
+        """Give the text tower as a file while the block runs: the folder's, or a copy where that is another one by now.
 
-    def copy_tower(self, file: Path) -> None:
-        """Copy the text tower of this generation to a file."""
-        source = self.files[schema.TEXT_TOWER]
-        source.seek(0)
-        with file.open("wb") as target:
-            shutil.copyfileobj(source, target)
+        Raises:
+            IndexReplacedError: It became another one while the block ran.
+        """
+        if self.was_replaced():
+            with tempfile.TemporaryDirectory() as folder:
+                copy = Path(folder) / schema.TEXT_TOWER
+                source = self.files[schema.TEXT_TOWER]
+                source.seek(0)
+                with copy.open("wb") as target:
+                    shutil.copyfileobj(source, target)
+                yield copy
+            return
+        path = self.folder / schema.TEXT_TOWER
+        try:
+            yield path
+        except ArtefactError as error:
+            raise self.explain(str(error)) from error
+        if self.was_replaced():  # writers remove the manifest before they replace the tower
+            raise self.explain(f"{path}: was replaced")
 
     @property
     def files_bytes(self) -> int:
