@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.engine.shards import store_indexes
-from noduleclip.io import lance_store
+from noduleclip.io.index import lance as lance_store
 from noduleclip.io.index.conditions import build_lance_filter, parse_condition
 from noduleclip.io.index.lance import LanceIndex, open_lance_index
 from noduleclip.io.index.lance_tables import VECTOR, parse_place

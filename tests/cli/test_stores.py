@@ -19,7 +19,8 @@ pytest.importorskip("lance")
 from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, LibraryError, OutputError, UsageError
-from noduleclip.io import lance_store, lance_tables
+from noduleclip.io.index import lance as lance_store
+from noduleclip.io.index import lance_tables
 from noduleclip.io.index.folder import open_index
 from noduleclip.io.index.lance import LanceIndex, bind_fragments, holds_index
 from noduleclip.io.index.lance_tables import make_schema, parse_place, telling_broken, telling_unwritten, write_fragment

@@ -11,7 +11,8 @@ import pytest
 from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.errors import ArtefactError
-from noduleclip.io import index_store, lance_store
+from noduleclip.io.index import folder as index_store
+from noduleclip.io.index import lance as lance_store
 from noduleclip.io.index.folder import open_index
 from stores import copy_to_store
 

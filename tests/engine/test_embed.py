@@ -14,7 +14,7 @@ from conftest import Collection, Command
 from enhanced_ct import enhance
 from noduleclip import schema
 from noduleclip.config import CropConfig
-from noduleclip.engine import embed, pieces
+from noduleclip.engine import chunks, embed
 from noduleclip.engine.embed import write_index
 from noduleclip.engine.towers import Encoder, open_towers
 from noduleclip.errors import ArtefactError
@@ -135,7 +135,7 @@ class Watched:
 def test_a_killed_run_goes_on_from_its_pieces(
     collection: Collection, checkpoint: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pieces, "PIECE_ROWS", 8)
+    monkeypatch.setattr(chunks, "PIECE_ROWS", 8)
     towers = open_towers(checkpoint, exported, "cpu")
     frame = read_roi_table(collection.roi_csv).frame
     cache = CropCache(tmp_path / "cache", frame, CutSettings.for_crop(towers.image.config.crop))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from conftest import Collection, Command
 from noduleclip import schema
-from noduleclip.engine import pieces
+from noduleclip.engine import chunks
 from noduleclip.engine.chunks import list_pieces
 from noduleclip.engine.shards import ShardNumber, open_shards
 from noduleclip.errors import UsageError
@@ -26,7 +26,7 @@ from noduleclip.io.index.folder import open_index
 
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "PIECE_ROWS", 8)
+    monkeypatch.setattr(chunks, "PIECE_ROWS", 8)
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_a_shard_is_made_again_alone(runs: Runs, tmp_path: Path) -> None:
 def test_shards_are_made_at_the_same_time(runs: Runs, tmp_path: Path) -> None:
     """Two processes start on one folder that is not there yet, one cache and one table."""
     out_dir = tmp_path / "parts"
-    small = "from noduleclip.engine import pieces; pieces.PIECE_ROWS = 8; from noduleclip.cli import main; main()"
+    small = "from noduleclip.engine import chunks; chunks.PIECE_ROWS = 8; from noduleclip.cli import main; main()"
     running = [
         subprocess.Popen(
             [sys.executable, "-c", small, *map(str, runs.arguments(out_dir, "--shard", f"{number}/2"))],

@@ -18,7 +18,8 @@ from noduleclip import schema
 from noduleclip.errors import InputError, OutputError, RejectCode
 from noduleclip.importers import catalogue as module
 from noduleclip.importers.catalogue import PATH, POSITION, Catalogue, read_catalogue
-from noduleclip.io import dicom_header, job_pool
+from noduleclip.io import job_pool
+from noduleclip.io.dicom import header as dicom_header
 
 FIRST, SECOND = Series(1), Series(2, "LIDC-IDRI-0002")
 

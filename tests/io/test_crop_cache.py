@@ -21,9 +21,10 @@ from enhanced_ct import enhance
 from noduleclip import schema
 from noduleclip.config import CropConfig
 from noduleclip.errors import RejectCode
-from noduleclip.io import crop_cache, dicom, job_pool
+from noduleclip.io import crop_cache, job_pool
 from noduleclip.io.crop_cache import CropCache, CutSettings, SliceJob
 from noduleclip.io.crops import make_crop
+from noduleclip.io.dicom import slice as dicom
 from noduleclip.io.dicom.slice import CtSlice, read_ct_slice
 from noduleclip.io.job_pool import Died
 

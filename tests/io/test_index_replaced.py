@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.errors import ArtefactError, IndexReplacedError
-from noduleclip.io import index_store
 from noduleclip.io.artefacts import LOCK_FILE
+from noduleclip.io.index import folder as index_store
 from noduleclip.io.index.folder import Index, open_index, write_manifest
 
 EMB = 8

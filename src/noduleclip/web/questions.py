@@ -23,7 +23,7 @@ class Filters:
         patients: Ids, compared trimmed and case-folded; none = all.
         low_mm: Smallest diameter.
         high_mm: Largest diameter.
-        where: A condition on the columns (`io.conditions`), empty for none.
+        where: A condition on the columns (`io.index.conditions`), empty for none.
     """
 
     patients: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from enhanced_ct import Change, carry_streams, compress, enhance, hu_of, make_group, nest, transcode
 from noduleclip.errors import RejectCode, SliceError
-from noduleclip.io import dicom_header
+from noduleclip.io.dicom import header as dicom_header
 from noduleclip.io.dicom.slice import check_ct_slice, read_ct_slice
 from noduleclip.phantom.patients import PhantomConfig, make_phantoms
 

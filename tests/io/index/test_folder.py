@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.errors import ArtefactError, UsageError
-from noduleclip.io import index_store
+from noduleclip.io.index import folder as index_store
 from noduleclip.io.index.folder import INDEX_FILES, Manifest, open_index, write_manifest
 
 ROWS, EMB = 7, 8

@@ -21,7 +21,7 @@ def apply_condition(where: str, index: Index) -> pl.Series:
     """Evaluate a condition on every row of an index.
 
     Args:
-        where: A condition in the language of `io.conditions`.
+        where: A condition in the language of `io.index.conditions`.
         index: The index.
 
     Returns:
