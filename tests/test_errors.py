@@ -16,7 +16,7 @@ from noduleclip.errors import (
     make_printable,
     shows_incompatibility,
 )
-from noduleclip.io.dicom.slice import pixels as dicom_pixels
+from noduleclip.io.dicom import pixels as dicom_pixels
 from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.phantom.patients import PhantomConfig, make_phantoms
 

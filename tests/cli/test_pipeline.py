@@ -75,7 +75,7 @@ def test_real_nodules_go_through(
     noduleclip: Command, shared_data: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The 83 outlines on full LIDC slices: every one is embedded, every slice is decoded once."""
-    from noduleclip.io.dicom.slice import slice as dicom_slice
+    from noduleclip.io.dicom import slice as dicom_slice
 
     read: list[str] = []
     original = dicom_slice.read_ct_slice

@@ -531,6 +531,19 @@ def test_a_store_is_broken_only_where_it_was_looked_at(
         holds_index(parse_place("s3://b/i"))
 
 
+def test_an_error_of_polars_is_not_taken_for_a_broken_store(
+    places: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = open_index(places["vector index"])
+
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise pl.exceptions.ComputeError("no such kind of join")
+
+    monkeypatch.setattr(pl.LazyFrame, "collect", fail)
+    with pytest.raises(LibraryError, match=r"rows\.lance: polars [\d.]+ fails on this table, which is sound \(no such"):
+        opened.read_columns([schema.DIAMETER_MM])
+
+
 def test_a_folder_does_without_lance(index: Path, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom noduleclip.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n"

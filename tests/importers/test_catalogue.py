@@ -19,7 +19,7 @@ from noduleclip.errors import InputError, OutputError, RejectCode
 from noduleclip.importers import catalogue as module
 from noduleclip.importers.catalogue import PATH, POSITION, Catalogue, read_catalogue
 from noduleclip.io import job_pool
-from noduleclip.io.dicom.slice import header as dicom_header
+from noduleclip.io.dicom import header as dicom_header
 
 FIRST, SECOND = Series(1), Series(2, "LIDC-IDRI-0002")
 

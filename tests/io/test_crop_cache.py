@@ -24,8 +24,8 @@ from noduleclip.errors import RejectCode
 from noduleclip.io import crop_cache, job_pool
 from noduleclip.io.crop_cache import CropCache, CutSettings, SliceJob
 from noduleclip.io.crops import make_crop
+from noduleclip.io.dicom import slice as dicom
 from noduleclip.io.dicom.slice import CtSlice, read_ct_slice
-from noduleclip.io.dicom.slice import slice as dicom
 from noduleclip.io.job_pool import Died
 
 SETTINGS = CutSettings(fov_mm=20, size_px=16)

@@ -14,8 +14,8 @@ from pydicom.dataset import Dataset
 
 from enhanced_ct import Change, carry_streams, compress, enhance, hu_of, make_group, nest, transcode
 from noduleclip.errors import RejectCode, SliceError
+from noduleclip.io.dicom import header as dicom_header
 from noduleclip.io.dicom.slice import check_ct_slice, read_ct_slice
-from noduleclip.io.dicom.slice import header as dicom_header
 from noduleclip.phantom.patients import PhantomConfig, make_phantoms
 
 FRAMES = 4

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig
-from noduleclip.errors import ArtefactError, UsageError
+from noduleclip.errors import ArtefactError, LibraryError, UsageError
 from noduleclip.io.index import folder as index_store
 from noduleclip.io.index.folder import INDEX_FILES, Manifest, open_index, write_manifest
 
@@ -269,3 +269,18 @@ def test_what_is_broken_inside_is_said_when_it_is_read(folder: Path) -> None:
         index.read_rows([0, 1])
     with pytest.raises(ArtefactError, match=r"meta\.parquet: is broken \(.*\); embed again"):
         index.read_columns([schema.DICOM_PATH])
+
+
+def test_an_error_of_polars_is_not_taken_for_a_broken_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = open_index(folder)
+
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise pl.exceptions.ComputeError("shapes don't match: expected 3 elements in 'is_in' comparison, got 1")
+
+    monkeypatch.setattr(pl.LazyFrame, "collect", fail)
+    message = (
+        r"meta\.parquet: polars [\d.]+ fails on this table, which is sound \(shapes don't match.*pip install --upgrade"
+    )
+    for work in (lambda: index.read_rows([0, 1]), lambda: open_index(folder)):
+        with pytest.raises(LibraryError, match=message):
+            work()

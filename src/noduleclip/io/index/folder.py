@@ -29,15 +29,15 @@ from numpy.typing import NDArray
 
 from noduleclip import __version__, schema
 from noduleclip.config import ModelConfig, from_mapping, to_mapping
-from noduleclip.errors import ArtefactError, ConfigError, IndexReplacedError, UsageError
+from noduleclip.errors import ArtefactError, ConfigError, IndexReplacedError, UsageError, shows_incompatibility
 from noduleclip.io.artefacts import LOCK_FILE, format_json, hash_file, hash_open_file, parse_json, write_text
+from noduleclip.io.polars_errors import FAILURES, find_library_error
 
 META_GROUP_ROWS = 1 << 15  # rows of the metadata that are compressed, and read, together
 _MOST_BYTES = 1 << 50
 HASHED_BYTES = 1 << 26  # 37 ms; a query cannot wait for larger files, `verify` reads them
 _REPLACING_S = 3.0  # the longest that an opening waits for a writer between two states of a folder
 _RETRY_S = 0.05
-BROKEN = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # a broken file makes polars panic, too
 INDEX_FILES = (schema.EMBEDDINGS, schema.META, schema.TEXT_TOWER)
 
 
@@ -358,9 +358,11 @@ class FolderIndex(Index):
     def _collect(self, plan: pl.LazyFrame, name: str) -> pl.DataFrame:
         try:
             return plan.collect()
-        except BROKEN as error:
-            reason = str(error).splitlines()[0]
-            raise self.explain(f"{self.folder / name}: is broken ({reason}); embed again") from error
+        except FAILURES as error:
+            path = self.folder / name
+            if library := find_library_error(self.files[name], self.manifest.rows, str(path), error):
+                raise library from error
+            raise self.explain(f"{path}: is broken ({str(error).splitlines()[0]}); embed again") from error
 
     def _read_groups(self, name: str, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
         wanted = pl.DataFrame({schema.ROW: pl.Series(list(rows), dtype=pl.get_index_type())})
@@ -493,8 +495,11 @@ def _open_generation(folder: Path, hashed_bytes: int) -> FolderIndex:
         table = _scan(files[schema.META])
         rows = table.select(pl.len()).collect().item()
         check_columns(table.collect_schema(), str(folder / schema.META))
-    except BROKEN as error:
-        raise ArtefactError(f"{folder / schema.META}: not a readable table ({str(error).splitlines()[0]})") from error
+    except FAILURES as error:
+        where = str(folder / schema.META)
+        if library := find_library_error(files[schema.META], manifest.rows, where, error):
+            raise library from error
+        raise ArtefactError(f"{where}: not a readable table ({str(error).splitlines()[0]})") from error
     if rows != manifest.rows:
         raise ArtefactError(f"{folder / schema.META}: has {rows} rows, {schema.INDEX_MANIFEST} says {manifest.rows}")
     if not files.is_current(schema.INDEX_MANIFEST):
@@ -573,7 +578,11 @@ def _map_embeddings(file: BufferedReader, path: Path, shape: tuple[int, int]) ->
             raise ValueError("it holds Python objects")
         order: Literal["F", "C"] = "F" if by_columns else "C"
         embeddings = np.memmap(file, dtype, "r", file.tell(), found, order)
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read ({error.strerror})") from error
     except Exception as error:  # numpy's parser of headers raises whatever it runs into
+        if shows_incompatibility(error) and not isinstance(error, MemoryError):  # Python's, of a header nested too deep
+            raise
         raise ArtefactError(f"{path}: not a readable array ({error})") from error
     if embeddings.dtype != np.float32 or embeddings.shape != shape or not embeddings.flags.c_contiguous:
         raise ArtefactError(f"{path}: is {embeddings.dtype} {embeddings.shape}, expected float32 {shape}, row by row")

@@ -19,7 +19,6 @@ from noduleclip.config import INDEXED_ROWS, to_mapping
 from noduleclip.errors import ArtefactError, IndexReplacedError
 from noduleclip.io.artefacts import hash_file
 from noduleclip.io.index.folder import (
-    BROKEN,
     HASHED_BYTES,
     Index,
     Manifest,
@@ -47,6 +46,7 @@ from noduleclip.io.index.lance_tables import (
     telling_unwritten,
     write_fragment,
 )
+from noduleclip.io.polars_errors import FAILURES, blame_polars
 
 _ROWS_OF_PARTITION = 4096
 _MOST_PROBES = 4096
@@ -191,9 +191,10 @@ class LanceIndex(Index):
         """Carry out a plan on the metadata."""
         try:
             return plan.collect()
-        except BROKEN as error:
-            reason = str(error).splitlines()[0]
-            raise self.explain(f"{self.location}: {ROWS_TABLE} is broken ({reason}); embed again") from error
+        except FAILURES as error:
+            for _ in self._read_batches(list(self._kinds()), _BATCH_ROWS):  # raises what is wrong with the store
+                pass
+            raise blame_polars(f"{self.location}: {ROWS_TABLE}", error) from error
 
     def read_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
         """Read the metadata of some rows, in the order asked for."""

@@ -1,0 +1,46 @@
+"""What polars raises, and whether that is the table's fault, which is asked of another library."""
+
+import mmap
+from io import BufferedReader
+
+import polars as pl
+
+from noduleclip.errors import LibraryError
+
+FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # a broken file makes polars panic, too
+
+
+def find_library_error(file: BufferedReader, rows: int, path: str, error: BaseException) -> LibraryError | None:
+    """Look for the cause of a failure of polars: a version of it that cannot do what is asked, or a broken file.
+
+    All of the file is read, in pieces, which takes as long as its decompression does.
+
+    Args:
+        file: The open table.
+        rows: Rows that it should have.
+        path: Where it lies, for the message.
+        error: What polars raised.
+
+    Returns:
+        An error that blames polars where pyarrow reads the whole table, else None.
+    """
+    return blame_polars(path, error) if _is_read_by_pyarrow(file, rows) else None
+
+
+def blame_polars(path: str, error: BaseException) -> LibraryError:
+    """Return the error for a table that was read otherwise."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    remedy = "pip install --upgrade noduleclip polars"
+    return LibraryError(f"{path}: polars {pl.__version__} fails on this table, which is sound ({reason}); {remedy}")
+
+
+def _is_read_by_pyarrow(file: BufferedReader, rows: int) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # the position in the file stays as it is
+        table = pq.ParquetFile(pa.BufferReader(mapped))
+        return bool(table.metadata.num_rows == rows == sum(batch.num_rows for batch in table.iter_batches()))
+    except (pa.ArrowException, OSError, ValueError):
+        return False
