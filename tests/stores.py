@@ -3,13 +3,16 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.io.index.folder import FolderIndex, open_index
+from noduleclip.config import CropConfig, ModelConfig
+from noduleclip.io.index.folder import FolderIndex, open_index, write_manifest
 from noduleclip.io.index.lance import write_lance_index
 from noduleclip.io.index.lance_tables import parse_place
 
+SMALL_MODEL = ModelConfig(emb=8, crop=CropConfig(fov_mm=40, windows_hu=((-1000, 400),)))
 AT_ONCE = 37  # rows of a piece, so that a few are written
 
 
@@ -40,3 +43,16 @@ def copy_index(folder: Path, kind: str, out: Path) -> str:
     store = f"{scheme}://{out}"
     copy_to_store(folder, store, indexed_rows=1 if kind == "vector index" else 1 << 30)
     return store
+
+
+def write_small_index(folder: Path, name: str, rows: int) -> None:
+    """Write an index whose files all say which one they are of; its text tower is none."""
+    folder.mkdir(parents=True)
+    texts = [f"{name} {row}" for row in range(rows)]
+    vectors = np.random.default_rng(rows).normal(size=(rows, SMALL_MODEL.emb)).astype(np.float32)
+    np.save(folder / schema.EMBEDDINGS, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    meta = {schema.DICOM_PATH: texts, schema.PATIENT_ID: texts, schema.DIAMETER_MM: [float(rows)] * rows}
+    pl.DataFrame(meta).write_parquet(folder / schema.META)
+    pl.DataFrame({schema.POINTS_JSON: texts}).write_parquet(folder / schema.OUTLINES)
+    (folder / schema.TEXT_TOWER).write_text(f"tower of {name}")
+    write_manifest(folder, model_id=name, checkpoint_sha256="c", model=SMALL_MODEL, rows=rows, scale=1.0, bias=0.0)

@@ -1,5 +1,6 @@
 """What the machine has, as far as it can be said without torch."""
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -12,6 +13,8 @@ from noduleclip.errors import UsageError
 CPU_AS_ASKED: Final = "cpu (as asked)"
 CPU_ALONE: Final = "cpu (no CUDA or MPS device is available)"
 _DRIVERS = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libamdhip64.so")
+
+_MOST_FILES = 10_240 if sys.platform == "darwin" else 1 << 18  # macOS takes no more
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 _SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
@@ -55,6 +58,19 @@ def find_launch(environment: Mapping[str, str] = os.environ) -> Launch:
     if size > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
         raise UsageError(f"the environment says {told}, but not MASTER_ADDR and MASTER_PORT, where the processes meet")
     return Launch(rank, size, local_rank)
+
+
+def allow_many_files() -> None:
+    """Raise this process's limit of open files, often 1,024, to what the system allows: a shard keeps six open."""
+    if sys.platform == "win32":  # has no such limit
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def count_cores() -> int:

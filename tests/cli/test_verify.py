@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from noduleclip.errors import ArtefactError
 from noduleclip.io.index import folder as index_store
 from noduleclip.io.index import lance as lance_store
 from noduleclip.io.index.folder import open_index
-from stores import copy_to_store
+from stores import copy_to_store, write_small_index
 
 FILES = (schema.EMBEDDINGS, schema.META, schema.OUTLINES, schema.TEXT_TOWER)
 QUESTION = ("--query", "> 6 mm")
@@ -159,3 +160,27 @@ def test_shards_are_verified(
     done = noduleclip("verify", "--emb-dir", out)
     assert done.code == 4
     assert "is of another table, model or setting" in done.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit of open files")
+def test_shards_may_be_more_than_files_may_be_open(noduleclip: Command, tmp_path: Path) -> None:
+    import resource
+
+    of, rows = 60, 3
+    for number in range(1, of + 1):
+        folder = tmp_path / schema.SHARDS_FOLDER / f"{number}-of-{of}"
+        write_small_index(folder, "model", rows)
+        said = {
+            "schema_version": 1, "shard": f"{number}/{of}", "whole": "whole", "model_id": "model",
+            "first_row": rows * (number - 1), "table_rows": rows, "rows": rows, "rejects": [],
+        }  # fmt: skip
+        (folder / schema.SHARD_MANIFEST).write_text(json.dumps(said))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for command in (("verify", "--emb-dir"), ("merge", "--out-dir")):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        try:
+            done = noduleclip(*command, tmp_path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert done.code == 0, done.err
+    assert open_index(tmp_path).manifest.rows == of * rows

@@ -13,35 +13,20 @@ import pytest
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.errors import ArtefactError, IndexReplacedError
 from noduleclip.io.artefacts import LOCK_FILE
 from noduleclip.io.index import folder as index_store
 from noduleclip.io.index.folder import Index, open_index, write_manifest
+from stores import SMALL_MODEL, write_small_index
 
-EMB = 8
-MODEL = ModelConfig(emb=EMB, crop=CropConfig(fov_mm=40, windows_hu=((-1000, 400),)))
 FIRST, SECOND = ("first", 70), ("second", 50)
-
-
-def write(folder: Path, name: str, rows: int) -> None:
-    """Write an index whose files all say which one they are of."""
-    folder.mkdir(parents=True)
-    texts = [f"{name} {row}" for row in range(rows)]
-    vectors = np.random.default_rng(rows).normal(size=(rows, EMB)).astype(np.float32)
-    np.save(folder / schema.EMBEDDINGS, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-    meta = {schema.DICOM_PATH: texts, schema.PATIENT_ID: texts, schema.DIAMETER_MM: [float(rows)] * rows}
-    pl.DataFrame(meta).write_parquet(folder / schema.META)
-    pl.DataFrame({schema.POINTS_JSON: texts}).write_parquet(folder / schema.OUTLINES)
-    (folder / schema.TEXT_TOWER).write_text(f"tower of {name}")
-    write_manifest(folder, model_id=name, checkpoint_sha256="c", model=MODEL, rows=rows, scale=1.0, bias=0.0)
 
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
     """The folder that is opened, which holds the first index, and one that holds the second."""
-    write(tmp_path / "index", *FIRST)
-    write(tmp_path / "other", *SECOND)
+    write_small_index(tmp_path / "index", *FIRST)
+    write_small_index(tmp_path / "other", *SECOND)
     return tmp_path / "index", tmp_path / "other"
 
 
@@ -146,7 +131,9 @@ def test_an_index_that_is_replaced_at_every_try_is_given_up(
     original = index_store.check_columns
 
     def replace_always(columns: pl.Schema, path: str) -> None:
-        write_manifest(folder, model_id="m", checkpoint_sha256="c", model=MODEL, rows=FIRST[1], scale=1.0, bias=0.0)
+        write_manifest(
+            folder, model_id="m", checkpoint_sha256="c", model=SMALL_MODEL, rows=FIRST[1], scale=1.0, bias=0.0
+        )
         original(columns, path)
 
     monkeypatch.setattr(index_store, "check_columns", replace_always)

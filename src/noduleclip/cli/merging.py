@@ -19,6 +19,7 @@ from noduleclip.io.artefacts import find_other, locking
 from noduleclip.io.disk import require_space
 from noduleclip.io.index.folder import FolderIndex, Manifest, open_index
 from noduleclip.io.own_indexes import is_own_index
+from noduleclip.machine import allow_many_files
 from noduleclip.report.console import counting, say, warn
 
 
@@ -28,6 +29,7 @@ def merge_index(target: Target, max_rejects: float, remove_shards: bool) -> None
     Raises:
         NoduleclipError: Shards are missing, at work or do not fit; too many rows were rejected.
     """
+    allow_many_files()
     out_dir = target.out_dir
     if target.store is not None and (out_dir / schema.INDEX_MANIFEST).exists() and not list_shard_folders(out_dir):
         if remove_shards:

@@ -10,6 +10,7 @@ from noduleclip.engine.shards import list_shard_folders, open_shards
 from noduleclip.errors import ArtefactError
 from noduleclip.io.artefacts import read_json
 from noduleclip.io.index.folder import Index, open_unhashed
+from noduleclip.machine import allow_many_files
 from noduleclip.report.console import counting, say
 from noduleclip.retrieval.top_k import refuse_odd_rows
 
@@ -25,6 +26,7 @@ def verify_index(location: str) -> None:
         IndexReplacedError: It was replaced meanwhile.
         ArtefactError: Names the files that have changed.
     """
+    allow_many_files()
     indexes = _open_all(location)
     changed: list[str] = []
     total = sum(index.files_bytes for index in indexes)
