@@ -216,7 +216,7 @@ def nested_xml(out: Path, _: Path) -> Arguments:
     folder = out / "xml"
     folder.mkdir(exist_ok=True)
     (folder / "a.xml").write_text("<LidcReadMessage>" + "<a>" * 2_000_000)
-    return ["prepare", "lidc", "--xml-root", folder, "--data-root", folder, "--out", out / "lidc"]
+    return ["prepare", "lidc", "--xml-root", folder, "--data-root", out / "phantoms", "--out", out / "lidc"]
 
 
 CASES: dict[str, Callable[[Path, Path], Arguments]] = {

@@ -14,7 +14,7 @@ from noduleclip.importers.nodule_table import NODULE_COLUMNS
 from noduleclip.importers.pylidc_db import MOST_POINTS
 from noduleclip.io.dicom.header import LARGEST_HEADER_BYTES, MOST_ITEMS
 from noduleclip.io.text_lines import MOST_BYTES, MOST_LINES
-from noduleclip.io.text_table import LARGEST_BYTES, LONGEST_LINE_BYTES, MOST_COLUMNS
+from noduleclip.io.text_table import LARGEST_BYTES, LONGEST_ROW_BYTES, MOST_COLUMNS
 from noduleclip.language import describe_ratings as describe_ranges
 from noduleclip.language.rating_words import EDGES, PHRASES
 
@@ -163,7 +163,7 @@ def describe_files() -> str:
 def _list_limits() -> list[tuple[str, str]]:
     """Describe how much is read of each input."""
     return [
-        ("a table", f"{LARGEST_BYTES >> 30} GB, {MOST_COLUMNS:,} columns, {LONGEST_LINE_BYTES >> 20} MB a line"),
+        ("a table", f"{LARGEST_BYTES >> 30} GB, {MOST_COLUMNS:,} columns, {LONGEST_ROW_BYTES >> 20} MB a row"),
         (
             "sentences, patient ids",
             f"{MOST_LINES:,} of them in {MOST_BYTES >> 20} MB; `evaluate` takes {MOST_QUERIES:,} sentences",

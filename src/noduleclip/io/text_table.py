@@ -11,15 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import polars as pl
 import polars.selectors as cs
+from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.errors import InputError
 
 _NOT_UTF_8 = "{path}: line {line} is not UTF-8 (latin-1?); save the file as UTF-8"
 MOST_COLUMNS: Final = 10_000
-LONGEST_LINE_BYTES: Final = 1 << 22  # an outline has up to a million characters
+LONGEST_ROW_BYTES: Final = 1 << 22  # an outline has up to a million characters
 LARGEST_BYTES: Final = 1 << 32
 _CHUNK_BYTES: Final = 1 << 20
 # Spreadsheets skip blanks and invisible characters before a formula, and some take full-width signs for plain ones.
@@ -66,14 +68,15 @@ def format_csv(frame: pl.DataFrame, *, header: bool = True) -> str:
 
 
 def _read_bounded(path: Path) -> bytes:
-    """Read a file of UTF-8 lines, chunk by chunk, until one of them is too long for a table.
+    """Read a file of UTF-8 rows, chunk by chunk, until one of them is too long for a table.
 
     Raises:
-        InputError: It is too large, has too long a line, or is not UTF-8.
+        InputError: It is too large, has too long a row, or is not UTF-8.
         OSError: It cannot be read.
     """
     chunks: list[bytes] = []
-    size, lines, start = 0, 0, 0  # bytes and line breaks so far, and where the line begins that a chunk ends in
+    size, lines = 0, 0  # bytes and line breaks so far
+    start, first_line, quoted = 0, 1, False  # where the row begins that a chunk ends in, and whether in quotes
     decoder = codecs.getincrementaldecoder("utf-8")()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -85,14 +88,16 @@ def _read_bounded(path: Path) -> bytes:
             except UnicodeDecodeError as error:
                 line = lines + chunk.count(b"\n", 0, max(0, error.start - pending)) + 1
                 raise InputError(_NOT_UTF_8.format(path=path, line=line)) from error
-            first = chunk.find(b"\n")  # lines that lie within a chunk are short enough
-            if size + (len(chunk) if first < 0 else first) - start > LONGEST_LINE_BYTES:
+            breaks, ends, quoted = _find_row_ends(chunk, quoted)
+            if size + (int(ends[0]) if len(ends) else len(chunk)) - start > LONGEST_ROW_BYTES:  # within a chunk none is
                 raise InputError(
-                    f"{path}: line {lines + 1} is longer than {LONGEST_LINE_BYTES >> 20} MB; "
-                    "a table has a line for each row"
+                    f"{path}: line {first_line} begins a row longer than {LONGEST_ROW_BYTES >> 20} MB; a table has a "
+                    "line for each row, and quotes in pairs"
                 )
-            if first >= 0:
-                lines, start = lines + chunk.count(b"\n"), size + chunk.rfind(b"\n") + 1
+            if len(ends):
+                start = size + int(ends[-1]) + 1
+                first_line = lines + int(np.searchsorted(breaks, ends[-1])) + 2
+            lines += len(breaks)
             chunks.append(chunk)
             size += len(chunk)
             if size > LARGEST_BYTES:
@@ -102,6 +107,23 @@ def _read_bounded(path: Path) -> bytes:
     except UnicodeDecodeError as error:
         raise InputError(_NOT_UTF_8.format(path=path, line=lines + 1)) from error
     return b"".join(chunks)
+
+
+def _find_row_ends(chunk: bytes, quoted: bool) -> tuple[NDArray[np.int64], NDArray[np.int64], bool]:
+    """Find the line breaks of a chunk and those of them that end a row, which are not in quotes.
+
+    Args:
+        chunk: Part of a file.
+        quoted: Whether it begins within quotes.
+
+    Returns:
+        The positions of both, and whether the chunk ends within quotes.
+    """
+    characters = np.frombuffer(chunk, np.uint8)
+    breaks = np.flatnonzero(characters == ord("\n"))
+    quotes = np.flatnonzero(characters == ord('"'))
+    before = np.searchsorted(quotes, breaks) + quoted
+    return breaks, breaks[before % 2 == 0], bool((len(quotes) + quoted) % 2)
 
 
 def guard_cells(frame: pl.DataFrame) -> pl.DataFrame:
