@@ -24,7 +24,8 @@ from noduleclip import schema
 from noduleclip.cli import search
 from noduleclip.errors import InputError, RejectCode, SliceError
 from noduleclip.importers import pylidc_db
-from noduleclip.io import dicom_header, text_lines, text_table
+from noduleclip.io import text_lines, text_table
+from noduleclip.io.dicom import header as dicom_header
 from noduleclip.io.dicom.header import read_header
 from noduleclip.io.dicom.slice import check_ct_slice, read_ct_slice
 from noduleclip.io.text_table import read_text_frame
@@ -39,12 +40,15 @@ HEADER = "dicom_path,patient_id,diameter_mm,bbox_xmin,bbox_ymin,bbox_xmax,bbox_y
 
 def _measure(arguments: list[object], gb: float) -> tuple[int, str, float]:
     """Run the command with a bounded address space: exit code, stderr, peak MB."""
-
-    def bound() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (int(gb * 2**30), int(gb * 2**30)))
-
-    command = [sys.executable, "-m", "noduleclip", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=bound) as process:
+    limit = int(gb * 2**30)
+    # Not by preexec_fn: Lance, which other tests load, warns of forks.
+    bounded = f"""
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}))
+runpy.run_module("noduleclip", run_name="__main__")
+"""
+    command = [sys.executable, "-c", bounded, *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         told = process.stderr.read().decode()
         _, status, usage = os.wait4(process.pid, 0)
