@@ -111,7 +111,8 @@ try:
     main({arguments!r})
 except SystemExit as end:
     assert end.code in (0, None), end.code
-heavy = sorted({{name.split(".")[0] for name in sys.modules}} & {{"torch", "timm", "torchvision", "pydicom", "onnx"}})
+loaded = {{name.split(".")[0] for name in sys.modules}}
+heavy = sorted(loaded & {{"torch", "timm", "torchvision", "pydicom", "onnx", "onnxruntime"}})
 assert not heavy, heavy
 """
 

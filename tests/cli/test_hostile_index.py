@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import numpy_helper
 
 from conftest import Command
 from noduleclip import schema
@@ -52,39 +52,22 @@ def text(**texts: str) -> Change:
     return tower(edit)
 
 
-def claim_a_shape(model: Any) -> None:
-    model.graph.initializer[0].dims[0] = 10**11
+def weights_of_nan(model: Any) -> None:
+    bias = next(one for one in model.graph.initializer if one.name == "project.bias")
+    bias.raw_data = np.full(bias.dims[0], np.nan, "<f4").tobytes()
 
 
-def point_outside(location: str) -> Callable[[Any], object]:
-    def edit(model: Any) -> None:
-        tensor = model.graph.initializer[0]
-        tensor.ClearField("raw_data")
-        tensor.data_location = TensorProto.EXTERNAL
-        tensor.external_data.add(key="location", value=location)
-
-    return edit
+def other_inputs(model: Any) -> None:
+    del model.graph.input[1:]
+    model.graph.input[0].name = "crops"
 
 
-def another_model(inputs: tuple[str, ...], width: int) -> Change:
-    """Put a model of another kind in the tower's place; it gives zeros of a width."""
-
-    def edit(model: Any) -> None:
-        kept = list(model.metadata_props)
-        kinds = {"left": TensorProto.INT64, "right": TensorProto.INT64, "share": TensorProto.FLOAT}
-        zeros = helper.make_tensor("zeros", TensorProto.FLOAT, [1, width], [float("nan")] * width)
-        graph = helper.make_graph(
-            [helper.make_node("Identity", ["zeros"], ["sentences"])],
-            "graph",
-            [helper.make_tensor_value_info(n, kinds.get(n, TensorProto.FLOAT), ["rows", 32]) for n in inputs],
-            [helper.make_tensor_value_info("sentences", TensorProto.FLOAT, ["rows", width])],
-            [zeros],
-        )
-        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-        model.CopyFrom(made)
-        model.metadata_props.extend(kept)
-
-    return tower(edit)
+def narrower(model: Any) -> None:
+    """Leave out the last numbers of the vectors."""
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith("project."):
+            kept = numpy_helper.to_array(tensor)[:-1].copy()
+            tensor.CopyFrom(numpy_helper.from_array(kept, tensor.name))
 
 
 HOSTILE: dict[str, tuple[Change, str]] = {
@@ -93,12 +76,9 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "a long row": (rows(5, 1000), r"row 5 of the embeddings is no unit vector, its length is 1000; embed again"),
     "a long row, turned": (rows(5, -1000), r"row 5 of the embeddings is no unit vector, its length is 1000"),
     "a tower of noise": (lambda folder: (folder / schema.TEXT_TOWER).write_bytes(b"?" * 999), "not a readable text"),
-    "a tower that claims": (tower(claim_a_shape), "not a readable text tower"),
-    "a tower from elsewhere": (tower(point_outside("../../../../../etc/passwd")), "not a readable text tower"),
-    "a tower from the root": (tower(point_outside("/etc/passwd")), "not a readable text tower"),
-    "a tower of other inputs": (another_model(("crops",), 16), r"no text tower of this tool \(it takes crops\)"),
-    "a tower of another width": (another_model(("left", "right", "share"), 7), "gives vectors of 7 numbers"),
-    "a tower of NaN": (another_model(("left", "right", "share"), 16), "gives (no vectors|vectors that are not finite)"),
+    "a tower of other inputs": (tower(other_inputs), r"no text tower of this tool \(it takes crops\)"),
+    "a tower of another width": (tower(narrower), "gives vectors of 15 numbers"),
+    "a tower of NaN": (tower(weights_of_nan), "gives vectors that are not finite"),
     "a tower without words": (text(vocabulary="[]"), "its vocabulary is not readable"),
     "a tower of deep words": (text(vocabulary="[" * 100_000), "not a text tower of this tool"),
     "a tower of no words": (text(vocabulary='{"words": 3}'), "its vocabulary is not readable"),

@@ -63,6 +63,16 @@ def test_towers_are_exported_again_where_a_copy_is_broken(
     assert asked == [checkpoint]
 
 
+def test_an_image_tower_that_loops_is_exported_again(checkpoint: Path, exported: Path, tmp_path: Path) -> None:
+    image = open_towers(checkpoint, exported, "cpu").text_file.parent / "image_tower.onnx"
+    model = onnx.load(image)
+    model.graph.node[0].attribute.append(onnx.helper.make_attribute("body", onnx.GraphProto(name="body")))
+    onnx.save(model, tmp_path / "image.onnx")
+    ImageEncoder(image)
+    with pytest.raises(ArtefactError, match="operations within operations"):
+        ImageEncoder(tmp_path / "image.onnx")
+
+
 def test_layers_that_do_not_export_stay_in_torch(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
-"""The text tower in ONNX Runtime beside torch, on hundreds of sentences."""
+"""The exported text tower beside torch, on hundreds of sentences."""
 
+import dataclasses
 import random
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import torch
 from noduleclip.errors import ArtefactError, SizeLanguageError
 from noduleclip.language import CURATED_PROMPTS, EVALUATION_QUERIES, sample_prompts
 from noduleclip.models.checkpoint import hash_model, load_model
-from noduleclip.models.onnx_export import export_text_tower
+from noduleclip.models.onnx_export import export_image_tower, export_text_tower
+from noduleclip.models.two_towers import TwoTowers
 from noduleclip.retrieval.text_query import SentenceEncoder
 
 
@@ -27,6 +29,29 @@ def test_it_equals_torch_on_hundreds_of_sentences(checkpoint: Path, tmp_path: Pa
     assert encoder.model_id == hash_model(model)
     logit = float((model.log_scale.exp() * 0.3 + model.bias).detach())
     assert encoder.calibration.to_probability(np.array([0.3]))[0] == pytest.approx(1 / (1 + np.exp(-logit)))
+
+
+def test_files_hold_no_paths_of_the_machine(checkpoint: Path, tmp_path: Path) -> None:
+    """The exporter notes a stack trace for each operation: the user's name is in it where he installed it at home."""
+    model = load_model(checkpoint)
+    for export in (export_text_tower, export_image_tower):
+        export(model, tmp_path / "tower.onnx")
+        content = (tmp_path / "tower.onnx").read_bytes()
+        assert b".py" not in content
+        assert str(Path(torch.__file__).parents[1]).encode() not in content
+
+
+@pytest.mark.parametrize(("emb", "width", "layers"), [(8, 16, 1), (17, 20, 1), (200, 48, 3), (64, 256, 2)])
+def test_towers_of_other_sizes_equal_torch(checkpoint: Path, tmp_path: Path, emb: int, width: int, layers: int) -> None:
+    """As they begin: weights that are equal are stored once."""
+    made = load_model(checkpoint)
+    config = dataclasses.replace(made.config, emb=emb, text_width=width, text_layers=layers)
+    model = TwoTowers(config, made.vocabulary).eval()
+    export_text_tower(model, tmp_path / "tower.onnx")
+    with torch.no_grad():
+        expected = model.encode_text([model.vocabulary.encode(query) for query in EVALUATION_QUERIES]).numpy()
+    vectors = SentenceEncoder(tmp_path / "tower.onnx").encode(EVALUATION_QUERIES)
+    np.testing.assert_allclose(vectors, expected, rtol=0, atol=1e-5)
 
 
 def test_files_that_are_no_text_tower_are_refused(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def _export(checkpoint: Path, checksum: str, text: Path, image: Path, device: st
     chosen = choose_device(device)
     with replacing(text) as temporary:
         export_text_tower(model, temporary)
+        SentenceEncoder(temporary)  # what another version of torch exports could be read by no query
     why = chosen.why
     if chosen.device.type == "cpu":
         try:

@@ -7,8 +7,10 @@ have a place. Knows the standard library alone: a query is tokenised without tor
 """
 
 import bisect
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from noduleclip.errors import ArtefactError
@@ -30,6 +32,7 @@ _SPECIAL = (
     "<high=>",
 )
 MAX_TOKENS = 32
+MAX_WORDS, MAX_WORD_LENGTH, MAX_GRID_POINTS = 100_000, 200, 1000  # of a vocabulary that is read from a file
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,10 @@ class Vocabulary:
         rated = len(self.attributes) + 2 * LARGEST_RATING if self.attributes else 0
         return self._first_rated + rated
 
+    @cached_property
+    def _known(self) -> dict[str, int]:
+        return {word: len(_SPECIAL) + at for at, word in enumerate(self.words)}
+
     @property
     def _first_rated(self) -> int:
         return len(_SPECIAL) + len(self.words) + len(self.grid_mm)
@@ -91,13 +98,22 @@ class Vocabulary:
             words, grid = tuple(values["words"]), tuple(float(mm) for mm in values["grid_mm"])
             attributes = tuple(values["attributes"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ArtefactError(f"{where}: its vocabulary is not readable ({error!r})") from error
+            raise ArtefactError(f"{where}: its vocabulary is not readable ({repr(error)[:200]})") from error
+        if len(words) > MAX_WORDS or len(grid) > MAX_GRID_POINTS or len(attributes) > len(ATTRIBUTES):
+            raise ArtefactError(
+                f"{where}: its vocabulary has {len(words):,} words, {len(grid):,} grid points and {len(attributes):,} "
+                f"ratings; at most {MAX_WORDS:,}, {MAX_GRID_POINTS:,} and {len(ATTRIBUTES)} are read"
+            )
         if (
-            not all(isinstance(word, str) for word in (*words, *attributes))
+            not all(isinstance(word, str) and len(word) <= MAX_WORD_LENGTH for word in (*words, *attributes))
+            or not all(map(math.isfinite, grid))
             or list(grid) != sorted(set(grid))
             or len(grid) < 2
         ):
-            raise ArtefactError(f"{where}: its vocabulary needs words and an ascending grid of millimetres")
+            raise ArtefactError(
+                f"{where}: its vocabulary needs words of at most {MAX_WORD_LENGTH} characters and "
+                "an ascending grid of millimetres"
+            )
         if not set(attributes) <= set(ATTRIBUTES) or len(set(attributes)) < len(attributes):
             known = ", ".join(ATTRIBUTES)
             raise ArtefactError(f"{where}: its vocabulary has ratings of {attributes}, known are {known}")
@@ -120,10 +136,9 @@ class Vocabulary:
     def encode_reading(self, reading: Reading) -> Tokens:
         """Tokenise a sentence that was read already."""
         asked = [*self._encode_size(reading.interval), *self._encode_ratings(reading.ratings)]
-        known = {word: len(_SPECIAL) + at for at, word in enumerate(self.words)}
         unknown = _SPECIAL.index("<unk>")
         room = MAX_TOKENS - len(asked) - 1
-        words = [_single(known.get(word, unknown)) for word in reading.words[:room]]
+        words = [_single(self._known.get(word, unknown)) for word in reading.words[:room]]
         tokens = [_single(_SPECIAL.index("<start>")), *asked, *words]
         tokens += [_single(0)] * (MAX_TOKENS - len(tokens))
         left, right, share = zip(*tokens, strict=True)

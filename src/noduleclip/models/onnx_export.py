@@ -67,12 +67,21 @@ def _export(
             verbose=False,
         )
     assert program is not None
-    graph = program.model_proto
+    model_proto = program.model_proto
+    _strip_traces(model_proto.graph)
     metadata = {
         "model_id": hash_model(model),
         "scale": repr(float(model.log_scale.detach().exp())),
         "bias": repr(float(model.bias.detach())),
         **told,
     }
-    onnx.helper.set_model_props(graph, metadata)
-    onnx.save(graph, path)
+    onnx.helper.set_model_props(model_proto, metadata)
+    onnx.save(model_proto, path)
+
+
+def _strip_traces(graph: onnx.GraphProto) -> None:
+    """Remove the exporter's notes: stack traces, which hold the paths of this machine and its user's name."""
+    for holder in (*graph.node, *graph.initializer, *graph.input, *graph.output, graph):
+        holder.ClearField("metadata_props")
+        holder.ClearField("doc_string")
+    graph.ClearField("value_info")

@@ -10,7 +10,7 @@ from noduleclip.config import ModelConfig, from_mapping
 from noduleclip.errors import ArtefactError, ConfigError
 from noduleclip.machine import count_cores
 from noduleclip.retrieval.fusion import Calibration
-from noduleclip.retrieval.onnx_file import open_tower, run_tower
+from noduleclip.retrieval.onnx_session import open_tower, run_tower
 
 
 class ImageEncoder:

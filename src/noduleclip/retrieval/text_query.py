@@ -1,4 +1,4 @@
-"""The text tower without torch: ONNX Runtime over the file that `embed` wrote."""
+"""The text tower without torch, from the file that `embed` wrote."""
 
 import itertools
 import json
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from noduleclip.errors import ArtefactError
 from noduleclip.language.vocabulary import Vocabulary, stack_tokens
 from noduleclip.retrieval.fusion import Calibration
-from noduleclip.retrieval.onnx_file import open_tower, run_tower
+from noduleclip.retrieval.onnx_file import read_onnx
+from noduleclip.retrieval.text_tower import NoTextTowerError, load_text_tower
 
+_LONGEST_ID = 200
 _BATCH_SENTENCES = 1024  # of a forward pass; its memory grows with them
 
 
@@ -25,7 +27,7 @@ class SentenceEncoder:
     Attributes:
         model_id: The model that the text tower belongs to.
         calibration: What turns its cosines into probabilities.
-        emb: Width of the vectors that it says it gives.
+        emb: Width of the vectors that it gives.
         attributes: The rated attributes that it knows, by column name.
 
     Raises:
@@ -33,16 +35,21 @@ class SentenceEncoder:
     """
 
     def __init__(self, path: Path) -> None:
-        self._session, metadata = open_tower(path, "text tower", 1, ("left", "right", "share"))
+        file = read_onnx(path, "text tower", ("left", "right", "share"))
         self._path = path
         try:
-            self.emb: object = self._session.get_outputs()[0].shape[-1]
-            self._read_metadata(metadata, path)
+            self._read_metadata(file.texts, path)
+            self._tower = load_text_tower(file, self._vocabulary.size)
+        except NoTextTowerError as error:
+            raise ArtefactError(f"{path}: not a text tower of this tool (it holds {error}); embed again") from error
         except (LookupError, ValueError, TypeError, RecursionError) as error:
-            raise ArtefactError(f"{path}: not a text tower of this tool ({error!r})") from error
+            raise ArtefactError(f"{path}: not a text tower of this tool ({_shorten(error)})") from error
+        self.emb = self._tower.emb
 
     def _read_metadata(self, metadata: dict[str, str], path: Path) -> None:
         self.model_id: str = metadata["model_id"]
+        if len(self.model_id) > _LONGEST_ID:
+            raise ValueError(f"a model id of {len(self.model_id):,} characters")
         self.calibration = Calibration.from_texts(metadata)
         vocabulary: dict[str, Any] = json.loads(metadata["vocabulary"])
         self._vocabulary = Vocabulary.from_mapping(vocabulary, str(path))
@@ -52,6 +59,7 @@ class SentenceEncoder:
         """Embed sentences: (Q, D) unit vectors.
 
         Raises:
+            ArtefactError: A vector is not finite.
             UsageError: A sentence is empty or contradicts itself.
         """
         parts = max(1, len(sentences) // _BATCH_SENTENCES)  # never one of a lone sentence, which rounds differently
@@ -60,9 +68,13 @@ class SentenceEncoder:
 
     def _encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
         left, right, share = stack_tokens([self._vocabulary.encode(sentence) for sentence in sentences])
-        feed: dict[str, NDArray[np.generic]] = {
-            "left": np.array(left, np.int64),
-            "right": np.array(right, np.int64),
-            "share": np.array(share, np.float32),
-        }
-        return run_tower(self._session, feed, len(sentences), self._path)
+        vectors = self._tower(np.array(left, np.int64), np.array(right, np.int64), np.array(share, np.float32))
+        if not np.isfinite(vectors).all():
+            raise ArtefactError(f"{self._path}: gives vectors that are not finite; embed again")
+        return vectors
+
+
+def _shorten(error: Exception) -> str:
+    """Return the error for a message; some quote all of what they were given."""
+    text = repr(error)
+    return text if len(text) <= 200 else f"{text[:200]}…"
