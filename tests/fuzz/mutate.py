@@ -12,6 +12,9 @@ _NUMBERS = (0, 1, 2, 7, 8, 16, 100, 127, 128, 255, 256, 32767, 32768, 65535, 655
 _EARLY = 512  # where headers and lengths stand
 
 
+Restructure = Callable[[bytes, random.Random], bytes]
+
+
 class Mutator:
     """Draws inputs near some sound ones.
 
@@ -19,9 +22,13 @@ class Mutator:
         seed: Seed of everything random.
         corpus: Inputs to start from; grows by `keep`.
         words: What the format is made of: its keywords, tags and marks.
+        restructure: Changes what an input says and keeps it readable, for half of the inputs; raises where it cannot.
     """
 
-    def __init__(self, seed: int, corpus: Sequence[bytes], words: Sequence[bytes]) -> None:
+    def __init__(
+        self, seed: int, corpus: Sequence[bytes], words: Sequence[bytes], restructure: Restructure | None = None
+    ) -> None:
+        self._restructure = restructure
         self._random = random.Random(seed)
         self._corpus = list(corpus)
         self._words = list(words)
@@ -39,6 +46,9 @@ class Mutator:
         if sound.startswith(b"PK") and self._random.random() < 0.8:
             with contextlib.suppress(Exception):  # an archive no more
                 return self._mutate_member(sound)
+        if self._restructure and self._random.random() < 0.5:
+            with contextlib.suppress(Exception):  # not readable any more
+                return self._restructure(sound, self._random)[:MAX_BYTES]
         content = bytearray(sound)
         for _ in range(self._random.choice(_STEPS)):
             self._random.choice(self._steps)(content)

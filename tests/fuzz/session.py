@@ -207,7 +207,7 @@ def _obey(order: Order) -> None:
     for content in corpus:
         read(content)
     counts[4], counts[5] = targets.peak_mb(), 0.0  # what is imported or made once is read and built by now
-    mutator = Mutator(order.seed, corpus, target.words)
+    mutator = Mutator(order.seed, corpus, target.words, target.restructure)
     if order.engine == "atheris":
         _hunt_by_coverage(order, read, mutator)
         return

@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import polars as pl
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 
@@ -17,6 +18,7 @@ from noduleclip.io.index.folder import write_manifest
 from noduleclip.language.vocabulary import Vocabulary
 from noduleclip.phantom.patients import draw_phantom_slice
 
+TOWERS = Path(__file__).parents[1] / "retrieval" / "towers"
 ROWS, EMB, SIDE_PX = 7, 8, 16
 VOCABULARY = Vocabulary(("a", "lung", "nodule"), attributes=(schema.TEXTURE,))
 MODEL = ModelConfig(emb=EMB, crop=CropConfig(fov_mm=40, windows_hu=((-1000, 400),)))
@@ -129,30 +131,12 @@ def make_told() -> dict[str, str]:
 
 
 def make_text_tower() -> bytes:
-    """A text tower in ONNX: the mean of its tokens' entries in a table."""
-    table = np.linspace(-1, 1, VOCABULARY.size * EMB, dtype=np.float32).reshape(-1, EMB)
-    nodes = [
-        helper.make_node("Gather", ["table", "left"], ["of_left"]),
-        helper.make_node("Gather", ["table", "right"], ["of_right"]),
-        helper.make_node("Unsqueeze", ["share", "last"], ["weight"]),
-        helper.make_node("Sub", ["of_right", "of_left"], ["apart"]),
-        helper.make_node("Mul", ["apart", "weight"], ["moved"]),
-        helper.make_node("Add", ["of_left", "moved"], ["tokens"]),
-        helper.make_node("ReduceMean", ["tokens", "middle"], ["pooled"], keepdims=0),
-        helper.make_node("LpNormalization", ["pooled"], ["sentences"], axis=-1, p=2),
-    ]
-    inputs = [
-        helper.make_tensor_value_info(name, kind, ["rows", "tokens"])
-        for name, kind in (("left", TensorProto.INT64), ("right", TensorProto.INT64), ("share", TensorProto.FLOAT))
-    ]
-    constants = [
-        numpy_helper.from_array(table, "table"),
-        numpy_helper.from_array(np.array([2], np.int64), "last"),
-        numpy_helper.from_array(np.array([1], np.int64), "middle"),
-    ]
-    output = helper.make_tensor_value_info("sentences", TensorProto.FLOAT, ["rows", EMB])
-    graph = helper.make_graph(nodes, "text", inputs, [output], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    """A text tower as torch 2.8 wrote it, with a table for `VOCABULARY`."""
+    model = onnx.load(TOWERS / "torch-2.8.onnx")
+    width = 16
+    table = np.linspace(-1, 1, VOCABULARY.size * width, dtype=np.float32).reshape(-1, width)
+    entries = next(tensor for tensor in model.graph.initializer if tensor.name == "entries.weight")
+    entries.CopyFrom(numpy_helper.from_array(table, entries.name))
     helper.set_model_props(model, make_told())
     packed: bytes = model.SerializeToString()
     return packed

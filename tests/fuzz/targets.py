@@ -23,6 +23,8 @@ import onnx
 import polars as pl
 
 from fuzz import words
+from fuzz.graphs import change_graph
+from fuzz.mutate import Restructure
 from fuzz.sound import make_meta, make_text_tower, make_told, write_sound_index, write_sound_slice
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, InputError, NoduleclipError, RejectCode, SliceError, UsageError
@@ -81,12 +83,14 @@ class Target:
         refuses_with: What it may raise.
         words: What its inputs are made of, for the mutator.
         imports: What it imports, which takes long and is not its time.
+        restructure: Changes what an input says, for the mutator.
     """
 
     read: Callable[[bytes, Path], None]
     refuses_with: tuple[type[NoduleclipError], ...]
     words: tuple[bytes, ...]
     imports: tuple[str, ...] = ()
+    restructure: Restructure | None = None
 
     @property
     def name(self) -> str:
@@ -389,10 +393,10 @@ def _look_into_index(folder: Path) -> None:
 def _read_text_tower(content: bytes, folder: Path) -> None:
     encoder = SentenceEncoder(_put(folder / schema.TEXT_TOWER, content))
     vectors = encoder.encode(["a lung nodule > 6 mm", "a solid lung nodule"])
-    _demand(vectors.ndim == 2 and len(vectors) == 2, "vectors of another shape")
-    if np.isfinite(vectors).all():  # what is not is found where vectors are compared
-        probabilities = encoder.calibration.to_probability(np.clip(vectors, -1, 1))
-        _demand(bool(((probabilities >= 0) & (probabilities <= 1)).all()), "a probability that is none")
+    _demand(vectors.shape == (2, encoder.emb), "vectors of another shape")
+    _demand(bool((np.linalg.norm(vectors, axis=1) < 1.001).all()), "vectors that are too long")
+    probabilities = encoder.calibration.to_probability(np.clip(vectors, -1, 1))
+    _demand(bool(((probabilities >= 0) & (probabilities <= 1)).all()), "a probability that is none")
 
 
 def _read_text_metadata(content: bytes, folder: Path) -> None:
@@ -440,7 +444,7 @@ TARGETS = {
         Target(_read_index_manifest, _INDEX, words.JSON),
         Target(_read_index_meta, _INDEX, words.PARQUET),
         Target(_read_index_embeddings, _INDEX, words.NPY),
-        Target(_read_text_tower, (ArtefactError,), words.ONNX),
+        Target(_read_text_tower, (ArtefactError,), words.ONNX, restructure=change_graph),
         Target(_read_text_metadata, (ArtefactError,), words.TOLD),
         Target(_read_checkpoint, (ArtefactError,), words.PICKLE, imports=("noduleclip.models.checkpoint",)),
     )

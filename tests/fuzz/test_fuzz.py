@@ -61,7 +61,7 @@ def test_the_corpus_holds_the_contract(target: str, path: Path, folder: Path) ->
 def test_a_short_hunt_finds_nothing(name: str, folder: Path) -> None:
     target = TARGETS[name]
     corpus = [path.read_bytes() for other, path in inputs() if other == name]
-    mutator = Mutator(0, corpus, target.words)
+    mutator = Mutator(0, corpus, target.words, target.restructure)
     for _ in range(8 if name.startswith("config") else 60):
         check(target, mutator.draw(), folder)
 
