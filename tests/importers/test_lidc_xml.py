@@ -151,6 +151,17 @@ def test_a_file_of_any_length_is_not_read(tmp_path: Path) -> None:
     assert refuse(path).code is RejectCode.TOO_LARGE
 
 
+def test_elements_without_end_are_not_parsed(tmp_path: Path) -> None:
+    """Two million in each other in 6 MB took 0.7 GB."""
+    path = tmp_path / "a.xml"
+    path.write_text("<LidcReadMessage>" + "<a>" * 500_000)
+    tracemalloc.start()
+    refused = refuse(path)
+    assert tracemalloc.get_traced_memory()[1] < 1e7
+    tracemalloc.stop()
+    assert (refused.code, "500,000 tags" in refused.reason) == (RejectCode.TOO_LARGE, True)
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.xml")
     unread = refuse(tmp_path / "a.xml")

@@ -18,6 +18,7 @@ from noduleclip.importers.unread import Unread
 from noduleclip.io.job_pool import Died, run_jobs
 
 _LARGEST_BYTES: Final = 8 * 2**20  # LIDC's largest has a tenth of that; a tree of it takes thirty times as much
+_MOST_TAGS: Final = 500_000  # LIDC's largest file has a seventh of that; an element takes 300 bytes
 _FARTHEST_MM: Final = 1e5
 _FARTHEST_PX: Final = 2**13
 _WIDEST_PX: Final = 2**11  # LIDC's widest curve is 75 pixels across, and its longest has 311 points
@@ -161,6 +162,9 @@ def parse_lidc_file(path: Path) -> LidcFile | Unread:
         return Unread(path, RejectCode.UNREADABLE_FILE, f"{path}: cannot be read ({error.strerror})")
     if len(content) > _LARGEST_BYTES:
         fact = f"is larger than the {_LARGEST_BYTES // 2**20} MB that such a file may have"
+        return Unread(path, RejectCode.TOO_LARGE, f"{path}: {fact}; leave it out")
+    if content.count(b"<") > _MOST_TAGS:
+        fact = f"has over the {_MOST_TAGS:,} tags that such a file may have"
         return Unread(path, RejectCode.TOO_LARGE, f"{path}: {fact}; leave it out")
     try:
         return parse_lidc_xml(content, path)
