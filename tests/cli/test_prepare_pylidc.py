@@ -78,7 +78,7 @@ def test_without_dicom_the_paths_are_pylidcs(noduleclip: Command, tmp_path: Path
     ]
     again = noduleclip(*arguments)
     assert again.code == 2
-    assert "--overwrite replaces them" in again.err
+    assert "--overwrite replaces it" in again.err
     first = (tmp_path / "out" / schema.ROI_CSV).read_bytes()
     assert noduleclip(*arguments, "--overwrite").code == 0
     assert (tmp_path / "out" / schema.ROI_CSV).read_bytes() == first

@@ -17,6 +17,7 @@ _FILE_SUFFIXES = {
     ".csv", ".dcm", ".htm", ".html", ".json", ".jsonl", ".npy", ".onnx", ".parquet", ".png", ".pth", ".sqlite", ".toml",
     ".tsv", ".txt", ".xml",
 }  # fmt: skip
+_SLICES = "--dicom-root"  # not --data-root: `prepare` tells its own files there from those of the collection
 _REJECTS_HEADER = ",".join((schema.CSV_ROW, schema.DICOM_PATH, schema.REJECT_CODE, schema.REJECT_REASON))
 _inputs: ContextVar[Mapping[str, tuple[Path, ...]]] = ContextVar("inputs", default={})  # noqa: B039 - never changed
 
@@ -88,8 +89,8 @@ def check_folder(folder: Path, names: tuple[str, ...]) -> None:
         _check_parents(folder)
     for option, path in _list_inputs():
         if path.is_dir():
-            if _is_same(folder, path):
-                raise UsageError(f"{folder}: is also the folder of {option}; choose a folder of its own for results")
+            if option == _SLICES and _is_same(folder, path):
+                raise UsageError(f"{folder}: is also the {option}; choose a folder of its own for results")
             continue
         for name in names:
             if _is_same(folder / name, path):
