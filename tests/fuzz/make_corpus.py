@@ -85,8 +85,8 @@ def make_corpus() -> Iterator[tuple[str, str, bytes]]:
     yield from _make_configs()
     yield from (("dicom", name, content) for name, content in _make_slices())
     yield "crop_entry", "sound.npy", sound.make_array_file(np.zeros((2, 16, 16), np.int16))
-    yield "index_manifest", "sound.json", _make_manifest()
     yield "index_meta", "sound.parquet", sound.make_meta_file()
+    yield "index_manifest", "sound.json", _make_manifest()  # of the one that is kept
     yield "index_embeddings", "sound.npy", sound.make_array_file(sound.make_embeddings())
     yield "text_tower", "sound.onnx", sound.make_text_tower()
     yield "text_metadata", "sound.txt", "\n".join(sound.make_told().values()).encode()

@@ -281,6 +281,6 @@ def test_an_error_of_polars_is_not_taken_for_a_broken_table(folder: Path, monkey
     message = (
         r"meta\.parquet: polars [\d.]+ fails on this table, which is sound \(shapes don't match.*pip install --upgrade"
     )
-    for work in (lambda: index.read_rows([0, 1]), lambda: open_index(folder)):
+    for work in (lambda: index.read_columns([schema.DICOM_PATH]), lambda: open_index(folder)):
         with pytest.raises(LibraryError, match=message):
             work()
