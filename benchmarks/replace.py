@@ -81,10 +81,10 @@ def run_query(location: str, sentence: str) -> str:
 
 def search_opened(index: Index, sentence: str) -> str:
     """Search an index that was opened before, as `serve` does, reading its metadata anew."""
-    from noduleclip.cli.search import open_text_tower
     from noduleclip.retrieval.top_k import find_top_k
+    from noduleclip.workflows.search import open_text_encoder
 
-    best = find_top_k(open_text_tower(index).encode([sentence]), index.embeddings, TOPK, None)[0]
+    best = find_top_k(open_text_encoder(index).encode([sentence]), index.embeddings, TOPK, None)[0]
     return str(index.read_rows(best.rows).with_columns(pl.Series("score", best.scores)).to_dicts())
 
 

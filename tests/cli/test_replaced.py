@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from conftest import Command
-from noduleclip.cli import alpha, evaluation, search
+from noduleclip.cli import evaluation, search
 from noduleclip.engine.shards import join_indexes
 from noduleclip.io.index.folder import Index, open_index
+from noduleclip.workflows import alpha
 from stores import copy_to_store
 
 ROOT = Path(__file__).resolve().parents[2]

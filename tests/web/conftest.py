@@ -14,18 +14,18 @@ import polars as pl
 from starlette.testclient import TestClient
 
 from noduleclip import schema
-from noduleclip.cli.search import open_text_tower
 from noduleclip.engine.embed import write_index_files
 from noduleclip.io.index.folder import open_index
 from noduleclip.io.own_indexes import choose_slice_folders, remember_index
 from noduleclip.web.serving import Served, ServeOptions, make_guarded_app
+from noduleclip.workflows.search import open_text_encoder
 
 HERE = "http://127.0.0.1:8765"
 
 
 def open_served(index: Path | str, roots: tuple[Path, ...] = ()) -> Served:
     opened = open_index(index)
-    return Served(opened, open_text_tower(opened), choose_slice_folders(opened, roots).folders)
+    return Served(opened, open_text_encoder(opened), choose_slice_folders(opened, roots).folders)
 
 
 def open_client(

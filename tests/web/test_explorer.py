@@ -22,7 +22,7 @@ from noduleclip.io.artefacts import hash_file
 from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.io.index.folder import open_index
 from noduleclip.retrieval.plane import project_to_plane
-from noduleclip.web.questions import MOST_HITS, read_question
+from noduleclip.web.questions import MOST_HITS, parse_request
 from web.conftest import HERE, open_client
 
 TOKEN = "sixteen-letters!"  # noqa: S105
@@ -193,9 +193,9 @@ def test_a_condition_cannot_read_a_file(client: TestClient, tmp_path: Path, wher
 
 
 def test_defaults_are_those_of_fuse() -> None:
-    question = read_question({"q": "x", "alpha": " "})
-    assert (question.alpha, question.softness_mm) == (0.5, 1.5)
-    assert question.topk <= MOST_HITS
+    search = parse_request({"q": "x", "alpha": " "})
+    assert (search.alpha, search.softness_mm) == (0.5, 1.5)
+    assert search.k <= MOST_HITS
 
 
 # Who may ask

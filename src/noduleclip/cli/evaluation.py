@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.cli.claim import OVERWRITE, claiming
 from noduleclip.cli.retries import retry_replaced
-from noduleclip.cli.search import open_text_tower, read_sentence_file
 from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import InputError
 from noduleclip.evaluation.breakdown import BANDS, Breakdown, judge_bands, judge_groups, sweep_alpha
@@ -32,6 +31,7 @@ from noduleclip.report.console import counting, say, warn
 from noduleclip.report.tables import print_evaluation, without_nan
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import refuse_odd_rows
+from noduleclip.workflows.search import load_sentences, open_text_encoder
 
 MOST_QUERIES = 1000  # their scores of all nodules are held at once
 EVALUATION_FILES = (schema.EVALUATION_JSON, schema.EVALUATION_PAGE)
@@ -76,7 +76,7 @@ def run_evaluation(options: EvaluationOptions) -> None:
 
 def _evaluate(options: EvaluationOptions) -> None:
     index = open_index(options.emb_dir)
-    encoder = open_text_tower(index)
+    encoder = open_text_encoder(index)
     collection = _collect(index, options.readers_csv)
     groups = _choose_queries(options, collection.readers.attributes, encoder.attributes)
     judged = [
@@ -124,7 +124,7 @@ def _choose_queries(
 ) -> dict[str, tuple[str, ...]]:
     """Give the sentences to judge, by group: those of a file, or the ten sizes and what there are ratings of."""
     if options.queries_file is not None:
-        queries = tuple(read_sentence_file(options.queries_file))
+        queries = tuple(load_sentences(options.queries_file))
         if len(queries) > MOST_QUERIES:
             raise InputError(
                 f"{options.queries_file}: holds {len(queries):,} sentences, at most {MOST_QUERIES:,} are evaluated at "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,15 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.errors import RejectCode, SliceError, UsageError
+from noduleclip.errors import SliceError, UsageError
 from noduleclip.io.index.folder import Index
 from noduleclip.io.own_indexes import SliceFolders, choose_slice_folders
 from noduleclip.report.console import counting, data_console, say, warn
 from noduleclip.report.tables import Answer, PictureColumn, find_picture_room
+from noduleclip.workflows.pictures import load_pictures
 
 if TYPE_CHECKING:  # a query without pictures does without the libraries that they take
     from noduleclip.io.pictures import Picture
-
-_PLACE = (schema.CENTER_X, schema.CENTER_Y, *schema.BOX_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -78,29 +76,11 @@ def read_pictures(
     Raises:
         UsageError: The DICOM root is no folder, or the index holds no boxes.
     """
-    from noduleclip.io.pictures import read_picture
-
     if options.dicom_root is not None and not options.dicom_root.is_dir():
         raise UsageError(f"--dicom-root {options.dicom_root}: no such folder")
-    index.require_columns(_PLACE)
     folders = options.folders or choose_slice_folders(index, options.given_folders)
-    rows = hits.unique(schema.ROW, maintain_order=True)
-    outlines = index.read_outlines(rows[schema.ROW].to_numpy())
-    pictures: dict[int, Picture | SliceError] = {}
-    with counting("reading slices", rows.height, "slices") as advance:
-        for row, points_json in zip(rows.iter_rows(named=True), outlines, strict=True):
-            number = row[schema.ROW]
-            try:
-                if not all(row[name] is not None and math.isfinite(row[name]) for name in _PLACE):
-                    raise SliceError(RejectCode.OUTSIDE, f"row {number} of {index.location} has no box")
-                if not folders.allows(str(row[schema.DICOM_PATH])):
-                    outside = f"row {number} of {index.location}: its slice lies outside the DICOM folders"
-                    raise SliceError(RejectCode.OUTSIDE, f"{outside}; name its folder with --dicom-root")
-                pictures[number] = read_picture(row, folders.folders, points_json, fov_mm=fov_mm, size_px=size_px)
-            except SliceError as error:
-                pictures[number] = error
-            advance(1)
-    return [pictures[number] for number in hits[schema.ROW]]
+    with counting("reading slices", hits[schema.ROW].n_unique(), "slices") as advance:
+        return load_pictures(index, hits, folders, fov_mm=fov_mm, size_px=size_px, on_picture=advance)
 
 
 def make_previews(

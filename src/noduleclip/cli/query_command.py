@@ -48,8 +48,7 @@ def query(
     Example: noduleclip query --emb-dir runs/first/test --query "a lung nodule with diameter > 6 mm" --topk 20
     """
     from noduleclip.cli.pictures import PictureOptions
-    from noduleclip.cli.search import SearchOptions, run_search
-    from noduleclip.cli.similar import LikeOptions
+    from noduleclip.cli.search import LikeOptions, SearchOptions, run_search
 
     run_search(
         SearchOptions(

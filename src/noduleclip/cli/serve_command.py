@@ -59,9 +59,9 @@ def serve(
         if library not in ("starlette", "uvicorn", "anyio", "h11"):
             raise
         raise UsageError(f'serve needs {library}: pip install "noduleclip[web]"') from error
-    from noduleclip.cli.search import check_model, open_text_tower
     from noduleclip.cli.slice_folders import settle_slice_folders
     from noduleclip.io.index.folder import open_index
+    from noduleclip.workflows.search import check_model, open_text_encoder
 
     wanted = ServeOptions(host, port, token, allow_host or ())
 
@@ -69,7 +69,7 @@ def serve(
         index = open_index(emb_dir)
         check_model(index, model)
         folders = settle_slice_folders(index, dicom_root or (), ask=ask)
-        return Served(index, open_text_tower(index), folders.folders)
+        return Served(index, open_text_encoder(index), folders.folders)
 
     try:
         serve_index(open_parts(ask=True), open_parts, wanted, lambda address: say(f"open {address} ; Ctrl-C ends it"))

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from noduleclip.errors import make_printable
+from noduleclip.workflows.notes import Note
 
 _UNUSUAL = re.compile(r"[^ -~]")
 
@@ -56,6 +57,14 @@ def _escape_for_json(found: re.Match[str]) -> str:
 def say(text: str) -> None:
     """Tell the user something on stderr, unwrapped; the text is never read as markup."""
     message_console().print(plain(text), soft_wrap=True)
+
+
+def print_note(note: Note) -> None:
+    """Print a note of a workflow on stderr."""
+    if note.is_warning:
+        warn(note.text)
+    else:
+        say(f"note: {note.text}")
 
 
 def warn(text: str) -> None:

@@ -36,12 +36,12 @@ from noduleclip.errors import (
     UsageError,
 )
 from noduleclip.io.pictures import Picture
-from noduleclip.language.query import describe_reading
 from noduleclip.report.gallery import GALLERY_FOV_MM, GALLERY_SIZE_PX, Section, Shown, render_gallery
 from noduleclip.web.explorer import Explorer, describe_answer
 from noduleclip.web.guard import FAILED
-from noduleclip.web.questions import MAX_SOFTNESS_MM, MOST_HITS, UNIQUE, Question, read_question, read_values
+from noduleclip.web.questions import MAX_SOFTNESS_MM, MOST_HITS, UNIQUE, parse_request, read_values
 from noduleclip.web.slices import SliceReader
+from noduleclip.workflows.search import SearchRequest
 
 NEIGHBOURS = 12
 MOST_PICTURES = 50  # of a page
@@ -183,10 +183,10 @@ class _Site:
     async def search(self, opened: Opened, request: Request) -> Response:
         """Give the hits of a sentence."""
         started = time.perf_counter()
-        question, explorer = _question_of(request), opened.explorer
+        search, explorer = _parse_search(request), opened.explorer
 
         def work() -> dict[str, Any]:
-            answer = explorer.answer(question)
+            answer = explorer.answer(search)
             return {**describe_answer(answer), "hits": explorer.describe(answer)}
 
         found = await self._rank(work)
@@ -194,28 +194,28 @@ class _Site:
 
     async def send_csv(self, opened: Opened, request: Request) -> Response:
         """Give the hits of a sentence as a table."""
-        text = await self._rank(partial(opened.explorer.write_csv, _question_of(request)))
+        text = await self._rank(partial(opened.explorer.write_csv, _parse_search(request)))
         return Response(
             text, media_type="text/csv", headers={"Content-Disposition": f'attachment; filename="{schema.TOP_K_CSV}"'}
         )
 
     async def send_gallery(self, opened: Opened, request: Request) -> Response:
         """Give the first hits of a sentence as a page of pictures to keep."""
-        question = _question_of(request)
-        question = replace(question, topk=min(question.topk, MOST_PICTURES))
-        answer, hits = await self._rank(partial(opened.explorer.list_hits, question))
+        search = _parse_search(request)
+        search = replace(search, k=min(search.k, MOST_PICTURES))
+        answer, hits = await self._rank(partial(opened.explorer.list_hits, search))
 
         def draw() -> str:
             shown = [Shown(hit, _try_cut(opened.slices, hit[schema.ROW])) for hit in hits.iter_rows(named=True)]
-            section = Section(question.sentence, describe_reading(answer.reading), shown)
-            return render_gallery([section], _type_command(opened.explorer.index.name, question), None)
+            section = Section(answer.result.question, answer.result.description, shown)
+            return render_gallery([section], _type_command(opened.explorer.index.name, search), None)
 
         page = await to_thread.run_sync(_without_panic, draw, limiter=self._drawing)
         return HTMLResponse(page, headers={"Content-Disposition": 'attachment; filename="hits.html"'})
 
     async def describe_nodule(self, opened: Opened, request: Request) -> Response:
         """Give a row's metadata, box, outline and neighbours."""
-        row, unique = _row_of(opened, request), _question_of(request).unique
+        row, unique = _row_of(opened, request), _parse_search(request).unique
 
         def work() -> dict[str, Any]:
             found = opened.explorer.describe_row(row)
@@ -255,8 +255,8 @@ class _Site:
         return await to_thread.run_sync(_without_panic, work, limiter=self._ranking)
 
 
-def _question_of(request: Request) -> Question:
-    return read_question(read_values(request.scope["query_string"]))
+def _parse_search(request: Request) -> SearchRequest:
+    return parse_request(read_values(request.scope["query_string"]))
 
 
 def _row_of(opened: Opened, request: Request) -> int:
@@ -266,13 +266,13 @@ def _row_of(opened: Opened, request: Request) -> int:
     return row
 
 
-def _type_command(name: str, question: Question) -> str:
+def _type_command(name: str, search: SearchRequest) -> str:
     """Give the search as one would type it."""
     typed: list[object] = [
-        "--emb-dir", name, "--query", question.sentence, "--alpha", question.alpha,
-        "--softness-mm", question.softness_mm, "--topk", question.topk,
+        "--emb-dir", name, "--query", search.sentences[0], "--alpha", search.alpha,
+        "--softness-mm", search.softness_mm, "--topk", search.k,
     ]  # fmt: skip
-    for option, value in (("--unique", question.unique), ("--where", question.filters.where)):
+    for option, value in (("--unique", search.unique), ("--where", search.filters.where)):
         typed += [option, value] if value else []
     return shlex.join(["noduleclip", "fuse", *map(str, typed)])
 

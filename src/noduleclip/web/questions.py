@@ -1,59 +1,19 @@
-"""What a request asks for, read from its address and bounded: the same names stand in the page's own address."""
+"""From the address of a request to a `SearchRequest`; the same names stand in the address of the page."""
 
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
+from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import UsageError
+from noduleclip.workflows.search import RowFilter, SearchRequest
 
 MOST_HITS = 200
 MAX_SOFTNESS_MM = 20.0
 UNIQUE = ("", "nodule", "slice", "series", "patient")
 _MOST_CHARACTERS = {"where": 500, "patients": 4000}
 _MOST_VALUES = 50
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Which rows are ranked.
-
-    Attributes:
-        patients: Ids, compared trimmed and case-folded; none = all.
-        low_mm: Smallest diameter.
-        high_mm: Largest diameter.
-        where: A condition on the columns (`io.index.conditions`), empty for none.
-    """
-
-    patients: tuple[str, ...] = ()
-    low_mm: float | None = None
-    high_mm: float | None = None
-    where: str = ""
-
-    def __bool__(self) -> bool:
-        return self != Filters()
-
-
-@dataclass(frozen=True)
-class Question:
-    """A sentence and how the rows are ranked for it.
-
-    Attributes:
-        sentence: As it was typed.
-        alpha: Weight of the image, in [0, 1].
-        softness_mm: How far outside the interval a diameter still counts.
-        topk: Hits wanted, at most 200.
-        unique: Of what only the best row is a hit; empty = every row may be one.
-        filters: Which rows are ranked.
-    """
-
-    sentence: str
-    alpha: float = 0.5
-    softness_mm: float = 1.5
-    topk: int = 24
-    unique: str = "nodule"
-    filters: Filters = field(default_factory=Filters)
 
 
 def read_values(query: bytes) -> dict[str, str]:
@@ -75,8 +35,8 @@ def read_values(query: bytes) -> dict[str, str]:
     return values
 
 
-def read_question(values: Mapping[str, str]) -> Question:
-    """Read a question from the values of an address; a name that is missing or empty has its default.
+def parse_request(values: Mapping[str, str]) -> SearchRequest:
+    """Parse a search from the values of an address; a name that is missing or empty has its default.
 
     Raises:
         UsageError: A value is not allowed.
@@ -87,20 +47,19 @@ def read_question(values: Mapping[str, str]) -> Question:
     alpha = _read_number(values, "alpha", 0, 1)
     softness_mm = _read_number(values, "softness", 0, MAX_SOFTNESS_MM)
     hits = _read_number(values, "k", 1, MOST_HITS)
-    patients = re.split(r"[\s,;]+", _read_text(values, "patients"))
-    filters = Filters(
-        tuple(sorted({patient for patient in patients if patient})),
-        _read_number(values, "min", 0, math.inf),
-        _read_number(values, "max", 0, math.inf),
-        _read_text(values, "where"),
-    )
-    return Question(
-        values.get("q", ""),
-        0.5 if alpha is None else alpha,
-        1.5 if softness_mm is None else softness_mm,
-        24 if hits is None else int(hits),
-        unique,
-        filters,
+    patients = sorted({patient for patient in re.split(r"[\s,;]+", _read_text(values, "patients")) if patient})
+    return SearchRequest(
+        sentences=(values.get("q", ""),),
+        k=24 if hits is None else int(hits),
+        filters=RowFilter(
+            where=_read_text(values, "where"),
+            patients=tuple(patients) or None,
+            min_diameter_mm=_read_number(values, "min", 0, math.inf),
+            max_diameter_mm=_read_number(values, "max", 0, math.inf),
+        ),
+        unique=unique or None,
+        alpha=0.5 if alpha is None else alpha,
+        softness_mm=SOFTNESS_MM if softness_mm is None else softness_mm,
     )
 
 

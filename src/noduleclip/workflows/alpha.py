@@ -1,25 +1,26 @@
-"""`fuse --alpha auto`: the weight that ranks validation nodules best when one reader measures and another judges."""
+"""Choice of the fusion weight on an index of validation patients (`fuse --alpha auto`)."""
 
 import numpy as np
 
 from noduleclip import schema
-from noduleclip.cli.search import open_text_tower
 from noduleclip.errors import ArtefactError, InputError
 from noduleclip.evaluation.alpha import choose_alpha
 from noduleclip.io.index.folder import Index, open_index
 from noduleclip.io.nodules import group_nodules
 from noduleclip.language import EVALUATION_QUERIES, parse_intervals
-from noduleclip.report.console import say
 from noduleclip.retrieval.top_k import refuse_odd_rows
+from noduleclip.workflows.notes import Note, OnNote
+from noduleclip.workflows.search import open_text_encoder
 
 
-def choose_alpha_on(val_emb_dir: str, searched: Index, softness_mm: float) -> float:
+def choose_alpha_on(val_emb_dir: str, searched: Index, softness_mm: float, on_note: OnNote) -> float:
     """Choose alpha on an index of validation patients, made by the same model.
 
     Args:
         val_emb_dir: The validation index.
         searched: The index that alpha is for.
         softness_mm: Width over which the rule falls off.
+        on_note: Called with the chosen weight and what it rests on.
 
     Raises:
         ArtefactError: Another model made it.
@@ -36,13 +37,11 @@ def choose_alpha_on(val_emb_dir: str, searched: Index, softness_mm: float) -> fl
             "--alpha auto needs 10; embed a table with every reader's rows, or give --alpha a number"
         )
     refuse_odd_rows(index.embeddings, nodules.rows)
-    encoder = open_text_tower(index)
+    encoder = open_text_encoder(index)
     cosines = encoder.encode(EVALUATION_QUERIES) @ index.embeddings[nodules.rows[several]].T
     probabilities = encoder.calibration.to_probability(cosines)
     intervals = parse_intervals(EVALUATION_QUERIES)
     alpha, means = choose_alpha(probabilities, nodules.diameters_mm[several], intervals, softness_mm)
-    say(
-        f"alpha {alpha:g} (mean AP {means.max():.3f} on {several.sum()} validation nodules; "
-        f"the diameter alone {means[0]:.3f}, the image alone {means[-1]:.3f})"
-    )
+    compared = f"the diameter alone {means[0]:.3f}, the image alone {means[-1]:.3f}"
+    on_note(Note(f"alpha {alpha:g} (mean AP {means.max():.3f} on {several.sum()} validation nodules; {compared})"))
     return alpha

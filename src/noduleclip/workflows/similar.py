@@ -18,8 +18,8 @@ from noduleclip.io.index.folder import Index
 from noduleclip.io.own_indexes import choose_slice_folders
 from noduleclip.io.roi_table import find_file
 from noduleclip.io.shipped import SHIPPED, find_checkpoint
-from noduleclip.report.console import say
 from noduleclip.retrieval.top_k import refuse_odd_rows
+from noduleclip.workflows.notes import Note, OnNote
 
 _ROW = re.compile(r"[0-9]{1,18}")
 _PLACE = re.compile(r"(?P<path>.+):\s*(?P<x>-?[0-9]{1,6}(?:\.[0-9]*)?)\s*,\s*(?P<y>-?[0-9]{1,6}(?:\.[0-9]*)?)\s*", re.S)
@@ -28,15 +28,6 @@ _USUAL_SPACING_MM = 0.7  # of LIDC's slices; serves where the index has no spaci
 _MOST_NAMED = 12
 _DISTANCE_MM = "distance_mm"
 _INSIDE = "inside"
-
-
-@dataclass(frozen=True)
-class LikeOptions:
-    """What the hits are to resemble, and how much that counts beside a sentence."""
-
-    text: str
-    weight: float
-    cache_dir: Path | None
 
 
 @dataclass(frozen=True)
@@ -58,31 +49,23 @@ class Reference:
     own_rows: NDArray[np.int64]
 
 
-def refuse_undecoded(option: str, text: str, remedy: str) -> None:
-    """Refuse a text from the command line whose bytes are no characters in this locale.
-
-    Raises:
-        UsageError: Says what can be done.
-    """
-    if any("\udc80" <= character <= "\udcff" for character in text):
-        raise UsageError(f"{option} has characters that this locale cannot read; set LC_ALL=C.UTF-8, or {remedy}")
-
-
-def find_reference(index: Index, like: LikeOptions, model: Path | None) -> Reference:
-    """Find what `--like` names; a crop is cut and embedded only where the index has no row there.
+def find_reference(
+    index: Index, text: str, *, model: Path | None = None, cache_dir: Path | None = None, on_note: OnNote
+) -> Reference:
+    """Find the nodule that `--like` names; a crop is cut and embedded only where the index has no row there.
 
     Args:
         index: The index that is searched.
-        like: Its text is `ROW`, `PATH` or `PATH:x,y`, in pixels of the slice, with either separator.
+        text: `ROW`, `PATH` or `PATH:x,y`, in pixels of the slice, with either separator.
         model: The checkpoint that made the embeddings, where the user named it.
+        cache_dir: Folder of the exported model; None = the user's cache.
+        on_note: Called before the model is prepared.
 
     Raises:
         UsageError: There is no such nodule, or several.
         SliceError: The slice outside the index cannot be read.
         ArtefactError: The checkpoint that is needed for such a slice is not known.
     """
-    text = like.text
-    refuse_undecoded("--like", text, "name a row")
     index.require_columns([schema.CENTER_X, schema.CENTER_Y, *schema.BOX_COLUMNS])
     if _ROW.fullmatch(text):
         return _take_row(index, _check_row(index, int(text)))
@@ -91,11 +74,13 @@ def find_reference(index: Index, like: LikeOptions, model: Path | None) -> Refer
         return _take_row(index, _choose_only(index, text))
     path, place = found["path"], (float(found["x"]), float(found["y"]))
     row = _choose_near(index, _lies_on(index, path), place, path)
-    return _embed_elsewhere(index, path, place, like, model) if row is None else _take_row(index, row)
+    if row is not None:
+        return _take_row(index, row)
+    return _embed_elsewhere(index, path, place, text, model, cache_dir, on_note)
 
 
-def leave_out(reference: Reference, rows: NDArray[np.int64] | None, index: Index) -> NDArray[np.int64]:
-    """Take the reference's own rows out of those to rank.
+def exclude_own_rows(reference: Reference, rows: NDArray[np.int64] | None, index: Index) -> NDArray[np.int64]:
+    """Exclude the reference's own rows from those to rank.
 
     Args:
         reference: What the hits are to resemble.
@@ -221,7 +206,13 @@ def _choose_near(index: Index, which: pl.Expr, place_xy_px: tuple[float, float],
 
 
 def _embed_elsewhere(
-    index: Index, path: str, place_xy_px: tuple[float, float], like: LikeOptions, model: Path | None
+    index: Index,
+    path: str,
+    place_xy_px: tuple[float, float],
+    text: str,
+    model: Path | None,
+    cache_dir: Path | None,
+    on_note: OnNote,
 ) -> Reference:
     """Cut a crop at a place where the index has no row, and embed it as the index's rows were."""
     from noduleclip.io.crop_cache import CutSettings, cut_crop
@@ -229,10 +220,10 @@ def _embed_elsewhere(
 
     file = _find_on_disk(path, choose_slice_folders(index, ()).folders)
     if file is None:
-        raise UsageError(f"--like {like.text}: no row of {index.location} lies there, and there is no such file")
-    checkpoint = _find_maker(index, model, like.text)
+        raise UsageError(f"--like {text}: no row of {index.location} lies there, and there is no such file")
+    checkpoint = _find_maker(index, model, text)
     crop_hu = cut_crop(file, place_xy_px, CutSettings.for_crop(index.manifest.model.crop))
-    vector = _embed(index, crop_hu, checkpoint, like.cache_dir)
+    vector = _embed(index, crop_hu, checkpoint, cache_dir, on_note)
     own_rows = np.empty(0, np.int64)
     uid = read_sop_uid(file)
     if uid and schema.SOP_UID in index.scan().collect_schema().names():  # a copy of a slice of the index
@@ -269,14 +260,14 @@ def _find_maker(index: Index, model: Path | None, text: str) -> Path:
     )
 
 
-def _embed(index: Index, crop_hu: NDArray[np.int16], checkpoint: Path, cache_dir: Path | None) -> NDArray[np.float32]:
+def _embed(
+    index: Index, crop_hu: NDArray[np.int16], checkpoint: Path, cache_dir: Path | None, on_note: OnNote
+) -> NDArray[np.float32]:
     from noduleclip.engine.towers import open_towers
     from noduleclip.io.crop_cache import default_cache_folder
 
-    def tell() -> None:
-        say(f"{checkpoint}: preparing the model, which takes some seconds the first time and needs torch")
-
-    image = open_towers(checkpoint, cache_dir or default_cache_folder(), "cpu", tell).image
+    preparing = Note(f"{checkpoint}: preparing the model, which takes some seconds the first time and needs torch")
+    image = open_towers(checkpoint, cache_dir or default_cache_folder(), "cpu", lambda: on_note(preparing)).image
     if image.model_id != index.manifest.model_id:
         raise ArtefactError(f"{index.location}: the embeddings are not of the model in {checkpoint}; embed again")
     return np.asarray(image.encode(crop_hu[None])[0])

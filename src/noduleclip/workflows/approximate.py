@@ -1,7 +1,7 @@
-"""The way past the exact ranking, where an index has a vector index and a question needs no more than its best rows.
+"""Approximate search by the vector index of a Lance store.
 
-The vector index names candidates, whose cosines are then made as those of all rows are: scores and order are the exact
-ones, and only a row that it does not name can be missing.
+The vector index proposes candidates; their cosines are computed exactly, so that only a row that it does not propose
+can be missing from the hits.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from noduleclip.io.index.folder import Index
 from noduleclip.io.index.lance_tables import name_column
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import select_patients
-from noduleclip.report.console import say, warn
 from noduleclip.retrieval.top_k import TopK, find_top_k
+from noduleclip.workflows.notes import Note, OnNote
 
 _MOST_HITS = 100
 _MOST_PATIENTS = 1000
@@ -34,65 +34,79 @@ class _Filter:
     unknown: int = 0
 
 
-def take_shortcut(
+def approximate_search(
     index: Index,
     vectors: NDArray[np.float32],
     k: int,
     *,
-    where: str | None,
-    patients_file: Path | None,
+    where: str,
+    patients: Sequence[str] | Path | None,
     left_out: NDArray[np.int64],
-    tells: bool = True,
+    on_note: OnNote,
 ) -> list[TopK] | None:
     """Find the hits of a query by the vector index.
 
     Args:
-        index: What is searched.
+        index: The index.
         vectors: (Q, D) unit vectors.
-        k: Hits wanted.
-        where: Condition on the rows.
-        patients_file: The only patients to rank.
+        k: Hits per vector.
+        where: Condition on the rows; empty = none.
+        patients: The only patients to rank: ids, or a file of them; None = all.
         left_out: Ascending rows that are no hits.
-        tells: Whether to print the notes on how the hits were found; later batches of sentences do not.
+        on_note: Called with notes on the result.
 
     Returns:
         The hits of each vector; None where only the exact ranking can answer.
     """
     if not index.has_vector_index or k + len(left_out) > _MOST_HITS:
         return None
-    chosen = _push_down(index, where, patients_file)
-    if chosen is None:
+    pushed = _push_down(index, where, patients)
+    if pushed is None:
         return None
-    if chosen.condition is not None:
+    if pushed.condition is not None:
         least = max(k + len(left_out), int(_LEAST_SHARE * index.manifest.rows))
-        if index.count_rows(chosen.condition) < least:
+        if index.count_rows(pushed.condition) < least:
             return None
     hits = []
     for vector in vectors:
-        near = index.find_near(vector, k + len(left_out) + _SPARE, chosen.condition)
+        near = index.find_near(vector, k + len(left_out) + _SPARE, pushed.condition)
         candidates = np.setdiff1d(near, left_out, assume_unique=True)
         if len(candidates) < k:
             return None
         hits += find_top_k(vector[None], index.embeddings, k, candidates)
-    if chosen.unknown and tells:
-        warn(f"{patients_file}: {chosen.unknown} patient(s) are not among the rows to rank")
-    if tells:
-        say("note: found by the vector index, which may miss a row; --exact looks at all of them")
+    if pushed.unknown and patients is not None:
+        on_note(note_unknown_patients(patients, pushed.unknown))
+    on_note(Note("found by the vector index, which may miss a row; --exact looks at all of them"))
     return hits
 
 
-def _push_down(index: Index, where: str | None, patients_file: Path | None) -> _Filter | None:
+def list_patients(patients: Sequence[str] | Path) -> Sequence[str]:
+    """Return the ids of a list, or of the file that holds it.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    return read_patient_list(patients) if isinstance(patients, Path) else patients
+
+
+def note_unknown_patients(patients: Sequence[str] | Path, count: int) -> Note:
+    """Return the note on patients of a list that have no row."""
+    name = str(patients) if isinstance(patients, Path) else "patients"
+    return Note(f"{name}: {count} patient(s) are not among the rows to rank", is_warning=True)
+
+
+def _push_down(index: Index, where: str, patients: Sequence[str] | Path | None) -> _Filter | None:
     """Return the filters as one condition of Lance; None where the vector index cannot apply one of them."""
     rows = index.scan()
     dtypes = rows.collect_schema()
     conditions: list[Condition] = []
-    if where is not None:
+    if where:
         conditions.append(parse_condition(where))
         rows = rows.filter(build_expression(conditions[0], dtypes))
     unknown: Sequence[str] = ()
-    if patients_file is not None:
-        patients = index.collect(rows.select(schema.PATIENT_ID).unique())
-        known, unknown = select_patients(patients, read_patient_list(patients_file))
+    if patients is not None:
+        present = index.collect(rows.select(schema.PATIENT_ID).unique())
+        known, unknown = select_patients(present, list_patients(patients))
         if not 0 < known.height <= _MOST_PATIENTS:
             return None
         conditions.append(Membership(schema.PATIENT_ID, tuple(known[schema.PATIENT_ID])))

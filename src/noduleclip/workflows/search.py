@@ -1,0 +1,437 @@
+"""Search of an index: sentences or a nodule, filters and fusion in, ranked rows out.
+
+`query`, `fuse`, the explorer and the Python API search here.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from noduleclip import schema
+from noduleclip.config import SOFTNESS_MM
+from noduleclip.errors import ArtefactError, IndexReplacedError, InputError
+from noduleclip.io.artefacts import hash_file
+from noduleclip.io.index.folder import Index
+from noduleclip.io.index.rows import apply_condition, find_groups
+from noduleclip.io.roi_table import select_patients
+from noduleclip.io.shipped import find_checkpoint
+from noduleclip.io.text_lines import read_lines
+from noduleclip.language.query import Reading, describe_reading, list_attributes, read_sentence, read_sentences
+from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, score_reading
+from noduleclip.retrieval.hits import describe_hits
+from noduleclip.retrieval.text_query import SentenceEncoder
+from noduleclip.retrieval.top_k import TopK, compute_cosines, find_top_k, refuse_odd_rows, select_top_k
+from noduleclip.workflows.approximate import approximate_search, list_patients, note_unknown_patients
+from noduleclip.workflows.notes import Note, OnNote, ignore_note
+from noduleclip.workflows.similar import Reference, exclude_own_rows
+
+_BATCH_SENTENCES = 128  # the tables of hits take 300 kB a sentence
+_BATCH_HITS = 1 << 17
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+Scores = dict[str, NDArray[np.floating]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowFilter:
+    """Which rows are ranked; all conditions together.
+
+    Attributes:
+        where: Condition in the language of `io.index.conditions`; empty = none.
+        patients: Ids, or a file with one a line; None = all patients. Ids are compared trimmed and case-folded.
+        min_diameter_mm: Smallest diameter.
+        max_diameter_mm: Largest diameter.
+    """
+
+    where: str = ""
+    patients: tuple[str, ...] | Path | None = None
+    min_diameter_mm: float | None = None
+    max_diameter_mm: float | None = None
+
+    def __bool__(self) -> bool:
+        return self != RowFilter()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRequest:
+    """What to search for, among which rows, and how they are scored.
+
+    Attributes:
+        sentences: Each is answered by itself; none where only a reference is given.
+        reference: Nodule that the hits are to resemble, alone or beside a sentence.
+        like_weight: Weight of the resemblance beside a sentence, in [0, 1].
+        k: Hits per sentence.
+        filters: Which rows are ranked.
+        unique: Column group of which only the best row is a hit: nodule, slice, series or patient; None = every row.
+        alpha: Weight of the image beside measured diameters and ratings, in [0, 1]; None = the image alone ranks.
+        softness_mm: How far outside the interval a diameter still counts.
+        exact: Rank all rows where a vector index could answer.
+    """
+
+    sentences: Sequence[str] = ()
+    reference: Reference | None = None
+    like_weight: float = 0.5
+    k: int = 10
+    filters: RowFilter = field(default_factory=RowFilter)
+    unique: str | None = None
+    alpha: float | None = None
+    softness_mm: float = SOFTNESS_MM
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The best rows for one sentence.
+
+    Attributes:
+        question: What was asked, with the reference: "> 6 mm, like row 17".
+        description: How it was understood, in one line.
+        reading: The parsed sentence; without criteria where only a reference was given.
+        rows: (k,) rows of the index, best first.
+        scores: (k,) scores by column, NaN where there is none.
+        ranked: Rows that were ranked; None where a vector index answered.
+        distinct: Nodules, slices, series or patients among these, or rows without `unique`: the largest number of hits.
+    """
+
+    question: str
+    description: str
+    reading: Reading
+    rows: Rows
+    scores: Scores
+    ranked: int | None
+    distinct: int | None
+
+
+class Searcher:
+    """An opened index that answers again and again.
+
+    Attributes:
+        index: The index.
+        encoder: Its text encoder; None where no sentence will be asked.
+    """
+
+    def __init__(self, index: Index, encoder: SentenceEncoder | None, *, kept: int = 0) -> None:
+        """Prepare to search.
+
+        Args:
+            index: The index.
+            encoder: Its text encoder, as `open_text_encoder` returns it.
+            kept: How many sentences, filters and columns are kept in memory for later requests.
+        """
+        self.index, self.encoder, self._kept = index, encoder, kept
+        self._columns = index.scan().collect_schema().names()
+        self._find_rows = functools.lru_cache(kept)(self._filter_rows)
+        self._find_groups = functools.lru_cache(kept)(lambda unique: find_groups(index, unique, None))
+        self._read_column = functools.lru_cache(kept)(self.read_numbers)
+        self._compare_all = functools.lru_cache(kept)(
+            lambda sentence: compute_cosines(self._encode([sentence])[0], index.embeddings)
+        )
+
+    def search(self, request: SearchRequest, on_note: OnNote = ignore_note) -> Iterator[SearchResult]:
+        """Rank the rows that the filters leave, sentence by sentence.
+
+        Args:
+            request: What to search for.
+            on_note: Called with what the user should know, before the result that it is about.
+
+        Yields:
+            One result per sentence, in order; one for a reference alone.
+
+        Raises:
+            UsageError: A sentence or the condition cannot be parsed.
+            InputError: No row is left to rank.
+            ArtefactError: The index is broken.
+        """
+        if self.encoder is not None:
+            self._check_attributes(request.sentences, on_note)
+        candidates: _Candidates | None = None
+        for number, sentences in enumerate(
+            split_sentences(request.sentences, min(request.k, self.index.manifest.rows))
+        ):
+            readings = read_sentences(sentences) or [Reading(None, (), ())]
+            questions = _name_questions(sentences, request.reference)
+            descriptions = [_describe(reading, sentences, request.reference) for reading in readings]
+            vectors = self._make_vectors(sentences, request)
+            found: Iterable[tuple[Rows, Scores]] | None
+            found = self._approximate(vectors, request, on_note if number == 0 else ignore_note)
+            if found is None:
+                candidates = candidates or self._find_candidates(request, on_note)
+                found = self._rank(sentences, readings, vectors, request, candidates, on_note)
+            counts = (None, None) if candidates is None else (candidates.count, candidates.distinct)
+            for question, description, reading, (rows, scores) in zip(
+                questions, descriptions, readings, found, strict=True
+            ):
+                refuse_odd_rows(self.index.embeddings, rows)
+                yield SearchResult(question, description, reading, rows, scores, *counts)
+
+    def describe(self, results: Sequence[SearchResult]) -> list[pl.DataFrame]:
+        """Read the metadata of hits.
+
+        Returns:
+            A table per result: rank, metadata, scores, and whether the row satisfies the sentence.
+        """
+        found = self.index.read_rows(np.concatenate([result.rows for result in results]))
+        ends = np.cumsum([len(result.rows) for result in results]).tolist()
+        return [
+            describe_hits(found[end - len(result.rows) : end], result.scores, result.question, result.reading)
+            for result, end in zip(results, ends, strict=True)
+        ]
+
+    def find_rows(self, filters: RowFilter, on_note: OnNote = ignore_note) -> Rows | None:
+        """Return the ascending rows that a filter leaves, which may be none; None where it is no filter.
+
+        Raises:
+            UsageError: The condition cannot be parsed.
+            InputError: The list of patients cannot be read.
+        """
+        if not filters:
+            return None
+        rows, unknown = self._find_rows(filters)
+        if unknown and filters.patients is not None:
+            on_note(note_unknown_patients(filters.patients, unknown))
+        return rows
+
+    def find_groups(self, unique: str | None) -> Rows | None:
+        """Return for each of the N rows the number of its nodule, slice, series or patient."""
+        return self._find_groups(unique)
+
+    def read_numbers(self, name: str) -> Floats:
+        """Return a column as (N,) numbers; NaN where a value, or the whole column, is missing."""
+        if name not in self._columns:
+            return np.full(self.index.manifest.rows, np.nan)
+        return self.index.read_columns([name])[name].cast(pl.Float64).to_numpy()
+
+    def _encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        if self.encoder is None:
+            raise ValueError("the searcher was made without a text encoder")
+        return self.encoder.encode(sentences)
+
+    def _make_vectors(self, sentences: Sequence[str], request: SearchRequest) -> NDArray[np.float32] | None:
+        """Return the (Q, D) vectors to rank by; None where kept cosines make them unnecessary."""
+        if not sentences:
+            if request.reference is None:
+                raise ValueError("a search needs a sentence or a reference")
+            return request.reference.vector[None]
+        return None if self._kept else self._encode(sentences)
+
+    def _check_attributes(self, sentences: Sequence[str], on_note: OnNote) -> None:
+        """Note the ratings asked for that the model was not trained on.
+
+        All sentences are parsed here once, so that an error in any of them comes before the first result.
+        """
+        asked = dict.fromkeys(name for one in sentences for name in list_attributes([read_sentence(one)]))
+        unknown = [name for name in asked if self.encoder is not None and name not in self.encoder.attributes]
+        if unknown:
+            names = ", ".join(unknown)
+            on_note(Note(f"the model was not trained on ratings of {names}: the image says nothing of them here", True))
+
+    def _approximate(
+        self, vectors: NDArray[np.float32] | None, request: SearchRequest, on_note: OnNote
+    ) -> "list[tuple[Rows, Scores]] | None":
+        """Search by the vector index of a Lance store, where there is one and it can answer."""
+        reference, filters = request.reference, request.filters
+        needs_all = request.exact or request.alpha is not None or request.unique is not None
+        if vectors is None or needs_all or (reference is not None and request.sentences):
+            return None
+        if filters.min_diameter_mm is not None or filters.max_diameter_mm is not None:
+            return None
+        own_rows = np.empty(0, np.int64) if reference is None else reference.own_rows
+        found = approximate_search(
+            self.index, vectors, request.k, where=filters.where, patients=filters.patients, left_out=own_rows,
+            on_note=on_note,
+        )  # fmt: skip
+        return None if found is None else [_take_similarity(best) for best in found]
+
+    def _find_candidates(self, request: SearchRequest, on_note: OnNote) -> "_Candidates":
+        rows = self.find_rows(request.filters, on_note)
+        if rows is not None and len(rows) == 0:
+            raise InputError(f"no row of {self.index.location} passes --where and --patients-file")
+        if request.reference is not None:
+            rows = exclude_own_rows(request.reference, rows, self.index)
+        groups = self._find_groups(request.unique)
+        if groups is not None and rows is not None:
+            groups = groups[rows]
+        count = self.index.manifest.rows if rows is None else len(rows)
+        return _Candidates(rows, groups, count, count if groups is None else len(np.unique(groups)))
+
+    def _rank(
+        self,
+        sentences: Sequence[str],
+        readings: Sequence[Reading],
+        vectors: NDArray[np.float32] | None,
+        request: SearchRequest,
+        candidates: "_Candidates",
+        on_note: OnNote,
+    ) -> "Iterator[tuple[Rows, Scores]]":
+        """Rank the candidates for each sentence; all scores are kept only where a rule or a group needs them."""
+        rows, groups, reference = candidates.rows, candidates.groups, request.reference
+        likeness = None
+        if sentences and reference is not None:
+            likeness = compute_cosines(reference.vector, self.index.embeddings, rows)
+        if vectors is not None and request.alpha is None and groups is None and likeness is None:
+            yield from map(_take_similarity, find_top_k(vectors, self.index.embeddings, request.k, rows))
+            return
+        for number, reading in enumerate(readings):
+            if vectors is None:
+                similarity = self._compare_all(sentences[number])
+                similarity = similarity if rows is None else similarity[rows]
+            else:
+                similarity = compute_cosines(vectors[number], self.index.embeddings, rows)
+            scores: Scores = {schema.SIMILARITY: similarity}
+            if likeness is not None or request.alpha is not None:
+                scores |= self._mix(similarity, likeness, reading, rows, request, on_note)
+            ranking = scores[schema.SCORE if schema.SCORE in scores else schema.SIMILARITY]
+            chosen = select_top_k(ranking, request.k, groups).rows
+            yield chosen if rows is None else rows[chosen], {name: one[chosen] for name, one in scores.items()}
+
+    def _mix(
+        self,
+        similarity: NDArray[np.floating],
+        likeness: NDArray[np.float32] | None,
+        reading: Reading,
+        rows: Rows | None,
+        request: SearchRequest,
+        on_note: OnNote,
+    ) -> Scores:
+        """Mix the probability that the sentence is true with the likeness, or with the rule."""
+        assert self.encoder is not None
+        probability = self.encoder.calibration.to_probability(similarity)
+        if request.alpha is None:
+            assert likeness is not None
+            score = mix_likeness(probability, likeness, request.like_weight)
+            return {schema.COSINE: probability, schema.LIKENESS: likeness, schema.SCORE: score}
+        rule = self._score_rule(reading, rows, request.softness_mm, on_note)
+        score = fuse_scores(probability, rule, request.alpha)
+        return {schema.COSINE: probability, schema.RULE: rule, schema.SCORE: score}
+
+    def _score_rule(self, reading: Reading, rows: Rows | None, softness_mm: float, on_note: OnNote) -> Floats:
+        """Score the candidates by their diameter and by each rating asked for; NaN where none is known."""
+        if not reading.asks:
+            on_note(Note("no size or rating in the query: ranked by image only", True))
+            return np.full(self.index.manifest.rows if rows is None else len(rows), np.nan)
+
+        def read(name: str) -> Floats:
+            values = self._read_column(name)
+            return values if rows is None else values[rows]
+
+        rule = score_reading(reading, read, softness_mm)
+        if unmeasured := int(np.isnan(rule).sum()):
+            lacks = "none of the ratings or sizes asked for" if reading.ratings else "no diameter"
+            on_note(Note(f"{unmeasured} row(s) have {lacks}: ranked by image only"))
+        return rule
+
+    def _filter_rows(self, filters: RowFilter) -> tuple[Rows, int]:
+        """Return the ascending rows that a filter leaves, and how many patients of its list have no row."""
+        unknown: Sequence[str] = ()
+        kept = self.index.collect(self.index.scan().select(schema.ROW, schema.PATIENT_ID, schema.DIAMETER_MM))
+        if filters.where:
+            kept = kept.filter(apply_condition(filters.where, self.index))
+        if filters.min_diameter_mm is not None:
+            kept = kept.filter(pl.col(schema.DIAMETER_MM) >= filters.min_diameter_mm)
+        if filters.max_diameter_mm is not None:
+            kept = kept.filter(pl.col(schema.DIAMETER_MM) <= filters.max_diameter_mm)
+        if filters.patients is not None:
+            kept, unknown = select_patients(kept, list_patients(filters.patients))
+        return kept[schema.ROW].cast(pl.Int64).to_numpy(), len(unknown)
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """The rows to rank, ascending, and the numbers of their groups; None = all rows, no groups."""
+
+    rows: Rows | None
+    groups: Rows | None
+    count: int
+    distinct: int
+
+
+def load_sentences(path: Path) -> list[str]:
+    """Load sentences from a file, one a line; blank lines and lines starting with `#` are skipped.
+
+    Raises:
+        InputError: The file cannot be read, holds none, or too many.
+    """
+    try:
+        sentences = list(read_lines(path, "sentences"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    if not sentences:
+        raise InputError(f"{path}: holds no sentence; expected one a line")
+    return sentences
+
+
+def _take_similarity(best: TopK) -> tuple[Rows, Scores]:
+    return best.rows, {schema.SIMILARITY: best.scores}
+
+
+def split_sentences(sentences: Sequence[str], k: int) -> list[Sequence[str]]:
+    """Split sentences into batches whose hits fit into memory; no sentences are one batch, too.
+
+    A lone sentence is never left over: the text encoder rounds a batch of one differently.
+    """
+    size = min(_BATCH_SENTENCES, max(2, _BATCH_HITS // k))
+    count = max(1, len(sentences) // size)
+    ends = [len(sentences) * batch // count for batch in range(count + 1)]
+    return [sentences[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def _name_questions(sentences: Sequence[str], reference: Reference | None) -> list[str]:
+    if reference is None:
+        return list(sentences)
+    return [f"{sentence}, like {reference.name}" for sentence in sentences] or [f"like {reference.name}"]
+
+
+def _describe(reading: Reading, sentences: Sequence[str], reference: Reference | None) -> str:
+    parts = [describe_reading(reading)] if sentences else []
+    if reference is not None:
+        parts.append(f"similar to {reference.description}")
+    return "; ".join(parts)
+
+
+def check_model(index: Index, checkpoint: Path | None) -> None:
+    """Check that a checkpoint made the embeddings of an index.
+
+    Raises:
+        ArtefactError: It is missing, or another one made them.
+    """
+    if checkpoint is None:
+        return
+    if hash_file(find_checkpoint(checkpoint)) != index.manifest.checkpoint_sha256:
+        raise ArtefactError(
+            f"{checkpoint} did not make the embeddings in {index.location}; embed again, or leave --model out"
+        )
+
+
+def open_text_encoder(index: Index) -> SentenceEncoder:
+    """Open the text encoder of an index.
+
+    Raises:
+        ArtefactError: It is broken or belongs to another model.
+    """
+    try:
+        return _load_text_encoder(index)
+    except IndexReplacedError:  # an opened folder still has its own, and lends a copy of it from now on
+        return _load_text_encoder(index)
+
+
+def _load_text_encoder(index: Index) -> SentenceEncoder:
+    with index.lending_tower() as file:
+        encoder = SentenceEncoder(file)
+    if encoder.emb != index.manifest.emb:
+        raise ArtefactError(
+            f"{index.location}: {schema.TEXT_TOWER} gives vectors of {encoder.emb} numbers, "
+            f"the embeddings have {index.manifest.emb}; embed again"
+        )
+    if encoder.model_id != index.manifest.model_id:
+        raise ArtefactError(
+            f"{index.location}: {schema.TEXT_TOWER} is of model {encoder.model_id}, "
+            f"the embeddings are of model {index.manifest.model_id}; embed again"
+        )
+    return encoder
