@@ -1,6 +1,29 @@
-"""Find lung nodules in CT by what is said of their size.
+"""Find lung nodules in CT by sentences about their size and ratings.
 
-Importing the package costs nothing: the commands import what they need when they run.
+The names below are the public API. They are imported when they are first used: importing the package loads nothing.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from noduleclip.api import Hits as Hits
+    from noduleclip.api import Index as Index
+    from noduleclip.api import open_index as open_index
+    from noduleclip.api import parse_query as parse_query
+    from noduleclip.api import read_crop as read_crop
+
 __version__ = "0.1.0"
+__all__ = ["Hits", "Index", "open_index", "parse_query", "read_crop"]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name (PEP 562)."""
+    if name in __all__:
+        import importlib
+
+        return getattr(importlib.import_module("noduleclip.api"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

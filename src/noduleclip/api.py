@@ -1,0 +1,280 @@
+"""The Python API: `import noduleclip as nc`. The commands and the explorer call the same workflows."""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from noduleclip.config import SOFTNESS_MM, CropConfig
+from noduleclip.errors import UsageError
+from noduleclip.io.index.folder import Index as StoredIndex
+from noduleclip.io.index.folder import open_index as open_stored_index
+from noduleclip.io.own_indexes import choose_slice_folders
+from noduleclip.language.query import Reading, read_sentence
+from noduleclip.workflows.notes import Note
+from noduleclip.workflows.search import (
+    RowFilter,
+    Searcher,
+    SearchRequest,
+    SearchResult,
+    check_model,
+    open_text_encoder,
+)
+from noduleclip.workflows.similar import find_reference
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Hits", "Index", "open_index", "parse_query", "read_crop"]
+_KEPT = 4  # sentences, filters and columns in memory: 4 N float32 or float64
+_GALLERY_HITS = 24
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The best rows of an index for one sentence; shown as a gallery in a notebook.
+
+    Attributes:
+        table: One row per hit, best first, with rank, scores, metadata, and `satisfies`: the columns of `topk.csv`.
+        sentence: What was asked.
+        description: How it was understood, in one line.
+        notes: What the user should know about the result.
+    """
+
+    table: pl.DataFrame
+    sentence: str
+    description: str
+    notes: tuple[str, ...]
+    _index: "Index"
+
+    def __len__(self) -> int:
+        return self.table.height
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return the table as a pandas DataFrame, which needs pandas."""
+        return self.table.to_pandas()
+
+    def to_html(self) -> str:
+        """Return a page with pictures of the first 24 hits, their outlines and sizes; no script, no network.
+
+        A hit whose slice cannot be read is shown with the reason.
+        """
+        from noduleclip.report.gallery import GALLERY_FOV_MM, GALLERY_SIZE_PX, Section, Shown, render_gallery
+        from noduleclip.workflows.pictures import load_pictures
+
+        first, index = self.table.head(_GALLERY_HITS), self._index
+        folders = choose_slice_folders(index.stored, index.dicom_roots)
+        pictures = load_pictures(index.stored, first, folders, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX)
+        shown = [Shown(hit, picture) for hit, picture in zip(first.iter_rows(named=True), pictures, strict=True)]
+        return render_gallery([Section(self.sentence, self.description, shown)], "", None)
+
+    def _repr_html_(self) -> str:
+        page = html.escape(self.to_html(), quote=True)
+        return f'<iframe srcdoc="{page}" sandbox width="100%" height="640" style="border:0"></iframe>'
+
+
+class Index:
+    """An opened index that answers again and again; all answers are of the generation that was opened.
+
+    Attributes:
+        stored: The index in its folder or Lance store.
+        dicom_roots: Folders that DICOM paths start from; none = those that `embed` read from, if it ran here.
+    """
+
+    def __init__(self, stored: StoredIndex, dicom_roots: Sequence[Path] = ()) -> None:
+        self.stored, self.dicom_roots = stored, tuple(dicom_roots)
+
+    def __len__(self) -> int:
+        return self.stored.manifest.rows
+
+    def __repr__(self) -> str:
+        return f"<noduleclip.Index of {len(self):,} rows in {self.stored.location}>"
+
+    @property
+    def embeddings(self) -> NDArray[np.float32]:
+        """(N, D) float32 unit rows, read into memory."""
+        return np.asarray(self.stored.embeddings[0 : len(self)])
+
+    @cached_property
+    def table(self) -> pl.DataFrame:
+        """The metadata of all N rows, in the order of the embeddings, with their number as `row`."""
+        return self.stored.collect(self.stored.scan())
+
+    def query(
+        self,
+        sentence: str | None = None,
+        *,
+        like: int | str | None = None,
+        k: int = 10,
+        where: str = "",
+        patients: Sequence[str] | Path | None = None,
+        unique: str | None = None,
+        like_weight: float = 0.5,
+        exact: bool = False,
+    ) -> Hits:
+        """Rank the rows by a sentence, by a nodule that they are to resemble, or by both.
+
+        Args:
+            sentence: Such as "a spiculated nodule larger than 10 mm".
+            like: A row of the index, a slice of it, or a place in pixels of a DICOM file: "PATH:x,y".
+            k: Hits.
+            where: Condition on the columns, such as "slice_thickness < 2.5".
+            patients: Ids of the only patients to rank, or a file with one a line.
+            unique: Return only the best row of each nodule, slice, series or patient.
+            like_weight: Weight of `like` beside a sentence, in [0, 1].
+            exact: Rank all rows where a Lance store has a vector index.
+
+        Raises:
+            UsageError: The sentence or the condition cannot be parsed, or there is no such nodule.
+            InputError: No row is left to rank.
+            ArtefactError: The index is broken.
+        """
+        if sentence is None and like is None:
+            raise UsageError("query needs a sentence, or like=")
+        notes: list[Note] = []
+        reference = None if like is None else find_reference(self.stored, str(like), on_note=notes.append)
+        request = SearchRequest(
+            sentences=() if sentence is None else (sentence,),
+            reference=reference,
+            like_weight=_check_share("like_weight", like_weight),
+            k=_check_count(k),
+            filters=RowFilter(where=where, patients=_as_patients(patients)),
+            unique=_check_unique(unique),
+            exact=exact,
+        )
+        return self._search(request, notes)
+
+    def fuse(
+        self,
+        sentence: str,
+        *,
+        alpha: float,
+        k: int = 10,
+        where: str = "",
+        patients: Sequence[str] | Path | None = None,
+        unique: str | None = None,
+        softness_mm: float = SOFTNESS_MM,
+    ) -> Hits:
+        """Rank the rows by a sentence and by what was measured: `score = alpha * cosine + (1 - alpha) * rule`.
+
+        Args:
+            sentence: Such as "6-10 mm".
+            alpha: Weight of the image, in [0, 1]; the rest is the weight of measured diameters and ratings.
+            k: Hits.
+            where: Condition on the columns.
+            patients: Ids of the only patients to rank, or a file with one a line.
+            unique: Return only the best row of each nodule, slice, series or patient.
+            softness_mm: How far outside the interval a diameter still counts; 0 = not at all.
+
+        Raises:
+            UsageError: The sentence or the condition cannot be parsed.
+            InputError: No row is left to rank.
+            ArtefactError: The index is broken.
+        """
+        if not softness_mm >= 0:
+            raise UsageError(f"softness_mm must be at least 0, got {softness_mm}")
+        request = SearchRequest(
+            sentences=(sentence,),
+            k=_check_count(k),
+            filters=RowFilter(where=where, patients=_as_patients(patients)),
+            unique=_check_unique(unique),
+            alpha=_check_share("alpha", alpha),
+            softness_mm=softness_mm,
+        )
+        return self._search(request, [])
+
+    @cached_property
+    def _searcher(self) -> Searcher:
+        return Searcher(self.stored, open_text_encoder(self.stored), kept=0 if self.stored.has_vector_index else _KEPT)
+
+    def _search(self, request: SearchRequest, notes: list[Note]) -> Hits:
+        searcher = self._searcher if request.sentences else Searcher(self.stored, None)
+        result: SearchResult
+        (result,) = searcher.search(request, notes.append)
+        (table,) = searcher.describe([result])
+        return Hits(table, result.question, result.description, tuple(note.text for note in notes), self)
+
+
+def open_index(
+    location: str | Path, *, model: str | Path | None = None, dicom_roots: Sequence[str | Path] = ()
+) -> Index:
+    """Open an index that `noduleclip embed` wrote.
+
+    Args:
+        location: A folder, or the address of a Lance store such as "lance://idx.store".
+        model: Checkpoint that must have made the embeddings; None = not checked.
+        dicom_roots: Folders that DICOM paths start from, for pictures; none = those that `embed` read from.
+
+    Raises:
+        ArtefactError: There is no index, it is broken, or another model made it.
+    """
+    stored = open_stored_index(str(location))
+    check_model(stored, None if model is None else Path(model))
+    return Index(stored, [Path(root) for root in dicom_roots])
+
+
+def parse_query(sentence: str) -> Reading:
+    """Parse a sentence.
+
+    Returns:
+        The interval of diameters and the ranges of ratings that it asks for, and the words that are left.
+
+    Raises:
+        UsageError: The sentence is empty or too long, contradicts itself, or names an impossible size or rating.
+    """
+    return read_sentence(sentence)
+
+
+def read_crop(
+    path: str | Path, center_xy_px: tuple[float, float], *, fov_mm: float = 48.0, size_px: int = 64
+) -> NDArray[np.int16]:
+    """Read the square of tissue around a point of a CT slice, as the image encoder sees it.
+
+    Args:
+        path: DICOM file of one slice.
+        center_xy_px: Column and row of the centre, 0-based.
+        fov_mm: Side of the square in millimetres.
+        size_px: Side of the crop in pixels.
+
+    Returns:
+        (size_px, size_px) Hounsfield units; -1024 outside the image.
+
+    Raises:
+        SliceError: The file is not a readable CT slice, or the centre lies outside it.
+        ConfigError: The size is not allowed.
+    """
+    from noduleclip.io.crop_cache import CutSettings, cut_crop
+
+    return cut_crop(Path(path), center_xy_px, CutSettings.for_crop(CropConfig(fov_mm=fov_mm, size_px=size_px)))
+
+
+def _as_patients(patients: Sequence[str] | Path | None) -> tuple[str, ...] | Path | None:
+    if isinstance(patients, str):
+        raise UsageError("patients must be a sequence of ids or a Path, not a single text")
+    return patients if patients is None or isinstance(patients, Path) else tuple(patients)
+
+
+def _check_count(k: int) -> int:
+    if k < 1:
+        raise UsageError(f"k must be at least 1, got {k}")
+    return k
+
+
+def _check_share(name: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise UsageError(f"{name} must lie in [0, 1], got {value}")
+    return value
+
+
+def _check_unique(unique: str | None) -> str | None:
+    from noduleclip.io.index.rows import UNIQUE_COLUMNS
+
+    if unique is not None and unique not in UNIQUE_COLUMNS:
+        raise UsageError(f"unique must be one of {', '.join(UNIQUE_COLUMNS)}, got {unique!r}")
+    return unique

@@ -1,0 +1,175 @@
+"""The Python API returns what the commands return, and importing the package loads nothing."""
+
+import html
+import io
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import noduleclip as nc
+from conftest import Command
+from noduleclip import schema
+from noduleclip.errors import ArtefactError, InputError, UsageError
+from noduleclip.io.index.folder import open_index as open_stored_index
+from noduleclip.io.index.rows import UNIQUE_COLUMNS
+
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "python.md"
+SENTENCE = "a solid nodule > 4 mm"
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    code = "import sys; before = set(sys.modules); import noduleclip; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert loaded <= sys.stdlib_module_names | {"noduleclip"}
+    assert not [name for name in done.stdout.split() if name.startswith("noduleclip.")]
+
+
+def test_searching_loads_no_torch(index: Path) -> None:
+    code = f"""
+import sys, noduleclip as nc
+index = nc.open_index({str(index)!r})
+index.query("> 6 mm"), index.fuse("> 6 mm", alpha=0.5), index.query(like=0)
+assert not {{"torch", "timm", "pydicom", "typer", "rich"}} & set(sys.modules), sorted(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_public_names_are_listed_and_lazy() -> None:
+    assert set(nc.__all__) <= set(dir(nc))
+    for name in nc.__all__:
+        assert getattr(nc, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        nc.nothing  # noqa: B018
+
+
+def read_csv(text: str) -> pl.DataFrame:
+    return pl.read_csv(io.StringIO(text), infer_schema_length=None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ({}, []),
+        ({"k": 3, "where": "diameter_mm > 5 AND row < 40"}, ["--topk", 3, "--where", "diameter_mm > 5 AND row < 40"]),
+        ({"unique": "patient"}, ["--unique", "patient"]),
+        ({"like": 3}, ["--like", 3]),
+        (
+            {"like": 3, "like_weight": 0.2, "unique": "nodule"},
+            ["--like", 3, "--like-weight", 0.2, "--unique", "nodule"],
+        ),
+    ],
+)
+def test_query_returns_what_the_command_prints(
+    noduleclip: Command, index: Path, arguments: dict[str, object], options: list[object]
+) -> None:
+    done = noduleclip("query", "--emb-dir", index, "--query", SENTENCE, *options, "--format", "csv")
+    hits = nc.open_index(index).query(SENTENCE, **arguments)  # type: ignore[arg-type]
+    assert read_csv(hits.table.write_csv()).equals(read_csv(done.out))
+    assert hits.description in done.err
+
+
+def test_fuse_returns_what_the_command_prints(noduleclip: Command, index: Path, tmp_path: Path) -> None:
+    opened = nc.open_index(str(index))
+    listed = opened.table[schema.PATIENT_ID].unique().sort().to_list()[:3]
+    (tmp_path / "patients.txt").write_text("\n".join(listed))
+    done = noduleclip(
+        "fuse", "--emb-dir", index, "--query", SENTENCE, "--alpha", 0.3, "--softness-mm", 2, "--format", "csv",
+        "--patients-file", tmp_path / "patients.txt",
+    )  # fmt: skip
+    for patients in (listed, tmp_path / "patients.txt"):
+        hits = opened.fuse(SENTENCE, alpha=0.3, softness_mm=2, patients=patients)
+        assert read_csv(hits.table.write_csv()).equals(read_csv(done.out))
+    again = opened.fuse(SENTENCE, alpha=0.3, softness_mm=2, patients=listed)
+    assert again.table.equals(hits.table)
+
+
+def test_like_alone_needs_no_sentence(noduleclip: Command, index: Path) -> None:
+    done = noduleclip("query", "--emb-dir", index, "--like", 2, "--format", "csv")
+    assert read_csv(nc.open_index(index).query(like=2).table.write_csv()).equals(read_csv(done.out))
+
+
+def test_an_index_is_read_as_arrays(index: Path) -> None:
+    opened, stored = nc.open_index(index), open_stored_index(index)
+    assert len(opened) == stored.manifest.rows == opened.table.height
+    assert opened.embeddings.dtype == np.float32
+    assert np.array_equal(opened.embeddings, np.asarray(stored.embeddings))
+    assert repr(opened) == f"<noduleclip.Index of {len(opened)} rows in {index}>"
+
+
+def test_an_opened_index_answers_from_its_generation(index: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(index, tmp_path / "index")
+    opened = nc.open_index(place)
+    before = opened.query(SENTENCE).table
+    shutil.rmtree(place)
+    assert opened.query(SENTENCE).table.equals(before)
+
+
+def test_hits_are_a_gallery_in_a_notebook(index: Path) -> None:
+    hits = nc.open_index(index).query(SENTENCE, k=4)
+    shown = hits._repr_html_()
+    assert shown.startswith("<iframe srcdoc=")
+    assert "sandbox" in shown
+    page = html.unescape(shown)
+    assert page.count("<polygon") >= 4
+    assert "<script" not in page
+    assert len(hits) == 4
+
+
+def test_hits_without_slices_say_why(index: Path, tmp_path: Path) -> None:
+    hits = nc.open_index(index, dicom_roots=[tmp_path]).query("> 4 mm", k=2)
+    assert "polygon" not in hits.to_html() or "no such file" in hits.to_html()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "needs a sentence, or like="),
+        ({"sentence": "> 6 mm", "k": 0}, "k must be at least 1"),
+        ({"sentence": "> 6 mm", "unique": "lobe"}, "unique must be one of nodule, slice, series, patient"),
+        ({"sentence": "> 6 mm", "like": 0, "like_weight": 2}, "like_weight must lie in"),
+        ({"sentence": "> 6 mm", "where": "diameter_mm >"}, "not understood at its end"),
+        ({"sentence": "> 6 mm", "patients": "LIDC-IDRI-0001"}, "a sequence of ids"),
+        ({"sentence": "> 900 mm"}, "900"),
+        ({"like": 10**9}, "the rows of"),
+    ],
+)
+def test_what_cannot_be_asked_is_a_usage_error(index: Path, arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        nc.open_index(index).query(**arguments)  # type: ignore[arg-type]
+
+
+def test_other_errors_have_their_classes(index: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="no such index"):
+        nc.open_index(tmp_path / "nothing")
+    with pytest.raises(InputError, match="no row of"):
+        nc.open_index(index).query("> 6 mm", where="diameter_mm > 99")
+    with pytest.raises(UsageError, match="alpha must lie in"):
+        nc.open_index(index).fuse("> 6 mm", alpha=1.5)
+    assert set(UNIQUE_COLUMNS) == {"nodule", "slice", "series", "patient"}
+
+
+def test_the_examples_of_the_page_run(index: Path, tmp_path: Path) -> None:
+    shutil.copytree(index, tmp_path / "idx")
+    row = open_stored_index(index).read_rows([0]).row(0, named=True)
+    roots = open_stored_index(index).manifest.dicom_roots
+    shutil.copy(next(Path(root) / row[schema.DICOM_PATH] for root in roots), tmp_path / "slice.dcm")
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(blocks) == 5
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "(8, 12] mm" in done.stdout
+
+
+def test_every_public_name_is_on_the_page() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for name in ("open_index", "parse_query", "read_crop", "query", "fuse", "embeddings", "table", "to_pandas"):
+        assert name in text
