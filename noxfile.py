@@ -17,7 +17,7 @@ SHARED = Path(os.environ.get("NODULECLIP_NOX_ENV", Path(__file__).parent / ".nox
 
 
 def _shared_python(session: nox.Session) -> str:
-    """Give the interpreter of the environment that holds torch, made anew when pyproject.toml changes."""
+    """Return the interpreter of the environment that holds torch, made anew when pyproject.toml changes."""
     python = SHARED / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = SHARED / "made-from"
     wanted = Path("pyproject.toml").read_text(encoding="utf-8")

@@ -61,7 +61,7 @@ def load(data: Path, cache: Path) -> tuple[pl.DataFrame, Nodules, Tensor]:
 
 
 def rank_at_random(_frame: pl.DataFrame, nodules: Nodules, _crops: Tensor, _train: NDArray[np.bool_]) -> Floats:
-    """Give (10, N) random numbers."""
+    """Return (10, N) random numbers."""
     return np.random.default_rng(0).random((len(INTERVALS), len(nodules)))
 
 
@@ -120,7 +120,7 @@ class WordTower(nn.Module):
         self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
 
     def forward(self, sentences: list[str]) -> Tensor:
-        """Give (P, D) unit vectors."""
+        """Return (P, D) unit vectors."""
         rows = [[self.words.get(word, 1) for word in sentence.split()] for sentence in sentences]
         longest = max(map(len, rows))
         tokens = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
@@ -130,7 +130,7 @@ class WordTower(nn.Module):
 
 
 def name_bins(nodules: Nodules) -> list[str]:
-    """Give the curated sentence that is true of each nodule's first diameter."""
+    """Return the curated sentence that is true of each nodule's first diameter."""
     bins = parse_intervals(BIN_PROMPTS)
     first = nodules.diameters_mm[:, 0]
     return [BIN_PROMPTS[[interval.contains(float(size)) for interval in bins].index(True)] for size in first]

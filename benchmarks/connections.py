@@ -26,7 +26,7 @@ MOST_S = 15.0
 
 
 def ask(port: int) -> tuple[str, float]:
-    """Give the status of an answer on a new connection, and the seconds that it took."""
+    """Return the status of an answer on a new connection, and the seconds that it took."""
     started = time.perf_counter()
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=MOST_S) as link:

@@ -28,7 +28,7 @@ SETTINGS = CutSettings.for_crop(CropConfig(size_px=96))
 
 
 def four_a_slice(csv: Path, slices: int) -> pl.DataFrame:
-    """Give the rows of the table's first slices, moved a little until there are four of each."""
+    """Return the rows of the table's first slices, moved a little until there are four of each."""
     frame = read_roi_table(csv).frame
     firsts = frame.unique(schema.ABSOLUTE_PATH, keep="first", maintain_order=True).head(slices)
     moved = [firsts.with_columns(pl.col(schema.CENTER_X) + 3 * step) for step in range(ROIS)]

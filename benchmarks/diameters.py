@@ -96,7 +96,7 @@ def group_connected(scan: PylidcScan) -> Groups:
 
 
 def join(near: NDArray[np.bool_]) -> Groups:
-    """Give the connected components."""
+    """Return the connected components."""
     count, labels = connected_components(near, directed=False)
     return [np.flatnonzero(labels == label).tolist() for label in range(count)]
 

@@ -40,7 +40,7 @@ def run(csv: Path, patients: Path, out: Path, processes: int, rows: int, epochs:
 
 
 def count_volume() -> tuple[int, int, int]:
-    """Give the bytes of gradients, those of batch statistics, and the reductions of the latter in a step."""
+    """Return the bytes of gradients, those of batch statistics, and the reductions of the latter in a step."""
     model = TwoTowers(ModelConfig(), make_vocabulary())
     gradients = sum(weight.nbytes for weight in model.parameters())
     norms = [norm for norm in model.modules() if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)]

@@ -43,7 +43,7 @@ def repeat_rows(data: Path, rows: int, out: Path) -> Path:
 
 
 def rate(way: Callable[[], object]) -> float:
-    """Give crops a second of a way that does `BS * BATCHES` of them: the median of some rounds."""
+    """Return crops a second of a way that does `BS * BATCHES` of them: the median of some rounds."""
     seconds = []
     for _ in range(ROUNDS + 1):
         started = time.perf_counter()

@@ -26,7 +26,7 @@ _SOP, _Z = "9" * 12, "-1234.50"
 
 
 def make_header(series: int) -> bytes:
-    """Give a slice's file up to its pixels, with a mark where its UID and its height go."""
+    """Return a slice's file up to its pixels, with a mark where its UID and its height go."""
     header = Dataset()
     header.file_meta = FileMetaDataset()
     header.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
@@ -87,17 +87,17 @@ def make_series(root: Path, series: int) -> None:
 
 
 def name_slice(series: int, k: int) -> str:
-    """Give the end of a slice's UID, of fixed length."""
+    """Return the end of a slice's UID, of fixed length."""
     return f"1{series:05}{k:06}"
 
 
 def height(k: int) -> str:
-    """Give a slice's height as text of fixed length."""
+    """Return a slice's height as text of fixed length."""
     return f"{-600 + 2.5 * k:08.2f}"
 
 
 def make_session(series: int, random_numbers: random.Random) -> str:
-    """Give one reader's marks: outlines near places that all readers of a series share, and points."""
+    """Return one reader's marks: outlines near places that all readers of a series share, and points."""
     nodules = []
     for nodule in range(NODULES if random_numbers.random() < 0.5 else NODULES // 3):
         middle, x, y = 20 + 28 * nodule, 150 + 25 * nodule, 200 + 10 * nodule
@@ -114,7 +114,7 @@ def make_session(series: int, random_numbers: random.Random) -> str:
 
 
 def make_roi(series: int, k: int, x: int, y: int, radius_px: float) -> str:
-    """Give a circle on a slice."""
+    """Return a circle on a slice."""
     turns = [turn * 2 * math.pi / 40 for turn in range(41)]
     edges = "".join(
         f"<edgeMap><xCoord>{x + round(radius_px * math.cos(turn))}</xCoord>"
@@ -134,7 +134,7 @@ def make_tree(root: Path, slices: int) -> None:
 
 
 def count_seconds() -> float:
-    """Give the processor time of the processes that have ended."""
+    """Return the processor time of the processes that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

@@ -48,7 +48,7 @@ def split(readers: Path, out: Path) -> None:
 
 
 def judge(index: Path) -> str:
-    """Give the cells of one run."""
+    """Return the cells of one run."""
     found = json.loads(run("evaluate", "--emb-dir", index, "--format", "json"))
     queries = {query["query"].removeprefix("a lung nodule with diameter "): query for query in found["queries"]}
     means = [found["model"]["ap"], *(found["readers"]["ap"][name] for name in ("model", "panel"))]

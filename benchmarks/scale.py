@@ -70,7 +70,7 @@ def show_money(value: float) -> str:
 
 
 def make_rows() -> list[tuple[str, ...]]:
-    """Give the rows of the table: what, and how much at each size."""
+    """Return the rows of the table: what, and how much at each size."""
     unit = {name: one.value for name, one in MEASURED.items()}
     price = {name: one.value for name, one in ASSUMED.items()}
     index = unit["vector"] + unit["meta"] + unit["outline"]
@@ -98,7 +98,7 @@ def make_rows() -> list[tuple[str, ...]]:
 
 
 def describe() -> str:
-    """Give the tables as they stand in docs/scale.md."""
+    """Return the tables as they stand in docs/scale.md."""
     tables = [
         [("measured", "how much", "by"), *((u.what, f"{u.value:.3g}", u.source) for u in MEASURED.values())],
         [("assumed", "how much", "why"), *((u.what, f"{u.value:.3g}", u.source) for u in ASSUMED.values())],

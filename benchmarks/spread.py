@@ -24,7 +24,7 @@ def run(*arguments: object) -> str:
 
 
 def judge(index: Path) -> str:
-    """Give the cells of one run."""
+    """Return the cells of one run."""
     found = json.loads(run("evaluate", "--emb-dir", index, "--format", "json"))
     ap, measures = found["readers"]["ap"], {measure["name"]: measure["readers"] for measure in found["sizes"]}
     bins, error = measures["three-bin accuracy"], measures["implied diameter, mean absolute error, mm"]

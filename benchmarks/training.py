@@ -42,7 +42,7 @@ class Silent:
 
 
 def judge_second_reader(csv: Path, patients: Path) -> float:
-    """Give the mean AP of a second reader on the nodules of some patients that two have read."""
+    """Return the mean AP of a second reader on the nodules of some patients that two have read."""
     held = patients.read_text(encoding="utf-8").split()
     nodules = group_nodules(read_roi_table(csv).frame.filter(pl.col("patient_id").is_in(held)))
     several = nodules.diameters_mm[np.isfinite(nodules.diameters_mm).sum(axis=1) >= 2]

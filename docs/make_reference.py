@@ -29,7 +29,7 @@ HIT_COLUMNS = (
 
 
 def list_commands() -> dict[str, Any]:
-    """Give every command by what one types, those of groups, too."""
+    """Return every command by what one types, those of groups, too."""
     group: Any = typer.main.get_command(app)
     commands: dict[str, Any] = {}
     for name, command in group.commands.items():
@@ -39,7 +39,7 @@ def list_commands() -> dict[str, Any]:
 
 
 def describe_commands() -> str:
-    """Give the page of all commands and options."""
+    """Return the page of all commands and options."""
     pages = [NOTE, "# Commands\n"]
     for name, command in list_commands().items():
         pages.append(f"## noduleclip {name}\n\n{command.help}\n")
@@ -68,7 +68,7 @@ _REJECTS = (
 
 
 def describe_files() -> str:
-    """Give the page of all files and their columns."""
+    """Return the page of all files and their columns."""
     meaning = schema.COLUMN_MEANINGS
     needed = dict.fromkeys(schema.REQUIRED_COLUMNS, "required")
     columns = ((f"`{name}`", needed.get(name, ""), meaning[name]) for name in TABLE_COLUMNS)
@@ -182,7 +182,7 @@ def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def describe_ratings() -> str:
-    """Give the page of the words for ratings."""
+    """Return the page of the words for ratings."""
     phrases: dict[str, list[str]] = {}
     for words, ranges in PHRASES.items():
         if words[-1] in EDGES:

@@ -100,7 +100,7 @@ def transcode(source: Path, target: Path, syntax: str) -> Path:
 
 
 def compress(source: Path, scratch: Path, syntax: str) -> bytes:
-    """Give the compressed stream of a native single-frame file."""
+    """Return the compressed stream of a native single-frame file."""
     reader = gdcm.ImageReader()
     reader.SetFileName(str(source))
     assert reader.Read()
@@ -132,12 +132,12 @@ def carry_streams(
 
 
 def nest(depth: int) -> bytes:
-    """Give per-frame functional groups in each other, without an end, in explicit VR little endian."""
+    """Return per-frame functional groups in each other, without an end, in explicit VR little endian."""
     sequence = struct.pack("<HH2sHI", 0x5200, 0x9230, b"SQ", 0, 0xFFFFFFFF)
     return (sequence + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)) * depth
 
 
 def hu_of(dataset: Dataset) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Give the Hounsfield units of a decoded slice."""
+    """Return the Hounsfield units of a decoded slice."""
     stored: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = dataset.pixel_array.astype(np.float64)
     return np.maximum(stored * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept), -1024)

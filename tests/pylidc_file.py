@@ -42,7 +42,7 @@ class Scanned:
 
 
 def write_coords(curve: Curve) -> str:
-    """Give a curve as `coords`: lines of x,y, the first one again at the end."""
+    """Return a curve as `coords`: lines of x,y, the first one again at the end."""
     if isinstance(curve, tuple):
         x0, y0, x1, y1 = curve
         curve = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]

@@ -82,7 +82,7 @@ def train(out: Path, team: Team | None, config: TrainConfig = CONFIG, stop_after
 
 
 def normalise(team: Team) -> dict[str, Any]:
-    """Give what batch normalisation makes of three samples over the processes, and of the whole."""
+    """Return what batch normalisation makes of three samples over the processes, and of the whole."""
     seen: dict[str, Any] = {}
     whole = torch.randn(3, 4, 5, 5, generator=torch.Generator().manual_seed(1)) * 3 + 40
     for name, values in (("one", whole), ("two", team.take(whole))):

@@ -15,21 +15,21 @@ _WRONG_CALL: Final = re.compile(
 
 
 def make_printable(text: str) -> str:
-    """Give a text from elsewhere in one line that moves no cursor: breaks become blanks, other controls are spelled."""
+    """Return foreign text as one printable line: breaks become blanks, other controls are spelled out."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _spell_out(c) for c in text)
 
 
 def make_encodable(text: str) -> str:
-    """Give a text that can be written as UTF-8: bytes of a file's name that are none are spelled out."""
+    """Return a text that can be written as UTF-8: bytes of a file's name that are none are spelled out."""
     if is_encodable(text):
         return text
     return "".join(c if is_encodable(c) else _spell_out(c) for c in text)
 
 
 def is_encodable(text: str) -> bool:
-    """Say whether a text, such as the name of a file, can be written as UTF-8."""
+    """Return whether a text, such as the name of a file, can be written as UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:

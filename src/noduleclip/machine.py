@@ -74,12 +74,12 @@ def allow_many_files() -> None:
 
 
 def count_cores() -> int:
-    """Give the number of cores that this process may run on: fewer than the machine's under taskset or Slurm."""
+    """Return the number of cores that this process may run on: fewer than the machine's under taskset or Slurm."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def may_have_accelerator() -> bool:
-    """Say whether a card's driver is there, or it is a Mac; otherwise torch, slow to import, need not be asked."""
+    """Return whether a card's driver is there, or it is a Mac; otherwise torch, slow to import, need not be asked."""
     return sys.platform == "darwin" or any(map(_loads, _DRIVERS))
 
 

@@ -314,7 +314,7 @@ def _opens(path: Path) -> bool:
 
 
 def _without_clock(name: str, content: bytes) -> object:
-    """Give what a file says but for times."""
+    """Return what a file says but for times."""
     if name.endswith(".pth"):
         return _drop_times(torch.load(io.BytesIO(content), weights_only=True))
     if name.endswith((".json", ".jsonl")) and name in (schema.RUN_RECORD, schema.METRICS_LOG):

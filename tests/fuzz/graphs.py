@@ -77,7 +77,7 @@ def _change_weights(model: onnx.ModelProto, draw: random.Random) -> None:
 
 
 def _resize_weights(model: onnx.ModelProto, draw: random.Random) -> None:
-    """Give a weight another size, with as many bytes as it needs."""
+    """Return a weight another size, with as many bytes as it needs."""
     tensor = draw.choice(model.graph.initializer)
     shape = [max(0, side + draw.choice((-1, 0, 0, 1, 16))) for side in tensor.dims]
     tensor.dims[:] = shape

@@ -64,7 +64,7 @@ _CONDITIONS = (
 
 
 def make_corpus() -> Iterator[tuple[str, str, bytes]]:
-    """Give (target, name, content) of every generated input."""
+    """Return (target, name, content) of every generated input."""
     yield from (("roi_csv", name, content) for name, content in _make_tables())
     yield "patients", "sound.txt", "\ufeff# a list\r\nPHANTOM-0001\r\n PHANTOM-0002 \r\n".encode()
     yield "scores", "sound.csv", b"row,small,> 6 mm\n0,0.1,0.9\n2,0.5,0.5\n1,1e-3,-2\n"

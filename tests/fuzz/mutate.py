@@ -38,7 +38,7 @@ class Mutator:
         )
 
     def draw(self) -> bytes:
-        """Give a new input."""
+        """Return a new input."""
         return self.mutate(self._random.choice(self._corpus))
 
     def mutate(self, sound: bytes) -> bytes:

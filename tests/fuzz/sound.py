@@ -94,14 +94,14 @@ def make_embeddings() -> NDArray[np.float32]:
 
 
 def make_array_file(values: NDArray[np.generic]) -> bytes:
-    """Give the bytes of an .npy file."""
+    """Return the bytes of an .npy file."""
     file = io.BytesIO()
     np.save(file, values)
     return file.getvalue()
 
 
 def make_meta_file() -> bytes:
-    """Give the bytes of meta.parquet."""
+    """Return the bytes of meta.parquet."""
     file = io.BytesIO()
     make_meta().write_parquet(file)
     return file.getvalue()

@@ -129,7 +129,7 @@ def check(target: Target, content: bytes, folder: Path) -> bool:
 
 
 def peak_mb() -> float:
-    """Give the largest resident memory of this process so far."""
+    """Return the largest resident memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 

@@ -86,7 +86,7 @@ def make_xml(
     head: str = "",
     non_nodules: int = 0,
 ) -> str:
-    """Give an annotation file; `head` stands before its root."""
+    """Return an annotation file; `head` stands before its root."""
     marks = "".join(
         f"<readingSession><annotationVersion>3.12</annotationVersion>{''.join(_write(series, n) for n in nodules)}"
         + "<nonNodule><nonNoduleID>1</nonNoduleID></nonNodule>" * non_nodules

@@ -54,7 +54,7 @@ def table(made: PhantomSummary) -> pl.DataFrame:
 
 
 def _rows(table: pl.DataFrame) -> Iterator[tuple[dict[str, str], dict[str, float]]]:
-    """Give each row twice: as texts and as numbers."""
+    """Return each row twice: as texts and as numbers."""
     for row in table.iter_rows(named=True):
         yield row, row
 

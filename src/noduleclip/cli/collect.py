@@ -59,7 +59,7 @@ class TableOptions:
     max_pixels: int = MAX_PIXELS
 
     def cut_settings(self, crop: CropConfig, margin_px: int = 0) -> CutSettings:
-        """Say how crops are cut from the slices, with `margin_px` more on each side."""
+        """Describe how crops are cut from the slices, with `margin_px` more on each side."""
         return CutSettings.for_crop(crop, margin_px, self.assume_hu, self.max_pixels)
 
     @property
@@ -113,7 +113,7 @@ def pick_patients(table: RoiTable, patients_file: Path, limit: int | None) -> pl
 
 
 def pick_parts(table: RoiTable, patient_files: Sequence[Path], limit: int | None) -> dict[str, pl.DataFrame]:
-    """Give the rows of each patient list, by the list's name.
+    """Return the rows of each patient list, by the list's name.
 
     Raises:
         InputError: A list is unreadable, or nothing is left of it.
@@ -149,7 +149,7 @@ def cut_crops(
 
 
 def count_workers(wanted: str) -> int:
-    """Give the number of decoding processes: one per core for "auto".
+    """Return the number of decoding processes: one per core for "auto".
 
     Raises:
         UsageError: The text is neither a number nor "auto".
@@ -196,14 +196,14 @@ def refuse_many_rejects(frame: pl.DataFrame, rejects: Sequence[Reject], options:
 
 
 def describe_rejects(frame: pl.DataFrame, rejects: Sequence[Reject]) -> str:
-    """Say how many rows cannot be used and why, in one line."""
+    """Describe how many rows cannot be used and why, in one line."""
     return describe_reject_counts(
         [str(one.code) for one in rejects], rejects[0].reason if rejects else "", frame.height
     )
 
 
 def describe_reject_counts(codes: Sequence[str], first_reason: str, rows: int) -> str:
-    """Say the same of rows whose codes are known."""
+    """Describe rows by their known codes."""
     if not codes:
         return f"all {rows} rows can be used"
     counts = ", ".join(f"{count} {code}" for code, count in Counter(codes).most_common())
@@ -211,7 +211,7 @@ def describe_reject_counts(codes: Sequence[str], first_reason: str, rows: int) -
 
 
 def list_rejects(frame: pl.DataFrame, rejects: Sequence[Reject]) -> pl.DataFrame:
-    """Give the unusable rows as `rejects.csv` has them."""
+    """Return the unusable rows as `rejects.csv` has them."""
     rows = [
         (frame[one.row, schema.CSV_ROW], frame[one.row, schema.DICOM_PATH], str(one.code), one.reason)
         for one in rejects

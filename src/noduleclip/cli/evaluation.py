@@ -122,7 +122,7 @@ def _collect(index: Index, readers_csv: Path | None) -> _Collection:
 def _choose_queries(
     options: EvaluationOptions, rated: Sequence[str], trained: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
-    """Give the sentences to judge, by group: those of a file, or the ten sizes and what there are ratings of."""
+    """Return the sentences to judge, by group: those of a file, or the ten sizes and what there are ratings of."""
     if options.queries_file is not None:
         queries = tuple(load_sentences(options.queries_file))
         if len(queries) > MOST_QUERIES:
@@ -174,7 +174,7 @@ def _score(
 
 
 def _estimate(encoder: SentenceEncoder, images: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Give the most probable of the three bins, and the diameter that the sweep over "> x mm" implies."""
+    """Return the most probable of the three bins, and the diameter that the sweep over "> x mm" implies."""
     bins = np.argmax(encoder.encode(BIN_SYNONYMS) @ images.T, axis=0)
     sweep = encoder.calibration.to_probability(encoder.encode(make_sweep()) @ images.T)
     return bins.astype(np.int64), imply_diameters(sweep)

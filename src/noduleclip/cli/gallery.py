@@ -39,7 +39,7 @@ def check_gallery(options: PictureOptions, *, replace: bool) -> None:
 
 
 def _show_reference(index: Index, answer: Answer, options: PictureOptions) -> Shown | None:
-    """Give the nodule that the hits are to resemble; one outside the index has a place instead of a box."""
+    """Return the nodule that the hits are to resemble; one outside the index has a place instead of a box."""
     if answer.reference is None:
         return None
     row = dict(answer.reference)

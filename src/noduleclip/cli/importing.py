@@ -84,7 +84,7 @@ def run_sphere_import(options: PrepareOptions, table: SphereTable, patients_csv:
 
 
 def _name_splits(table: SphereTable, imported: Imported) -> tuple[dict[str, list[str]] | None, list[str]]:
-    """Give the patients of a table's own lists; where a patient is in two of them, none, and a remark."""
+    """Return the patients of a table's own lists; where a patient is in two of them, none, and a remark."""
     if table.parts is None:
         return None, []
     named = name_parts(table.parts, imported, table.source)

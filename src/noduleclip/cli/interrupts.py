@@ -13,7 +13,7 @@ _SOON_SECONDS: Final = 0.02
 
 @contextlib.contextmanager
 def hearing_swallowed_interrupts() -> Iterator[None]:
-    """Let no interrupt be lost in the block.
+    """Raise interrupts again that Python swallows in the block.
 
     Python prints and drops one that comes while an object is finalised or a callback runs, as many do while modules
     are imported. Here it is raised again a moment later.
@@ -44,7 +44,7 @@ def _interrupt_main() -> None:
 
 
 def comes_of_an_interrupt(error: BaseException | None) -> bool:
-    """Say whether an error is what a library made of Ctrl-C, as ONNX Runtime does while it is imported."""
+    """Return whether an error is what a library made of Ctrl-C, as ONNX Runtime does while it is imported."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None

@@ -54,7 +54,7 @@ def _holding_shards(out_dir: Path) -> Iterator[None]:
 
 
 def _join(target: Target, max_rejects: float) -> tuple[Manifest, int]:
-    """Give what was written and of how many shards; nothing of them is open any more then."""
+    """Return what was written and of how many shards; nothing of them is open any more then."""
     shards = open_shards(target.out_dir)
     rejects = [reject for shard in shards for reject in shard.said["rejects"]]
     rows = sum(shard.said["table_rows"] for shard in shards)

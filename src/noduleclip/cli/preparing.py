@@ -232,7 +232,7 @@ def _report(
     splits: dict[str, list[str]],
     rejects: pl.DataFrame,
 ) -> dict[str, Any]:
-    """Give what `prepare.json` says and the page shows."""
+    """Return what `prepare.json` says and the page shows."""
     frame = found.frame
     counts = {
         "CT slices": catalogue.slices.height,
@@ -264,7 +264,7 @@ def _report(
 
 
 def _find_oddities(catalogue: Catalogue, frame: pl.DataFrame) -> list[str]:
-    """Give a sentence for each thing that a reader of the table should know of the series in it."""
+    """Return a sentence for each thing that a reader of the table should know of the series in it."""
     told = []
     series = frame.select(schema.PATIENT_ID, schema.SERIES_UID).unique(maintain_order=True)
     several = [patient for patient, count in _count(series[schema.PATIENT_ID]) if count > 1]
@@ -316,7 +316,7 @@ def _describe_series(catalogue: Catalogue, frame: pl.DataFrame) -> list[dict[str
 
 
 def _list_rejects(unread: Sequence[Unread], catalogue: Catalogue) -> pl.DataFrame:
-    """Give `rejects.csv`: marks without a row, files of marks, and DICOM files that cannot be used."""
+    """Return `rejects.csv`: annotations without a row, their files, and DICOM files that cannot be used."""
     columns = (schema.DICOM_PATH, schema.REJECT_CODE, schema.REJECT_REASON)
     of_marks = [(make_encodable(str(one.path)), str(one.code), make_encodable(one.reason)) for one in unread]
     told = set(of_marks)  # a folder of both that cannot be opened

@@ -55,7 +55,7 @@ def _name_key(key: str) -> str:
 
 
 def _as_typed(value: Any, key: str, path: Path) -> Any:
-    """Give a value as it would be typed, so that it is parsed as an option is; a list for one given many times."""
+    """Return a value as it would be typed, so that it is parsed as an option is; a list for one given many times."""
     texts = []
     if isinstance(value, list) and len(value) > _MOST_ITEMS:
         raise ConfigError(f"{path}: setting {key!r} is a list of {len(value):,}, at most {_MOST_ITEMS:,} are read")
@@ -126,7 +126,7 @@ PrintConfigOption = Annotated[
 
 
 def with_settings(command: Command) -> Command:
-    """Give a command `--config` and `--print-config`; its settings get the names of its options."""
+    """Return a command `--config` and `--print-config`; its settings get the names of its options."""
     signature = inspect.signature(command)
     taken = {_name_setting(parameter): parameter for parameter in signature.parameters.values()}
 
@@ -173,7 +173,7 @@ def _find_inputs(taken: Mapping[str, inspect.Parameter], options: Mapping[str, A
 
 
 def _name_setting(parameter: inspect.Parameter) -> str:
-    """Give the name of a parameter's option, which need not be its own: `format` would hide the built-in."""
+    """Return the name of a parameter's option, which need not be its own: `format` would hide the built-in."""
     for info in getattr(parameter.annotation, "__metadata__", ()):
         for text in (info.default, *(info.param_decls or ())):  # Typer calls the first of its arguments the default
             if isinstance(text, str) and text.startswith("--"):
@@ -182,7 +182,7 @@ def _name_setting(parameter: inspect.Parameter) -> str:
 
 
 def plain_arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """Give options as JSON values: paths as text, enumerations by value."""
+    """Return options as JSON values: paths as text, enumerations by value."""
     return {name: _plain(value) for name, value in options.items()}
 
 

@@ -50,7 +50,7 @@ class Target:
         return str(self.location)
 
     def narrow(self, shard: str) -> "Target":
-        """Give the place of a shard.
+        """Return the place of a shard.
 
         Raises:
             UsageError: The index goes into a store.
@@ -95,7 +95,7 @@ def choose_target(out_dir: Path | None, store: str | None, indexed_rows: int | N
 
 
 def _find(folder: Path) -> Path:
-    """Give the one path that a folder has, however it is spelt."""
+    """Return the one path that a folder has, however it is spelt."""
     try:
         return folder.resolve()
     except (OSError, RuntimeError):  # links in a circle

@@ -19,7 +19,7 @@ _has_met_the_others = False
 
 
 def is_echo(command_line: Sequence[str]) -> bool:
-    """Say whether an error of this process is one that the first of its machine tells, too: all read one command line.
+    """Return whether the first process of the machine reports the same error: all parse one command line.
 
     Other commands than `train` know of no others: each task of a step may well embed a shard of its own.
     """
@@ -85,7 +85,7 @@ def joining() -> Iterator["Team | None"]:
 
 
 def _find_code(error: BaseException) -> int:
-    """Give the exit code that `main` gives an error."""
+    """Return the exit code that `main` gives an error."""
     if isinstance(error, NoduleclipError):
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):

@@ -12,12 +12,12 @@ from noduleclip.io.crops import AIR_HU
 
 
 def margin_px(size_px: int) -> int:
-    """Give the pixels kept around a crop so that it can be turned, shifted and shrunk without inventing air."""
+    """Return the pixels kept around a crop so that it can be turned, shifted and shrunk without inventing air."""
     return size_px // 4
 
 
 def shuffled_batches(count: int, bs: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Give the indices of `count` samples in random order, in batches of `bs`; a last batch of one is dropped."""
+    """Return the indices of `count` samples in random order, in batches of `bs`; a last batch of one is dropped."""
     order = torch.randperm(count, generator=generator)
     for batch in torch.split(order, bs):
         if len(batch) > 1:
@@ -96,7 +96,7 @@ def augment(
 
 
 def _stretch(spread: Tensor, angle: Tensor) -> Tensor:
-    """Give (B, 2, 2) matrices that stretch by exp(spread) along a direction and by exp(-spread) across it."""
+    """Return (B, 2, 2) matrices that stretch by exp(spread) along a direction and by exp(-spread) across it."""
     cos, sin = angle.cos(), angle.sin()
     turn = torch.stack([cos, -sin, sin, cos], dim=1).view(-1, 2, 2)
     along = torch.diag_embed(torch.stack([spread.exp(), (-spread).exp()], dim=1))
@@ -104,5 +104,5 @@ def _stretch(spread: Tensor, angle: Tensor) -> Tensor:
 
 
 def _find_widths(points: Tensor) -> Tensor:
-    """Give the largest distance (B, R) of two of the points (B, R, V, 2)."""
+    """Return the largest distance (B, R) of two of the points (B, R, V, 2)."""
     return torch.cdist(points, points).amax(dim=(2, 3))

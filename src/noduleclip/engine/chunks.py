@@ -25,7 +25,7 @@ PIECES_FOLDER: Final = schema.PIECES_FOLDER
 
 
 def list_pieces(rows: int) -> list[range]:
-    """Give the rows of each piece of a table."""
+    """Return the rows of each piece of a table."""
     return [range(start, min(start + PIECE_ROWS, rows)) for start in range(0, rows, PIECE_ROWS)]
 
 
@@ -49,7 +49,7 @@ def embed_piece(
     on_rows: Callable[[int], None] = lambda _: None,
     first_row: int = 0,
 ) -> NDArray[np.float32]:
-    """Give the embeddings of a piece, from its file if it is there; otherwise make them and the file.
+    """Return the embeddings of a piece, from its file if it is there; otherwise make them and the file.
 
     Args:
         folder: Where pieces are kept.

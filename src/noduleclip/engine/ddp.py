@@ -31,7 +31,7 @@ class Objective(nn.Module):
     def forward(
         self, crops: Tensor, tokens: list[Tokens], targets: Tensor, judged: Tensor, inside: Tensor, known: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Give the losses of the pairs and of the outlines, each a mean over the part; 0 where that is empty.
+        """Return the losses of the pairs and of the outlines, each a mean over the part; 0 where that is empty.
 
         Args:
             crops: (B, Y, X) HU.
@@ -50,7 +50,7 @@ class Objective(nn.Module):
             return self._compare(images, sentences, targets, judged), outline_loss(drawn, inside, known)
 
     def _compare(self, images: Tensor, sentences: Tensor, targets: Tensor, judged: Tensor) -> Tensor:
-        """Give the loss of images against sentences: of sizes, and weighed apart of ratings."""
+        """Return the loss of images against sentences: of sizes, and weighed apart of ratings."""
         total = torch.zeros((), device=images.device)
         sized = self.config.prompts
         for some, weight in ((slice(None, sized), 1.0), (slice(sized, None), self.config.rating_weight)):
@@ -74,7 +74,7 @@ class Alone(nn.Module):
         self.objective = objective
 
     def forward(self, *part: object) -> tuple[Tensor, Tensor]:
-        """Give what the objective gives."""
+        """Return what the objective gives."""
         return self.objective(*part)  # type: ignore[no-any-return]
 
     def no_sync(self) -> contextlib.AbstractContextManager[None]:
@@ -83,7 +83,7 @@ class Alone(nn.Module):
 
 
 def spread(objective: Objective, team: Team, device: torch.device) -> Alone | DistributedDataParallel:
-    """Let a team's gradients be averaged, and its batch statistics be those of all."""
+    """Average gradients over processes, and compute batch statistics over all of them."""
     if team.size == 1:
         return Alone(objective)
     share_statistics(objective, team.sum)

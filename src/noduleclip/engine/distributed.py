@@ -68,11 +68,11 @@ class Team:
         return self.launch.rank == 0
 
     def describe(self) -> str:
-        """Say how many processes there are, where they are several."""
+        """Describe how many processes there are, where they are several."""
         return "" if self.size == 1 else f"; {self.size} processes with {torch.get_num_threads()} thread(s) each"
 
     def choose_device_name(self, wanted: str) -> str:
-        """Give each process of a machine its own card.
+        """Return each process of a machine its own card.
 
         Raises:
             UsageError: There are more processes than cards, or the device is not one for several processes.
@@ -105,7 +105,7 @@ class Team:
             torch.cuda.set_device(device)
 
     def take(self, samples: Tensor) -> Tensor:
-        """Give this process's share of what all have along the first axis: as even as can be, maybe nothing."""
+        """Return this process's share of what all have along the first axis: as even as can be, maybe nothing."""
         return samples.tensor_split(self.size)[self.launch.rank]
 
     def sum(self, values: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class Team:
         return values
 
     def share(self, work: Callable[[], T]) -> T:
-        """Let the leader do something, however long it takes, and give every process what came of it."""
+        """Run a function in the main process, however long it takes, and broadcast its result."""
         if self.size == 1:
             return work()
         values = [work() if self.leads else None]
@@ -124,7 +124,7 @@ class Team:
         return cast(T, values[0])
 
     def in_turns(self, work: Callable[[], T]) -> T:
-        """Let the leader do something, then the first process of each other machine, then the rest.
+        """Run a function in the main process, then in the first process of each other machine, then in the rest.
 
         What the first ones leave on a disk the others find there, whether the machines share it or not.
         """
@@ -136,11 +136,11 @@ class Team:
         return result
 
     def agree(self, value: object) -> bool:
-        """Say whether every process has the same value."""
+        """Return whether every process has the same value."""
         return all(other == value for other in self._gather(value))
 
     def _gather(self, value: T) -> list[T]:
-        """Give the value of each process, by rank."""
+        """Return the value of each process, by rank."""
         values = [value] * self.size
         if self.size > 1:
             dist.all_gather_object(values, value)
@@ -163,7 +163,7 @@ class Team:
             here = self._store.add(line, 0)
 
     def find_end(self, seconds: float = 0) -> int | None:
-        """Give the exit code that another process has ended with; None if within some seconds none says so."""
+        """Return the exit code that another process has ended with; None if within some seconds none says so."""
         assert self._store is not None
         deadline = time.monotonic() + seconds
         while not self._store.check([_ENDED]):
@@ -173,7 +173,7 @@ class Team:
         return int(self._store.get(_ENDED).split()[1])
 
     def end(self, code: int) -> None:
-        """Tell the others that this process ends early, and wait a moment until they know.
+        """Notify the other processes that this one ends early, and wait shortly until they know.
 
         Raises:
             PeerEndedError: Another one has said so before.
@@ -194,7 +194,7 @@ class Team:
                 time.sleep(_POLL_SECONDS)
 
     def hear(self) -> None:
-        """Let the process that ended first know that it was heard, and give it time to say why.
+        """Acknowledge the process that ended first, and give it time to report why.
 
         A launcher ends all the others as soon as one has gone.
         """
@@ -204,7 +204,7 @@ class Team:
         time.sleep(_SECONDS_TO_SPEAK)
 
     def explain(self, error: BaseException) -> BaseException:
-        """Give what made a connection break; any other error as it is."""
+        """Return what made a connection break; any other error as it is."""
         if not isinstance(error, RuntimeError) or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             return error
         with contextlib.suppress(RuntimeError):  # the process that kept the words has gone
@@ -216,7 +216,7 @@ class Team:
         )
 
     def leave(self) -> None:
-        """Give back connections and memory."""
+        """Return back connections and memory."""
         with contextlib.suppress(RuntimeError, AssertionError):
             dist.destroy_process_group()
 

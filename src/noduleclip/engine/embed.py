@@ -192,7 +192,7 @@ def _list_rows(frame: pl.DataFrame, cache: CropCache) -> list[int]:
 
 
 def select_meta(frame: pl.DataFrame, keep: tuple[str, ...]) -> pl.DataFrame:
-    """Give the columns of a frame that an index keeps."""
+    """Return the columns of a frame that an index keeps."""
     return frame.select([name for name in dict.fromkeys((*_META_COLUMNS, *keep)) if name in frame.columns])
 
 

@@ -73,7 +73,7 @@ def _try_card(device: torch.device) -> Device:
 
 
 def keep_freed_memory() -> bool:
-    """Let the C library keep the memory of freed tensors for the next ones, where it is glibc.
+    """Keep the memory of freed tensors in glibc for the next ones.
 
     Otherwise each large tensor is mapped anew and its pages are cleared one by one as they are touched, at every layer
     of every batch: a fifth of the time of a small network on a CPU. The process's peak stays as it is.
@@ -110,7 +110,7 @@ def explaining_memory(count: int, remedy: str) -> Iterator[None]:
 
 
 def choose_amp(wanted: Amp, device: torch.device) -> torch.dtype | None:
-    """Give the type for mixed precision, or None for float32 throughout."""
+    """Return the type for mixed precision, or None for float32 throughout."""
     if wanted == "off" or device.type != "cuda":
         return None
     if wanted == "bf16" or (wanted == "auto" and torch.cuda.is_bf16_supported()):
@@ -119,7 +119,7 @@ def choose_amp(wanted: Amp, device: torch.device) -> torch.dtype | None:
 
 
 def record_versions() -> dict[str, Any]:
-    """Give versions of this package, Python and the libraries that decide a result."""
+    """Return versions of this package, Python and the libraries that decide a result."""
     return {
         "noduleclip": __version__,
         "python": platform.python_version(),
@@ -131,7 +131,7 @@ def record_versions() -> dict[str, Any]:
 
 
 def record_git_state() -> dict[str, Any] | None:
-    """Give commit and cleanliness of the checkout that this package runs from; None where it is no checkout."""
+    """Return commit and cleanliness of the checkout that this package runs from; None where it is no checkout."""
     folder = Path(__file__).parent
     command = ["git", "-C", str(folder)]
     try:

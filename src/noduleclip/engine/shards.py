@@ -64,7 +64,7 @@ class ShardNumber:
         return f"{self.number}-of-{self.of}"
 
     def choose_rows(self, rows: int) -> range:
-        """Give its rows of a table: whole pieces, as evenly as they can be dealt."""
+        """Return its rows of a table: whole pieces, as evenly as they can be dealt."""
         pieces = list_pieces(rows)
         first, last = (len(pieces) * part // self.of for part in (self.number - 1, self.number))
         starts = [piece.start for piece in pieces] + [rows]
@@ -77,7 +77,7 @@ class ShardNumber:
 def identify_whole(
     frame: pl.DataFrame, roi_csv: Path, towers: Towers, settings: CutSettings, dicom_roots: Sequence[str], bs: int
 ) -> str:
-    """Give a hash of all that the shards of one index share."""
+    """Return a hash of all that the shards of one index share."""
     digest = hashlib.sha256(frame[schema.CSV_ROW].to_numpy().tobytes())
     facts = [hash_file(roi_csv), frame.columns, towers.image.model_id, towers.checkpoint_sha256, list(dicom_roots), bs]
     digest.update(json.dumps([*facts, repr(settings)]).encode())
@@ -156,7 +156,7 @@ class Shard:
 
 
 def list_shard_folders(out_dir: Path) -> list[Path]:
-    """Give the folders of shards below a folder, of finished ones and others, in the order of their names."""
+    """Return the folders of shards below a folder, of finished ones and others, in the order of their names."""
     folder = out_dir / schema.SHARDS_FOLDER
     return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name)) if folder.is_dir() else []
 

@@ -90,10 +90,10 @@ class Watcher(Protocol):
     """Somebody who wants to see training proceed."""
 
     def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        """Hear of one optimiser step."""
+        """Handle one optimiser step."""
 
     def on_epoch(self, record: dict[str, Any], is_best: bool) -> None:
-        """Hear of one epoch and its validation."""
+        """Handle one epoch and its validation."""
 
 
 @dataclass
@@ -289,7 +289,7 @@ class Training:
         return float(self.team.sum(total))
 
     def time_step(self) -> float:
-        """Give the seconds of an optimiser step, after one that warms up; the run is of no use afterwards."""
+        """Return the seconds of an optimiser step, after one that warms up; the run is of no use afterwards."""
         batch, generator, prompts = torch.arange(len(self.train_set.crops_hu)), torch.Generator(), random.Random(0)
         self._step(batch, generator, prompts)
         started = time.perf_counter()
@@ -357,7 +357,7 @@ class Training:
 
 
 def _plain(values: object) -> Any:
-    """Give values as JSON would give them back, so that tuples equal lists."""
+    """Return values as JSON would give them back, so that tuples equal lists."""
     return json.loads(json.dumps(values))
 
 
@@ -371,7 +371,7 @@ def make_vocabulary(attributes: tuple[str, ...] = ()) -> Vocabulary:
 
 
 def measure_positives(diameters_mm: Tensor) -> float:
-    """Give the share of true pairs of a nodule and a training sentence."""
+    """Return the share of true pairs of a nodule and a training sentence."""
     readings = sample_sentences(_VOCABULARY_PROMPTS // 10, 0, (), random.Random(1))
     ratings = torch.empty(*diameters_mm.shape, 0)
     return float(reading_targets(diameters_mm, ratings, (), readings)[0].mean())
@@ -393,7 +393,7 @@ def embed_samples(
 
 @torch.inference_mode()
 def score_samples(model: TwoTowers, samples: Samples, team: Team | None = None) -> NDArray[np.float64]:
-    """Give (10, N) cosines of the ten queries and the nodules, seen from one side; a team embeds a share each."""
+    """Return (10, N) cosines of the ten queries and the nodules, seen from one side; a team embeds a share each."""
     model.eval()
     team = team or Team()
     images = torch.zeros(len(samples.crops_hu), model.config.emb, dtype=model.bias.dtype)
@@ -406,12 +406,12 @@ def score_samples(model: TwoTowers, samples: Samples, team: Team | None = None) 
 
 
 def validate(model: TwoTowers, val: Samples, draws: int = 50) -> tuple[float, dict[str, float]]:
-    """Give the mean average precision over the ten queries, and that of each; the images are seen from one side."""
+    """Return the mean average precision over the ten queries, and that of each; the images are seen from one side."""
     return judge(score_samples(model, val), val, draws)
 
 
 def judge(scores: NDArray[np.float64], val: Samples, draws: int = 50) -> tuple[float, dict[str, float]]:
-    """Give the mean average precision over the ten queries, and that of each.
+    """Return the mean average precision over the ten queries, and that of each.
 
     A query that is true of no validation nodule is left out of the mean.
 

@@ -102,7 +102,7 @@ def sweep_alpha(
     intervals: Sequence[SizeInterval],
     softness_mm: float,
 ) -> list[tuple[float, float]]:
-    """Give (alpha, mean AP) of the fusion at each alpha, where one reader measures and another one judges.
+    """Return (alpha, mean AP) of the fusion at each alpha, where one reader measures and another one judges.
 
     Args:
         probabilities: (Q, N) by the towers.

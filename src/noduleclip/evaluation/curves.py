@@ -92,7 +92,7 @@ def trace_precision(
 
 
 def _interpolate(scores: Floats, truth: NDArray[np.bool_]) -> Floats:
-    """Give (50,) precision at `RECALLS`, in the mean of the draws in which anything is true."""
+    """Return (50,) precision at `RECALLS`, in the mean of the draws in which anything is true."""
     order = np.argsort(-scores, axis=1, kind="stable")
     found = np.cumsum(np.take_along_axis(truth, order, axis=1), axis=1)
     precision = found / np.arange(1, truth.shape[1] + 1)

@@ -159,7 +159,7 @@ def draw_patients(patients: NDArray[np.int64], generator: np.random.Generator) -
 def _draw_counts(
     patients: NDArray[np.int64], chosen: NDArray[np.bool_], resamples: int, seed: int
 ) -> NDArray[np.int64]:
-    """Give (1 + S, N) how often each nodule counts: once, then in each bootstrap sample of the chosen nodules."""
+    """Return (1 + S, N) how often each nodule counts: once, then in each bootstrap sample of the chosen nodules."""
     counts = np.zeros((1 + resamples, len(patients)), np.int64)
     counts[0, chosen] = 1
     generator = np.random.default_rng(seed)
@@ -209,7 +209,7 @@ def _judge_query(
 
 
 def _measure_all(scores: Sequence[Floats], truth: NDArray[np.bool_], counts: NDArray[np.int64], seed: int) -> Floats:
-    """Give (1 + S, rankers, metrics): all draws with every nodule once, then some draws with each sample's counts.
+    """Return (1 + S, rankers, metrics): all draws with every nodule once, then some draws with each sample's counts.
 
     Args:
         scores: (N,) or (K, N) by ranker.
@@ -242,7 +242,7 @@ def _mean_of_known(measured: Floats) -> Floats:
 
 
 def make_interval(mean: float, spread: Floats) -> Interval:
-    """Give the mean with the middle 95 % of its bootstrap samples; NaN among them are left out."""
+    """Return the mean with the middle 95 % of its bootstrap samples; NaN among them are left out."""
     known = spread[np.isfinite(spread)]
     low, high = np.quantile(known, [0.025, 0.975]) if known.size else (np.nan, np.nan)
     return Interval(mean, float(low), float(high))

@@ -10,12 +10,12 @@ SWEPT_MM = tuple(step / 4 for step in range(8, 181))
 
 
 def make_sweep() -> list[str]:
-    """Give the sentences that are swept, one per threshold."""
+    """Return the sentences that are swept, one per threshold."""
     return [f"a lung nodule with diameter > {mm:g} mm" for mm in SWEPT_MM]
 
 
 def imply_diameters(probabilities: Floats) -> Floats:
-    """Give the median of the distribution whose upper tail was swept.
+    """Return the median of the distribution whose upper tail was swept.
 
     Args:
         probabilities: (X, N) probability that each of N nodules is larger than each of the thresholds.

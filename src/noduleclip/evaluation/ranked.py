@@ -41,7 +41,7 @@ class Ranked:
         self.relevant: Bools = np.take_along_axis(relevance, self.order, axis=1)
 
     def measure(self, counts: NDArray[np.integer] | None = None, judgements: Indices | None = None) -> Floats:
-        """Give (4, K) of `METRICS`; NaN for a judgement in which nothing is relevant.
+        """Return (4, K) of `METRICS`; NaN for a judgement in which nothing is relevant.
 
         Args:
             counts: (N,) how often each item counts; None = once.
@@ -77,7 +77,7 @@ class Ranked:
 
 
 def _sum_up(values: Indices) -> Indices:
-    """Give (K, N + 1) sums of the first 0 to N of (K, N) values."""
+    """Return (K, N + 1) sums of the first 0 to N of (K, N) values."""
     sums = np.zeros((values.shape[0], values.shape[1] + 1), np.int64)
     np.cumsum(values, axis=1, out=sums[:, 1:])
     return sums
@@ -85,12 +85,12 @@ def _sum_up(values: Indices) -> Indices:
 
 @functools.lru_cache(maxsize=32)
 def _sum_discounts(most: int) -> Floats:
-    """Give (most + 1,) sums of the discounts of the first places."""
+    """Return (most + 1,) sums of the discounts of the first places."""
     return np.concatenate([[0], np.cumsum(1 / np.log2(np.arange(most) + 2))])
 
 
 def _precision_at(k: int, to_start: tuple[Indices, Indices], to_end: tuple[Indices, Indices], total: Indices) -> Floats:
-    """Give (K,) share of relevant items among the best k, or among all where there are fewer."""
+    """Return (K,) share of relevant items among the best k, or among all where there are fewer."""
     k_of = np.minimum(k, to_end[0][:, -1])
     where = np.arange(len(k_of)), np.argmax(to_end[0] >= k_of[:, None], axis=1)
     seen, found, seen_after, found_after = (part[where] for part in (*to_start, *to_end))

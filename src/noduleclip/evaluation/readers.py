@@ -35,18 +35,18 @@ class Readers:
         return Readers(self.diameters_mm[rows], self.ratings[rows], self.attributes)
 
     def rating(self, attribute: str) -> Floats:
-        """Give (N, R) ratings of one attribute."""
+        """Return (N, R) ratings of one attribute."""
         return self.ratings[:, :, self.attributes.index(attribute)]
 
     def find_judges(self, reading: Reading) -> Bools:
-        """Say (N, R) who has measured, and rated all that a sentence asks for."""
+        """Return (N, R) which readers measured, and rated all that a sentence asks for."""
         judges = np.isfinite(self.diameters_mm)
         for asked in reading.ratings:
             judges = judges & np.isfinite(self.rating(asked.attribute))
         return judges
 
     def find_true(self, reading: Reading) -> Bools:
-        """Say (N, R) of which reader a sentence is true; of a NaN it is not."""
+        """Return (N, R) for which reader a sentence is true; for NaN it is not."""
         true = np.isfinite(self.diameters_mm)
         if reading.interval is not None:
             true = true & reading.interval.contains_each(self.diameters_mm)
@@ -87,7 +87,7 @@ def draw_judgements(readers: Readers, reading: Reading, draws: int, seed: int) -
     alone = others == 0
 
     def of_panel(values: Floats, second: Floats) -> Floats:
-        """Give (K, N) means of the other readers' values (N, R); of one other its very value, so that ties stay."""
+        """Return (K, N) means of the other readers' values (N, R); of one other its very value, so that ties stay."""
         total = np.where(judges, values, 0).sum(axis=1)
         mean = (total - values[nodules, first]) / np.maximum(others, 1)
         return np.where(alone, np.nan, np.where(others == 1, second, mean))
@@ -129,7 +129,7 @@ def _rank_by_rating(asked: RatingRange, ratings: Floats) -> Floats:
 
 
 def list_known(readings: Sequence[Reading], attributes: Sequence[str]) -> list[int]:
-    """Give the places of sentences that ask for a size or a rating, and for no rating that nobody gave."""
+    """Return the places of sentences that ask for a size or a rating, and for no rating that nobody gave."""
     return [
         at
         for at, reading in enumerate(readings)

@@ -178,7 +178,7 @@ class Catalogue:
         return list(self._places)
 
     def find_series(self, series_uid: str) -> SeriesSlices | None:
-        """Give the slices of a series; None where there are none."""
+        """Return the slices of a series; None where there are none."""
         if series_uid not in self._places:
             return None
         if series_uid not in self._opened:
@@ -187,17 +187,17 @@ class Catalogue:
         return self._opened[series_uid]
 
     def find_sop(self, sop_uid: str) -> dict[str, Any] | None:
-        """Give the row of a slice; None where there is none."""
+        """Return the row of a slice; None where there is none."""
         row = self._series_of_sop.get(sop_uid)
         return None if row is None else self.slices.row(row, named=True)
 
     def find_plane(self, sop_uid: str) -> Plane | None:
-        """Give where a slice lies; None where there is no such slice."""
+        """Return where a slice lies; None where there is no such slice."""
         found = self.find_sop(sop_uid)
         return None if found is None else _as_plane([found[name] for name in _GEOMETRY])
 
     def list_other(self, modality: str) -> list[Path]:
-        """Give the files of another modality."""
+        """Return the files of another modality."""
         return [Path(path) for path in self.others.filter(pl.col(MODALITY) == modality)[PATH]]
 
     def count_modalities(self) -> Counter[str]:
@@ -313,7 +313,7 @@ def _is_other(name: str) -> bool:
 
 
 def _read_kept(keep: Path) -> tuple[pl.DataFrame, set[str]]:
-    """Give what earlier runs read, of which some may have been killed, and the paths that processes ended at.
+    """Return what earlier runs read, of which some may have been killed, and the paths that processes ended at.
 
     What may pass without a change of the file, such as its permissions or a disk that fails, is looked at again.
     """
@@ -434,7 +434,7 @@ def _read_file(file: tuple[str, int, int], max_pixels: int) -> dict[str, Any]:
 
 
 def _ends_early(header: Header, series_uid: str) -> bool:
-    """Say whether a file without Modality is cut short; directories and hanging protocols have none and no series."""
+    """Return whether a file without Modality is cut short; directories and hanging protocols have none either."""
     if series_uid:
         return False
     declared = Header(header.path, getattr(header.dataset, "file_meta", Dataset())).text("MediaStorageSOPClassUID")

@@ -73,7 +73,7 @@ def _distances(curve_mm: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _find_corners(curve_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the vertices of a long curve's convex hull, which hold those that are farthest apart; of a short one all.
+    """Return the vertices of a long curve's convex hull, which hold those that are farthest apart; of a short one all.
 
     Source:
         Andrew, Information Processing Letters 9 (1979) 216, the monotone chain.
@@ -100,7 +100,7 @@ def _long_axis(curve_mm: NDArray[np.float64]) -> float:
 
 
 def _mean_axis(curve_mm: NDArray[np.float64]) -> float:
-    """Give the mean of both axes; of equal long axes the one whose second axis is the longest."""
+    """Return the mean of both axes; of equal long axes the one whose second axis is the longest."""
     if not _area(curve_mm) > 0:
         return math.nan
     corners_mm = _find_corners(curve_mm)
@@ -111,7 +111,7 @@ def _mean_axis(curve_mm: NDArray[np.float64]) -> float:
 
 
 def _chord_across(curve_mm: NDArray[np.float64], axis_mm: NDArray[np.float64]) -> float:
-    """Give the longest distance of two points of a curve whose connection is perpendicular to an axis.
+    """Return the longest distance of two points of a curve whose connection is perpendicular to an axis.
 
     It has an end at a vertex, as between vertices the curve's outermost points move along straight lines.
     """
@@ -132,7 +132,7 @@ def _chord_across(curve_mm: NDArray[np.float64], axis_mm: NDArray[np.float64]) -
 
 
 def _area(curve_mm: NDArray[np.float64]) -> float:
-    """Give the area inside a curve in mm²; Source: the shoelace formula."""
+    """Return the area inside a curve in mm²; Source: the shoelace formula."""
     x, y = (curve_mm - curve_mm[0]).T
     return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
 
@@ -142,7 +142,7 @@ def _circle_of(area_mm2: float) -> float:
 
 
 def _holds(contour: Contour, hole: Contour) -> bool:
-    """Tell whether most of a hole's vertices lie inside a contour of the same slice."""
+    """Return whether most of a hole's vertices lie inside a contour of the same slice."""
     if contour.slice_key is None or contour.slice_key != hole.slice_key:
         return False
     x, y = contour.points_px.T

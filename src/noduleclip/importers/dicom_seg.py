@@ -177,7 +177,7 @@ def _count_points(curves: Sequence[Curve], frame: int, header: Header) -> int:
 
 
 def _find(groups: pydicom.Dataset, shared: pydicom.Dataset, name: str) -> pydicom.Dataset:
-    """Give the first item of a functional group of a frame, or of all frames."""
+    """Return the first item of a functional group of a frame, or of all frames."""
     item: pydicom.Dataset = (groups if name in groups else shared)[name].value[0]
     return item
 
@@ -193,7 +193,7 @@ def _parse_plane(groups: pydicom.Dataset, shared: pydicom.Dataset, shape_yx: tup
 
 
 def _find_source(groups: pydicom.Dataset) -> str:
-    """Give the slice that a frame was drawn on; empty where there is none, or more than one."""
+    """Return the slice that a frame was drawn on; empty where there is none, or more than one."""
     sources = [
         str(source.ReferencedSOPInstanceUID)
         for derivation in groups.get("DerivationImageSequence") or ()
@@ -203,7 +203,7 @@ def _find_source(groups: pydicom.Dataset) -> str:
 
 
 def _unpack(packed: NDArray[np.uint8], frame: int, rows: int, columns: int) -> NDArray[np.bool_]:
-    """Give the (Y, X) mask of a frame; frames follow each other without a gap, least significant bit first.
+    """Return the (Y, X) mask of a frame; frames follow each other without a gap, least significant bit first.
 
     Source:
         DICOM PS3.5 8.1.1 and annex D.
@@ -215,7 +215,7 @@ def _unpack(packed: NDArray[np.uint8], frame: int, rows: int, columns: int) -> N
 
 
 def trace_mask(mask: NDArray[np.bool_]) -> tuple[Curve, ...]:
-    """Give the curves around a mask: half way between its pixels and their neighbours, corners cut.
+    """Return the curves around a mask: half way between its pixels and their neighbours, corners cut.
 
     Args:
         mask: (Y, X).

@@ -110,7 +110,7 @@ def read_reports(path: Path) -> list[Report]:
 
 
 def _is_cut_short(dataset: pydicom.Dataset) -> bool:
-    """Say whether a file ends within its content: pydicom reads what is there of a sequence that states its length."""
+    """Return whether a file ends within its content: pydicom reads what is there of a sequence of known length."""
     if "ContentSequence" not in dataset:
         return True
     content: object = dataset.get_item("ContentSequence")  # pydicom declares a DataElement
@@ -153,7 +153,7 @@ def _name(item: pydicom.Dataset) -> str:
 
 
 def _parse_mm(item: pydicom.Dataset) -> float:
-    """Give a measured length in mm; NaN where it has no value or another unit."""
+    """Return a measured length in mm; NaN where it has no value or another unit."""
     for value in item.get("MeasuredValueSequence") or ():
         unit = str(value.MeasurementUnitsCodeSequence[0].CodeValue).strip()
         number = float(value.NumericValue)
@@ -163,7 +163,7 @@ def _parse_mm(item: pydicom.Dataset) -> float:
 
 
 def _parse_rating(attribute: str, code: pydicom.Dataset) -> int | None:
-    """Give a rating by its code, else by its meaning, "3 out of 5"; None where it is neither."""
+    """Return a rating by its code, else by its meaning, "3 out of 5"; None where it is neither."""
     by_code = _KINDS.get(attribute, {}).get(str(code.get("CodeValue", "")).strip())
     if by_code is not None:
         return by_code

@@ -31,7 +31,7 @@ class Walk:
         self._note(path, f"cannot be opened ({error.strerror}); check its permissions")
 
     def can_name(self, path: str) -> bool:
-        """Say whether a path can stand in a table, and note one that cannot."""
+        """Return whether a path can stand in a table, and note one that cannot."""
         can = is_encodable(path)
         if not can:
             self._note(path, "its name is not UTF-8; rename it")
@@ -43,7 +43,7 @@ class Walk:
 
 
 def walk_files(root: Path, met: Walk, may_enter: Callable[[str], bool] = lambda _: True) -> Iterator[os.DirEntry[str]]:
-    """Give what lies below a folder and is no folder, in any order.
+    """Return what lies below a folder and is no folder, in any order.
 
     Args:
         root: The folder; links to folders are not followed, hidden files and folders are left out.

@@ -91,7 +91,7 @@ def number_nodules(outlines: Sequence[Outline]) -> list[str]:
 
 
 def _place(outlines: Sequence[Outline]) -> tuple[float, ...]:
-    """Give the middle of a nodule's outlines as (z, y, x); unknown is highest."""
+    """Return the middle of a nodule's outlines as (z, y, x); unknown is highest."""
     contours = [contour for outline in outlines for contour in outline.contours]
     z_mm = np.concatenate([np.full(len(contour.points_px), contour.z_mm) for contour in contours])
     places = np.column_stack([z_mm, np.concatenate([contour.points_px[:, ::-1] for contour in contours])])
@@ -99,7 +99,7 @@ def _place(outlines: Sequence[Outline]) -> tuple[float, ...]:
 
 
 def fill_outline(outline: Outline) -> Volume:
-    """Give the pixels inside or on the curves of an outline, holes among them."""
+    """Return the pixels inside or on the curves of an outline, holes among them."""
     pixels: dict[float | str, NDArray[np.int64]] = {}
     for contour in outline.contours:
         key = contour.slice_key
@@ -110,7 +110,7 @@ def fill_outline(outline: Outline) -> Volume:
 
 
 def _fill_curve(points_px: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Give the pixels inside or on a curve as sorted numbers; a point has one."""
+    """Return the pixels inside or on a curve as sorted numbers; a point has one."""
     first = np.floor(points_px.min(axis=0)).astype(np.int64)
     width, height = (int(side) for side in np.ceil(points_px.max(axis=0)).astype(np.int64) - first + 1)
     canvas = Image.new("L", (width, height))

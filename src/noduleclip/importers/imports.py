@@ -125,7 +125,7 @@ def _remark(spheres: Sequence[Sphere], images: MetaSeries) -> list[str]:
 
 
 def name_parts(parts: Mapping[str, Sequence[str]], imported: Imported, source: Path) -> dict[str, list[str]]:
-    """Give the patients of each list of series.
+    """Return the patients of each list of series.
 
     Args:
         parts: Series, or what they are called in the source, by the name of the list.

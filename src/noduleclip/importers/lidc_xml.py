@@ -71,7 +71,7 @@ class LidcReads:
     counts: Counter[str]
 
     def list_absent(self, series_uids: Set[str]) -> list[Unread]:
-        """Tell of the files whose series is not among those here."""
+        """Report the files whose series is not among those here."""
         return [
             Unread(file.path, RejectCode.NO_SERIES, f"{file.path}: {_name_series(file)} has no DICOM here; get it")
             for file in self.files
@@ -120,7 +120,7 @@ def read_lidc_xml(
 
 
 def _settle(file: LidcFile, find_series: Callable[[str], str | None]) -> LidcFile:
-    """Give a file the series that its slices are of."""
+    """Return a file the series that its slices are of."""
     found = [_find_series(outline, find_series) for outline in file.outlines]
     series_uid = next(filter(None, found), file.series_uid)
     outlines = [replace(it, series_uid=uid or series_uid) for it, uid in zip(file.outlines, found, strict=True)]
@@ -128,7 +128,7 @@ def _settle(file: LidcFile, find_series: Callable[[str], str | None]) -> LidcFil
 
 
 def _find_series(outline: Outline, find_series: Callable[[str], str | None]) -> str | None:
-    """Give the series of the first slice of an outline that is here; None where none is."""
+    """Return the series of the first slice of an outline that is here; None where none is."""
     of_slices = (find_series(contour.sop_uid) for contour in outline.contours if contour.sop_uid)
     return next(filter(None, of_slices), None)
 
@@ -247,7 +247,7 @@ def _open_curve(points_px: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _parse_ratings(nodule: ET.Element) -> tuple[dict[str, int], int]:
-    """Give the ratings on their scales, and how many are off it."""
+    """Return the ratings on their scales, and how many are off it."""
     ratings, odd = {}, 0
     for name, tag in LIDC_NAMES.items():
         text = nodule.findtext(f"characteristics/{tag}", "").strip()

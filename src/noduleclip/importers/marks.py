@@ -41,7 +41,7 @@ class Contour:
 
     @property
     def slice_key(self) -> float | str | None:
-        """Tell slices of one series apart: by SOP Instance UID, else by position; None where neither is known."""
+        """Return the key of a slice in its series: SOP Instance UID, else position; None where neither is known."""
         return self.sop_uid or (round(self.z_mm, 3) if math.isfinite(self.z_mm) else None)
 
 

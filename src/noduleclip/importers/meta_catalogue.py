@@ -80,7 +80,7 @@ def find_meta_series(root: Path, wanted: Collection[str], max_pixels: int) -> Me
 
 
 def list_meta_slices(images: Mapping[str, MetaImage], out: Path) -> pl.DataFrame:
-    """Give the slices of MetaImages as rows of a catalogue, with the paths that their DICOM will have.
+    """Return the slices of MetaImages as rows of a catalogue, with the paths that their DICOM will have.
 
     No path is built from the name of a series: its folder is named by its hash.
     """
@@ -106,7 +106,7 @@ def list_meta_slices(images: Mapping[str, MetaImage], out: Path) -> pl.DataFrame
 
 
 def recognise_derived(out: Path) -> Callable[[str], bool]:
-    """Give what says of a folder whether it holds slices that `list_meta_slices` named for `out`."""
+    """Return what says of a folder whether it holds slices that `list_meta_slices` named for `out`."""
     parent, name = (out / DICOM_FOLDER).resolve(), re.compile(rf"[0-9a-f]{{{_DIGITS}}}")
 
     def is_derived(folder: str) -> bool:
@@ -117,7 +117,7 @@ def recognise_derived(out: Path) -> Callable[[str], bool]:
 
 
 def join_catalogues(dicom: Catalogue | None, slices: pl.DataFrame, root: Path, out: Path) -> Catalogue:
-    """Give a catalogue of a folder's DICOM, if it has any, and of slices that `list_meta_slices` gave for `out`.
+    """Return a catalogue of a folder's DICOM, if it has any, and of slices that `list_meta_slices` gave for `out`.
 
     A series that is there as DICOM, too, is taken from it. Relative paths start from a folder that holds all slices.
     """
@@ -133,7 +133,7 @@ def join_catalogues(dicom: Catalogue | None, slices: pl.DataFrame, root: Path, o
 
 
 def list_planes(image: MetaImage) -> list[Plane]:
-    """Give where the slices of a MetaImage lie."""
+    """Return where the slices of a MetaImage lie."""
     columns, rows, slices = image.size_xyz
     column_mm, row_mm, _ = image.spacing_xyz_mm
     orientation = tuple(float(part) for part in image.axes[:2].ravel())

@@ -75,7 +75,7 @@ class MetaImage:
         return self.size_xyz[0] * self.size_xyz[1] * self.dtype.itemsize
 
     def position_mm(self, index: int) -> tuple[float, float, float]:
-        """Give (x, y, z) in LPS of the middle of the first pixel of a slice, 0-based.
+        """Return (x, y, z) in LPS of the middle of the first pixel of a slice, 0-based.
 
         Source:
             ITK, MetaImageIO: the numbers of TransformMatrix are the directions of the axes, one after the other.
@@ -167,7 +167,7 @@ def _open_file(path: Path) -> BinaryIO:
 
 
 def _read_fields(path: Path) -> tuple[dict[str, str], int]:
-    """Give the fields of a header, and where it ends."""
+    """Return the fields of a header, and where it ends."""
     try:
         with _open_file(path) as file:
             start = file.read(_LONGEST_HEADER_BYTES)
@@ -235,7 +235,7 @@ def _parse_dtype(fields: dict[str, str], path: Path) -> np.dtype[np.generic]:
 
 
 def _place_data(fields: dict[str, str], path: Path, end: int) -> tuple[Path, int | None]:
-    """Give the file with the voxels and where in it they begin."""
+    """Return the file with the voxels and where in it they begin."""
     name = fields["ElementDataFile"]
     if name.upper() == LOCAL:
         return path, end
@@ -257,7 +257,7 @@ def _start(file: BinaryIO, image: MetaImage) -> int:
 
 
 def _inflate(file: BinaryIO, image: MetaImage) -> Iterator[tuple[int, bytes]]:
-    """Give the slices of a deflated image one after the other, holding no more than one of them and a chunk."""
+    """Return the slices of a deflated image one after the other, holding no more than one of them and a chunk."""
     file.seek(image.data_offset or 0)
     stream, held, index = zlib.decompressobj(), bytearray(), 0
     try:

@@ -37,7 +37,7 @@ class BoxMode(StrEnum):
     XYXYZZ = "xyxyzz"
 
     def to_center(self, box: list[float]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """Give the middle (x, y, z) and the sides (w, h, d) of a box, both as its numbers have them."""
+        """Return the middle (x, y, z) and the sides (w, h, d) of a box, both as its numbers have them."""
         a, b, c, d, e, f = box
         if self is BoxMode.CCCWHD:
             return (a, b, c), (d, e, f)
@@ -112,7 +112,7 @@ def read_data_list(path: Path, mode: BoxMode = BoxMode.CCCWHD, coordinates: Coor
 
 
 def name_series(image: str) -> str:
-    """Give what an image is of: the last Series Instance UID in its path, else its name without endings.
+    """Return what an image is of: the last Series Instance UID in its path, else its name without endings.
 
     nnU-Net and nnDetection write the dots of a UID as underscores, and a channel behind it.
     """
@@ -141,7 +141,7 @@ def _parse_image(entry: object, where: str) -> str:
 
 
 def _list_boxes(entry: dict[str, object], where: str) -> list[tuple[str, list[float]]]:
-    """Give the boxes of an image, each with its place in the file."""
+    """Return the boxes of an image, each with its place in the file."""
     boxes = entry.get("box", entry.get("boxes"))
     if not isinstance(boxes, list):
         raise InputError(f"{where}: 'box' is no list of boxes")

@@ -33,7 +33,7 @@ _DIGITS = 3
 
 
 def summarise_nodules(rois: pl.DataFrame) -> pl.DataFrame:
-    """Give a row per nodule.
+    """Return a row per nodule.
 
     A nodule is shown on the slice where its readers' outlines have the largest area in the mean, those who did not
     draw there counted as none; of equal slices on the first of the table. Diameter, spread and centroid are of the
@@ -87,7 +87,7 @@ def summarise_nodules(rois: pl.DataFrame) -> pl.DataFrame:
 
 
 def place_nodules(nodules: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
-    """Say where nodules lie in the patient, in mm (LPS), by their slices' headers.
+    """Compute where nodules lie in the patient, in mm (LPS), from the headers of their slices.
 
     Args:
         nodules: As `summarise_nodules` gives them.
@@ -115,7 +115,7 @@ def _find_place(catalogue: Catalogue, sop_uid: str, x_px: float, y_px: float) ->
 
 
 def _measure_areas(rois: pl.DataFrame) -> list[float]:
-    """Give the area of each row's outline in pixels, or of its box where it has none."""
+    """Return the area of each row's outline in pixels, or of its box where it has none."""
     xmin, ymin, xmax, ymax = (pl.col(name) for name in schema.BOX_COLUMNS)
     areas = rois.select(((xmax - xmin + 1) * (ymax - ymin + 1)).cast(pl.Float64)).to_series().to_list()
     if schema.POINTS_JSON in rois.columns:

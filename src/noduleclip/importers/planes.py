@@ -37,7 +37,7 @@ class Plane:
         return np.asarray(axes / np.linalg.norm(axes, axis=1, keepdims=True), np.float64)
 
     def to_patient(self, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give (V, 3) places in mm, LPS, of (V, 2) points (x, y) in pixels.
+        """Return (V, 3) places in mm, LPS, of (V, 2) points (x, y) in pixels.
 
         Source:
             DICOM PS3.3 C.7.6.2.1.1, equation C.7.6.2.1-1.
@@ -46,16 +46,16 @@ class Plane:
         return np.asarray(np.array(self.position_mm) + steps_mm @ self.axes[:2], np.float64)
 
     def to_pixels(self, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give (V, 2) points (x, y) in pixels of (V, 3) places in mm, LPS, seen along the plane's normal."""
+        """Return (V, 2) points (x, y) in pixels of (V, 3) places in mm, LPS, seen along the plane's normal."""
         steps_mm = (points_mm - np.array(self.position_mm)) @ self.axes[:2].T
         return np.asarray(steps_mm / np.array(self.spacing_yx_mm[::-1]), np.float64)
 
     def height_mm(self, point_mm: Sequence[float]) -> float:
-        """Give how far a place lies above the plane, along its normal; negative below."""
+        """Return how far a place lies above the plane, along its normal; negative below."""
         return float((np.array(point_mm) - np.array(self.position_mm)) @ self.axes[2])
 
     def holds(self, point_px: Sequence[float]) -> bool:
-        """Tell whether a point (x, y) lies on a pixel of the slice."""
+        """Return whether a point (x, y) lies on a pixel of the slice."""
         x, y = point_px
         return bool(-0.5 <= x <= self.shape_yx[1] - 0.5 and -0.5 <= y <= self.shape_yx[0] - 0.5)
 

@@ -122,7 +122,7 @@ def catalogue_scans(scans: Sequence[PylidcScan], database: Path) -> Catalogue:
 
 
 def find_remarks(scans: Sequence[PylidcScan]) -> list[str]:
-    """Tell of nodules with more outlines than a scan had readers: one of them drew two that overlap."""
+    """Report nodules with more outlines than a scan had readers: one reader drew two that overlap."""
     readers = Counter((outline.patient_id, outline.nodule_id) for scan in scans for outline in scan.outlines)
     return [
         f"{patient} nodule {nodule}: {count} outlines, where {MOST_READERS} readers read; one of them drew two"
@@ -185,7 +185,7 @@ def _read_scans(connection: sqlite3.Connection, database: Path) -> list[PylidcSc
 def _read_contours(
     connection: sqlite3.Connection, database: Path
 ) -> tuple[dict[object, list[Contour]], dict[object, dict[float, str]]]:
-    """Give the contours of each annotation, and the names of the files that they lie on, by z."""
+    """Return the contours of each annotation, and the names of the files that they lie on, by z."""
     contours: dict[object, list[Contour]] = defaultdict(list)
     files: dict[object, dict[float, str]] = defaultdict(dict)
     points = 0

@@ -69,7 +69,7 @@ def make_rows(
     relative: bool = False,
     on_marks: Callable[[int], None] = lambda _: None,
 ) -> RoiRows:
-    """Give a row for each curve of each outline.
+    """Return a row for each curve of each outline.
 
     Args:
         outlines: Readers' outlines, in any order.
@@ -92,7 +92,7 @@ def make_sphere_rows(
     relative: bool = False,
     on_marks: Callable[[int], None] = lambda _: None,
 ) -> RoiRows:
-    """Give a row for each sphere, on the slice nearest its middle; otherwise as `make_rows`."""
+    """Return a row for each sphere, on the slice nearest its middle; otherwise as `make_rows`."""
     maker = _Maker(catalogue, source, relative)
     return maker.place_all(spheres, lambda sphere, series: maker.place_sphere(sphere, series, kind), on_marks)
 
@@ -139,7 +139,7 @@ class _Maker:
         return self._finish(rows)
 
     def place_outline(self, outline: Outline, series: SeriesSlices, kind: DiameterKind) -> Iterator[_Row]:
-        """Give the rows of one outline."""
+        """Return the rows of one outline."""
         outline, found = self._find_slices(outline, series)
         first = series.frame.row(0, named=True)
         spacings_yx_mm = [((it or first)[schema.SPACING_ROW], (it or first)[schema.SPACING_COL]) for it in found]
@@ -162,7 +162,7 @@ class _Maker:
                 yield self._describe(outline, here, _describe_curve(contour.points_px), size_mm, kind)
 
     def place_sphere(self, sphere: Sphere, series: SeriesSlices, kind: str) -> Iterator[_Row]:
-        """Give the row of one sphere, if it lies on a slice."""
+        """Return the row of one sphere, if it lies on a slice."""
         where = f"{self._source}: {_name_mark(sphere)}"
         at = "({:g}, {:g}, {:g}) mm".format(*sphere.center_mm)
         number = find_nearest(series.planes, sphere.center_mm, series.frame[0, schema.SLICE_THICKNESS] or 0.0)
@@ -267,13 +267,13 @@ def _number_readers(outlines: Mapping[int, Outline], nodules: Mapping[int, str])
 
 
 def _name_mark(mark: Outline | Sphere) -> str:
-    """Say for a message what a mark is."""
+    """Return the description of an annotation for a message."""
     reader = f", reader {mark.reader}" if mark.reader else ""
     return f"series {mark.series_uid}{reader}, {mark.name or 'a nodule'}"
 
 
 def _name_patient(found: Mapping[str, Any]) -> str:
-    """Give the patient of the header, else LIDC's number in the path."""
+    """Return the patient of the header, else LIDC's number in the path."""
     if found[schema.PATIENT_ID]:
         return str(found[schema.PATIENT_ID])
     match = re.search(LIDC_PATIENT, found[PATH])
@@ -281,7 +281,7 @@ def _name_patient(found: Mapping[str, Any]) -> str:
 
 
 def _describe_curve(points_px: NDArray[np.float64]) -> dict[str, Any]:
-    """Give centroid, box and text of a curve."""
+    """Return centroid, box and text of a curve."""
     (xmin, ymin), (xmax, ymax) = points_px.min(axis=0), points_px.max(axis=0)
     x, y = _find_centroid(points_px)
     box = (math.floor(xmin), math.floor(ymin), math.ceil(xmax), math.ceil(ymax))
@@ -300,7 +300,7 @@ def _rounded(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _find_centroid(points_px: NDArray[np.float64]) -> tuple[float, float]:
-    """Give the centroid of the area inside a curve, or the mean of its vertices where it has none."""
+    """Return the centroid of the area inside a curve, or the mean of its vertices where it has none."""
     start = points_px[0]
     x, y = (points_px - start).T
     cross = x * np.roll(y, -1) - y * np.roll(x, -1)

@@ -69,7 +69,7 @@ def outline_segment(
     names: tuple[str, str],
     report: Report | None = None,
 ) -> Outline | Unread:
-    """Give the outline of a segment on the slices of its series.
+    """Return the outline of a segment on the slices of its series.
 
     Args:
         segment: The segment.
@@ -114,7 +114,7 @@ def outline_segment(
 
 
 def enclose_segment(segment: Segment, names: tuple[str, str], report: Report) -> Sphere | None:
-    """Give the place of a segment with the diameter that is reported on it; None where none is reported."""
+    """Return the place of a segment with the diameter that is reported on it; None where none is reported."""
     if not (math.isfinite(report.diameter_mm) and report.diameter_mm > 0):
         return None
     x, y, z = find_middle(segment)
@@ -132,7 +132,7 @@ def enclose_segment(segment: Segment, names: tuple[str, str], report: Report) ->
 
 
 def find_middle(segment: Segment) -> tuple[float, float, float]:
-    """Give the centre of a segment's masks, (x, y, z) in mm, LPS; all its slices weigh by their area."""
+    """Return the centre of a segment's masks, (x, y, z) in mm, LPS; all its slices weigh by their area."""
     sums, total = np.zeros(3), 0.0
     for mask in segment.planes:
         for curve in mask.curves:
@@ -148,7 +148,7 @@ def find_middle(segment: Segment) -> tuple[float, float, float]:
 
 
 def _find_slice(mask: MaskPlane, planes: Sequence[Plane], indices: Mapping[str, int]) -> int | None:
-    """Give the slice that a mask was drawn on: by its UID, else by its place; None where it lies on none."""
+    """Return the slice that a mask was drawn on: by its UID, else by its place; None where it lies on none."""
     middle = mask.plane.to_patient(mask.curves[0].points_px.mean(axis=0)[None])[0].tolist()
     nearest = find_nearest(planes, middle)
     index = indices.get(mask.sop_uid)

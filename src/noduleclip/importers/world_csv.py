@@ -35,7 +35,7 @@ class Coordinates(StrEnum):
     RAS = "ras"
 
     def to_lps(self, point_mm: Sequence[float]) -> tuple[float, float, float]:
-        """Give (x, y, z) in the patient's coordinates of DICOM."""
+        """Return (x, y, z) in the patient's coordinates of DICOM."""
         x, y, z = point_mm
         return (-x, -y, z) if self is Coordinates.RAS else (x, y, z)
 
@@ -76,7 +76,7 @@ def read_world_csv(path: Path, coordinates: Coordinates = Coordinates.LPS) -> tu
 
 
 def _name_columns(raw: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """Give the columns that are known their names here, and leave the others out."""
+    """Return the columns that are known their names here, and leave the others out."""
     names: dict[str, str] = {}
     for column in raw.columns:
         name = _ALIASES.get(column.casefold())
@@ -124,7 +124,7 @@ def _text(row: dict[str, object], name: str) -> str:
 
 
 def _parse_ratings(row: dict[str, object], where: str) -> dict[str, int]:
-    """Give the ratings of a row; none where its cell is empty.
+    """Return the ratings of a row; none where its cell is empty.
 
     Raises:
         InputError: One is not a whole number on its scale: a mean of readers is no reader's rating.

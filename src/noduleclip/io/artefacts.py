@@ -25,7 +25,7 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 @contextlib.contextmanager
 def replacing(path: Path, *, size_bytes: int | None = None, flush: bool = True) -> Iterator[Path]:
-    """Give a temporary path in the folder of `path`; move it onto `path` once the block has ended well.
+    """Return a temporary path in the folder of `path`; move it onto `path` once the block has ended well.
 
     Whatever ends the block early leaves the file that was there before, or none, and no temporary one.
 
@@ -52,7 +52,7 @@ def replacing(path: Path, *, size_bytes: int | None = None, flush: bool = True) 
 
 
 def name_part(path: Path) -> Path:
-    """Give the path beside `path` where it is written until it is whole: hidden, and of no other process."""
+    """Return the path beside `path` where it is written until it is whole: hidden, and of no other process."""
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
 
 
@@ -96,7 +96,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def format_json(values: Mapping[str, Any]) -> str:
-    """Give the text of a JSON file for people, too."""
+    """Return the text of a JSON file for people, too."""
     return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -96,7 +96,7 @@ class Reject:
 
 
 def default_cache_folder() -> Path:
-    """Give the folder where crops are kept unless the user names another."""
+    """Return the folder where crops are kept unless the user names another."""
     return Path(platformdirs.user_cache_dir("noduleclip", appauthor=False)) / "crops"
 
 
@@ -178,19 +178,19 @@ def cut_crop(path: Path, center_xy_px: tuple[float, float], settings: CutSetting
 
 
 def lies_inside(center_xy_px: tuple[float, float], height: int, width: int) -> bool:
-    """Say whether a centre lies on one of the pixels of a slice."""
+    """Return whether a centre lies on one of the pixels of a slice."""
     x, y = center_xy_px
     return -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5
 
 
 def explain_outside(job: SliceJob, at: int) -> Reject:
-    """Give the reject of a job's ROI whose centre lies outside the slice."""
+    """Return the reject of a job's ROI whose centre lies outside the slice."""
     reason = f"{job.name}: the box's centre {job.centers_xy_px[at]} lies outside the slice"
     return Reject(job.rows[at], RejectCode.OUTSIDE, reason)
 
 
 def agree_on_spacing(job: SliceJob, of_header: tuple[float, float] | None) -> tuple[float, float]:
-    """Give the spacing that header and table agree on, rows before columns, in mm.
+    """Return the spacing that header and table agree on, rows before columns, in mm.
 
     Raises:
         SliceError: They contradict each other, or neither has any.
@@ -273,7 +273,7 @@ class CropCache:
         return len(self.jobs)
 
     def fingerprint(self) -> str:
-        """Give a hash of all that makes the crops."""
+        """Return a hash of all that makes the crops."""
         return hashlib.sha256("".join(job.entry for job in self.jobs).encode()).hexdigest()
 
     def find_missing(self) -> list[SliceJob]:

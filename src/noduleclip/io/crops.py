@@ -70,7 +70,7 @@ def make_crop(
 def find_rows(
     height_px: int, spacing_y_mm: float, centers_y_px: Sequence[float], *, fov_mm: float, size_px: int
 ) -> tuple[int, int]:
-    """Give the first row and the one behind the last that crops around some centres are made of; the rest is unread.
+    """Return the first row and the one behind the last that crops around some centres are made of; the rest is unread.
 
     Args:
         height_px: Rows of the image.

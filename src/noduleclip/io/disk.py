@@ -90,7 +90,7 @@ def _describe_free(free_bytes: int) -> str:
 
 
 def measure_bytes(path: Path) -> int:
-    """Give the bytes of a file, or of all files in a folder; 0 where there is nothing."""
+    """Return the bytes of a file, or of all files in a folder; 0 where there is nothing."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
 
@@ -105,7 +105,7 @@ def remove(path: Path) -> None:
 
 
 def _find_write_error(error: Exception, path: Path, part: Path) -> OSError | None:
-    """Give the system's error behind one that a library raised while it wrote; None where it is of another kind.
+    """Return the system's error behind one that a library raised while it wrote; None where it is of another kind.
 
     numpy, polars and torch keep no error number when a disk is full, so one more piece is written to see.
     """
@@ -125,7 +125,7 @@ def _find_write_error(error: Exception, path: Path, part: Path) -> OSError | Non
 
 
 def _explain(cause: OSError, path: Path, size_bytes: int | None, written: int) -> str:
-    """Say why, and what to do."""
+    """Return the reason and the remedy."""
     if cause.errno in _FULL:
         known = []
         if size_bytes is not None or written:

@@ -48,7 +48,7 @@ def group_nodules(frame: pl.DataFrame) -> Nodules:
 
 
 def read_ratings(frame: pl.DataFrame, nodules: Nodules) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Give what the readers of each nodule rated.
+    """Return what the readers of each nodule rated.
 
     Args:
         frame: The rows that the nodules were grouped from.

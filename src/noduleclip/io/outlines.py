@@ -87,7 +87,7 @@ class Outlines:
 
 
 def find_rim(points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the outermost points (V, 2) of (P, 2) in V directions all around; a point may come up often."""
+    """Return the outermost points (V, 2) of (P, 2) in V directions all around; a point may come up often."""
     return np.asarray(points_mm[np.argmax(points_mm @ _DIRECTIONS, axis=0)])
 
 

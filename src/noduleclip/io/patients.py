@@ -34,7 +34,7 @@ def read_patient_list(path: Path) -> list[str]:
 
 
 def fold_id(patient_id: str) -> str:
-    """Give the form in which two ids are compared: trimmed and case-folded."""
+    """Return the form in which two ids are compared: trimmed and case-folded."""
     return patient_id.strip().casefold()
 
 
@@ -105,7 +105,7 @@ def split_patients(bin_counts: Mapping[str, Sequence[int]], shares: Sequence[flo
 
 
 def format_patient_list(patients: Sequence[str]) -> str:
-    """Give patient ids as the text of a list, one a line.
+    """Return patient ids as the text of a list, one a line.
 
     Raises:
         InputError: An id would not be read back: it starts with `#` or holds a line break.

@@ -142,7 +142,7 @@ def _cite(kind: str) -> str:
 
 
 def find_diameter_kind(frame: pl.DataFrame) -> str | None:
-    """Give what the diameters of a checked table, or of an index, are; None where it does not say."""
+    """Return what the diameters of a checked table, or of an index, are; None where it does not say."""
     if schema.DIAMETER_KIND not in frame.columns:
         return None
     return next((kind.strip() for kind in frame[schema.DIAMETER_KIND] if kind and kind.strip()), None)
@@ -171,7 +171,7 @@ def _refuse_paths_outside(frame: pl.DataFrame, path: Path, roots: Sequence[Path]
 
 
 def lies_below(file: str, folders: Sequence[Path]) -> bool:
-    """Tell whether a file lies in or under one of some resolved folders, links followed."""
+    """Return whether a file lies in or under one of some resolved folders, links followed."""
     try:
         resolved = Path(file).resolve()
     except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL: no file, so none below
@@ -180,7 +180,7 @@ def lies_below(file: str, folders: Sequence[Path]) -> bool:
 
 
 def find_file(text: str, roots: Sequence[Path]) -> str:
-    """Give the absolute path of a slice: in the first of the folders that holds it, else where it would be there."""
+    """Return the absolute path of a slice: in the first of the folders that holds it, else where it would be there."""
     if PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute():
         return text
     candidates = [root.absolute() / text for root in roots]
@@ -213,7 +213,7 @@ def _name_patients(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _spell_patients_alike(frame: pl.DataFrame) -> pl.DataFrame:
-    """Give ids that a patient list takes for the same the spelling that comes first, so that they are one patient."""
+    """Return ids that a patient list takes for the same the spelling that comes first, so that they are one patient."""
     spelling: dict[str, str] = {}
     for patient in frame[schema.PATIENT_ID].unique(maintain_order=True):
         spelling.setdefault(fold_id(patient), patient)
@@ -225,7 +225,7 @@ def _spell_patients_alike(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _read_header_patient(path: str) -> str:
-    """Give the PatientID of a file, or "" for one that cannot be read: its rows are rejected when it is cut."""
+    """Return the PatientID of a file, or "" for one that cannot be read: its rows are rejected when it is cut."""
     from noduleclip.io.dicom.slice import read_patient_id
 
     try:

@@ -12,7 +12,7 @@ _WEIGHTS = Path(str(resources.files("noduleclip"))) / "weights"
 
 
 def find_checkpoint(model: Path) -> Path:
-    """Give the file of a checkpoint: a path, or the name of a model that comes with the package.
+    """Return the file of a checkpoint: a path, or the name of a model that comes with the package.
 
     A file of that name in the working folder comes first.
 
@@ -29,7 +29,7 @@ def find_checkpoint(model: Path) -> Path:
 
 
 def recall_diameter_kind(checkpoint: Path) -> str | None:
-    """Give the kind of diameters that a model was trained on: a shipped one's, else as the record beside it says.
+    """Return the kind of diameters that a model was trained on: a shipped one's, else as the record beside it says.
 
     Returns:
         None where nobody knows.

@@ -13,7 +13,7 @@ _UNKNOWN = "unknown"
 
 
 def size_bins() -> tuple[SizeInterval, ...]:
-    """Give the intervals of the three curated bins: small, medium, large."""
+    """Return the intervals of the three curated bins: small, medium, large."""
     return tuple(parse_intervals(BIN_PROMPTS))
 
 

@@ -12,7 +12,7 @@ _APART = 3.0
 
 
 def find_suspicions(table: RoiTable) -> list[str]:
-    """Give a sentence for each thing that is odd about a table, for the user."""
+    """Return a sentence for each thing that is odd about a table, for the user."""
     found = []
     if table.duplicates:
         found.append(f"{table.path}: dropped {table.duplicates} exact duplicate row(s)")
@@ -31,7 +31,7 @@ def find_suspicions(table: RoiTable) -> list[str]:
 
 
 def describe_odd_sizes(path: Path, frame: pl.DataFrame) -> str | None:
-    """Say how many diameters and boxes cannot both be right.
+    """Describe how many diameters and boxes cannot both be right.
 
     A diameter is over three times the box's diagonal or under a third of its longer side. A box of one pixel only
     marks a place.

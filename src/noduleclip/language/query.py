@@ -41,7 +41,7 @@ def read_sentence(text: str) -> Reading:
 
 
 def describe_reading(reading: Reading) -> str:
-    """Say in one line how a sentence was understood."""
+    """Describe in one line how a sentence was understood."""
     parts = [] if reading.interval is None else [f"diameter in {reading.interval}"]
     if reading.ratings:
         parts.append(f"ratings: {describe_ratings(reading.ratings)}")
@@ -49,7 +49,7 @@ def describe_reading(reading: Reading) -> str:
 
 
 def list_attributes(readings: Iterable[Reading]) -> tuple[str, ...]:
-    """Give the rated attributes that sentences ask for, each once, in order."""
+    """Return the rated attributes that sentences ask for, each once, in order."""
     return tuple(dict.fromkeys(asked.attribute for reading in readings for asked in reading.ratings))
 
 

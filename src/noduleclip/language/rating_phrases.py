@@ -60,7 +60,7 @@ def read_ratings(words: Sequence[str]) -> tuple[Ranges, tuple[str, ...]]:
 
 
 def describe_ratings(ranges: Ranges) -> str:
-    """Say what was asked for: "texture 4-5, spiculation 3-5"."""
+    """Describe what was asked for: "texture 4-5, spiculation 3-5"."""
     return ", ".join(map(str, ranges))
 
 

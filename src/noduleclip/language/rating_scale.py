@@ -44,7 +44,7 @@ class RatingRange:
             raise RatingLanguageError(f"{self.attribute} {self.low}-{self.high}: ratings run from 1 to {last}")
 
     def contains(self, rating: float) -> bool:
-        """Tell whether a rating satisfies the range; NaN does not."""
+        """Return whether a rating satisfies the range; NaN does not."""
         return self.low <= rating <= self.high
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class RatingRange:
 
 
 def last_rating(attribute: str) -> int:
-    """Give the highest rating of an attribute.
+    """Return the highest rating of an attribute.
 
     Raises:
         ValueError: It is none of `ATTRIBUTES`.
@@ -63,7 +63,7 @@ def last_rating(attribute: str) -> int:
 
 
 def complement(asked: RatingRange) -> RatingRange | None:
-    """Give the ratings outside a range; None where they are no single range."""
+    """Return the ratings outside a range; None where they are no single range."""
     last = last_rating(asked.attribute)
     if asked.low == 1 and asked.high < last:
         return RatingRange(asked.attribute, asked.high + 1, last)
@@ -73,7 +73,7 @@ def complement(asked: RatingRange) -> RatingRange | None:
 
 
 def unite(one: RatingRange, other: RatingRange) -> RatingRange | None:
-    """Give the ratings in either of two ranges of one attribute; None where a gap lies between them."""
+    """Return the ratings in either of two ranges of one attribute; None where a gap lies between them."""
     first, second = sorted((one, other), key=lambda asked: asked.low)
     if second.low > first.high + 1:
         return None
@@ -81,6 +81,6 @@ def unite(one: RatingRange, other: RatingRange) -> RatingRange | None:
 
 
 def intersect(one: RatingRange, other: RatingRange) -> RatingRange | None:
-    """Give the ratings in both of two ranges of one attribute; None where there are none."""
+    """Return the ratings in both of two ranges of one attribute; None where there are none."""
     low, high = max(one.low, other.low), min(one.high, other.high)
     return RatingRange(one.attribute, low, high) if low <= high else None

@@ -15,7 +15,7 @@ def _phrases(attribute: str, low: int, high: int, phrases: str) -> dict[tuple[st
 
 
 def _with_nouns(adjectives: str, nouns: str) -> str:
-    """Give the adjectives alone and before each noun."""
+    """Return the adjectives alone and before each noun."""
     return "|".join(f"{adjective}{noun}" for adjective in adjectives.split("|") for noun in ("", *nouns.split("|")))
 
 

@@ -96,7 +96,7 @@ def parse_intervals(sentences: Sequence[str]) -> list[SizeInterval]:
 
 
 def _concerns_another_thing(tokens: Sequence[Token], phrase: Phrase, other_end: int) -> bool:
-    """Tell "malignancy > 3", "slice thickness 2 mm", "over 60 years" and "small cell" from a nodule's size.
+    """Distinguish "malignancy > 3", "slice thickness 2 mm", "over 60 years" and "small cell" from a size.
 
     Args:
         tokens: The sentence.
@@ -122,7 +122,7 @@ def _concerns_another_thing(tokens: Sequence[Token], phrase: Phrase, other_end: 
 
 
 def _find_join(gap: Sequence[Token]) -> tuple[Join, Sequence[Token]]:
-    """Tell what joins a size to the one before it, and which of the words between them say so."""
+    """Return what joins a size to the one before it, and the words between them that do."""
     texts = [t.text for t in gap]
     if texts in (["and"], ["but"]):
         return "and", gap

@@ -73,7 +73,7 @@ class Reader:
         self.at = 0
 
     def peek(self, offset: int = 0) -> str:
-        """Give the text of a token counted from the cursor, "" outside the sentence."""
+        """Return the text of a token counted from the cursor, "" outside the sentence."""
         index = self.at + offset
         return self.tokens[index].text if 0 <= index < len(self.tokens) else ""
 

@@ -59,7 +59,7 @@ class SizeInterval:
         return self.closed in ("both", "right")
 
     def contains(self, diameter_mm: float) -> bool:
-        """Tell whether a diameter satisfies the interval; NaN does not."""
+        """Return whether a diameter satisfies the interval; NaN does not."""
         return (
             self.low_mm < diameter_mm < self.high_mm
             or (self.includes_low and diameter_mm == self.low_mm)
@@ -73,7 +73,7 @@ class SizeInterval:
         return above & below
 
     def distance_mm(self, diameter_mm: float) -> float:
-        """Give the millimetres to the nearest bound: 0 inside and on either bound, NaN for NaN."""
+        """Return the millimetres to the nearest bound: 0 inside and on either bound, NaN for NaN."""
         if diameter_mm < self.low_mm:
             return self.low_mm - diameter_mm
         if diameter_mm > self.high_mm:
@@ -105,7 +105,7 @@ def make_threshold(operator: str, value_mm: float) -> SizeInterval:
 
 
 def intersect(one: SizeInterval, other: SizeInterval) -> SizeInterval | None:
-    """Give the diameters in both intervals, None where there are none."""
+    """Return the diameters in both intervals, None where there are none."""
     low_mm, low_open = max((i.low_mm, not i.includes_low) for i in (one, other))
     high_mm, high_closed = min((i.high_mm, i.includes_high) for i in (one, other))
     if low_mm > high_mm or (low_mm == high_mm and (low_open or not high_closed)):
@@ -114,7 +114,7 @@ def intersect(one: SizeInterval, other: SizeInterval) -> SizeInterval | None:
 
 
 def unite(intervals: Iterable[SizeInterval]) -> SizeInterval | None:
-    """Give the diameters in any of the intervals, at least one, or None where they leave a gap."""
+    """Return the diameters in any of the intervals, at least one, or None where they leave a gap."""
     first, *others = sorted(intervals, key=lambda i: (i.low_mm, not i.includes_low))
     for other in others:
         touches = first.high_mm == other.low_mm and (first.includes_high or other.includes_low)

@@ -66,7 +66,7 @@ def _complement(phrase: Phrase, interval: SizeInterval) -> SizeInterval:
 
 
 def make_interval(phrase: Phrase) -> SizeInterval:
-    """Give the diameters of which a phrase is true.
+    """Return the diameters of which a phrase is true.
 
     Raises:
         SizeLanguageError: A number is unreadable or impossible, or no single interval says the same.

@@ -84,7 +84,7 @@ def _fold(query: str) -> str:
 
 
 def _is_sign(sentence: str, at: int, before: Sequence[Token]) -> bool:
-    """Tell the minus of "> -6" and "-6 mm" from the dash of "6 -10", "8 mm -1 cm", "LIDC-12" and "- 6 mm"."""
+    """Distinguish the minus of "> -6" and "-6 mm" from the dash of "6 -10", "8 mm -1 cm" and "LIDC-12"."""
     glued_before = at > 0 and (sentence[at - 1].isalnum() or sentence[at - 1] in "-)")
     after_quantity = bool(before) and (before[-1].kind == "number" or before[-1].text in UNITS)
     return bool(_SIGNED_NUMBER.match(sentence, at)) and not glued_before and not after_quantity

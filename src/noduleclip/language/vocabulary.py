@@ -120,7 +120,7 @@ class Vocabulary:
         return cls(words, grid, attributes)
 
     def to_mapping(self) -> dict[str, Any]:
-        """Give plain lists, ready for JSON and for a checkpoint."""
+        """Return plain lists, ready for JSON and for a checkpoint."""
         return {"words": list(self.words), "grid_mm": list(self.grid_mm), "attributes": list(self.attributes)}
 
     def encode(self, sentence: str) -> Tokens:
@@ -165,7 +165,7 @@ class Vocabulary:
         return tokens
 
     def _place(self, value_mm: float) -> tuple[int, int, float]:
-        """Give the two grid points around a value and how near it is to the right one; clipped to the grid."""
+        """Return the two grid points around a value and how near it is to the right one; clipped to the grid."""
         grid = self.grid_mm
         value_mm = min(max(value_mm, grid[0]), grid[-1])
         right = max(1, bisect.bisect_left(grid, value_mm))

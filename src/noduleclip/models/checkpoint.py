@@ -23,7 +23,7 @@ _IMAGE, _TEXT, _SCALARS = "image_encoder", "text_encoder", ("log_scale", "bias")
 
 
 def pack_model(model: TwoTowers) -> dict[str, Any]:
-    """Give what a checkpoint holds: tensors, numbers, strings, lists and dictionaries only."""
+    """Return what a checkpoint holds: tensors, numbers, strings, lists and dictionaries only."""
     return {
         "schema_version": schema.CHECKPOINT_SCHEMA_VERSION,
         "config": to_mapping(model.config),
@@ -114,7 +114,7 @@ def unpack_model(values: dict[str, Any], path: Path) -> TwoTowers:
 
 
 def hash_model(model: TwoTowers) -> str:
-    """Give an id of the model: a hash over configuration, vocabulary and every weight."""
+    """Return an id of the model: a hash over configuration, vocabulary and every weight."""
     packed = pack_model(model)
     digest = hashlib.sha256(repr((packed["config"], packed["vocabulary"])).encode())
     for part in (_IMAGE, _TEXT):

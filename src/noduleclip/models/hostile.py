@@ -53,7 +53,7 @@ def refuse_claims(values: object, path: Path) -> None:
 
 
 def count_bytes(values: object, path: Path) -> int:
-    """Give the bytes of all tensors in nested values, as their shapes claim them; `path` names the file in messages.
+    """Return the bytes of all tensors in nested values, as their shapes claim them; `path` names the file in messages.
 
     Raises:
         ArtefactError: There are more values than any checkpoint has, or a tensor is none of plain numbers.

@@ -75,7 +75,7 @@ class ImageTower(nn.Module):
 
     @torch.no_grad()
     def _probe(self, name: str, channels: list[int]) -> bool:
-        """Say whether the backbone's maps are (B, y, x, C), by one forward pass."""
+        """Return whether the backbone's maps are (B, y, x, C), by one forward pass."""
         training = self.backbone.training
         self.backbone.eval()
         try:
@@ -118,7 +118,7 @@ class ImageTower(nn.Module):
         return F.normalize(self.project(torch.cat(pooled, dim=1)) + sizes, dim=-1), logits
 
     def _make_maps(self, crops_hu: Tensor) -> list[Tensor]:
-        """Give the backbone's maps, of no crops too: a share of a batch may be none, which many transformers refuse."""
+        """Return the backbone's maps, also for an empty batch, which many transformers refuse."""
         if self.training and not self._counts_crops and not len(crops_hu):
             return [one[:0] for one in self.backbone(self.windows(crops_hu.new_zeros(1, *crops_hu.shape[1:])))]
         return list(self.backbone(self.windows(crops_hu)))

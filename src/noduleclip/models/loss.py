@@ -16,7 +16,7 @@ _ALL_SIZES = SizeInterval(0, math.inf, "left")
 def reading_targets(
     diameters_mm: Tensor, ratings: Tensor, attributes: Sequence[str], readings: Sequence[Reading]
 ) -> tuple[Tensor, Tensor]:
-    """Give the share of a nodule's readers of whom all that a sentence asks for is true.
+    """Return the share of a nodule's readers of whom all that a sentence asks for is true.
 
     Args:
         diameters_mm: (B, R) diameters; NaN where a nodule has fewer than R readers, at least one is a number.
@@ -46,7 +46,7 @@ def reading_targets(
 
 
 def _contain(diameters_mm: Tensor, intervals: Sequence[SizeInterval]) -> Tensor:
-    """Say (B, R, P) which diameters (B, R) lie in which of P intervals; NaN lies in none."""
+    """Return (B, R, P) which diameters (B, R) lie in which of P intervals; NaN lies in none."""
     device = diameters_mm.device
     low = torch.tensor([i.low_mm for i in intervals], device=device)
     high = torch.tensor([i.high_mm for i in intervals], device=device)

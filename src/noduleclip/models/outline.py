@@ -101,7 +101,7 @@ def measure_outline(inside: Tensor, fov_mm: float) -> Tensor:
 
 
 def _measure_extent(inside: Tensor, x: Tensor, y: Tensor, angle: float) -> Tensor:
-    """Give the soft distance (B,) between the two ends along a direction: log-sum-exp in place of the maximum."""
+    """Return the soft distance (B,) between the two ends along a direction: log-sum-exp in place of the maximum."""
     along = (x * math.cos(angle) + y * math.sin(angle)) / _EXTENT_SOFTNESS_MM
     ends = [torch.log((inside * torch.exp(side * along)).sum(dim=(1, 2)) + 1e-3) for side in (1, -1)]
     return _EXTENT_SOFTNESS_MM * (ends[0] + ends[1])

@@ -108,7 +108,7 @@ class SharedBatchNorm(nn.Module):
 
 
 def share_statistics(model: nn.Module, sum_over: Sum) -> None:
-    """Let every batch normalisation of a model count all processes' samples; names and weights stay as they are."""
+    """Make each batch normalisation of a model count the samples of all processes; names and weights stay."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, _BatchNorm):

@@ -61,6 +61,6 @@ class TwoTowers(nn.Module):
 
 
 def share_to_bias(share: float) -> float:
-    """Give the bias at which a cosine of 0 means the measured share of true pairs (clipped to [0.01, 0.99])."""
+    """Return the bias at which a cosine of 0 means the measured share of true pairs (clipped to [0.01, 0.99])."""
     share = min(max(share, 0.01), 0.99)
     return math.log(share / (1 - share))

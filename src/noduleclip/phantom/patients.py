@@ -172,7 +172,7 @@ def _count_slices(nodules: int) -> int:
 
 @contextmanager
 def _appearing_whole(out_dir: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `out_dir`; rename it to `out_dir` once the block has ended well."""
+    """Return a temporary folder beside `out_dir`; rename it to `out_dir` once the block has ended well."""
     if out_dir.exists() and not out_dir.is_dir():
         raise UsageError(f"{out_dir}: is a file, a folder is needed")
     if out_dir.exists() and any(out_dir.iterdir()):
@@ -316,7 +316,7 @@ def _place_nodules(
 
 
 def _fits(grid: Grid, depth_mm: float, nodule: Nodule, others: list[Nodule], at_pleura: bool) -> bool:
-    """Tell whether a nodule has room where it is, `depth_mm` away from the wall of the lung."""
+    """Return whether a nodule has room where it is, `depth_mm` away from the wall of the lung."""
     x_mm, y_mm, _ = nodule.center_mm
     reach_mm = nodule.reach_mm
     if at_pleura and not 0.75 < depth_mm / float(nodule.radii_mm.mean()) < 1.0:
@@ -404,7 +404,7 @@ def _write_slice(path: Path, header: Dataset, hu: Floats, *, signed: bool) -> No
 
 
 def _describe_slice(header: Dataset, grid: Grid) -> Row:
-    """Give the columns that follow from a slice."""
+    """Return the columns that follow from a slice."""
     patient_id = str(header.PatientID)
     return {
         schema.DICOM_PATH: f"{DICOM_FOLDER}/{patient_id}/{header.InstanceNumber:05d}.dcm",

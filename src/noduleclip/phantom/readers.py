@@ -23,7 +23,7 @@ _RING: Final = ((0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1,
 def read_nodule(
     rng: np.random.Generator, readers: int, grid: Grid, look: Look, nodule: Nodule, slice_index: int
 ) -> list[Row]:
-    """Give what each reader who noticed the nodule drew and rated on its slice; at least one did."""
+    """Return what each reader who noticed the nodule drew and rated on its slice; at least one did."""
     size_mm = 2 * nodule.reach_mm
     clarity = min(1.0, (nodule.hu - look.lung_hu) / 850)
     conspicuity = 2.3 + 1.35 * math.log2(size_mm / 4) + 2.2 * (clarity - 1) + rng.normal(0, 0.5)
@@ -136,7 +136,7 @@ def measure_feret_mm(points_xy: NDArray[np.float64] | Polygon, spacing_yx_mm: tu
 
 
 def _describe_polygon(points: Polygon, spacing_yx_mm: tuple[float, float]) -> Row:
-    """Give the columns that follow from a polygon: diameter, centroid of its area, box and the points."""
+    """Return the columns that follow from a polygon: diameter, centroid of its area, box and the points."""
     x, y = points[:, 0].astype(float), points[:, 1].astype(float)
     next_x, next_y = np.roll(x, -1), np.roll(y, -1)
     cross = x * next_y - next_x * y

@@ -385,7 +385,7 @@ def _grow_vessels(
 
 
 def _crosses_nodule(nodules: Sequence[Nodule], point_mm: NDArray[np.float64], radius_mm: float) -> bool:
-    """Tell whether a vessel would hide or pass for part of a nodule."""
+    """Return whether a vessel would hide or pass for part of a nodule."""
     return any(
         radius_mm > 0.2 * nodule.reach_mm
         and math.dist(point_mm, nodule.center_mm) < 1.3 * nodule.reach_mm + radius_mm + 1.0

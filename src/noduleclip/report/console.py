@@ -29,12 +29,12 @@ def message_console() -> Console:
 
 
 def hush() -> None:
-    """Let this process tell nothing: another one tells the same."""
+    """Silence the messages of this process: another one prints the same."""
     message_console().quiet = True
 
 
 def plain(text: str) -> str:
-    """Give a text from elsewhere as it may stand between markup: no markup, and nothing that moves the cursor."""
+    """Return a text from elsewhere as it may stand between markup: no markup, and nothing that moves the cursor."""
     return escape(make_printable(text))
 
 
@@ -55,7 +55,7 @@ def _escape_for_json(found: re.Match[str]) -> str:
 
 
 def say(text: str) -> None:
-    """Tell the user something on stderr, unwrapped; the text is never read as markup."""
+    """Print a message on stderr, unwrapped; the text is never read as markup."""
     message_console().print(plain(text), soft_wrap=True)
 
 

@@ -23,7 +23,7 @@ def render_evaluation(
     breakdown: Breakdown | None,
     source: str,
 ) -> str:
-    """Give the page.
+    """Return the page.
 
     Args:
         found: What `evaluation.json` holds; None for what is not known.

@@ -75,7 +75,7 @@ def check_viewer_url(template: str) -> None:
 
 
 def render_gallery(sections: Sequence[Section], command: str, viewer_url: str | None) -> str:
-    """Give the page: no script, and no request to any network until a link is followed.
+    """Return the page: no script, and no request to any network until a link is followed.
 
     Args:
         sections: The hits of each sentence.

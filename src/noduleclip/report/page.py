@@ -30,7 +30,7 @@ def render_page(template: str, filters: Mapping[str, Any] | None = None, **value
 
 
 def inline_figure(figure: "Figure") -> Markup:
-    """Give a figure as SVG that stands in the page, so that it scales and prints; the same for the same numbers."""
+    """Return a figure as SVG that stands in the page, so that it scales and prints; the same for the same numbers."""
     import matplotlib
 
     file = io.StringIO()

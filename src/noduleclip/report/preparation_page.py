@@ -81,7 +81,7 @@ def _draw(rois: pl.DataFrame, rows: Sequence[int], root: Path) -> Example:
 
 
 def render_preparation(report: Mapping[str, Any], examples: Sequence[Example]) -> str:
-    """Give the page.
+    """Return the page.
 
     Args:
         report: As `prepare.json` has it.

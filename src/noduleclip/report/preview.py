@@ -122,7 +122,7 @@ def find_graphics(console: Console) -> type[Any] | None:
 
 
 def _is_in_background() -> bool:
-    """Say whether the shell would stop this process if it asked the terminal."""
+    """Return whether the shell would stop this process if it asked the terminal."""
     if not hasattr(os, "tcgetpgrp"):
         return False
     assert sys.__stdin__ is not None

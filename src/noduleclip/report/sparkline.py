@@ -11,7 +11,7 @@ _ASCII_BARS = "_.-=+*#@"
 
 
 def choose_bars(console: Console) -> str:
-    """Give the characters for bars, from low to high, that a console's encoding has."""
+    """Return the characters for bars, from low to high, that a console's encoding has."""
     return _BARS if console.encoding.startswith("utf") else _ASCII_BARS
 
 
@@ -33,7 +33,7 @@ def draw_sparkline(values: Sequence[float], bars: str, width: int) -> str:
 
 
 def describe_counts(counts: Mapping[str, int], bars: str) -> str:
-    """Give a histogram in a line: "<= 3 8 ▂ | 3-4 51 █"; bins that hold nothing are left out."""
+    """Return a histogram in a line: "<= 3 8 ▂ | 3-4 51 █"; bins that hold nothing are left out."""
     most = max(counts.values(), default=0)
     return " | ".join(
         f"{name} {count:,} {bars[round(count / most * (len(bars) - 1))]}" for name, count in counts.items() if count

@@ -72,7 +72,7 @@ class PictureColumn:
 
 
 def choose_format(wanted: str) -> str:
-    """Give "table" on a terminal and "csv" elsewhere for "auto"."""
+    """Return "table" on a terminal and "csv" elsewhere for "auto"."""
     if wanted != "auto":
         return wanted
     return "table" if data_console().is_terminal else "csv"
@@ -140,7 +140,7 @@ def _list_columns(answer: Answer, is_short: bool = False) -> _HitColumns:
 
 
 def find_picture_room(results: Sequence[Answer]) -> tuple[int, int]:
-    """Give the characters that the window leaves beside every table, and those beside every shortened table."""
+    """Return the characters that the window leaves beside every table, and those beside every shortened table."""
     room, least_room = (
         data_console().width - _MIN_PATH_WIDTH - _GAP - max(_list_columns(answer, short).width for answer in results)
         for short in (False, True)
@@ -184,7 +184,7 @@ def _make_hits_table(answer: Answer, pictures: PictureColumn | None) -> Table:
 
 
 def _fixed_width(rows: int, scores: Sequence[str], rated: Sequence[str]) -> int:
-    """Give the characters that rank, scores, diameter and ratings take, with the gaps up to the next column."""
+    """Return the characters that rank, scores, diameter and ratings take, with the gaps up to the next column."""
     widths = [len(str(rows)), *(max(len(name), 5) for name in scores), _DIAMETER_WIDTH, *map(len, rated)]
     return sum(widths) + _GAP * (len(widths) + 1) + 1
 

@@ -33,7 +33,7 @@ class _Curves:
             self._ap.append(record["val_map"])
 
     def draw(self) -> str:
-        """Give both curves in a line, each between its first and last value; empty before the second epoch."""
+        """Return both curves in a line, each between its first and last value; empty before the second epoch."""
         width = min(_MOST_BARS, (self._console.width - _WORDS) // 2)
         if len(self._loss) < 2 or width < _FEWEST_BARS:
             return ""

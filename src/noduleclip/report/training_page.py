@@ -81,7 +81,7 @@ def _draw(crop_hu: NDArray[np.float32]) -> str:
 def render_training(
     history: Sequence[Mapping[str, Any]], best_epoch: int, examples: Sequence[Examples], source: str
 ) -> str:
-    """Give the page.
+    """Return the page.
 
     Args:
         history: A record per epoch, as `metrics.jsonl` has them.

@@ -79,7 +79,7 @@ def score_rating(ratings: Floats, asked: RatingRange) -> Floats:
 
 
 def multiply_rules(parts: Sequence[Floats]) -> Floats:
-    """Give the product of rule scores (N,), leaving out what is NaN; NaN where all are."""
+    """Return the product of rule scores (N,), leaving out what is NaN; NaN where all are."""
     stacked = np.stack(parts)
     known = np.isfinite(stacked)
     return np.asarray(np.where(known.any(axis=0), np.where(known, stacked, 1.0).prod(axis=0), np.nan))

@@ -17,7 +17,7 @@ _LEADING = (
 
 
 def satisfies_all(reading: Reading, hit: Mapping[str, Any]) -> bool | None:
-    """Say whether a row satisfies all that a sentence asks for; None where nothing says no, but not all is known."""
+    """Return whether a row satisfies all that a sentence asks for; None where nothing says no, but not all is known."""
     said: list[bool | None] = []
     if reading.interval is not None:
         size = hit[schema.DIAMETER_MM]
@@ -33,7 +33,7 @@ def satisfies_all(reading: Reading, hit: Mapping[str, Any]) -> bool | None:
 def describe_hits(
     found: pl.DataFrame, scores: Mapping[str, NDArray[np.floating]], sentence: str, reading: Reading
 ) -> pl.DataFrame:
-    """Give hits with their metadata, scores, rank, and whether they satisfy the sentence.
+    """Return hits with their metadata, scores, rank, and whether they satisfy the sentence.
 
     Args:
         found: Metadata of the hits, best first.

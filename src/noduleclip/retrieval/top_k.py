@@ -52,7 +52,7 @@ class TopK:
 
 
 def compute_cosines(query: Floats, gallery: Gallery, rows: Rows | None = None) -> Floats:
-    """Give the cosine of a query with rows of a gallery, read once, in pieces, on all cores.
+    """Return the cosine of a query with rows of a gallery, read once, in pieces, on all cores.
 
     Args:
         query: (D,) unit vector.

@@ -104,7 +104,7 @@ class _Site:
         self._template = environment.get_template("page.html.jinja")
 
     def list_routes(self) -> list[Route | Mount]:
-        """Give all that can be asked."""
+        """Return all that can be asked."""
         endpoints: dict[str, OpenedEndpoint] = {
             "/": self.show_page,
             "/api/collection": self.describe_collection,
@@ -121,7 +121,7 @@ class _Site:
         return [*routes, Route("/api/reopen", self.reopen), Mount("/static", static)]
 
     def _answer_of_one_generation(self, endpoint: OpenedEndpoint) -> Endpoint:
-        """Let an endpoint answer from what is open as its request begins, if that is what the request is about."""
+        """Bind an endpoint to the index that is open when its request begins, if the request is about that one."""
 
         async def answer(request: Request) -> Response:
             opened = self._opened
@@ -159,7 +159,7 @@ class _Site:
         return JSONResponse({GENERATION: self._opened.generation, "rows": self._opened.explorer.rows})
 
     async def show_page(self, opened: Opened, _: Request) -> Response:
-        """Give the page."""
+        """Return the page."""
         page = self._template.render(
             version=__version__,
             generation=opened.generation,
@@ -172,7 +172,7 @@ class _Site:
         return HTMLResponse(page)
 
     async def describe_collection(self, opened: Opened, _: Request) -> Response:
-        """Give the histogram of diameters and the columns that a condition may name."""
+        """Return the histogram of diameters and the columns that a condition may name."""
         explorer = opened.explorer
 
         def work() -> dict[str, Any]:
@@ -181,7 +181,7 @@ class _Site:
         return JSONResponse(await self._rank(work))
 
     async def search(self, opened: Opened, request: Request) -> Response:
-        """Give the hits of a sentence."""
+        """Return the hits of a sentence."""
         started = time.perf_counter()
         search, explorer = _parse_search(request), opened.explorer
 
@@ -193,14 +193,14 @@ class _Site:
         return _send_json({**found, "milliseconds": round(1e3 * (time.perf_counter() - started), 1)})
 
     async def send_csv(self, opened: Opened, request: Request) -> Response:
-        """Give the hits of a sentence as a table."""
+        """Return the hits of a sentence as a table."""
         text = await self._rank(partial(opened.explorer.write_csv, _parse_search(request)))
         return Response(
             text, media_type="text/csv", headers={"Content-Disposition": f'attachment; filename="{schema.TOP_K_CSV}"'}
         )
 
     async def send_gallery(self, opened: Opened, request: Request) -> Response:
-        """Give the first hits of a sentence as a page of pictures to keep."""
+        """Return the first hits of a sentence as a page of pictures to keep."""
         search = _parse_search(request)
         search = replace(search, k=min(search.k, MOST_PICTURES))
         answer, hits = await self._rank(partial(opened.explorer.list_hits, search))
@@ -214,7 +214,7 @@ class _Site:
         return HTMLResponse(page, headers={"Content-Disposition": 'attachment; filename="hits.html"'})
 
     async def describe_nodule(self, opened: Opened, request: Request) -> Response:
-        """Give a row's metadata, box, outline and neighbours."""
+        """Return a row's metadata, box, outline and neighbours."""
         row, unique = _row_of(opened, request), _parse_search(request).unique
 
         def work() -> dict[str, Any]:
@@ -230,7 +230,7 @@ class _Site:
         return _send_json(await self._rank(work))
 
     async def send_slice(self, opened: Opened, request: Request) -> Response:
-        """Give the Hounsfield units of a row's slice, for the browser to window."""
+        """Return the Hounsfield units of a row's slice, for the browser to window."""
         row = _row_of(opened, request)
         found = await to_thread.run_sync(_without_panic, partial(opened.slices.read, row), limiter=self._decoding)
         spacing = [] if found.spacing_yx_mm is None else found.spacing_yx_mm
@@ -238,14 +238,14 @@ class _Site:
         return Response(found.hu, media_type="application/octet-stream", headers=headers)
 
     async def send_picture(self, opened: Opened, request: Request) -> Response:
-        """Give the tissue around a row as PNG."""
+        """Return the tissue around a row as PNG."""
         row = _row_of(opened, request)
         draw = partial(opened.slices.draw, row)
         png = await to_thread.run_sync(_without_panic, draw, limiter=self._drawing)
         return Response(png, media_type="image/png")
 
     async def send_map(self, opened: Opened, _: Request) -> Response:
-        """Give the map: a row number and three float32 for each point, little-endian, all rows before all points."""
+        """Return the map: a row number and three float32 for each point, little-endian, all rows before all points."""
         rows, points = await self._rank(lambda: opened.explorer.plane)
         return Response(
             rows.astype("<u4").tobytes() + points.astype("<f4").tobytes(), media_type="application/octet-stream"
@@ -267,7 +267,7 @@ def _row_of(opened: Opened, request: Request) -> int:
 
 
 def _type_command(name: str, search: SearchRequest) -> str:
-    """Give the search as one would type it."""
+    """Return the search as one would type it."""
     typed: list[object] = [
         "--emb-dir", name, "--query", search.sentences[0], "--alpha", search.alpha,
         "--softness-mm", search.softness_mm, "--topk", search.k,

@@ -105,7 +105,7 @@ class LimitedProtocol(H11Protocol):
         self._check_answer()
 
     def _check_answer(self) -> None:
-        """Give up an answer of which too little was taken since the last look; wait for a request after a whole one."""
+        """Abort an answer of which too little was read since the last check; after a whole one, wait for a request."""
         unsent = self.transport.get_write_buffer_size()
         if unsent and self._unsent and unsent > self._unsent - LEAST_BYTES:
             self.abort()

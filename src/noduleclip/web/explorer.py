@@ -116,7 +116,7 @@ class Explorer:
         return found
 
     def describe_row(self, row: int) -> dict[str, Any]:
-        """Give all that the index says of a row."""
+        """Return all that the index says of a row."""
         return self.index.read_rows([row]).row(0, named=True)
 
     def count_diameters(self) -> list[int]:
@@ -161,5 +161,5 @@ def describe_answer(answer: Answer) -> Mapping[str, Any]:
 
 
 def _to_number(value: float | np.floating) -> float | None:
-    """Give a number as JSON may have it: None for what is not finite."""
+    """Return a number as JSON may have it: None for what is not finite."""
     return float(value) if np.isfinite(value) else None

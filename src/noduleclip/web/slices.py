@@ -53,7 +53,7 @@ class SliceReader:
         self.read = lru_cache(_KEPT_SLICES)(self._read)
 
     def read_outline(self, row: int) -> list[list[float]]:
-        """Give the outline of a row as columns and rows of its slice; empty where there is none."""
+        """Return the outline of a row as columns and rows of its slice; empty where there is none."""
         points = parse_points(self._index.read_outlines([row])[0])
         return [] if points is None else points.tolist()
 
@@ -70,7 +70,7 @@ class SliceReader:
             return read_picture(found, self._roots, outline, fov_mm=fov_mm, size_px=size_px)
 
     def _draw(self, row: int) -> bytes:
-        """Give the tissue around a row as PNG, in the lung window and with the outline.
+        """Return the tissue around a row as PNG, in the lung window and with the outline.
 
         Raises:
             InputError: The slice cannot be read, or lies elsewhere.
@@ -84,7 +84,7 @@ class SliceReader:
         return file.getvalue()
 
     def _read(self, row: int) -> Slice:
-        """Give the whole slice of a row.
+        """Return the whole slice of a row.
 
         Raises:
             InputError: The slice cannot be read, or lies elsewhere.

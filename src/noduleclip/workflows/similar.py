@@ -137,7 +137,7 @@ def _frame(index: Index) -> pl.Expr:
 
 
 def _measure(index: Index, which: pl.Expr, place_xy_px: tuple[float, float]) -> pl.LazyFrame:
-    """Give some rows with their distance from a place and whether their box holds it."""
+    """Return some rows with their distance from a place and whether their box holds it."""
     x, y = place_xy_px
     frame = index.scan().filter(which)
     held = frame.collect_schema().names()
@@ -164,7 +164,7 @@ def _lies_on(index: Index, path: str) -> pl.Expr:
 
 
 def _spell(path: str, roots: Sequence[str]) -> list[str]:
-    """Give the spellings that an index may have of a path."""
+    """Return the spellings that an index may have of a path."""
     slashed = path.strip().replace("\\", "/")
     file = os.path.normpath(Path(slashed).absolute())
     below = [os.path.relpath(file, root) for root in roots if file.startswith(os.path.normpath(root) + os.sep)]

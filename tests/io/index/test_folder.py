@@ -168,7 +168,7 @@ def bind_bytes(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], 
 
 
 def claim_rows(content: bytes) -> bytes:
-    """Say of an array that it has a thousand million rows."""
+    """Return of an array that it has a thousand million rows."""
     return content.replace(b"(7, 8), }         ", b"(1000000007, 8), }")
 
 

@@ -44,7 +44,7 @@ def check_modality(header: Header) -> None:
 def check_plane(
     header: Header, max_pixels: int, *, assume_hu: bool
 ) -> tuple[PixelLayout, tuple[float, float], tuple[float, float] | None]:
-    """Give what is needed to make Hounsfield units of one plane's pixels.
+    """Return what is needed to make Hounsfield units of one plane's pixels.
 
     Args:
         header: Header of the plane, values of its functional groups included.
@@ -165,7 +165,7 @@ def _listed(numbers: list[float]) -> str:
 
 
 def parse_padding(header: Header, layout: PixelLayout) -> tuple[int, int] | None:
-    """Give the lowest and highest stored value that means "outside the field of view", or None.
+    """Return the lowest and highest stored value that means "outside the field of view", or None.
 
     Raises:
         SliceError: They are no numbers.

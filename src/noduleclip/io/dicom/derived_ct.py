@@ -16,7 +16,7 @@ _UIDS_OF: Final = "noduleclip derived CT 1"
 
 
 def make_derived_uid(key: str, part: object) -> str:
-    """Give the UID of a part of a derived series, such as the number of a slice; always the same."""
+    """Return the UID of a part of a derived series, such as the number of a slice; always the same."""
     return str(generate_uid(entropy_srcs=[_UIDS_OF, key, str(part)]))
 
 
@@ -88,5 +88,5 @@ def keep_file(path: Path, content: bytes) -> bool:
 
 
 def _decimal(number: float) -> str:
-    """Give a number as DICOM's decimal string, of at most 16 characters."""
+    """Return a number as DICOM's decimal string, of at most 16 characters."""
     return next(text for digits in range(16, 0, -1) if len(text := f"{number + 0.0:.{digits}g}") <= 16)

@@ -47,7 +47,7 @@ def _read_version(path: Path, _version: tuple[int, int], max_pixels: int, tags: 
 
 
 def pick_frame(header: Header, frame: float | None) -> Header:
-    """Give the header of one frame: what its functional groups say stands in for what the file says of all.
+    """Return the header of one frame: what its functional groups say stands in for what the file says of all.
 
     A group of the frame wins over one shared by all frames, and that over the top level.
 
@@ -87,7 +87,7 @@ def _find_index(header: Header, frame: float | None, frames: int) -> int:
 
 
 def _read_item(header: Header, keyword: str, index: int) -> pydicom.Dataset | None:
-    """Give an item of a sequence, None where the sequence is absent or empty."""
+    """Return an item of a sequence, None where the sequence is absent or empty."""
     sequence = header.value(keyword)
     if sequence is None or sequence == "":
         return None

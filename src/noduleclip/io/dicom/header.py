@@ -59,7 +59,7 @@ class Header:
         return _rejection(self.path, code, fact, remedy)
 
     def value(self, keyword: str, code: RejectCode = RejectCode.BAD_HEADER) -> object:
-        """Give the value as pydicom converts it, None where the element is absent; raises `code` if malformed."""
+        """Return the value as pydicom converts it, None where the element is absent; raises `code` if malformed."""
         try:
             return self._find(keyword).get(keyword)
         except Exception as error:  # pydicom converts on access, and each type fails in its own way
@@ -68,12 +68,12 @@ class Header:
             raise self.reject(code, f"the value of {keyword} is malformed", COPY_AGAIN) from error
 
     def text(self, keyword: str) -> str:
-        """Give the value without blanks around it, empty where the element is absent."""
+        """Return the value without blanks around it, empty where the element is absent."""
         value = self.value(keyword)
         return "" if value is None else str(value).strip()
 
     def numbers(self, keyword: str, code: RejectCode = RejectCode.BAD_HEADER) -> list[float] | None:
-        """Give all values, finite; an empty list where the element is empty, None where it is absent."""
+        """Return all values, finite; an empty list where the element is empty, None where it is absent."""
         if keyword not in self._find(keyword):
             return None
         value = self.value(keyword, code)
@@ -87,7 +87,7 @@ class Header:
         return numbers
 
     def count(self, keyword: str, absent: int | None = None) -> int:
-        """Give the first value as a whole number, `absent` in place of one that is missing or empty."""
+        """Return the first value as a whole number, `absent` in place of one that is missing or empty."""
         numbers = self.numbers(keyword) or ([] if absent is None else [absent])
         if not numbers:
             raise self.reject(RejectCode.TRUNCATED_HEADER, f"the header has no {keyword}", COPY_AGAIN)
@@ -147,12 +147,12 @@ def _find_tags(keywords: tuple[str, ...]) -> list[BaseTag | int]:
 
 
 def find_limit_bytes(max_pixels: int) -> int:
-    """Give the largest slice of `max_pixels` pixels, header included."""
+    """Return the largest slice of `max_pixels` pixels, header included."""
     return 4 * max_pixels + LARGEST_HEADER_BYTES
 
 
 def is_large(path: Path) -> bool:
-    """Say whether a file is too large to be read at once before it is known what it holds."""
+    """Return whether a file is too large to be read at once before it is known what it holds."""
     try:
         return path.stat().st_size > LARGEST_HEADER_BYTES
     except (OSError, ValueError):  # who reads it says what is wrong with it
@@ -186,7 +186,7 @@ def _explain_unread(error: Exception, path: Path, max_pixels: int) -> tuple[Reje
 
 
 def _starts_with_an_element(path: Path) -> bool:
-    """Say whether a file starts as the file meta information or the data set of an image does."""
+    """Return whether a file starts as the file meta information or the data set of an image does."""
     with path.open("rb") as file:
         start = file.read(8)
     explicit = start[4:6].isalpha() and start[4:6].isupper()

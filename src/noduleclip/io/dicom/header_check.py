@@ -39,7 +39,7 @@ class HeaderCheck:
     spacings_yx_mm: dict[int, tuple[float, float]]
 
     def add_spacings(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Give the frame with the spacing that headers and table agree on."""
+        """Return the frame with the spacing that headers and table agree on."""
         pairs = [self.spacings_yx_mm.get(row, (None, None)) for row in range(frame.height)]
         sides = zip((schema.SPACING_ROW, schema.SPACING_COL), zip(*pairs, strict=True), strict=True)
         return frame.with_columns(pl.Series(name, side, pl.Float64) for name, side in sides)

@@ -90,7 +90,7 @@ def choose_decoder(header: Header, syntax: uid.UID) -> str:
 
 
 def list_decoders() -> dict[str, tuple[str, str]]:
-    """Give, for each compression that can be read, the decoder ("" where none is installed), and how to get one."""
+    """Return the decoder of each supported compression ("" where none is installed), and how to install it."""
     return {uid.UID(syntax).name: (_find_installed(syntax), _name_remedy(syntax)) for syntax in _DECODERS}
 
 
@@ -149,7 +149,7 @@ def decode_pixels(header: Header, layout: PixelLayout, max_pixels: int) -> NDArr
 
 
 def _isolate_frame(header: Header, layout: PixelLayout, max_pixels: int) -> Header:
-    """Give the header of a file with one frame alone, and its pixel data."""
+    """Return the header of a file with one frame alone, and its pixel data."""
     if layout.bits_allocated == 8 and layout.syntax == uid.ExplicitVRBigEndian:
         fact = "8-bit big endian pixels of many frames, that may be swapped across frames"
         raise header.reject(RejectCode.NO_DECODER, fact, "convert it, for example with dcmconv +te")

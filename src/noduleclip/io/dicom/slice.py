@@ -64,7 +64,7 @@ class CtSlice:
         return self.convert_rows(0, len(self.stored))
 
     def convert_rows(self, first: int, last: int) -> NDArray[np.float32]:
-        """Give (Y, X) Hounsfield units, as `hu` has them in the rows from `first` to before `last`, and air elsewhere.
+        """Return (Y, X) Hounsfield units: those of `hu` in the rows `first` to `last` - 1, and air elsewhere.
 
         A nodule lies on few rows of a slice, and the whole conversion takes longer than reading the file.
         """

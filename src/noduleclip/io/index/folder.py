@@ -168,7 +168,7 @@ class Index(abc.ABC):
 
     @abc.abstractmethod
     def lending_tower(self) -> contextlib.AbstractContextManager[Path]:
-        """Give the text tower as a file while the block runs."""
+        """Return the text tower as a file while the block runs."""
 
     @property
     @abc.abstractmethod
@@ -311,7 +311,7 @@ class FolderIndex(Index):
 
     @contextlib.contextmanager
     def lending_tower(self) -> Iterator[Path]:
-        """Give the text tower as a file while the block runs: the folder's, or a copy where that is another one by now.
+        """Return the text tower as a file while the block runs: the folder's, or a copy where that was replaced.
 
         Raises:
             IndexReplacedError: It became another one while the block ran.

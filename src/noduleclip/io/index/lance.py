@@ -208,7 +208,7 @@ class LanceIndex(Index):
 
     @contextlib.contextmanager
     def lending_tower(self) -> Iterator[Path]:
-        """Give the text tower as a file of its own folder, beside which there is nothing that it could point to."""
+        """Return the text tower as a file of its own folder, beside which there is nothing that it could point to."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / schema.TEXT_TOWER
             file.write_bytes(self.tower)
@@ -285,7 +285,7 @@ class LanceIndex(Index):
 
 
 def _read_kinds(rows: Any) -> dict[str, pl.DataType]:
-    """Give the columns that a query sees, the row's number first."""
+    """Return the columns that a query sees, the row's number first."""
     names = [name for name in rows.schema.names if name not in (schema.ROW, schema.POINTS_JSON, VECTOR)]
     kinds = pl.DataFrame(pl.from_arrow(rows.schema.empty_table().select(names))).rename(show_column).schema
     return {schema.ROW: pl.Series(dtype=pl.get_index_type()).dtype, **kinds}
@@ -440,7 +440,7 @@ def _hash(content: bytes) -> str:
 
 
 def holds_index(place: Place) -> bool:
-    """Say whether there is a store already."""
+    """Return whether there is a store already."""
     if place.folder is not None:
         return (place.folder / INDEX_TABLE).exists()
     lance = load_lance(place.text)

@@ -57,7 +57,7 @@ class Place:
         return self.text if self.folder is None else f"{LOCAL}://{self.folder.absolute()}"
 
     def name_table(self, name: str) -> str:
-        """Give the address of one of its tables."""
+        """Return the address of one of its tables."""
         return f"{self.root.rstrip('/')}/{name}"
 
 
@@ -91,7 +91,7 @@ def load_lance(text: str) -> Any:
 
 @contextlib.contextmanager
 def hearing_interrupts() -> Iterator[None]:
-    """Let Ctrl-C be one while Lance works, which makes an error of it that says so in its text alone."""
+    """Raise KeyboardInterrupt for the error that Lance makes of Ctrl-C."""
     try:
         yield
     except Exception as error:
@@ -143,7 +143,7 @@ def telling_unwritten(text: str) -> Iterator[None]:
 
 
 def _is_of_lance(error: BaseException) -> bool:
-    """Say whether an error is of a kind that Lance raises; its panics are no `Exception`."""
+    """Return whether an error is of a kind that Lance raises; its panics are no `Exception`."""
     return isinstance(error, ValueError | OSError | RuntimeError | NotImplementedError | LookupError) or (
         type(error).__name__ == "PanicException"
     )
@@ -156,7 +156,7 @@ def _shorten(error: BaseException) -> str:
 
 
 def name_column(name: str) -> str:
-    """Give a column's name in Lance.
+    """Return a column's name in Lance.
 
     There `vector` is the embedding, a dot names a part of a column, backticks quote, and names that begin with an
     underscore are Lance's own, such as `_rowid`.
@@ -166,12 +166,12 @@ def name_column(name: str) -> str:
 
 
 def show_column(name: str) -> str:
-    """Give the name of a column that `name_column` named."""
+    """Return the name of a column that `name_column` named."""
     return urllib.parse.unquote(name)
 
 
 def make_schema(emb: int, meta: pl.DataFrame, outlines: pl.Series | None) -> Any:
-    """Give the Arrow schema of the rows' table."""
+    """Return the Arrow schema of the rows' table."""
     return _make_batch(
         0, np.zeros((0, emb), np.float32), meta.head(0), None if outlines is None else outlines.head(0)
     ).schema
