@@ -216,7 +216,7 @@ class Team:
         )
 
     def leave(self) -> None:
-        """Return back connections and memory."""
+        """Release connections and memory."""
         with contextlib.suppress(RuntimeError, AssertionError):
             dist.destroy_process_group()
 
