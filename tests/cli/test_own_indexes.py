@@ -177,3 +177,30 @@ def test_a_state_folder_that_is_not_writable_is_told(
                       "--device", "cpu")  # fmt: skip
     assert done.code == 0
     assert "will need --dicom-root" in done.err
+
+
+def test_a_user_without_a_home_folder_has_no_record(
+    noduleclip: Command, collection: Collection, checkpoint: Path, exported: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name)
+
+    def fail(*_: object, **__: object) -> str:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("platformdirs.user_state_dir", fail)
+    monkeypatch.setattr("platformdirs.user_cache_dir", fail)
+    made = ("embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--out-dir", tmp_path / "index")
+    refused = noduleclip(*made, "--device", "cpu")
+    assert (refused.code, refused.err.splitlines()[-1]) == (
+        2, "error: there is no home folder for the cache of crops; name a folder with --cache-dir",
+    )  # fmt: skip
+    done = noduleclip(*made, "--device", "cpu", "--cache-dir", exported)
+    assert done.code == 0, done.err
+    assert "will need --dicom-root" in done.err
+    page = noduleclip(
+        "query", "--emb-dir", tmp_path / "index", "--query", "> 6 mm", "--html", tmp_path / "hits.html",
+        "--dicom-root", collection.roi_csv.parent,
+    )  # fmt: skip
+    assert page.code == 0, page.err

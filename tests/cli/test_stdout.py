@@ -4,7 +4,10 @@ import contextlib
 import csv
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from conftest import Collection, Command, Outcome, call
+from conftest import Collection, Command, Outcome, call, mounted
 from noduleclip import schema
 from noduleclip.cli import main
 from noduleclip.cli.settings import format_toml
@@ -128,3 +131,17 @@ def test_settings_are_printed_in_printable_toml() -> None:
     text = format_toml({"out": value})
     assert text.removesuffix("\n").isprintable()
     assert tomllib.loads(text) == {"out": value}
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_stdout_is_reported(index: Path, tmp_path: Path, form: str, unbuffered: str) -> None:
+    """An unbuffered stdout drops what a full disk does not take of a write, without an error."""
+    with mounted(tmp_path / "disk", "16k") as folder, (folder / "hits").open("wb") as file:
+        command = ["query", "--emb-dir", index, "--query", "> 6 mm", "--topk", 500, "--format", form]
+        done = subprocess.run(
+            [sys.executable, "-m", "noduleclip", *map(str, command)], stdout=file, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, check=False,
+        )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert "No space left on device" in done.stderr

@@ -97,6 +97,19 @@ def test_a_text_tower_replaced_while_it_is_read_is_not_used(folders: tuple[Path,
         assert tower.read_text() == "tower of first"
 
 
+@pytest.mark.parametrize("name", [schema.EMBEDDINGS, schema.META, schema.INDEX_MANIFEST, schema.TEXT_TOWER])
+def test_a_file_that_is_overwritten_in_place_is_noticed(folders: tuple[Path, Path], name: str) -> None:
+    """`cp` onto a file changes what is open, other than the renames of this package."""
+    folder, other = folders
+    opened = open_index(folder)
+    opened.check_unchanged()
+    assert not opened.was_replaced()
+    (folder / name).write_bytes((other / name).read_bytes())
+    assert opened.was_replaced()
+    with pytest.raises(IndexReplacedError, match=f"{name}: was overwritten while it was open"):
+        opened.check_unchanged()
+
+
 def test_the_same_index_written_again_counts_as_the_same(folders: tuple[Path, Path], tmp_path: Path) -> None:
     folder, _ = folders
     index = open_index(folder)

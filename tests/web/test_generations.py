@@ -72,6 +72,24 @@ def test_the_opened_index_answers_until_the_new_one_is_asked_for(
         assert client.get(address, params={**ASKED, "generation": second}).status_code == 200, address
 
 
+def test_an_index_that_is_overwritten_in_place_answers_no_more(
+    index: Path, replaced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`cp` onto the files of an index that is served gave one patient's score under another's name."""
+    monkeypatch.setattr("noduleclip.web.app._LOOK_SECONDS", 0.0)
+    client = open_client(replaced)
+    assert client.get("/topk.csv", params=ASKED).status_code == 200
+    write_b(index, tmp_path / "other")
+    for path in (tmp_path / "other").iterdir():
+        (replaced / path.name).write_bytes(path.read_bytes())
+    for address in ("/topk.csv", "/api/search", "/api/nodule/5", "/picture/5.png"):
+        refused = client.get(address, params=ASKED)
+        assert refused.status_code == 409, address
+        assert refused.headers["x-index-replaced"] == "true"
+    assert client.get("/api/reopen", headers=REOPEN).status_code == 200
+    assert patients_of(client.get("/api/search", params=ASKED).json()["hits"]) == {"B"}
+
+
 def test_a_broken_replacement_changes_nothing(index: Path, replaced: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("noduleclip.web.app._LOOK_SECONDS", 0.0)
     client = open_client(replaced)

@@ -95,6 +95,9 @@ def main(arguments: list[str] | None = None) -> None:
         if stream is None:  # closed by whoever started the process
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         if isinstance(stream, io.TextIOWrapper):
+            if isinstance(stream.buffer, io.RawIOBase):  # PYTHONUNBUFFERED: what a full disk does not take is dropped
+                stream = open(stream.fileno(), "w", buffering=1, encoding=stream.encoding, closefd=False)  # noqa: SIM115
+                setattr(sys, name, stream)
             stream.reconfigure(errors="replace")  # a console of few characters shows a ? for the others
     command_line = sys.argv[1:] if arguments is None else arguments
     try:

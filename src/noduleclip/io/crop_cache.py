@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.config import MAX_PIXELS, MAX_SPACING_MM, MIN_SPACING_MM, CropConfig
-from noduleclip.errors import RejectCode, SliceError
+from noduleclip.errors import RejectCode, SliceError, UsageError
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.disk import round_to_blocks
 from noduleclip.io.job_pool import Died, run_jobs
@@ -96,8 +96,15 @@ class Reject:
 
 
 def default_cache_folder() -> Path:
-    """Return the folder where crops are kept unless the user names another."""
-    return Path(platformdirs.user_cache_dir("noduleclip", appauthor=False)) / "crops"
+    """Return the folder where crops are kept unless the user names another.
+
+    Raises:
+        UsageError: The user has no home folder, as in some containers.
+    """
+    try:
+        return Path(platformdirs.user_cache_dir("noduleclip", appauthor=False)).expanduser() / "crops"
+    except (RuntimeError, KeyError) as error:
+        raise UsageError("there is no home folder for the cache of crops; name a folder with --cache-dir") from error
 
 
 def make_jobs(frame: pl.DataFrame, settings: CutSettings) -> list[SliceJob]:

@@ -5,6 +5,7 @@ of this machine. So `embed` and `merge` keep a record of what they made in the u
 write; an index that is not in it shows no slice but those below folders that its user names.
 """
 
+import errno
 import hashlib
 import json
 from collections.abc import Sequence
@@ -63,6 +64,8 @@ def remember_index(index: Index) -> None:
         OSError: The user's state folder cannot be written to.
     """
     record = _find_record()
+    if record is None:
+        raise OSError(errno.ENOENT, "this user has no home folder")
     record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not _holds(record, line := _identify(index)):
         with record.open("a", encoding="ascii", newline="\n") as file:
@@ -72,13 +75,17 @@ def remember_index(index: Index) -> None:
 def is_own_index(index: Index) -> bool:
     """Return whether `remember_index` was called for this index: the same manifest, and rows of the same files."""
     record = _find_record()
-    return record.is_file() and _holds(record, _identify(index))
+    return record is not None and record.is_file() and _holds(record, _identify(index))
 
 
-def _find_record() -> Path:
+def _find_record() -> Path | None:
+    """Return the file of the record; None for a user without a home folder, as in some containers."""
     import platformdirs
 
-    return Path(platformdirs.user_state_dir("noduleclip", appauthor=False)) / _RECORD
+    try:
+        return Path(platformdirs.user_state_dir("noduleclip", appauthor=False)).expanduser() / _RECORD
+    except (RuntimeError, KeyError):
+        return None
 
 
 def _holds(record: Path, line: str) -> bool:

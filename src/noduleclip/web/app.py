@@ -129,7 +129,9 @@ class _Site:
             if wanted not in ("", opened.generation) and request.url.path != "/":
                 raise HTTPException(409, REPLACED)
             replaced = await self._look_for_another(opened)
+            opened.explorer.index.check_unchanged()
             response = await endpoint(opened, request)
+            opened.explorer.index.check_unchanged()
             response.headers[GENERATION_HEADER] = opened.generation
             response.headers[REPLACED_HEADER] = str(replaced).lower()
             return response

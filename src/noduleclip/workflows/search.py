@@ -155,6 +155,7 @@ class Searcher:
         for number, sentences in enumerate(
             split_sentences(request.sentences, min(request.k, self.index.manifest.rows))
         ):
+            self.index.check_unchanged()  # before the mapped embeddings are read: a shorter file ends the process
             readings = read_sentences(sentences) or [Reading(None, (), ())]
             questions = _name_questions(sentences, request.reference)
             descriptions = [_describe(reading, sentences, request.reference) for reading in readings]
@@ -164,6 +165,8 @@ class Searcher:
             if found is None:
                 candidates = candidates or self._find_candidates(request, on_note)
                 found = self._rank(sentences, readings, vectors, request, candidates, on_note)
+            found = list(found)
+            self.index.check_unchanged()
             counts = (None, None) if candidates is None else (candidates.count, candidates.distinct)
             for question, description, reading, (rows, scores) in zip(
                 questions, descriptions, readings, found, strict=True
@@ -178,6 +181,7 @@ class Searcher:
             A table per result: rank, metadata, scores, and whether the row satisfies the sentence.
         """
         found = self.index.read_rows(np.concatenate([result.rows for result in results]))
+        self.index.check_unchanged()
         ends = np.cumsum([len(result.rows) for result in results]).tolist()
         return [
             describe_hits(found[end - len(result.rows) : end], result.scores, result.question, result.reading)

@@ -117,6 +117,15 @@ class Index(abc.ABC):
         raises `IndexReplacedError` where it cannot.
         """
 
+    def check_unchanged(self) -> None:  # noqa: B027 - a Lance store keeps its versions
+        """Check that what is open is still what was opened.
+
+        A search calls it before and after it reads: an answer from files that were overwritten meanwhile is discarded.
+
+        Raises:
+            IndexReplacedError: A file was overwritten in place.
+        """
+
     @abc.abstractmethod
     def scan(self) -> pl.LazyFrame:
         """The rows' metadata in the order of the embeddings, with their number as `row`."""
@@ -222,6 +231,7 @@ class OpenFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[str, BufferedReader] = {}
+        self._states: dict[str, tuple[int, int]] = {}
         self._stack = contextlib.ExitStack()
         weakref.finalize(self, self._stack.close)
 
@@ -239,6 +249,7 @@ class OpenFiles:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise ArtefactError(missing) from error
         self._files[name] = file
+        self._states[name] = _read_state(file)
         return file
 
     def __getitem__(self, name: str) -> BufferedReader:
@@ -246,12 +257,28 @@ class OpenFiles:
 
     def is_current(self, name: str) -> bool:
         """Return whether a file's path still leads to the file that is open, unchanged."""
-        held = os.fstat(self._files[name].fileno())
         try:
             found = (self._folder / name).stat()
         except OSError:
             return False
-        return os.path.samestat(held, found) and held.st_mtime_ns == found.st_mtime_ns
+        return os.path.samestat(os.fstat(self._files[name].fileno()), found) and not self.find_overwritten([name])
+
+    def find_overwritten(self, names: Sequence[str] | None = None) -> str | None:
+        """Return the name of an open file whose content was overwritten in place since it was opened, if there is one.
+
+        Replacing a file, as this package does, leaves the open one as it is. Overwriting it, as `cp` onto it does,
+        changes what is read and mapped here.
+        """
+        for name in self._files if names is None else names:
+            if _read_state(self._files[name]) != self._states[name]:
+                return name
+        return None
+
+
+def _read_state(file: BufferedReader) -> tuple[int, int]:
+    """Return what changes when the content of an open file does: its size, and when it was last written."""
+    state = os.fstat(file.fileno())
+    return state.st_size, state.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -276,12 +303,20 @@ class FolderIndex(Index):
 
     def was_replaced(self) -> bool:
         """Return whether the folder now holds another generation, or, for the moment, none."""
+        if self.files.find_overwritten() is not None:
+            return True
         if self.files.is_current(schema.INDEX_MANIFEST):
             return False
         try:
             return hash_file(self.folder / schema.INDEX_MANIFEST) != self.generation  # the same may be written again
         except OSError:
             return True
+
+    def check_unchanged(self) -> None:
+        """Check that no open file was overwritten in place since it was opened."""
+        name = self.files.find_overwritten()
+        if name is not None:
+            raise IndexReplacedError(f"{self.folder / name}: was overwritten while it was open; run the command again")
 
     def scan(self) -> pl.LazyFrame:
         """The rows' metadata in the order of the embeddings, with their number as `row`."""
@@ -502,7 +537,7 @@ def _open_generation(folder: Path, hashed_bytes: int) -> FolderIndex:
         raise ArtefactError(f"{where}: not a readable table ({str(error).splitlines()[0]})") from error
     if rows != manifest.rows:
         raise ArtefactError(f"{folder / schema.META}: has {rows} rows, {schema.INDEX_MANIFEST} says {manifest.rows}")
-    if not files.is_current(schema.INDEX_MANIFEST):
+    if not files.is_current(schema.INDEX_MANIFEST) or files.find_overwritten():
         raise IndexReplacedError(f"{folder}: is being replaced again and again; run the command again")
     return FolderIndex(manifest, embeddings, hash_open_file(bound), folder, files)
 

@@ -71,7 +71,10 @@ def parse_place(text: str) -> Place:
     if not separator or not rest.strip("/") or scheme not in (LOCAL, *OBJECT_STORES):
         allowed = ", ".join(f"{name}://BUCKET/PREFIX" for name in OBJECT_STORES)
         raise UsageError(f"{text}: no place for a store; write {LOCAL}://FOLDER, or {allowed}")
-    return Place(text, str(Path(rest).expanduser()) if scheme == LOCAL else text)
+    try:
+        return Place(text, str(Path(rest).expanduser()) if scheme == LOCAL else text)
+    except RuntimeError as error:
+        raise UsageError(f"{text}: there is no such home folder; write the folder's path") from error
 
 
 def load_lance(text: str) -> Any:
