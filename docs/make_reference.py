@@ -168,7 +168,7 @@ def _list_limits() -> list[tuple[str, str]]:
             "sentences, patient ids",
             f"{MOST_LINES:,} of them in {MOST_BYTES >> 20} MB; `evaluate` takes {MOST_QUERIES:,} sentences",
         ),
-        ("settings", "1 MB; 32 parts of a key; lists of 10,000"),
+        ("settings", "1 MB; 4 parts of a key; lists of 10,000"),
         ("header of a DICOM file", f"{LARGEST_HEADER_BYTES >> 20} MB, {MOST_ITEMS:,} items of sequences"),
         ("a JSON file", "16 MB"),
         ("annotations of LIDC, a file", "8 MB, 500,000 tags"),

@@ -63,8 +63,12 @@ runpy.run_module("noduleclip", run_name="__main__")
         ("a key of 40,000 parts", ".".join(["a"] * 40_000) + " = 1"),
         ("quoted parts with quotes in them", "\n".join([r"x = 1", ".".join([r'"\""'] * 40) + " = 1"])),
         ("mixed parts with blanks", " . ".join(["a", "'b'", '"c"'] * 20) + " = 1"),
-        ("a table's name", "[" + ".".join(["a"] * 33) + "]"),
-        ("within an inline table", "a = {" + ".".join(["a"] * 33) + " = 1}"),
+        ("a table's name", "[" + ".".join(["a"] * 5) + "]"),
+        ("within an inline table", "a = {" + ".".join(["a"] * 5) + " = 1}"),
+        (
+            "behind texts of many lines",
+            'x = """a\n"" \\" b.c.d.e.f.g"""\ny = \'\'\'\n#\'\'\'  # a.b.c.d.e.f\na.b.c.d.e = 1',
+        ),
     ],
 )
 def test_a_key_of_many_parts_is_refused(noduleclip: Command, tmp_path: Path, name: str, text: str) -> None:
@@ -75,9 +79,22 @@ def test_a_key_of_many_parts_is_refused(noduleclip: Command, tmp_path: Path, nam
     line = text.count("\n") + 1
     assert refused.code == 2, name
     assert refused.err == (
-        f"error: --config {file}: line {line} has a key of more than 32 parts; settings have names of one\n"
+        f"error: --config {file}: line {line} has a key of more than 4 parts; settings have names of one\n"
     )
     assert time.perf_counter() - started < 10  # tomllib takes a minute and 6 GB
+
+
+@pytest.mark.parametrize(
+    "text", ['a = "' + '\\"' * 500_000, "'" * 999_999, '"""' + '"' * 999_990, "a." * 499_999, "-" * 999_999]
+)
+def test_settings_are_looked_through_once(noduleclip: Command, tmp_path: Path, text: str) -> None:
+    """Half a million quotes without an end took hours where each was looked from to the end of the line."""
+    file = tmp_path / "settings.toml"
+    file.write_text(text)
+    started = time.process_time()
+    refused = noduleclip("split", "--config", file)
+    assert refused.code == 2, refused.err[-300:]
+    assert time.process_time() - started < 10
 
 
 def test_texts_with_many_points_are_settings(noduleclip: Command, tmp_path: Path) -> None:

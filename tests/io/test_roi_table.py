@@ -1,7 +1,9 @@
 """Tables as people export them: what can be meant is read, what cannot is refused by row and column."""
 
+import gzip
 import re
 import tempfile
+import zlib
 from pathlib import Path
 
 import polars as pl
@@ -70,6 +72,9 @@ def test_a_sound_table_is_read(tmp_path: Path, content: str) -> None:
         (f"{HEADER}\n{ROW}\n".encode("utf-16"), "is encoded in UTF-16"),
         (b"\xfe\xff" + f"{HEADER}\n{ROW}\n".encode("utf-16-be"), "is encoded in UTF-16"),
         (f"{HEADER}\n{ROW}\nä.dcm,5,1,2,3,4,P\n".encode("latin-1"), r"line 3 is not UTF-8 \(latin-1\?\)"),
+        (zlib.compress(f"{HEADER}\n{ROW}\n".encode(), 0), "is compressed; unpack it"),
+        (zlib.compress(f"{HEADER}\n{ROW}\n".encode(), 9), "is compressed; unpack it"),
+        (gzip.compress(f"{HEADER}\n{ROW}\n".encode()), "is compressed; unpack it"),
         (f"{HEADER},diameter_mm\n{ROW},7\n".encode(), "column 'diameter_mm' stands twice"),
         (f"{HEADER}, diameter_mm\n{ROW},7\n".encode(), "column 'diameter_mm' stands twice"),
         (

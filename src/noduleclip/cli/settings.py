@@ -21,11 +21,13 @@ SETTINGS_PANEL = "Settings"
 OPTION_OF_RUN_RECORD = "arguments"
 _MOST_BYTES = 1 << 20
 _MOST_ITEMS = 10_000
-# More parts of a dotted key than any setting has: tomllib keeps each of its beginnings, 6 GB of one of 40,000 parts. A
-# UID in a text has up to 32.
-_DOTTED_KEY = re.compile(
-    r"""(?:(?<![\w-])[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
-    r"""(?:[ \t]*+\.[ \t]*+(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')){32}"""
+# tomllib keeps every beginning of a dotted key: 6 GB for one of 40,000 parts. Settings have names of one part; a number
+# or a date outside quotes has two.
+_MOST_PARTS = 4
+_TOML_TOKEN = re.compile(
+    r"""\"\"\"(?:[^"\\]|\\.|"(?!""))*+(?:\"\"\")?|\'\'\'(?:[^']|'(?!''))*+(?:\'\'\')?"""
+    r"""|"(?:[^"\\\n]|\\.)*+"?|'[^'\n]*+'?|\#[^\n]*+|[\w-]++|[ \t]++|.""",
+    re.DOTALL,
 )
 _OWN = ("config", "print_config")
 _WRITTEN = ("out_dir", "cache_dir")  # merge reads what embed wrote there, too
@@ -95,10 +97,23 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _parse_toml(text: str, path: Path) -> dict[str, Any]:
-    deep = _DOTTED_KEY.search(text)
-    if deep is not None:
-        line = text.count("\n", 0, deep.start()) + 1
-        raise ConfigError(f"--config {path}: line {line} has a key of more than 32 parts; settings have names of one")
+    """Parse TOML whose keys have few parts; one pass over the tokens finds the others before they take memory."""
+    parts, follows_dot = 0, False
+    for token in _TOML_TOKEN.finditer(text):
+        first = token[0][0]
+        if first in " \t":
+            continue
+        if first == ".":
+            follows_dot = True
+            continue
+        is_part = first in "\"'-_" or first.isalnum()
+        parts = (parts + 1 if follows_dot and parts else 1) if is_part else 0
+        follows_dot = False
+        if parts > _MOST_PARTS:
+            line = text.count("\n", 0, token.start()) + 1
+            raise ConfigError(
+                f"--config {path}: line {line} has a key of more than {_MOST_PARTS} parts; settings have names of one"
+            )
     return tomllib.loads(text)
 
 

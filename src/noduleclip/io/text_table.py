@@ -33,6 +33,7 @@ _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 _INNER_FORMULA = rf"([;\t\r\n]{_SKIPPED})('*{_SIGN})"
 _INNER_GUARDED = rf"([;\t\r\n]{_SKIPPED})'('*{_SIGN})"
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78\xda")  # polars unpacks these unasked
 
 
 def read_text_frame(path: Path, what: str, needed: Sequence[str]) -> pl.DataFrame:
@@ -82,6 +83,8 @@ def _read_bounded(path: Path) -> bytes:
         while chunk := file.read(_CHUNK_BYTES):
             if not chunks and chunk[:2] in _BOMS:
                 raise InputError(f"{path}: is encoded in {_BOMS[chunk[:2]]}; save it as UTF-8")
+            if not chunks and chunk.startswith(_COMPRESSED):
+                raise InputError(f"{path}: is compressed; unpack it")
             pending = len(decoder.getstate()[0])
             try:
                 decoder.decode(chunk)
