@@ -10,6 +10,7 @@ import nox
 
 nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["lint", "types", "docs", "tests"]
+nox.options.error_on_missing_interpreters = False  # `pythons` takes those that are installed, in CI too
 nox.needs_version = ">=2025.5.1"
 PYTHONS = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))  # its classifiers
 
