@@ -122,6 +122,17 @@ def test_hits_are_a_gallery_in_a_notebook(index: Path) -> None:
     assert len(hits) == 4
 
 
+def test_hits_are_converted_to_pandas_where_it_is_installed(index: Path) -> None:
+    hits = nc.open_index(index).query(SENTENCE, k=2)
+    try:
+        import pandas as pd  # noqa: F401
+    except ModuleNotFoundError:
+        with pytest.raises(UsageError, match=r"noduleclip\[pandas\]"):
+            hits.to_pandas()
+    else:
+        assert hits.to_pandas()[schema.DIAMETER_MM].tolist() == hits.table[schema.DIAMETER_MM].to_list()
+
+
 def test_hits_without_slices_say_why(index: Path, tmp_path: Path) -> None:
     hits = nc.open_index(index, dicom_roots=[tmp_path]).query("> 4 mm", k=2)
     assert "polygon" not in hits.to_html() or "no such file" in hits.to_html()

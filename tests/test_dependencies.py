@@ -32,10 +32,10 @@ NOT_IMPORTED = {
     "pytest-socket": "options of pytest",
     "ruff": "a tool",
 }
-EXTRAS_OF_THE_PACKAGE = ("lance", "preview", "ray", "web")
+EXTRAS_OF_THE_PACKAGE = ("lance", "pandas", "preview", "ray", "web")
 ALLOWED_EXTRAS = {
     "src": EXTRAS_OF_THE_PACKAGE,
-    "tests": ("dev", "browser", "fuzz", "ray"),
+    "tests": ("dev", "browser", "fuzz", "pandas", "ray"),
     "benchmarks": ("dev", "bench"),
     "docs": ("dev",),
     "noxfile.py": ("dev",),

@@ -57,8 +57,15 @@ class Hits:
         return self.table.height
 
     def to_pandas(self) -> "pd.DataFrame":
-        """Return the table as a pandas DataFrame, which needs pandas."""
-        return self.table.to_pandas()
+        """Return the table as a pandas DataFrame, which needs the extra `pandas`.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            return self.table.to_pandas()
+        except ModuleNotFoundError as error:
+            raise UsageError(f'to_pandas needs {error.name}: pip install "noduleclip[pandas]"') from error
 
     def to_html(self) -> str:
         """Return a page with pictures of the first 24 hits, their outlines and sizes; no script, no network.
