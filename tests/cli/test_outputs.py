@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from conftest import Collection, Command, train_arguments
+from importers.lidc_phantoms import write_patients
 from noduleclip import schema
 
 if sys.platform == "win32":
@@ -22,13 +24,16 @@ LISTED = f"{schema.CSV_ROW},{schema.DICOM_PATH},{schema.REJECT_CODE},{schema.REJ
 
 
 @pytest.fixture(scope="module")
-def commands(collection: Collection, checkpoint: Path, exported: Path, index: Path) -> dict[str, list[Any]]:
+def commands(
+    collection: Collection, checkpoint: Path, exported: Path, index: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[Any]]:
     """The commands that write a folder, which comes last."""
     roi_csv = ["--roi-csv", collection.roi_csv]
     train = [
         argument for argument in train_arguments(collection, Path("OUT")) if argument not in ("--out", Path("OUT"))
     ]
-    prepare = ["prepare", "lidc", "--data-root", collection.roi_csv.parent / "dicom"]
+    lidc = write_patients(tmp_path_factory.mktemp("outputs") / "LIDC-IDRI")
+    prepare = ["prepare", "lidc", "--data-root", lidc]
     return {
         "split": ["split", *roi_csv, "--out"],
         "phantom": ["phantom", "--patients", 3, "--workers", 1, "--out"],
@@ -232,7 +237,24 @@ def test_a_page_of_hits_replaces_nothing_unasked(
     assert wanted.code == 0, wanted.err
     assert path.read_bytes() != MINE.encode()
     (tmp_path / f"link-{name}").symlink_to("nowhere")
-    assert "is already there" in search(option, tmp_path / f"link-{name}").err
+    (tmp_path / f"other-{name}").symlink_to(path)
+    for link in (f"link-{name}", f"other-{name}"):
+        for overwrite in ((), ("--overwrite",)):
+            done = search(option, tmp_path / link, *overwrite)
+            assert done.code == 2
+            assert f"{option} {tmp_path / link}: is a link and is not replaced; give the file that it leads" in done.err
+            assert (tmp_path / link).is_symlink()
+
+
+@pytest.mark.parametrize(("option", "name"), [("--html", "hits.html"), ("--contact-sheet", "hits.png")])
+def test_a_page_that_is_replaced_keeps_its_permissions(
+    search: Callable[..., Any], tmp_path: Path, option: str, name: str
+) -> None:
+    (tmp_path / name).write_text(MINE)
+    for mode in (0o600, 0o640, 0o444):
+        (tmp_path / name).chmod(mode)
+        assert search(option, tmp_path / name, "--overwrite").code == 0
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
 
 
 @pytest.mark.parametrize(("option", "suffix"), [("--html", ".html"), ("--contact-sheet", ".png")])
@@ -304,3 +326,116 @@ def test_the_demo_removes_nothing_but_its_own(noduleclip: Command, tmp_path: Pat
     assert (kept / schema.ROI_CSV).read_text() == MINE
     (out / "phantoms").unlink()
     assert noduleclip(*demo).code == 0
+    pieces = out / "index" / schema.PIECES_FOLDER
+    pieces.mkdir(parents=True)
+    for name in ("thesis.tex", ".lock"):
+        (pieces / name).write_text(MINE)
+        done = noduleclip(*(one for one in demo if one != "--data-only"))
+        assert done.code == 2
+        assert done.err.startswith(f"error: {pieces / name}: is not of the demo and would be removed")
+        assert (pieces / name).read_text() == MINE
+        (pieces / name).unlink()
+    (out / "cache").symlink_to(kept)
+    assert "is a link or no folder" in noduleclip(*(one for one in demo if one != "--data-only")).err
+
+
+KEY = "0" * 64
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [{".lock": ""}, {".pieces/.lock": ""}, {".pieces/notes.txt": MINE}, {".pieces/key": MINE}, {".pieces/0.npy": MINE},
+     {".pieces/key": KEY, ".pieces/notes.txt": MINE}, {".pieces/key": KEY, ".pieces/deep/0.npy": MINE}],
+    ids=["a lock", "an empty folder", "notes", "another key", "no key", "a key and notes", "a key and folders"],
+)  # fmt: skip
+def test_files_that_look_like_ours_do_not_make_a_folder_an_unfinished_one(
+    noduleclip: Command, commands: dict[str, list[Any]], tmp_path: Path, beside: dict[str, str]
+) -> None:
+    files = {schema.META: MINE, **beside}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    done = noduleclip(*commands["embed"], tmp_path)
+    assert done.code == 2, done
+    assert len(done.err.splitlines()) == 1
+    assert all((tmp_path / name).read_text() == text for name, text in files.items() if text)
+    if any(text == MINE for text in beside.values()):  # nor with --overwrite, which is for results
+        done = noduleclip(*commands["embed"], tmp_path, "--overwrite")
+        assert re.search(r"\.pieces/\S+: is not of embed, which keeps its pieces there; move it, or choose", done.err)
+        assert all((tmp_path / name).read_text() == text for name, text in files.items() if text)
+
+
+def test_what_a_killed_embed_left_is_gone_on_from(
+    noduleclip: Command, commands: dict[str, list[Any]], tmp_path: Path
+) -> None:
+    for name in (".lock", ".pieces/key", ".pieces/0.npy", ".pieces/.1024.npy.0123456789ab.part", schema.META):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(KEY if name.endswith("key") else "" if name == ".lock" else "half")
+    done = noduleclip(*commands["embed"], tmp_path)
+    assert done.code == 0, done.err
+    assert not {path.name for path in tmp_path.iterdir()} & {".lock", schema.PIECES_FOLDER}
+
+
+@pytest.mark.parametrize("kind", ["content", "pipe", "folder", "link", "dangling link", "hard link"])
+@pytest.mark.parametrize("name", ["query", "phantom"])
+def test_a_file_with_the_name_of_a_lock_is_kept(
+    noduleclip: Command, commands: dict[str, list[Any]], tmp_path: Path, name: str, kind: str
+) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    lock = tmp_path / ".out.lock" if name == "phantom" else out / ".lock"
+    lock.parent.mkdir(exist_ok=True)
+    other.touch()
+    if kind == "content":
+        lock.write_text(MINE)
+    elif kind == "pipe":
+        os.mkfifo(lock)
+    elif kind == "folder":
+        lock.mkdir()
+    elif kind == "hard link":
+        lock.hardlink_to(other)
+    else:
+        lock.symlink_to(other if kind == "link" else tmp_path / "nowhere")
+    before = lock.lstat()
+    done = noduleclip(*commands[name], out)
+    assert done.code == 2, done
+    assert done.err == (
+        f"error: {lock}: is no lock of noduleclip, which needs that name; move it, or choose another folder\n"
+    )
+    assert (lock.lstat().st_ino, lock.lstat().st_size) == (before.st_ino, before.st_size)
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "link"),
+    [("embed", ".pieces"), ("shard", "shards"), ("shard", "shards/1-of-1"), ("merge", "shards"),
+     ("merge", "shards/1-of-1"), ("prepare", ".catalogue"), ("prepare", "splits")],
+)  # fmt: skip
+def test_no_folder_that_a_command_makes_is_a_link(
+    noduleclip: Command, commands: dict[str, list[Any]], tmp_path: Path, name: str, link: str
+) -> None:
+    out, target = tmp_path / "out", tmp_path / "target"
+    (out / link).parent.mkdir(parents=True)
+    target.mkdir()
+    mine = {target / file: MINE for file in ("key", "0.npy", schema.META, ".a.csv.0123456789ab.part")}
+    for path, text in mine.items():
+        path.write_text(text)
+    (out / link).symlink_to(target)
+    arguments = [*commands["embed" if name == "shard" else name], out, *(["--shard", "1/1"] if name == "shard" else [])]
+    done = noduleclip(*arguments, "--overwrite")
+    assert done.code == 2, done
+    assert done.err.splitlines()[-1] == (
+        f"error: {out / link}: is a link or no folder, and is not written to; move it, or choose another folder"
+    )
+    assert {path: path.read_text() for path in target.iterdir()} == mine
+
+
+def test_prepare_removes_no_parts_of_others(
+    noduleclip: Command, commands: dict[str, list[Any]], tmp_path: Path
+) -> None:
+    splits = tmp_path / schema.SPLITS_FOLDER
+    splits.mkdir()
+    (splits / ".film.mkv.part").write_text(MINE)
+    (splits / f".{schema.TRAIN_PATIENTS}.0123456789ab.part").write_text("half")
+    done = noduleclip(*commands["prepare"], tmp_path)
+    assert done.code == 0, done.err
+    assert [path.name for path in splits.iterdir() if path.name.startswith(".")] == [".film.mkv.part"]

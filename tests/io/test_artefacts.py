@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from noduleclip.errors import ArtefactError, OutputError, UsageError
 from noduleclip.io import artefacts
 from noduleclip.io.artefacts import (
+    find_other,
     hash_file,
     locking,
     name_part,
@@ -105,6 +106,19 @@ def test_others_may_read_what_the_umask_allows(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file.txt").stat().st_mode) == 0o640
+
+
+def test_a_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    for mode in (0o600, 0o400, 0o664):
+        path.chmod(mode)
+        with replacing(path) as temporary:
+            assert stat.S_IMODE(temporary.stat().st_mode) == 0o600, "not open to others while it is written"
+            temporary.write_text("new")
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+        write_together({path: "newer"})
+        assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
 @given(values=st.dictionaries(st.text(), JSON_VALUES, max_size=4))
@@ -253,6 +267,20 @@ def test_what_killed_processes_left_is_removed(tmp_path: Path, whole: bool) -> N
         path for path in tmp_path.rglob("*.part") if path.is_dir() != whole and path not in kept
     }
     assert all(path.exists() for path in kept)
+
+
+def test_a_tool_takes_for_its_own_only_files_of_its_making(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    for name in (".lock", "inner/.lock", "a.csv", ".a.csv.0123456789ab.part"):
+        (tmp_path / name).touch()
+    assert find_other(tmp_path, (r"a\.csv",)) is None
+    (tmp_path / "inner" / ".lock").write_text("mine")
+    assert find_other(tmp_path, (r"a\.csv",)) == tmp_path / "inner" / ".lock"
+    (tmp_path / "inner" / ".lock").write_text("4242\nmachine\n1234567\n")  # of filelock, where there is no flock
+    assert find_other(tmp_path, (r"a\.csv",)) is None
+    (tmp_path / "a.csv").unlink()
+    (tmp_path / "a.csv").symlink_to(tmp_path / "inner")
+    assert find_other(tmp_path, (r"a\.csv",)) == tmp_path / "a.csv"
 
 
 @pytest.mark.parametrize("code", [errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS])

@@ -9,7 +9,8 @@ from typing import Final
 
 from noduleclip import schema
 from noduleclip.errors import UsageError
-from noduleclip.io.artefacts import LOCK_FILE, locking, refuse_results
+from noduleclip.io.artefacts import locking, refuse_link, refuse_results
+from noduleclip.io.pieces import holds_pieces
 from noduleclip.report.console import warn
 
 OVERWRITE: Final = "--overwrite replaces it"
@@ -50,8 +51,8 @@ def claiming(
         remedy: What the user can do about them.
         replace: They may be replaced.
         whole: The folder itself will appear whole: see `locking`.
-        partial: Further file names that the command writes or removes. One that a run left which did not finish is
-            replaced unasked.
+        partial: Further file names that the command writes or removes. One beside the pieces of an `embed` that did
+            not finish is replaced unasked.
 
     Raises:
         UsageError: Another process writes there, there are results, or an input would be replaced.
@@ -61,10 +62,10 @@ def claiming(
         yield
         return
     check_folder(folder, (*results, *partial))
-    is_unfinished = (folder / LOCK_FILE).exists() or (folder / schema.PIECES_FOLDER).is_dir()
     with locking(folder, warn, whole=whole):
         if not replace:
             refuse_results(folder, results, remedy)
+        is_unfinished = holds_pieces(folder / schema.PIECES_FOLDER)
         for name in partial:
             _check_partial(folder / name, remedy, replace=replace or is_unfinished)
         yield
@@ -79,7 +80,7 @@ def check_folder(folder: Path, names: tuple[str, ...]) -> None:
 
     Raises:
         UsageError: The folder is a file or named like one, is a folder of DICOM that the command reads, or holds one of
-            the names as an input or as what is no regular file.
+            the names as an input or as what is no regular file, or one of the folders in it as a link.
     """
     refuse_results(folder, (), "")
     if not folder.exists():
@@ -87,6 +88,8 @@ def check_folder(folder: Path, names: tuple[str, ...]) -> None:
             gets = f"{names[0]} is written into it" if names else "files are written into it"
             raise UsageError(f"{folder}: is the name of a file, and a folder is wanted: {gets}")
         _check_parents(folder)
+    for inner in sorted({(folder / name).parent for name in names} - {folder}):
+        refuse_link(inner)
     for option, path in _list_inputs():
         if path.is_dir():
             if option == _SLICES and _is_same(folder, path):
@@ -112,7 +115,7 @@ def check_file(option: str, path: Path, suffixes: tuple[str, ...], *, replace: b
         replace: A file that is there may be replaced.
 
     Raises:
-        UsageError: It is there, is no regular file or an input of the command, or has another suffix.
+        UsageError: It is there, is a link, no regular file or an input of the command, or has another suffix.
     """
     if path.is_dir():
         raise UsageError(f"{path}: is a folder, a file is needed")
@@ -124,6 +127,8 @@ def check_file(option: str, path: Path, suffixes: tuple[str, ...], *, replace: b
     for other, given in _list_inputs():
         if _is_same(path, given):
             raise UsageError(f"{option} {path}: would replace {other} {given}; choose another file")
+    if path.is_symlink():
+        raise UsageError(f"{option} {path}: is a link and is not replaced; give the file that it leads to, or another")
     if path.exists() and not path.is_file():
         raise UsageError(f"{option} {path}: is no regular file and is not replaced; choose another file")
     if not replace and os.path.lexists(path):

@@ -50,7 +50,7 @@ def demo(
     import shutil
 
     from noduleclip.cli.claim import claiming
-    from noduleclip.io.artefacts import find_other
+    from noduleclip.io.artefacts import find_other, refuse_link
     from noduleclip.io.disk import require_space
     from noduleclip.phantom.patients import PhantomConfig, measure_phantoms
 
@@ -61,6 +61,7 @@ def demo(
         others = [other for name, patterns in made.items() if (other := find_other(out / name, patterns))]
         if others:
             raise UsageError(f"{others[0]}: is not of the demo and would be removed; move it, or choose another --out")
+        refuse_link(out / "cache")
         for name in made:
             shutil.rmtree(out / name, ignore_errors=True)
         if not data_only:

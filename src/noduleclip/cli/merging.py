@@ -15,7 +15,7 @@ from noduleclip.cli.slice_folders import record_index
 from noduleclip.cli.target import INDEX_PATTERN, Target
 from noduleclip.engine.shards import join_indexes, list_shard_folders, measure_joined, open_shards, store_indexes
 from noduleclip.errors import InputError, UsageError
-from noduleclip.io.artefacts import find_other, locking
+from noduleclip.io.artefacts import find_other, locking, refuse_link
 from noduleclip.io.disk import require_space
 from noduleclip.io.index.folder import FolderIndex, Manifest, open_index
 from noduleclip.io.own_indexes import is_own_index
@@ -47,8 +47,10 @@ def merge_index(target: Target, max_rejects: float, remove_shards: bool) -> None
 @contextlib.contextmanager
 def _holding_shards(out_dir: Path) -> Iterator[None]:
     """Keep jobs from making a shard again meanwhile."""
+    refuse_link(out_dir / schema.SHARDS_FOLDER)
     with contextlib.ExitStack() as stack:
         for folder in list_shard_folders(out_dir):
+            refuse_link(folder)
             stack.enter_context(locking(folder, warn))
         yield
 

@@ -22,7 +22,7 @@ from noduleclip.importers.meta_catalogue import recognise_derived
 from noduleclip.importers.nodule_table import place_nodules, summarise_nodules
 from noduleclip.importers.roi_rows import RoiRows, make_rows, make_sphere_rows
 from noduleclip.importers.unread import Unread
-from noduleclip.io.artefacts import format_json, locking, write_together
+from noduleclip.io.artefacts import format_json, locking, refuse_link, remove_parts, write_together
 from noduleclip.io.patients import format_patient_list, split_patients
 from noduleclip.io.size_bins import count_bins, count_sizes
 from noduleclip.io.text_table import format_csv
@@ -129,6 +129,7 @@ def run_preparation(options: PrepareOptions, find_marks: Callable[[], Callable[[
 def open_catalogue(options: PrepareOptions) -> Catalogue:
     """Read the headers below the data root, or find what an earlier run read of them."""
     keep, workers = options.out / CATALOGUE_FOLDER, count_workers(options.workers)
+    refuse_link(keep)
     with contextlib.ExitStack() as stack:
         stack.enter_context(locking(keep, warn))  # what a killed run left half written goes
 
@@ -348,8 +349,8 @@ def _write(
     }
     if rejects.height:
         texts[options.out / schema.REJECTS_CSV] = format_csv(rejects)
-    for path in folder.glob(".*.part"):
-        path.unlink(missing_ok=True)  # of a killed run
+    if folder.is_dir():
+        remove_parts(folder)  # of a killed run
     write_together(texts, {options.out / schema.REJECTS_CSV, *(folder / name for name in _SPLITS)} - set(texts))
 
 

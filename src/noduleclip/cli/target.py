@@ -9,11 +9,11 @@ from pathlib import Path
 from noduleclip import schema
 from noduleclip.cli.claim import OVERWRITE, claiming
 from noduleclip.config import INDEXED_ROWS
-from noduleclip.engine.chunks import PIECES_FOLDER
 from noduleclip.errors import UsageError
-from noduleclip.io.artefacts import refuse_results
+from noduleclip.io.artefacts import refuse_link, refuse_results
 from noduleclip.io.index.lance import holds_index
 from noduleclip.io.index.lance_tables import INDEX_TABLE, Place, load_lance, parse_place
+from noduleclip.io.pieces import PIECE_PATTERN, refuse_foreign_pieces
 
 _REMEDY_BESIDE = f"its {schema.REJECTS_CSV} would be lost: choose another --out-dir, or --overwrite"
 INDEX_FILES = (
@@ -24,7 +24,9 @@ INDEX_FILES = (
     schema.OUTLINES,
     schema.REJECTS_CSV,
 )
-INDEX_PATTERN = "|".join([*map(re.escape, INDEX_FILES), rf"{re.escape(PIECES_FOLDER)}/.+"])  # with what is resumed
+INDEX_PATTERN = "|".join(
+    [*map(re.escape, INDEX_FILES), rf"{re.escape(schema.PIECES_FOLDER)}/(?:{PIECE_PATTERN})"]
+)  # with what is resumed
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,14 @@ class Target:
         """Return the place of a shard.
 
         Raises:
-            UsageError: The index goes into a store.
+            UsageError: The index goes into a store, or a link is where the shards go.
         """
         if self.store is not None:
             raise UsageError("--shard and --store: shards are folders; give --out-dir alone, and --store to merge")
-        return replace(self, out_dir=self.out_dir / schema.SHARDS_FOLDER / shard)
+        folder = self.out_dir / schema.SHARDS_FOLDER / shard
+        for one in (folder.parent, folder):
+            refuse_link(one)
+        return replace(self, out_dir=folder)
 
 
 def choose_target(out_dir: Path | None, store: str | None, indexed_rows: int | None) -> Target:
@@ -85,7 +90,7 @@ def choose_target(out_dir: Path | None, store: str | None, indexed_rows: int | N
     work_dir = out_dir or place.folder
     if work_dir is None:
         raise UsageError(f"{store}: give a folder on this machine with --out-dir, too: for rejects and what is resumed")
-    for name in (schema.SHARDS_FOLDER, PIECES_FOLDER):
+    for name in (schema.SHARDS_FOLDER, schema.PIECES_FOLDER):
         if place.folder is not None and _find(place.folder).is_relative_to(_find(work_dir / name)):
             raise UsageError(
                 f"--store {store}: lies in {work_dir / name}, whose parts are removed once they are joined; "
@@ -127,6 +132,7 @@ def claiming_target(
     """
     with contextlib.ExitStack() as stack:
         if not dry_run:
+            refuse_foreign_pieces(target.out_dir / schema.PIECES_FOLDER)
             if target.store is None:
                 partial = tuple(name for name in INDEX_FILES if name not in results)
                 stack.enter_context(claiming(target.out_dir, results, OVERWRITE, replace=replace, partial=partial))

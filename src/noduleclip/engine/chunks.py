@@ -7,7 +7,6 @@ not depend on where the table was divided.
 import contextlib
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
@@ -19,6 +18,7 @@ from noduleclip import schema
 from noduleclip.engine.towers import Encoder
 from noduleclip.io.artefacts import replacing, write_text
 from noduleclip.io.crop_cache import CropCache
+from noduleclip.io.pieces import KEY_FILE, read_key, refuse_foreign_pieces, remove_pieces
 
 PIECE_ROWS: Final = 1024
 PIECES_FOLDER: Final = schema.PIECES_FOLDER
@@ -30,12 +30,16 @@ def list_pieces(rows: int) -> list[range]:
 
 
 def open_pieces(folder: Path, model_id: str, cache: CropCache, bs: int) -> Path:
-    """Keep the pieces of an earlier run that embedded the same crops with the same model; drop all others."""
+    """Keep the pieces of an earlier run that embedded the same crops with the same model; drop all others.
+
+    Raises:
+        UsageError: The folder is a link, or holds what no run wrote there.
+    """
+    refuse_foreign_pieces(folder)
     key = hashlib.sha256(json.dumps([model_id, cache.fingerprint(), bs]).encode()).hexdigest()
-    key_file = folder / "key"
-    if not key_file.exists() or key_file.read_text(encoding="utf-8") != key:
-        shutil.rmtree(folder, ignore_errors=True)
-        write_text(key_file, key)
+    if read_key(folder) != key:
+        remove_pieces(folder)
+        write_text(folder / KEY_FILE, key)
     return folder
 
 

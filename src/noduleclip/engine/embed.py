@@ -22,6 +22,7 @@ from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import measure_bytes, require_room, round_to_blocks
 from noduleclip.io.index.folder import META_GROUP_ROWS, Manifest, describe_file, format_manifest
 from noduleclip.io.index.lance_tables import Place
+from noduleclip.io.pieces import remove_pieces
 
 _ITEM_BYTES = 4  # of a float32
 _SAMPLE_ROWS = 8192
@@ -45,6 +46,7 @@ def write_index(
     keep: tuple[str, ...] = (),
     dicom_roots: Sequence[str] = (),
     on_rows: Callable[[int], None] = lambda _: None,
+    finish: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """Embed the rows of a frame and write the folder that a query needs.
 
@@ -57,6 +59,8 @@ def write_index(
         keep: Further columns of the frame to carry along.
         dicom_roots: Folders that relative DICOM paths start from, for pictures later.
         on_rows: Called with the rows embedded since the last call.
+        finish: Writes what else belongs to the index; the pieces, by which a later run sees that this one did not
+            finish, are removed after that.
 
     Returns:
         The manifest written.
@@ -74,7 +78,8 @@ def write_index(
         text_file=towers.text_file,
         manifest=_describe(towers, len(rows), dicom_roots),
     )
-    shutil.rmtree(pieces)
+    finish()
+    remove_pieces(pieces)
     return manifest
 
 
@@ -129,7 +134,7 @@ def write_store(
         manifest = write_lance_index(
             place, vectors, meta, outlines, towers.text_file, manifest, indexed_rows=indexed_rows
         )
-    shutil.rmtree(pieces)
+    remove_pieces(pieces)
     return manifest
 
 

@@ -120,21 +120,26 @@ def write_shard(
     part = frame[rows.start : rows.stop]
     (folder / schema.SHARD_MANIFEST).unlink(missing_ok=True)
     embedded = part.height - rejects.height
+    said = {
+        "schema_version": _VERSION,
+        "shard": str(shard),
+        "whole": whole,
+        "model_id": towers.image.model_id,
+        "first_row": rows.start,
+        "table_rows": len(rows),
+        "rows": embedded,
+        "rejects": rejects.to_dicts(),
+    }
+
+    def finish() -> None:
+        write_json(folder / schema.SHARD_MANIFEST, said)
+
     if embedded:
-        write_index(part, cache, towers, folder, bs=bs, keep=keep, dicom_roots=dicom_roots, on_rows=on_rows)
-    write_json(
-        folder / schema.SHARD_MANIFEST,
-        {
-            "schema_version": _VERSION,
-            "shard": str(shard),
-            "whole": whole,
-            "model_id": towers.image.model_id,
-            "first_row": rows.start,
-            "table_rows": len(rows),
-            "rows": embedded,
-            "rejects": rejects.to_dicts(),
-        },
-    )
+        write_index(
+            part, cache, towers, folder, bs=bs, keep=keep, dicom_roots=dicom_roots, on_rows=on_rows, finish=finish
+        )
+    else:
+        finish()
     return embedded
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import BufferedReader
@@ -20,6 +21,7 @@ _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.part")  # what `name_part` gi
 _MOST_JSON_BYTES = 1 << 24
 _HASHED_AT_ONCE = 1 << 20
 LOCK_FILE = ".lock"  # in a folder that a process of this tool writes to
+_SOFT_LOCK = re.compile(rb"\d+\n\S+\n(?:\d+\n)*")  # of filelock, where the file system has no flock
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
@@ -27,7 +29,8 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 def replacing(path: Path, *, size_bytes: int | None = None, flush: bool = True) -> Iterator[Path]:
     """Return a temporary path in the folder of `path`; move it onto `path` once the block has ended well.
 
-    Whatever ends the block early leaves the file that was there before, or none, and no temporary one.
+    Whatever ends the block early leaves the file that was there before, or none, and no temporary one. The new file
+    has the permissions of the one that it replaces.
 
     Args:
         path: The file to write.
@@ -41,14 +44,30 @@ def replacing(path: Path, *, size_bytes: int | None = None, flush: bool = True) 
     try:
         with telling_write_errors(path, temporary, size_bytes):
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.touch(exist_ok=False)  # with the mode that the umask leaves
+            mode = _read_mode(path)
+            if mode is None:
+                temporary.touch(exist_ok=False)  # with the mode that the umask leaves
+            else:
+                temporary.touch(stat.S_IRUSR | stat.S_IWUSR, exist_ok=False)  # never open to more people than the old
             yield temporary
             if flush:
                 flush_file(temporary)
+            if mode is not None:
+                with contextlib.suppress(OSError):  # file systems without permissions
+                    temporary.chmod(mode)
             temporary.replace(path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _read_mode(path: Path) -> int | None:
+    """Return the permission bits of a regular file, or None where there is none."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_mode & 0o777 if stat.S_ISREG(found.st_mode) else None
 
 
 def name_part(path: Path) -> Path:
@@ -177,23 +196,34 @@ def refuse_results(folder: Path, names: tuple[str, ...], remedy: str) -> None:
             raise UsageError(f"{folder} already holds {name}; {remedy}")
 
 
+def refuse_link(folder: Path) -> None:
+    """Refuse a link, or what is no folder, as a folder that a command makes inside its output folder.
+
+    Raises:
+        UsageError: It is one. Nothing there is fine.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise UsageError(f"{folder}: is a link or no folder, and is not written to; move it, or choose another folder")
+
+
 def find_other(folder: Path, patterns: Sequence[str]) -> Path | None:
     """Return what a tool that is about to remove a folder did not make there, the first by name.
 
     Args:
         folder: The folder; it need not be there.
         patterns: Regular expressions of the files that the tool makes, relative to the folder and with `/`; locks and
-            what killed processes leave half written need none.
+            what killed processes leave half written need none. Links, pipes and the like are never the tool's.
 
     Returns:
         A file or a link, or the folder itself where it is none; None where the tool made all.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         return folder
-    known = re.compile("|".join([*patterns, rf"(?:.*/)?(?:{re.escape(LOCK_FILE)}|{_PART.pattern}(?:/.*)?)"]))
+    known = re.compile("|".join([*patterns, rf"(?:.*/)?{_PART.pattern}(?:/.*)?"]))
     for path in sorted(folder.rglob("*")):
         is_known = known.fullmatch(path.relative_to(folder).as_posix()) is not None
-        if path.is_symlink() or not (path.is_dir() or is_known):
+        is_ours = is_known or (path.name == LOCK_FILE and _is_lock(path))
+        if path.is_symlink() or not (path.is_dir() or (is_ours and path.is_file())):
             return path
     return None
 
@@ -211,7 +241,7 @@ def locking(folder: Path, on_no_locks: Callable[[str], None], *, whole: bool = F
         whole: The folder itself will appear whole, so the lock lies beside it, and it is not made.
 
     Raises:
-        UsageError: Another process writes there, or `folder` is a file.
+        UsageError: Another process writes there, `folder` is a file, or a file of the lock's name is none of this tool.
         OutputError: The folder cannot be written to.
     """
     refuse_results(folder, (), "")
@@ -226,7 +256,7 @@ def locking(folder: Path, on_no_locks: Callable[[str], None], *, whole: bool = F
         if release is None:
             on_no_locks(f"{folder}: its file system has no locks; let no other noduleclip write there meanwhile")
         else:
-            _remove_parts(place, folder.absolute().name if whole else None)
+            remove_parts(place, folder.absolute().name if whole else None)
         yield
     finally:
         if release is not None:
@@ -240,6 +270,8 @@ def _lock(file: Path, folder: Path) -> Callable[[], None] | None:
     """Take a lock and give what releases it; None where the file system has no locks."""
     from filelock import FileLock, Timeout
 
+    if os.path.lexists(file) and not _is_lock(file):
+        raise UsageError(f"{file}: is no lock of noduleclip, which needs that name; move it, or choose another folder")
     lock = FileLock(file)
     try:
         with warnings.catch_warnings():
@@ -256,15 +288,29 @@ def _lock(file: Path, folder: Path) -> Callable[[], None] | None:
 
     def release() -> None:
         with contextlib.suppress(OSError):  # while it is held: who has it open finds that its name is gone
-            file.unlink(missing_ok=True)
+            if _is_lock(file):
+                file.unlink(missing_ok=True)
         lock.release()
 
     return release
 
 
-def _remove_parts(place: Path, of: str | None) -> None:
+def _is_lock(file: Path) -> bool:
+    """Return whether a file is a lock of this tool, or none is there: a regular, empty file of one name."""
+    try:
+        found = file.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            return False
+        return found.st_size == 0 or (found.st_size < 1024 and _SOFT_LOCK.fullmatch(file.read_bytes()) is not None)
+    except FileNotFoundError:  # its holder has ended
+        return True
+    except OSError:
+        return False
+
+
+def remove_parts(place: Path, of: str | None = None) -> None:
     """Remove what killed processes left: files of a folder, or the half-made folders of the name `of`."""
     for path in place.iterdir():
-        found = _PART.fullmatch(path.name)
+        found = None if path.is_symlink() else _PART.fullmatch(path.name)
         if found is not None and (path.is_file() if of is None else found["name"] == of and path.is_dir()):
             remove(path)
