@@ -182,3 +182,41 @@ def test_a_height_may_be_missing_where_the_slice_is_named(tmp_path: Path) -> Non
     (outline,) = read_one(write(tmp_path / "a.xml", text)).outlines
     assert outline.contours[0].z_mm != outline.contours[0].z_mm
     assert outline.contours[1].z_mm == -7.5
+
+
+def test_a_namespace_is_not_written_before_each_name(tmp_path: Path) -> None:
+    """One of 1 MB and 8,000 names took over 9 GB."""
+    tags = "".join(f"<a{number}/>" for number in range(1000))
+    for name, text in {
+        "an attribute has 100,000 characters": f'<LidcReadMessage xmlns="{"u" * 100_000}">{tags}</LidcReadMessage>',
+        "a name in it has 100,000 characters": f"<LidcReadMessage><{'u' * 100_000}/></LidcReadMessage>",
+        "a name in it has 100,001 characters": f'<LidcReadMessage a{"u" * 100_000}="1"/>',
+    }.items():
+        path = write(tmp_path / "a.xml", text)
+        tracemalloc.start()
+        refused = refuse(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (refused.code, name in refused.reason) == (RejectCode.BAD_XML, True), refused.reason
+        assert peak < 1e7
+
+
+def test_names_are_read_without_their_namespace(tmp_path: Path) -> None:
+    text = make_xml(SERIES, [[NODULE]])
+    plain = read_one(write(tmp_path / "a.xml", text))
+    prefixed = re.sub(r"<(/?)(?=[A-Za-z])", r"<\1nih:", text).replace(
+        "LidcReadMessage", "LidcReadMessage xmlns:nih='u'", 1
+    )
+    assert prefixed.count("<nih:") == prefixed.count("</nih:") > 10
+    again = read_one(write(tmp_path / "b.xml", prefixed))
+    assert (again.series_uid, again.counts, again.serviced) == (plain.series_uid, plain.counts, plain.serviced)
+    assert again.outlines[0].ratings == plain.outlines[0].ratings
+    for one, other in zip(again.outlines[0].contours, plain.outlines[0].contours, strict=True):
+        assert one.points_px.tolist() == other.points_px.tolist()
+
+
+@pytest.mark.parametrize("change", ["<!-- a comment -->", "<?pi?>", "<![CDATA[ ]]>", "&#32;"])
+def test_text_is_put_together(tmp_path: Path, change: str) -> None:
+    text = make_xml(SERIES, [[NODULE]])
+    file = read_one(write(tmp_path / "a.xml", text.replace("Nodule 001", f"Nodule {change}001")))
+    assert file.outlines[0].name.split() == ["Nodule", "001"]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
+from xml.parsers import expat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from noduleclip.io.job_pool import Died, run_jobs
 
 _LARGEST_BYTES: Final = 8 * 2**20  # LIDC's largest has a tenth of that; a tree of it takes thirty times as much
 _MOST_TAGS: Final = 500_000  # LIDC's largest file has a seventh of that; an element takes 300 bytes
+_LONGEST_NAME: Final = 100  # LIDC's longest has 22 characters
+_LONGEST_ATTRIBUTE: Final = 1000
 _FARTHEST_MM: Final = 1e5
 _FARTHEST_PX: Final = 2**13
 _WIDEST_PX: Final = 2**11  # LIDC's widest curve is 75 pixels across, and its longest has 311 points
@@ -182,9 +185,7 @@ def parse_lidc_xml(content: bytes, path: Path) -> LidcFile:
     text, digest = content.decode("utf-8-sig"), hashlib.sha256(content).digest()
     if "<!DOCTYPE" in text or "<!ENTITY" in text:  # LIDC's have none; what they could name is never looked up
         raise ValueError("it has a document type")
-    root = ET.fromstring(text)  # noqa: S314 - neither entities nor document types get here
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
+    root = _parse_elements(text)
     if root.tag == _XRAY_ROOT:
         return LidcFile(path, "", "", (), Counter({XRAY_FILES: 1}), digest)
     if root.tag != _CT_ROOT:
@@ -209,6 +210,41 @@ def parse_lidc_xml(content: bytes, path: Path) -> LidcFile:
             outlines.append(Outline(series_uid, str(reader), name, contours, ratings))
     serviced = " ".join(root.findtext(f".//{tag}", "").strip() for tag in ("DateService", "TimeService"))
     return LidcFile(path, series_uid, serviced, tuple(outlines), counts, digest)
+
+
+def _parse_elements(text: str) -> ET.Element:
+    """Return the root of the elements, without attributes, comments and prefixes of namespaces.
+
+    ElementTree's own parser writes the URI of a namespace before each name: a long URI and many names take gigabytes.
+
+    Args:
+        text: XML without document type.
+
+    Raises:
+        ValueError: A name or an attribute is too long.
+        ET.ParseError: It is no XML.
+    """
+    tree = ET.TreeBuilder()
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        for one in (name, *attributes):
+            if len(one) > _LONGEST_NAME:
+                raise ValueError(f"a name in it has {len(one):,} characters, {_LONGEST_NAME} at most are read")
+        for value in attributes.values():
+            if len(value) > _LONGEST_ATTRIBUTE:
+                raise ValueError(f"an attribute has {len(value):,} characters, {_LONGEST_ATTRIBUTE:,} at most are read")
+        tree.start(name.rpartition(":")[2], {})
+
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartElementHandler = start
+    parser.EndElementHandler = lambda name: tree.end(name.rpartition(":")[2])
+    parser.CharacterDataHandler = tree.data
+    try:
+        parser.Parse(text, True)
+    except expat.ExpatError as error:
+        raise ET.ParseError(str(error)) from error
+    return tree.close()
 
 
 def _parse_contours(nodule: ET.Element) -> Iterator[Contour]:
