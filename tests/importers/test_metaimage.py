@@ -142,3 +142,27 @@ def test_an_image_of_vectors_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("ElementType", "ElementNumberOfChannels = 3\nElementType"))
     with pytest.raises(InputError, match="ElementNumberOfChannels is '3', only 1 can be read"):
         read_meta_header(path)
+
+
+def test_a_link_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
+    path = write_mhd(tmp_path / "in" / "a.mhd", VALUES)
+    data = path.with_suffix(".raw")
+    secret = data.rename(tmp_path / "secret.raw")
+    for target in (secret, Path("../secret.raw")):
+        data.symlink_to(target)
+        with pytest.raises(InputError, match=r"its data, 'a\.raw', are a link out of its folder") as caught:
+            read_meta_header(path)
+        assert str(secret) not in str(caught.value)
+        data.unlink()
+    data.symlink_to(data)
+    with pytest.raises(InputError, match=r"a\.raw.*(a loop of links|cannot be read)"):
+        list(read_meta_slices(read_meta_header(path), [0]))
+
+
+def test_links_within_a_folder_and_to_it_are_read(tmp_path: Path) -> None:
+    path = write_mhd(tmp_path / "in" / "a.mhd", VALUES)
+    data = path.with_suffix(".raw")
+    data.symlink_to(data.rename(path.with_name("b.raw")).name)
+    (tmp_path / "link").symlink_to("in")
+    ((_, hu),) = read_meta_slices(read_meta_header(tmp_path / "link" / "a.mhd"), [3])
+    np.testing.assert_array_equal(hu, VALUES[3])

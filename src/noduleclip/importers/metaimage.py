@@ -247,7 +247,20 @@ def _place_data(fields: dict[str, str], path: Path, end: int) -> tuple[Path, int
     skipped = _numbers(fields, "HeaderSize", 1, path)[0] if "HeaderSize" in fields else 0.0
     if skipped != -1 and not 0 <= skipped < 2**40:
         raise InputError(f"{path}: HeaderSize is {fields['HeaderSize'][:40]!r}, no number of bytes")
+    _refuse_outside(path.parent / name, path)
     return path.parent / name, None if skipped == -1 else int(skipped)
+
+
+def _refuse_outside(data_path: Path, path: Path) -> None:
+    """Refuse data that a link beside the header leads to, out of its folder."""
+    try:
+        if data_path.resolve().is_relative_to(path.parent.resolve()):
+            return
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise InputError(f"{path}: its data, {data_path.name[:40]!r}, cannot be read (a loop of links)") from error
+    raise InputError(
+        f"{path}: its data, {data_path.name[:40]!r}, are a link out of its folder; put the file itself there"
+    )
 
 
 def _start(file: BinaryIO, image: MetaImage) -> int:
