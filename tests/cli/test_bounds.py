@@ -434,3 +434,68 @@ def test_frames_in_thousands_are_read(tmp_path: Path, undefined: bool) -> None:
     header = read_header(path, 1 << 22, ("PerFrameFunctionalGroupsSequence", "NumberOfFrames"))
     assert header.count("NumberOfFrames") == len(header.dataset.PerFrameFunctionalGroupsSequence) == 2500
     assert check_ct_slice(path, frame=2500)[1] == tuple(map(float, one.PixelSpacing))
+
+
+def _implicit(tag: tuple[int, int], value: bytes) -> bytes:
+    return struct.pack("<HHI", *tag, len(value)) + value
+
+
+def _values(count: int) -> bytes:
+    return b"1\\" * (count - 1) + b"1 "
+
+
+def _write_implicit(path: Path, *elements: tuple[int, int, bytes]) -> Path:
+    """Write a file of implicit VR, whose elements have up to 4 GB."""
+    _dicom(path, b"", uid.ImplicitVRLittleEndian)
+    content = path.read_bytes()
+    content = content[: content.index(struct.pack("<HH2s", 8, 0x60, b"CS"))]
+    body = sorted(((8, 0x60, b"CT"), *elements))
+    path.write_bytes(content + b"".join(_implicit((group, number), value) for group, number, value in body))
+    return path
+
+
+SPACING, CHARACTER_SET, ROWS_TAG, SOP_UID = (0x28, 0x30), (8, 5), (0x28, 0x10), (8, 0x18)
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "told"),
+    [
+        (SPACING, _values(1001), "over 1,000 values in PixelSpacing"),
+        (SPACING, _values(1 << 17), "a value of over 64 kB in PixelSpacing"),
+        (SPACING, b" " * (2 + (1 << 16)), "a value of over 64 kB in PixelSpacing"),
+        (SOP_UID, _values(1001), "over 1,000 values in SOPInstanceUID"),
+        (ROWS_TAG, bytes(2 + (1 << 16)), "a value of over 64 kB in Rows"),
+        (CHARACTER_SET, _values(600_000), "over 262,144 values"),
+    ],
+)
+def test_values_without_end_are_rejected(tmp_path: Path, tag: tuple[int, int], value: bytes, told: str) -> None:
+    """4.5 MB of them took 46 s and 1 GB."""
+    path = _write_implicit(tmp_path / "a.dcm", (*tag, value))
+    for read in (read_ct_slice, check_ct_slice):
+        with pytest.raises(SliceError, match=f"its header has {told}; leave the file out") as caught:
+            read(path)
+        assert caught.value.code is RejectCode.TOO_LARGE
+
+
+def test_values_of_frames_without_end_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def frame(count: int) -> tuple[int, int, bytes]:
+        spacing = _implicit((0x28, 0x9110), _item(_implicit(SPACING, _values(count))))
+        return (*PER_FRAME, _item(spacing))
+
+    path = _write_implicit(tmp_path / "a.dcm", frame(1001))
+    with pytest.raises(SliceError, match="its header has over 1,000 values in PixelSpacing; leave the file out"):
+        check_ct_slice(path)
+    monkeypatch.setattr(dicom_header, "MOST_SEPARATORS", 800)
+    with pytest.raises(SliceError, match="its header has over 800 values; leave the file out"):
+        check_ct_slice(_write_implicit(tmp_path / "b.dcm", frame(900)))
+    undefined = _sequence(PER_FRAME, _item(_sequence((0x28, 0x9110), _item(_elements(1)))))
+    assert "800" not in _reject(_dicom(tmp_path / "c.dcm", undefined))
+    spacing = struct.pack("<HH2sH", *SPACING, b"DS", len(_values(900))) + _values(900)
+    undefined = _sequence(PER_FRAME, _item(_sequence((0x28, 0x9110), _item(spacing))))
+    assert "its header has over 800 values" in _reject(_dicom(tmp_path / "c.dcm", undefined))
+
+
+def _reject(path: Path) -> str:
+    with pytest.raises(SliceError) as caught:
+        check_ct_slice(path)
+    return str(caught.value)

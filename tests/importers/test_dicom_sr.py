@@ -10,7 +10,7 @@ import pytest
 from conftest import Collection
 from importers.segmentations import Reading, read_slices, write_seg, write_sr
 from noduleclip import schema
-from noduleclip.errors import SliceError
+from noduleclip.errors import RejectCode, SliceError
 from noduleclip.importers.dicom_sr import read_reports
 
 RATINGS = {
@@ -116,3 +116,32 @@ def test_a_report_without_groups_gives_nothing(report: tuple[Path, str]) -> None
     data.ContentSequence = []
     data.save_as(path)
     assert read_reports(path) == []
+
+
+@pytest.mark.parametrize("with_lengths", [True, False])
+def test_values_without_end_are_rejected(report: tuple[Path, str], *, with_lengths: bool) -> None:
+    path, _ = report
+    data = pydicom.dcmread(path)
+    items_of(data, "NUM")[1].MeasuredValueSequence[0].NumericValue = [1] * 1000
+    state_lengths(data, with_lengths=with_lengths)
+    data.save_as(path)
+    with pytest.raises(SliceError, match="its content is not built as a report's should be"):
+        read_reports(path)
+    items_of(data, "NUM")[1].MeasuredValueSequence[0].NumericValue = [1] * 1001
+    data.save_as(path)
+    with pytest.raises(
+        SliceError, match="its header has over 1,000 values in NumericValue; leave the file out"
+    ) as caught:
+        read_reports(path)
+    assert caught.value.code is RejectCode.TOO_LARGE
+
+
+def test_long_lists_that_are_not_asked_for_cost_nothing(report: tuple[Path, str]) -> None:
+    path, _ = report
+    data = pydicom.dcmread(path)
+    for image in items_of(data, "IMAGE"):
+        image.ReferencedSOPSequence[0].ReferencedFrameNumber = list(range(1, 3000))
+    items_of(data, "NUM")[1].GraphicData = [0.0] * 20_000
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    data.save_as(path, implicit_vr=True, little_endian=True)
+    assert len(read_reports(path)) == 2

@@ -35,6 +35,7 @@ _TAGS: Final = (
 _NATIVE: Final = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
 _MOST_CURVES: Final = 1000  # of a frame; those of LIDC have one or two, of up to a few hundred points
 _LONGEST_CURVE: Final = 1 << 14
+_MOST_FRAME_POINTS: Final = 1 << 18
 _MOST_POINTS: Final = 5_000_000
 _Polygons = tuple[list[NDArray[np.float64]], list[NDArray[np.uint32]]]
 
@@ -119,6 +120,7 @@ def read_segments(path: Path, max_pixels: int = MAX_PIXELS) -> list[Segment]:
     if header.dataset.file_meta.get("TransferSyntaxUID") not in _NATIVE:
         raise header.reject(RejectCode.BAD_SEGMENTATION, "its masks are compressed", "decompress it")
     try:
+        header.refuse_long_values()
         return _parse_segments(header, max_pixels)
     except SliceError:
         raise
@@ -142,6 +144,7 @@ def _parse_segments(header: Header, max_pixels: int) -> list[Segment]:
     points = 0
     for frame, groups in enumerate(data.PerFrameFunctionalGroupsSequence):
         mask = _unpack(packed, frame, rows, columns)
+        _refuse_noise(mask, frame, header)
         curves = trace_mask(mask)
         points += _count_points(curves, frame, header)
         if points > _MOST_POINTS:
@@ -165,6 +168,18 @@ def _parse_segments(header: Header, max_pixels: int) -> list[Segment]:
         for segment in data.SegmentSequence
         if (number := int(segment.SegmentNumber)) in planes
     ]
+
+
+def _refuse_noise(mask: NDArray[np.bool_], frame: int, header: Header) -> None:
+    """Refuse a mask whose outlines have too many points, before they are made.
+
+    A curve has a point between each two neighbours of which one is in the mask.
+    """
+    framed = np.pad(mask, 1)
+    points = int(np.count_nonzero(framed[1:] != framed[:-1]) + np.count_nonzero(framed[:, 1:] != framed[:, :-1]))
+    if points > _MOST_FRAME_POINTS:
+        fact = f"the outlines of frame {frame + 1} have {points:,} points, {_MOST_FRAME_POINTS:,} at most are read"
+        raise header.reject(RejectCode.TOO_LARGE, fact, LEAVE_OUT)
 
 
 def _count_points(curves: Sequence[Curve], frame: int, header: Header) -> int:

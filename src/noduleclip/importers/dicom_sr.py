@@ -12,7 +12,7 @@ from pydicom.dataelem import RawDataElement
 
 from noduleclip import schema
 from noduleclip.config import MAX_PIXELS
-from noduleclip.errors import RejectCode, shows_incompatibility
+from noduleclip.errors import RejectCode, SliceError, shows_incompatibility
 from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, read_header
 from noduleclip.io.dicom.slice import no_warnings
 
@@ -101,7 +101,10 @@ def read_reports(path: Path) -> list[Report]:
     if _is_cut_short(header.dataset):
         raise header.reject(RejectCode.TRUNCATED_HEADER, "its content is missing or cut short", COPY_AGAIN)
     try:
+        header.refuse_long_values()
         return [_parse_group(group, path) for group in _find_groups(header.dataset, _DEEPEST)]
+    except SliceError:
+        raise
     except Exception as error:  # pydicom converts on access, and each broken sequence fails in its own way
         if shows_incompatibility(error):
             raise

@@ -99,4 +99,5 @@ def _read_item(header: Header, keyword: str, index: int) -> pydicom.Dataset | No
         fact = f"{keyword} has {len(sequence)} items, none for frame {index + 1}"
         raise header.reject(RejectCode.BAD_HEADER, fact, LEAVE_OUT)
     item: pydicom.Dataset = sequence[index]
+    Header(header.path, item).refuse_long_values(deep=False)
     return item

@@ -10,12 +10,13 @@ import math
 import os
 import stat
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import pydicom
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset
@@ -30,7 +31,18 @@ LEAVE_OUT: Final = "leave the file out"
 LARGEST_HEADER_BYTES: Final = 8 * 2**20
 MOST_ITEMS: Final = 1 << 16  # of sequences: pydicom makes a data set of each; 3,000 frames with 20 groups have 63,000
 _MOST_READS: Final = 1 << 19  # two or three for an element or an item
+MOST_SEPARATORS: Final = (
+    1 << 18
+)  # in all values of a header: pydicom takes 20 us for each number; 3,000 frames have 60,000
+LONGEST_VALUE_BYTES: Final = 1 << 16  # of a value that is converted: the limit of explicit VR, for implicit VR as well
+MOST_VALUES: Final = 1000
 _ITEM_BYTES: Final = 8
+_SEPARATOR: Final = b"\\"
+_CHARACTER_SET_TAGS: Final = (b"\x08\x00\x05\x00", b"\x00\x08\x00\x05")
+_META_GROUP: Final = b"\x02\x00"
+_NEVER_SPLIT: Final = ("OB", "OD", "OF", "OL", "OV", "OW", "UN", "LT", "ST", "UR", "UT")
+_NEVER_CONVERTED: Final = ("FL", "FD", "US or OW", "OB or OW", "US or SS or OW")
+_FRAME_NUMBERS: Final = 0x00081160  # of any number, and never asked for
 _ITEM_TAGS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # little and big endian
 _PIXEL_TAGS: Final = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _GROUPS_AT_THE_START: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
@@ -93,6 +105,18 @@ class Header:
             raise self.reject(RejectCode.TRUNCATED_HEADER, f"the header has no {keyword}", COPY_AGAIN)
         return int(numbers[0])
 
+    def refuse_long_values(self, *, deep: bool = True) -> None:
+        """Refuse values that would take pydicom long to convert; `read_header` sees to those outside all sequences.
+
+        Args:
+            deep: At all depths, not only outside the sequences of this one.
+
+        Raises:
+            SliceError: There is one.
+        """
+        for fact in _find_long(self.dataset, deep=deep):
+            raise self.reject(RejectCode.TOO_LARGE, f"its header has {fact}", LEAVE_OUT)
+
     def _find(self, keyword: str) -> pydicom.Dataset:
         return self.groups.get(keyword, self.dataset)
 
@@ -124,6 +148,7 @@ def read_header(path: Path, max_pixels: int, tags: Sequence[str], *, stop_before
             dataset = pydicom.dcmread(file, limit_bytes, stop_before_pixels, specific_tags=_find_tags(tuple(tags)))
             pixels_at = file.tell() if stop_before_pixels else 0
         _refuse_many_items(dataset)
+        _refuse_many_values(dataset)
         # Where the file ends in an element without a length, pydicom drops all that it read before.
         if not stop_before_pixels and not len(dataset) and len(read_header(path, max_pixels, tags).dataset):
             raise _rejection(path, RejectCode.TRUNCATED_PIXELS, "the pixel data are cut short", COPY_AGAIN)
@@ -226,7 +251,8 @@ class _PartCount:
     """Counts what pydicom reads of a header: it makes one read of 8 bytes for each item, and up to three an element."""
 
     def __init__(self) -> None:
-        self._items, self._reads = 0, 0
+        self._items, self._reads, self._separators = 0, 0, 0
+        self._element = b""
 
     def add(self, content: bytes) -> None:
         """Count a read.
@@ -237,10 +263,16 @@ class _PartCount:
         self._reads += 1
         if self._reads > _MOST_READS:
             raise _TooManyParts(f"more elements than can be read in {_MOST_READS:,} steps")
-        if len(content) == _ITEM_BYTES and content[:4] in _ITEM_TAGS:
-            self._items += 1
-            if self._items > MOST_ITEMS:
-                raise _TooManyParts(f"over {MOST_ITEMS:,} items of sequences")
+        if self._element[:4] in _CHARACTER_SET_TAGS or self._element[:2] == _META_GROUP:
+            self._separators += content.count(_SEPARATOR)  # pydicom converts these at once
+            if self._separators > MOST_SEPARATORS:
+                raise _TooManyParts(f"over {MOST_SEPARATORS:,} values")
+        if len(content) == _ITEM_BYTES:
+            self._element = content
+            if content[:4] in _ITEM_TAGS:
+                self._items += 1
+                if self._items > MOST_ITEMS:
+                    raise _TooManyParts(f"over {MOST_ITEMS:,} items of sequences")
 
 
 class _CountedBytes(io.BytesIO):
@@ -270,6 +302,78 @@ def _refuse_many_items(dataset: pydicom.Dataset) -> None:
                 raise _ReadsTooFar("it is longer than any header")
             if any(value.count(item) > MOST_ITEMS for item in _ITEM_TAGS):
                 raise _TooManyParts(f"over {MOST_ITEMS:,} items of sequences")
+
+
+def _refuse_many_values(dataset: pydicom.Dataset) -> None:
+    """Refuse values that would take pydicom long to convert: it does so where they are asked for, all at once.
+
+    Raises:
+        _TooManyParts: A value outside all sequences is too long, or all values together are too many.
+    """
+    separators = 0
+    for element in dataset.values():
+        separators += _count_separators(element)
+        if fact := _explain_long(element):
+            raise _TooManyParts(fact)
+    if separators > MOST_SEPARATORS:
+        raise _TooManyParts(f"over {MOST_SEPARATORS:,} values")
+
+
+def _count_separators(element: object) -> int:
+    """Count the backslashes in an element as it was read, at all depths, converting nothing."""
+    match getattr(element, "value", None):
+        case bytes() as value if getattr(element, "tag", 0) not in _PIXEL_TAGS:
+            return value.count(_SEPARATOR)
+        case pydicom.Sequence() as items:
+            return sum(_count_separators(element) for item in items for element in item.values())
+        case _:
+            return 0
+
+
+def _explain_long(element: object) -> str:
+    """Return what is too much of an element that is not converted yet; empty where nothing is."""
+    if not isinstance(element, RawDataElement) or element.value is None or len(element.value) <= MOST_VALUES:
+        return ""
+    value = element.value
+    if element.tag in _PIXEL_TAGS:
+        return ""
+    vr = _find_vr(element)
+    if vr == "SQ" or vr in _NEVER_SPLIT or vr in _NEVER_CONVERTED or element.tag == _FRAME_NUMBERS:
+        return ""
+    name = keyword_for_tag(element.tag) or str(element.tag)
+    if len(value) > LONGEST_VALUE_BYTES:
+        return f"a value of over {LONGEST_VALUE_BYTES // 2**10} kB in {name}"
+    return f"over {MOST_VALUES:,} values in {name}" if value.count(_SEPARATOR) >= MOST_VALUES else ""
+
+
+def _find_vr(element: RawDataElement) -> str:
+    """Return the VR that pydicom converts by; of an implicit one, and where it is UN, that of the dictionary."""
+    if element.VR not in (None, "UN"):
+        return str(element.VR)
+    try:
+        return dictionary_VR(element.tag)
+    except KeyError:
+        return "UN"
+
+
+def _find_long(dataset: pydicom.Dataset, *, deep: bool) -> Iterator[str]:
+    """Yield what is too much; where `deep`, parses the sequences that are long enough to hold it."""
+    for element in list(dataset.values()):
+        if fact := _explain_long(element):
+            yield fact
+        elif deep:
+            for item in _parse_items(dataset, element):
+                yield from _find_long(item, deep=True)
+
+
+def _parse_items(dataset: pydicom.Dataset, element: object) -> Iterable[pydicom.Dataset]:
+    """Return the items of a sequence that may hold long values; none where the element is no such sequence."""
+    value = getattr(element, "value", None)
+    if isinstance(element, RawDataElement) and isinstance(value, bytes) and _find_vr(element) == "SQ":
+        if len(value) <= LONGEST_VALUE_BYTES and value.count(_SEPARATOR) < MOST_VALUES:
+            return ()
+        value = dataset[element.tag].value
+    return value if isinstance(value, pydicom.Sequence) else ()
 
 
 class _BoundedFile(io.BufferedReader):
