@@ -203,11 +203,19 @@ def _explain_unread(error: Exception, path: Path, max_pixels: int) -> tuple[Reje
             return RejectCode.TOO_LARGE, fact, LEAVE_OUT
         case _ if parts := [one for one in (error, error.__context__) if isinstance(one, _TooManyParts)]:
             return RejectCode.TOO_LARGE, f"its header has {parts[0]}", LEAVE_OUT
-        case RecursionError():
+        case _ if any(isinstance(one, RecursionError) for one in _list_contexts(error)):
             return RejectCode.BAD_HEADER, "its header has sequences in sequences without end", LEAVE_OUT
         case _:
             fact = f"the header cannot be parsed ({type(error).__name__})"
             return RejectCode.TRUNCATED_HEADER, fact, COPY_AGAIN
+
+
+def _list_contexts(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those during whose handling it was raised: pydicom makes an OSError of any error in an item."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__context__
 
 
 def _starts_with_an_element(path: Path) -> bool:
