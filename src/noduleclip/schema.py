@@ -94,6 +94,7 @@ NUMBER_COLUMNS: Final = (
     SLICE_THICKNESS,
     *RATING_COLUMNS,
 )
+MOST_TEXT_BYTES: Final = 1 << 16  # of a path, an id or a kept column in one row; outlines may be longer
 
 # File names.
 BEST_CHECKPOINT: Final = "clip_best.pth"

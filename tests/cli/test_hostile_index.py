@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import polars as pl
 import pytest
 from onnx import numpy_helper
 
@@ -70,6 +71,26 @@ def narrower(model: Any) -> None:
             tensor.CopyFrom(numpy_helper.from_array(kept, tensor.name))
 
 
+def meta(edit: Callable[[pl.DataFrame], pl.DataFrame], **options: Any) -> Change:
+    """Change the rows' metadata."""
+
+    def change(folder: Path) -> None:
+        edit(pl.read_parquet(folder / schema.META)).write_parquet(folder / schema.META, **options)
+
+    return change
+
+
+def repeat_text(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give every row the same text of 40 MB, which the file holds once."""
+    return frame.with_columns(pl.lit("x" * 40_000_000).alias(schema.PATIENT_ID))
+
+
+def number_texts(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give every row a text of 8 MB of its own, which the file holds compressed."""
+    texts = [str(row) + "x" * 8_000_000 for row in range(frame.height)]
+    return frame.with_columns(pl.Series(schema.PATIENT_ID, texts))
+
+
 HOSTILE: dict[str, tuple[Change, str]] = {
     "a row of NaN": (rows(5, float("nan")), "row 5 of the embeddings is (not finite|no unit vector)"),
     "a row without end": (rows(5, float("inf")), "row 5 of the embeddings is (not finite|no unit vector)"),
@@ -83,6 +104,19 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "a tower of deep words": (text(vocabulary="[" * 100_000), "not a text tower of this tool"),
     "a tower of no words": (text(vocabulary='{"words": 3}'), "its vocabulary is not readable"),
     "a tower of no scale": (text(scale="nan"), r"not a text tower of this tool .*scale nan"),
+    "a long text in every row": (meta(repeat_text), "column patient_id has a text of 40,000,000 bytes, allowed are"),
+    "a long text in a kept column": (
+        meta(lambda frame: frame.with_columns(pl.lit("x" * 65_537).alias("note"))),
+        "column note has a text of 65,537 bytes, allowed are 65,536",
+    ),
+    "a column row": (
+        meta(lambda frame: frame.with_columns(pl.lit(1).alias("row"))),
+        r"meta\.parquet: has a column row, which this tool adds; embed again",
+    ),
+    "a column of lists": (
+        meta(lambda frame: frame.with_columns(pl.lit([1, 2]).alias("note"))),
+        r"meta\.parquet: column note is List.*, expected text or numbers",
+    ),
 }  # fmt: skip
 
 
@@ -98,7 +132,10 @@ def test_a_hostile_index_is_refused(noduleclip: Command, index: Path, tmp_path: 
         rows=said.rows, scale=said.scale, bias=said.bias,
     )  # fmt: skip
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    commands = [("query", "--query", "> 6 mm"), ("fuse", "--query", "> 6 mm"), ("evaluate", "--resamples", 10)]
+    commands: list[tuple[Any, ...]] = [("query", "--query", "> 6 mm")]
+    if name.startswith("a long text"):
+        commands.append(("query", "--query", "> 6 mm", "--unique", "nodule"))
+    commands += [("fuse", "--query", "> 6 mm"), ("evaluate", "--resamples", 10)]
     for command, *options in commands:
         # Long rows are looked for among the hits: those of a query for 6 mm are others where the row is turned away.
         most = ("--topk", said.rows) if command != "evaluate" else ()
@@ -109,6 +146,22 @@ def test_a_hostile_index_is_refused(noduleclip: Command, index: Path, tmp_path: 
         assert "Traceback" not in done.err
         assert re.search(message, errors), errors
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3 < MOST_MB
+
+
+def test_a_table_that_expands_is_refused_before_it_is_read(noduleclip: Command, index: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    shutil.copytree(index, folder)
+    said = open_index(folder).manifest
+    meta(number_texts, compression="zstd")(folder)
+    write_manifest(
+        folder, model_id=said.model_id, checkpoint_sha256=said.checkpoint_sha256, model=said.model,
+        rows=said.rows, scale=said.scale, bias=said.bias,
+    )  # fmt: skip
+    assert (folder / schema.META).stat().st_size < 1_000_000
+    done = noduleclip("query", "--emb-dir", folder, "--query", "> 6 mm", "--unique", "nodule")
+    assert done.code == 4, done
+    size = r"[\d,]+ bytes without compression, allowed are 67,108,864"
+    assert re.fullmatch(rf"error: .*meta\.parquet: has {size} for {said.rows} rows\n", done.err), done.err
 
 
 def test_the_record_of_a_run_is_bounded(noduleclip: Command, index: Path, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """A changed byte anywhere in an index is found: by `verify` in whole files, by every command in those up to 64 MB."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +151,16 @@ def test_shards_are_verified(
     done = noduleclip("verify", "--emb-dir", out)
     assert done.code == 0, done.err
     folder = out / schema.SHARDS_FOLDER / "2-of-2"  # all rows are in one piece, which the first has not
+    record = (folder / schema.SHARD_MANIFEST).read_text()
+    (folder / schema.SHARD_MANIFEST).write_text(json.dumps(json.loads(record) | {"rows": 0}))
+    with (folder / schema.EMBEDDINGS).open("ab") as file:
+        file.write(b"more")
+    done = noduleclip("verify", "--emb-dir", out)
+    assert done.code == 4
+    assert "shard.json: 0 rows and 0 rejects are not the" in done.err
+    (folder / schema.SHARD_MANIFEST).write_text(record)
+    os.truncate(folder / schema.EMBEDDINGS, (folder / schema.EMBEDDINGS).stat().st_size - 4)
+    done = noduleclip("verify", "--emb-dir", out)
     assert f"{folder}: all files are those that were written" in done.err
     swap_rows(folder / schema.EMBEDDINGS)
     done = noduleclip("verify", "--emb-dir", out)
@@ -160,6 +172,27 @@ def test_shards_are_verified(
     done = noduleclip("verify", "--emb-dir", out)
     assert done.code == 4
     assert "is of another table, model or setting" in done.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pipes in folders")
+@pytest.mark.parametrize("name", [schema.SHARD_MANIFEST, schema.INDEX_MANIFEST])
+def test_a_pipe_among_shards_is_not_waited_for(noduleclip: Command, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / schema.SHARDS_FOLDER / "1-of-1"
+    write_small_index(folder, "model", 3)
+    (folder / schema.SHARD_MANIFEST).write_text(
+        json.dumps(
+            {
+                "schema_version": 1, "shard": "1/1", "whole": "whole", "model_id": "model",
+                "first_row": 0, "table_rows": 3, "rows": 3, "rejects": [],
+            }
+        )
+    )  # fmt: skip
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    command = [sys.executable, "-m", "noduleclip", "verify", "--emb-dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 4, done.stderr
+    assert str(folder) in done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no limit of open files")

@@ -236,10 +236,49 @@ def test_a_broken_shard_is_refused(runs: Runs, tmp_path: Path) -> None:
     for rejects in ([1], [{"csv_row": 3}]):
         manifest.write_text(json.dumps({**said, "rejects": rejects}))
         assert "lists rejects that are none" in runs.merge(tmp_path / "parts", code=4)
-    manifest.write_text(json.dumps({**said, "rows": said["rows"] + 1}))
+    manifest.write_text(json.dumps({**said, "rows": said["rows"] + 1, "rejects": said["rejects"][1:]}))
     assert "shard.json says" in runs.merge(tmp_path / "parts", code=4)
     manifest.write_text(json.dumps({**said, "first_row": 8}))
     assert "begins at row 8, expected 0" in runs.merge(tmp_path / "parts", code=4)
+
+
+@pytest.mark.parametrize("rejects", [False, True])
+def test_a_shard_that_says_it_has_no_rows_is_refused(runs: Runs, tmp_path: Path, rejects: bool) -> None:
+    for number in (1, 2):
+        runs.embed(tmp_path / "parts", "--shard", f"{number}/2")
+    file = tmp_path / "parts/shards/2-of-2" / schema.SHARD_MANIFEST
+    said = json.loads(file.read_text())
+    one = dict.fromkeys((schema.CSV_ROW, schema.DICOM_PATH, schema.REJECT_CODE, schema.REJECT_REASON), "")
+    listed = [one] * said["table_rows"] if rejects else said["rejects"]
+    file.write_text(json.dumps(said | {"rows": 0, "rejects": listed}))
+    told = runs.merge(tmp_path / "parts", "--max-rejects", 1, code=4)
+    assert ("holds index.json, shard.json says 0 rows" if rejects else "0 rows and 1 rejects are not the") in told
+    assert not (tmp_path / "parts" / schema.INDEX_MANIFEST).exists()
+
+
+def test_an_index_of_another_shard_is_refused(runs: Runs, tmp_path: Path, table: Path) -> None:
+    pl.read_csv(table)[16:48].write_csv(table)
+    for number in (1, 2):
+        runs.embed(tmp_path / "parts", "--shard", f"{number}/2")
+    first, second = (tmp_path / "parts/shards" / f"{number}-of-2" for number in (1, 2))
+    record = (second / schema.SHARD_MANIFEST).read_bytes()
+    shutil.rmtree(second)
+    shutil.copytree(first, second)
+    (second / schema.SHARD_MANIFEST).write_bytes(record)
+    told = runs.merge(tmp_path / "parts", code=4)
+    assert f"{second / schema.INDEX_MANIFEST}: is not the file that shard.json names; embed --shard 2/2" in told
+    said = {name: value for name, value in json.loads(record).items() if name != "index_sha256"}
+    (second / schema.SHARD_MANIFEST).write_text(json.dumps(said))
+    runs.merge(tmp_path / "parts")  # a shard of an earlier version
+
+
+def test_a_shard_made_again_without_a_row_holds_no_index(runs: Runs, tmp_path: Path, table: Path) -> None:
+    runs.embed(tmp_path / "parts", "--shard", "1/1")
+    frame = pl.read_csv(table)
+    frame.with_columns(pl.lit("gone.dcm").alias(schema.DICOM_PATH)).write_csv(table)
+    runs.embed(tmp_path / "parts", "--shard", "1/1", "--overwrite")
+    assert not (tmp_path / "parts/shards/1-of-1" / schema.INDEX_MANIFEST).exists()
+    assert "101 of 101 rows cannot be used" in runs.merge(tmp_path / "parts", "--max-rejects", 1, code=3)
 
 
 def test_rejects_are_judged_over_all_shards(runs: Runs, tmp_path: Path) -> None:

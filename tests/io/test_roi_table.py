@@ -332,3 +332,12 @@ def test_frames_are_numbers_and_may_be_empty(tmp_path: Path) -> None:
     assert table.frame[schema.FRAME].to_list() == [12, None, 1.5]
     with pytest.raises(InputError, match=f"row 1, column {schema.FRAME}: 'last' is not a number"):
         read_roi_table(write_table(tmp_path, f"{ROW},last", header=header))
+
+
+def test_a_text_that_no_index_may_hold_is_refused(tmp_path: Path) -> None:
+    path = write_table(
+        tmp_path, "a.dcm,6,0,0,9,9,P1,short", f"b.dcm,6,0,0,9,9,P1,{'x' * 65_537}", header=f"{HEADER},note"
+    )
+    with pytest.raises(InputError, match=r"row 2, column note: is a text of 65,537 bytes, allowed are 65,536"):
+        read_roi_table(path, keep=["note"])
+    read_roi_table(path)

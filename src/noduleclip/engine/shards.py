@@ -6,6 +6,7 @@ says which part of which whole it is. A shard whose rows are all rejected, or th
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from noduleclip.errors import ArtefactError, UsageError
 from noduleclip.io.artefacts import hash_file, read_json, write_json
 from noduleclip.io.crop_cache import CropCache, CutSettings
 from noduleclip.io.disk import measure_bytes
-from noduleclip.io.index.folder import FolderIndex, Manifest, open_index
+from noduleclip.io.index.folder import INDEX_FILES, FolderIndex, Manifest, open_index
 from noduleclip.io.index.lance_tables import Place
 
 _VERSION: Final = 1
@@ -120,7 +121,7 @@ def write_shard(
     part = frame[rows.start : rows.stop]
     (folder / schema.SHARD_MANIFEST).unlink(missing_ok=True)
     embedded = part.height - rejects.height
-    said = {
+    said: dict[str, Any] = {
         "schema_version": _VERSION,
         "shard": str(shard),
         "whole": whole,
@@ -128,10 +129,13 @@ def write_shard(
         "first_row": rows.start,
         "table_rows": len(rows),
         "rows": embedded,
+        "index_sha256": None,
         "rejects": rejects.to_dicts(),
     }
 
     def finish() -> None:
+        if embedded:
+            said["index_sha256"] = hash_file(folder / schema.INDEX_MANIFEST)
         write_json(folder / schema.SHARD_MANIFEST, said)
 
     if embedded:
@@ -139,6 +143,8 @@ def write_shard(
             part, cache, towers, folder, bs=bs, keep=keep, dicom_roots=dicom_roots, on_rows=on_rows, finish=finish
         )
     else:
+        for name in (schema.INDEX_MANIFEST, *INDEX_FILES, schema.OUTLINES):  # of an earlier run
+            (folder / name).unlink(missing_ok=True)
         finish()
     return embedded
 
@@ -212,9 +218,25 @@ def _open_shard(number: ShardNumber, folder: Path) -> Shard:
         raise ArtefactError(f"{folder / schema.SHARD_MANIFEST}: not a shard of this tool; make it again")
     if any(not isinstance(one, dict) or not one.keys() >= _REJECT_NAMES for one in said["rejects"]):
         raise ArtefactError(f"{folder / schema.SHARD_MANIFEST}: lists rejects that are none; make it again")
-    index = open_index(folder) if said["rows"] else None
+    rows, rejected = said["rows"], len(said["rejects"])
+    if rows + rejected != said["table_rows"]:
+        raise ArtefactError(
+            f"{folder / schema.SHARD_MANIFEST}: {rows} rows and {rejected} rejects are not the {said['table_rows']} "
+            f"rows of its part of the table; embed --shard {number} --overwrite"
+        )
+    if not rows and os.path.lexists(folder / schema.INDEX_MANIFEST):
+        raise ArtefactError(
+            f"{folder}: holds {schema.INDEX_MANIFEST}, {schema.SHARD_MANIFEST} says 0 rows; "
+            f"embed --shard {number} --overwrite"
+        )
+    index = open_index(folder) if rows else None
     if index is not None and index.manifest.rows != said["rows"]:
         raise ArtefactError(f"{folder}: has {index.manifest.rows} rows, {schema.SHARD_MANIFEST} says {said['rows']}")
+    if index is not None and said.get("index_sha256", index.generation) != index.generation:  # older ones have no hash
+        raise ArtefactError(
+            f"{folder / schema.INDEX_MANIFEST}: is not the file that {schema.SHARD_MANIFEST} names; "
+            f"embed --shard {number} --overwrite"
+        )
     return Shard(number, folder, said, index)
 
 

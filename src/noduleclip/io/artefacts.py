@@ -126,6 +126,8 @@ def read_json(path: Path) -> dict[str, Any]:
         ArtefactError: The file is missing or is no JSON object.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # before opening: a pipe would wait for a writer
+            raise ArtefactError(f"{path}: not readable as JSON (it is not a regular file)")
         with path.open("rb") as file:
             return parse_json(file, path)
     except FileNotFoundError as error:

@@ -2,6 +2,7 @@
 
 import mmap
 from io import BufferedReader
+from typing import Any
 
 import polars as pl
 
@@ -34,13 +35,31 @@ def blame_polars(path: str, error: BaseException) -> LibraryError:
     return LibraryError(f"{path}: polars {pl.__version__} fails on this table, which is sound ({reason}); {remedy}")
 
 
-def _is_read_by_pyarrow(file: BufferedReader, rows: int) -> bool:
+def measure_uncompressed(file: BufferedReader) -> int | None:
+    """Return the bytes of a Parquet file's columns without compression, as its footer has them; None if it has none."""
+    import pyarrow as pa
+
+    try:
+        metadata = _open_with_pyarrow(file).metadata
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        return sum(int(group.column(at).total_uncompressed_size) for group in groups for at in range(group.num_columns))
+    except (pa.ArrowException, OSError, ValueError):
+        return None
+
+
+def _open_with_pyarrow(file: BufferedReader) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # the position in the file stays as it is
+    return pq.ParquetFile(pa.BufferReader(mapped))
+
+
+def _is_read_by_pyarrow(file: BufferedReader, rows: int) -> bool:
+    import pyarrow as pa
+
     try:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # the position in the file stays as it is
-        table = pq.ParquetFile(pa.BufferReader(mapped))
+        table = _open_with_pyarrow(file)
         return bool(table.metadata.num_rows == rows == sum(batch.num_rows for batch in table.iter_batches()))
     except (pa.ArrowException, OSError, ValueError):
         return False

@@ -76,6 +76,7 @@ def read_roi_table(
         schema.CSV_ROW,
         *(pl.col(name) for name in dict.fromkeys((*_KEPT_COLUMNS, *keep)) if name in raw.columns),
     )
+    _refuse_long_texts(frame, path)
     for name in schema.NUMBER_COLUMNS:
         if name in frame.columns:
             frame = _parse_numbers(frame, name, path)
@@ -100,6 +101,18 @@ def select_patients(frame: pl.DataFrame, patients: Sequence[str]) -> tuple[pl.Da
     chosen = frame.filter(pl.col(schema.PATIENT_ID).is_in(known))
     present = {fold_id(patient) for patient in known}
     return chosen, [patient for key, patient in wanted.items() if key not in present]
+
+
+def _refuse_long_texts(frame: pl.DataFrame, path: Path) -> None:
+    """Refuse texts that no index may hold."""
+    for column in frame.select(pl.col(pl.String).exclude(schema.POINTS_JSON)).iter_columns():
+        sizes = column.str.len_bytes()
+        longest = sizes.arg_max()
+        if longest is not None and sizes[longest] > schema.MOST_TEXT_BYTES:
+            raise InputError(
+                f"{path}: row {frame[longest, schema.CSV_ROW]}, column {column.name}: is a text of {sizes[longest]:,} "
+                f"bytes, allowed are {schema.MOST_TEXT_BYTES:,}; shorten it"
+            )
 
 
 def _parse_numbers(frame: pl.DataFrame, name: str, path: Path) -> pl.DataFrame:

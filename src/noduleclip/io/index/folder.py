@@ -31,10 +31,12 @@ from noduleclip import __version__, schema
 from noduleclip.config import ModelConfig, from_mapping, to_mapping
 from noduleclip.errors import ArtefactError, ConfigError, IndexReplacedError, UsageError, shows_incompatibility
 from noduleclip.io.artefacts import LOCK_FILE, format_json, hash_file, hash_open_file, parse_json, write_text
-from noduleclip.io.polars_errors import FAILURES, find_library_error
+from noduleclip.io.polars_errors import FAILURES, find_library_error, measure_uncompressed
 
 META_GROUP_ROWS = 1 << 15  # rows of the metadata that are compressed, and read, together
 _MOST_BYTES = 1 << 50
+_MOST_ROW_BYTES = 1 << 15  # of all columns, on average and without compression
+_MOST_TABLE_BYTES = 1 << 26  # without compression, whatever its rows
 HASHED_BYTES = 1 << 26  # 37 ms; a query cannot wait for larger files, `verify` reads them
 _REPLACING_S = 3.0  # the longest that an opening waits for a writer between two states of a folder
 _RETRY_S = 0.05
@@ -307,8 +309,9 @@ class FolderIndex(Index):
             return True
         if self.files.is_current(schema.INDEX_MANIFEST):
             return False
+        path = self.folder / schema.INDEX_MANIFEST
         try:
-            return hash_file(self.folder / schema.INDEX_MANIFEST) != self.generation  # the same may be written again
+            return not path.is_file() or hash_file(path) != self.generation  # the same may be written again
         except OSError:
             return True
 
@@ -391,13 +394,16 @@ class FolderIndex(Index):
             raise ArtefactError(_name_changed(path))
 
     def _collect(self, plan: pl.LazyFrame, name: str) -> pl.DataFrame:
+        path = self.folder / name
         try:
-            return plan.collect()
+            found = plan.collect()
         except FAILURES as error:
-            path = self.folder / name
             if library := find_library_error(self.files[name], self.manifest.rows, str(path), error):
                 raise library from error
             raise self.explain(f"{path}: is broken ({str(error).splitlines()[0]}); embed again") from error
+        if name == schema.META:
+            check_texts(found, str(path))
+        return found
 
     def _read_groups(self, name: str, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
         wanted = pl.DataFrame({schema.ROW: pl.Series(list(rows), dtype=pl.get_index_type())})
@@ -529,7 +535,10 @@ def _open_generation(folder: Path, hashed_bytes: int) -> FolderIndex:
     try:
         table = _scan(files[schema.META])
         rows = table.select(pl.len()).collect().item()
-        check_columns(table.collect_schema(), str(folder / schema.META))
+        columns = table.collect_schema()
+        if schema.ROW in columns:
+            raise ArtefactError(f"{folder / schema.META}: has a column {schema.ROW}, which this tool adds; embed again")
+        check_columns(columns, str(folder / schema.META))
     except FAILURES as error:
         where = str(folder / schema.META)
         if library := find_library_error(files[schema.META], manifest.rows, where, error):
@@ -537,6 +546,9 @@ def _open_generation(folder: Path, hashed_bytes: int) -> FolderIndex:
         raise ArtefactError(f"{where}: not a readable table ({str(error).splitlines()[0]})") from error
     if rows != manifest.rows:
         raise ArtefactError(f"{folder / schema.META}: has {rows} rows, {schema.INDEX_MANIFEST} says {manifest.rows}")
+    for name in (schema.META, schema.OUTLINES):
+        if name in manifest.files:
+            _check_expansion(files[name], str(folder / name), rows)
     if not files.is_current(schema.INDEX_MANIFEST) or files.find_overwritten():
         raise IndexReplacedError(f"{folder}: is being replaced again and again; run the command again")
     return FolderIndex(manifest, embeddings, hash_open_file(bound), folder, files)
@@ -598,8 +610,37 @@ def check_columns(columns: pl.Schema, path: str) -> None:
         if name not in columns:
             raise ArtefactError(f"{path}: has no column {name}; embed again")
     for name, kind in columns.items():
+        if kind.is_nested() or kind in (pl.Binary, pl.Object):
+            raise ArtefactError(f"{path}: column {name} is {kind}, expected text or numbers; embed again")
         if name in kinds and kind != kinds[name][0]:
             raise ArtefactError(f"{path}: column {name} is {kind}, expected {kinds[name][1]}; embed again")
+
+
+def check_texts(frame: pl.DataFrame, path: str) -> None:
+    """Refuse texts that are longer than those that `embed` writes: a small compressed table may hold huge ones.
+
+    Raises:
+        ArtefactError: Names the column.
+    """
+    for column in frame.select(pl.col(pl.String)).iter_columns():
+        longest = column.str.len_bytes().max()
+        if isinstance(longest, int) and longest > schema.MOST_TEXT_BYTES:
+            raise ArtefactError(
+                f"{path}: column {column.name} has a text of {longest:,} bytes, allowed are {schema.MOST_TEXT_BYTES:,}"
+            )
+
+
+def _check_expansion(file: BufferedReader, path: str, rows: int) -> None:
+    """Compare the size that a table says it has without compression with its rows.
+
+    Raises:
+        ArtefactError: It is too large.
+    """
+    said = measure_uncompressed(file)
+    most = max(_MOST_TABLE_BYTES, rows * _MOST_ROW_BYTES)
+    if said is None or said > most:
+        size = "an unreadable footer" if said is None else f"{said:,} bytes without compression"
+        raise ArtefactError(f"{path}: has {size}, allowed are {most:,} for {rows:,} rows")
 
 
 def _map_embeddings(file: BufferedReader, path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:

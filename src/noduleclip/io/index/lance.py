@@ -23,6 +23,7 @@ from noduleclip.io.index.folder import (
     Index,
     Manifest,
     check_columns,
+    check_texts,
     describe_file,
     parse_manifest,
 )
@@ -281,6 +282,7 @@ class LanceIndex(Index):
 
     def _as_frame(self, found: Any, columns: Sequence[str]) -> pl.DataFrame:
         frame = pl.DataFrame(pl.from_arrow(found)).rename(show_column).select(columns)
+        check_texts(frame.select(pl.exclude(schema.POINTS_JSON)), f"{self.location}: {ROWS_TABLE}")
         return frame.cast({schema.ROW: pl.get_index_type()}) if schema.ROW in columns else frame
 
 

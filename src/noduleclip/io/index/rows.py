@@ -30,9 +30,9 @@ def apply_condition(where: str, index: Index) -> pl.Series:
     Raises:
         UsageError: It is no condition on the columns of the index.
     """
-    frame = index.scan()
-    expression = build_expression(parse_condition(where), frame.collect_schema())
-    return index.collect(frame.select(expression.alias(schema.SATISFIES)))[schema.SATISFIES]
+    expression = build_expression(parse_condition(where), index.scan().collect_schema())
+    columns = index.read_columns(list(dict.fromkeys(expression.meta.root_names())))  # first: their texts are checked
+    return columns.select(expression.alias(schema.SATISFIES))[schema.SATISFIES]
 
 
 def find_groups(index: Index, unique: str | None, rows: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
@@ -51,9 +51,13 @@ def find_groups(index: Index, unique: str | None, rows: NDArray[np.int64] | None
     held = index.scan().collect_schema().names()
     names = [name for name in UNIQUE_COLUMNS[unique] if name in held or name not in _IMPLIED]
     columns = index.read_columns(names).with_row_index(schema.ROW)
-    own = pl.concat_str(pl.lit("row "), pl.col(schema.ROW).cast(pl.String))
+    own = -1 - pl.col(schema.ROW).cast(pl.Int64)
     texts = [pl.col(name).cast(pl.String).fill_null(_IMPLIED.get(name, "")) for name in names]
     missing = pl.any_horizontal(text == "" for text in texts)
-    key = pl.when(missing).then(own).otherwise(pl.concat_str(*texts, separator="\x1f"))
+    key = pl.lit(0, pl.Int64)
+    for text in texts:  # numbers, not one text of both: that would be as long as all of them
+        number = text.rank("dense").cast(pl.Int64)
+        key = key * (number.max() + 1) + number
+    key = pl.when(missing).then(own).otherwise(key)
     groups = columns.select(key.rank("dense").cast(pl.Int64)).to_series().to_numpy()
     return groups if rows is None else groups[rows]
