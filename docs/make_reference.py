@@ -142,7 +142,7 @@ def describe_files() -> str:
                     _REJECTS,
                 ),
             ),
-            f"`embed --shard I/N` writes `{schema.SHARDS_FOLDER}/I-of-N/` instead: an index of its rows, if it has any, and `{schema.SHARD_MANIFEST}`,\nwhich says what it is a part of and lists its unusable rows; `merge` makes the index of them.\n",
+            f"`embed --shard I/N` writes `{schema.SHARDS_FOLDER}/I-of-N/` instead: an index of its rows, if it has any, and `{schema.SHARD_MANIFEST}`,\nwhich says what it is a part of, names its `index.json` by its checksum and lists its unusable rows; `merge` makes the index of them.\n",
             f"## {schema.TOP_K_CSV}\n\nWhat `query` and `fuse` write with `--out`, and print when piped. These columns, then the\n"
             "other columns of the index.\n",
             _table(("column", "what"), hits),
