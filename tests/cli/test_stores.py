@@ -531,17 +531,26 @@ def test_a_store_is_broken_only_where_it_was_looked_at(
         holds_index(parse_place("s3://b/i"))
 
 
-def test_an_error_of_polars_is_not_taken_for_a_broken_store(
-    places: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_that_lance_makes_a_text_of_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ValueError("Invalid argument error: Metric type '<unprintable str object>' is not supported")
+    monkeypatch.setattr("noduleclip.io.lance_store.load_lance", lambda text: FakeLance(error))
+    with pytest.raises(KeyboardInterrupt):
+        open_index("s3://b/i")
+
+
+def test_an_error_of_polars_is_not_taken_for_a_broken_store(places: dict[str, str]) -> None:
     opened = open_index(places["vector index"])
+    plan = opened.scan().select(schema.DIAMETER_MM)
 
-    def fail(*_arguments: object, **_options: object) -> None:
-        raise pl.exceptions.ComputeError("no such kind of join")
+    class Fails:
+        """A plan that polars cannot carry out."""
 
-    monkeypatch.setattr(pl.LazyFrame, "collect", fail)
+        def collect(self) -> pl.DataFrame:
+            raise pl.exceptions.ComputeError("no such kind of join")
+
     with pytest.raises(LibraryError, match=r"rows\.lance: polars [\d.]+ fails on this table, which is sound \(no such"):
-        opened.read_columns([schema.DIAMETER_MM])
+        opened.collect(Fails())  # type: ignore[arg-type]
+    assert opened.collect(plan).height == opened.manifest.rows
 
 
 def test_a_folder_does_without_lance(index: Path, tmp_path: Path) -> None:

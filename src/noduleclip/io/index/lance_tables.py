@@ -31,7 +31,8 @@ ROW_FILES = "row_files"
 _ROWS_PER_FILE = 1 << 20
 _MOST_LETTERS = 200
 _UPGRADE = 'pip install --upgrade "noduleclip[lance]"'
-_INTERRUPT = "External error: KeyboardInterrupt"
+# Ctrl-C while Python or, for a text that it asks for, Lance runs: no other error makes a `str` unprintable.
+_INTERRUPTS = ("External error: KeyboardInterrupt", "<unprintable str object>")
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def hearing_interrupts() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if _INTERRUPT not in str(error):
+        if not any(mark in str(error) for mark in _INTERRUPTS):
             raise
         raise KeyboardInterrupt from error
 
