@@ -229,7 +229,7 @@ def test_a_console_of_few_characters_gets_the_table(index: Path, command: str) -
         ("c.json", '{"roi_csv": "\\ud800"}', r"setting 'roi_csv' is '\ud800'; allowed are texts"),
         ("c.json", '{"roi_csv": {"a": 1}}', "setting 'roi_csv' is {'a': 1}; allowed are texts"),
         ("c.json", '{"roi_csv": [["a"]]}', "setting 'roi_csv' is ['a']; allowed are texts"),
-        ("c.json", "[" * 5000, "is not valid .json (maximum recursion depth exceeded"),
+        ("c.json", "[" * 5000, "is not valid .json ("),
     ],
 )
 def test_a_value_that_no_option_could_have_is_refused(

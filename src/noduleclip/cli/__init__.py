@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -84,6 +84,22 @@ def describe(
     """
 
 
+class _WholeWrites(io.FileIO):
+    """An unbuffered stream that takes all of a write or raises; a text stream drops what the system does not take."""
+
+    def write(self, data: Any, /) -> int:
+        """Write all bytes, part by part as the system takes them.
+
+        Raises:
+            OSError: They cannot be written.
+        """
+        left = memoryview(data).cast("B")
+        size = len(left)
+        while len(left):
+            left = left[super().write(left) or 0 :]
+        return size
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line: the entry point of the console script.
 
@@ -95,8 +111,9 @@ def main(arguments: list[str] | None = None) -> None:
         if stream is None:  # closed by whoever started the process
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         if isinstance(stream, io.TextIOWrapper):
-            if isinstance(stream.buffer, io.RawIOBase):  # PYTHONUNBUFFERED: what a full disk does not take is dropped
-                stream = open(stream.fileno(), "w", buffering=1, encoding=stream.encoding, closefd=False)  # noqa: SIM115
+            if isinstance(stream.buffer, io.RawIOBase):  # PYTHONUNBUFFERED
+                raw = _WholeWrites(stream.fileno(), "wb", closefd=False)
+                stream = io.TextIOWrapper(raw, encoding=stream.encoding, write_through=True)
                 setattr(sys, name, stream)
             stream.reconfigure(errors="replace")  # a console of few characters shows a ? for the others
     command_line = sys.argv[1:] if arguments is None else arguments

@@ -211,7 +211,7 @@ def _explain_unread(error: Exception, path: Path, max_pixels: int) -> tuple[Reje
 
 
 def _list_contexts(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and those during whose handling it was raised: pydicom makes an OSError of any error in an item."""
+    """Yield an error and those in whose handling it was raised: pydicom makes an OSError of any error in an item."""
     found: BaseException | None = error
     while found is not None:
         yield found
