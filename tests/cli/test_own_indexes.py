@@ -68,7 +68,7 @@ def test_an_index_from_elsewhere_shows_none(
     assert "lies outside the DICOM folders; name its folder with --dicom-root" in str(refused)
     assert choose_slice_folders(opened, ()).folders == ()
     with pytest.raises(Exception, match="name its folder with --dicom-root"):
-        SliceReader(opened, choose_slice_folders(opened, ()).folders).read(0)
+        SliceReader(opened, choose_slice_folders(opened, ())).read(0)
     elsewhere = try_picture(strange, PictureOptions(tmp_path))
     assert isinstance(elsewhere, SliceError)
     root = Path("/") if kind == "all folders" else collection.roi_csv.parent

@@ -25,7 +25,7 @@ HERE = "http://127.0.0.1:8765"
 
 def open_served(index: Path | str, roots: tuple[Path, ...] = ()) -> Served:
     opened = open_index(index)
-    return Served(opened, open_text_encoder(opened), choose_slice_folders(opened, roots).folders)
+    return Served(opened, open_text_encoder(opened), choose_slice_folders(opened, roots))
 
 
 def open_client(

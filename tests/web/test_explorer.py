@@ -407,6 +407,35 @@ def test_a_slice_outside_its_folders_is_not_read(index: Path, collection: Collec
     assert inside.get("/api/slice/0").status_code == 200
 
 
+def test_absolute_paths_are_followed_in_an_index_that_was_made_here(
+    collection: Collection, checkpoint: Path, exported: Path, tmp_path: Path, noduleclip: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    start = f"{collection.roi_csv.parent.absolute()}/"
+    table = tmp_path / "table" / "roi.csv"
+    table.parent.mkdir()
+    rows = pl.read_csv(collection.roi_csv, infer_schema=False)
+    rows.with_columns(pl.concat_str(pl.lit(start), schema.DICOM_PATH).alias(schema.DICOM_PATH)).write_csv(table)
+    out = tmp_path / "index"
+    done = noduleclip("embed", "--roi-csv", table, "--model", checkpoint, "--out-dir", out, "--device", "cpu")
+    assert done.code == 0, done.err
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    addresses = ("/picture/0.png", "/api/slice/0")
+    for roots in ((), (tmp_path,)):
+        client = open_client(out, roots=roots)
+        assert [client.get(address).status_code for address in addresses] == [200, 200]
+        assert "data:image" in client.get("/hits.html", params={"q": "> 3 mm", "k": "1"}).text
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # of another user, who did not make it
+    for roots in ((), (tmp_path,)):
+        strange = open_client(out, roots=roots)
+        assert [strange.get(address).status_code for address in addresses] == [404, 404]
+        assert "data:image" not in strange.get("/hits.html", params={"q": "> 3 mm", "k": "1"}).text
+    inside = open_client(out, roots=(collection.roi_csv.parent,))
+    assert [inside.get(address).status_code for address in addresses] == [200, 200]
+
+
 def test_a_slice_that_is_gone_is_a_reason(index: Path, tmp_path: Path) -> None:
     answer = open_client(index, roots=(tmp_path,)).get("/picture/0.png")
     assert answer.status_code == 404

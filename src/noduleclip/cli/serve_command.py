@@ -16,8 +16,8 @@ def serve(
     dicom_root: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Folder that the slices lie in, no other is read; repeatable. "
-            "(default: those that embed read from, if the index was made here)",
+            help="Folder that relative DICOM paths start from; of an index that was made elsewhere no other is read. "
+            "Repeatable. (default: where embed found the slices, if the index was made here)",
             rich_help_panel=options.INPUTS,
         ),
     ] = None,
@@ -69,7 +69,7 @@ def serve(
         index = open_index(emb_dir)
         check_model(index, model)
         folders = settle_slice_folders(index, dicom_root or (), ask=ask)
-        return Served(index, open_text_encoder(index), folders.folders)
+        return Served(index, open_text_encoder(index), folders)
 
     try:
         serve_index(open_parts(ask=True), open_parts, wanted, lambda address: say(f"open {address} ; Ctrl-C ends it"))

@@ -5,7 +5,6 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlencode
 
 import uvicorn
@@ -13,6 +12,7 @@ from starlette.types import ASGIApp
 
 from noduleclip.errors import UsageError
 from noduleclip.io.index.folder import Index
+from noduleclip.io.own_indexes import SliceFolders
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.web.app import Opened, make_app
 from noduleclip.web.connections import LimitedProtocol
@@ -31,12 +31,12 @@ class Served:
     Attributes:
         index: The index.
         encoder: Its text tower.
-        folders: Folders that its slices may be read from.
+        folders: Where its slices may be read.
     """
 
     index: Index
     encoder: SentenceEncoder
-    folders: Sequence[Path]
+    folders: SliceFolders
 
 
 @dataclass(frozen=True)

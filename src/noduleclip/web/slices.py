@@ -3,7 +3,7 @@
 import io
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,8 +17,9 @@ from noduleclip.config import LUNG_WINDOW_HU
 from noduleclip.errors import InputError
 from noduleclip.io.index.folder import Index
 from noduleclip.io.outlines import parse_points
+from noduleclip.io.own_indexes import SliceFolders
 from noduleclip.io.pictures import Picture, read_picture
-from noduleclip.io.roi_table import find_file, lies_below
+from noduleclip.io.roi_table import find_file
 from noduleclip.report.windows import window_grey
 
 _FOV_MM, _SIZE_PX = 60.0, 160
@@ -43,11 +44,11 @@ class Slice:
 
 
 class SliceReader:
-    """Reads the slices that rows of an index name, below the folders that they may lie in; one at a time."""
+    """Reads the slices that rows of an index name, where they may be read; one at a time."""
 
-    def __init__(self, index: Index, folders: Sequence[Path]) -> None:
-        self._index = index
-        self._roots = [folder.resolve() for folder in folders]
+    def __init__(self, index: Index, folders: SliceFolders) -> None:
+        self._index, self._folders = index, folders
+        self._roots = folders.folders or (Path.cwd(),)
         self._decoding = threading.Lock()
         self.draw = lru_cache(_KEPT_PICTURES)(self._draw)
         self.read = lru_cache(_KEPT_SLICES)(self._read)
@@ -101,7 +102,6 @@ class SliceReader:
 
     def _find(self, row: int) -> Mapping[str, Any]:
         found = self._index.read_rows([row]).row(0, named=True)
-        text = str(found[schema.DICOM_PATH])
-        if not self._roots or not lies_below(find_file(text, self._roots), self._roots):
+        if not self._folders.allows(str(found[schema.DICOM_PATH])):
             raise InputError(f"row {row}: its slice lies outside the DICOM folders; name its folder with --dicom-root")
         return found
