@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import jinja2
 import polars as pl
-from anyio import CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
@@ -50,6 +50,9 @@ GENERATION_HEADER, REPLACED_HEADER = "X-Index-Generation", "X-Index-Replaced"
 REOPEN_HEADER = "X-Noduleclip-Reopen"  # a page of another site cannot send it without asking first, which is refused
 REPLACED = "the index was replaced by a newer one, whose rows are others; load the page anew"
 _RANKED_AT_ONCE = 2
+MOST_WAITING = 64  # requests that wait for one kind of work
+BUSY = f"the server is busy: {MOST_WAITING} requests wait for their turn; ask again later"
+_CLIENT_GONE = 499  # a status that nobody reads
 _LOOK_SECONDS = 1.0  # between two looks whether the index was replaced
 Made = TypeVar("Made")
 
@@ -91,6 +94,27 @@ class _RowConvertor(Convertor[int]):
 register_url_convertor("row", _RowConvertor())
 
 
+class _WorkQueue:
+    """Runs work in threads, a few items at a time; a request that waits for its turn can be cancelled."""
+
+    def __init__(self, at_once: int) -> None:
+        self._limiter, self._held, self._most_held = CapacityLimiter(at_once), 0, at_once + MOST_WAITING
+
+    async def run(self, work: Callable[[], Made]) -> Made:
+        """Return the result of some work.
+
+        Raises:
+            HTTPException: Too many requests are waiting.
+        """
+        if self._held >= self._most_held:
+            raise HTTPException(503, BUSY, {"Retry-After": "5"})
+        self._held += 1
+        try:
+            return await to_thread.run_sync(_without_panic, work, limiter=self._limiter)
+        finally:
+            self._held -= 1
+
+
 class _Site:
     """The endpoints; work is done in threads, a few at a time, so that one request cannot keep others from theirs."""
 
@@ -98,8 +122,9 @@ class _Site:
         self._opened, self._reopen = opened, reopen
         self._reopening = asyncio.Lock()
         self._replaced, self._looked = False, -math.inf
-        self._ranking, self._looking = CapacityLimiter(_RANKED_AT_ONCE), CapacityLimiter(1)
-        self._drawing, self._decoding = CapacityLimiter(1), CapacityLimiter(1)  # a slice waits for one picture, not all
+        self._looking = CapacityLimiter(1)
+        self._ranking = _WorkQueue(_RANKED_AT_ONCE)
+        self._drawing, self._decoding = _WorkQueue(1), _WorkQueue(1)  # a slice waits for one picture, not all
         environment = jinja2.Environment(loader=jinja2.PackageLoader("noduleclip", "web"), autoescape=True)
         self._template = environment.get_template("page.html.jinja")
 
@@ -130,7 +155,7 @@ class _Site:
                 raise HTTPException(409, REPLACED)
             replaced = await self._look_for_another(opened)
             opened.explorer.index.check_unchanged()
-            response = await endpoint(opened, request)
+            response = await _answer_while_connected(request, partial(endpoint, opened))
             opened.explorer.index.check_unchanged()
             response.headers[GENERATION_HEADER] = opened.generation
             response.headers[REPLACED_HEADER] = str(replaced).lower()
@@ -180,7 +205,7 @@ class _Site:
         def work() -> dict[str, Any]:
             return {"bins": explorer.count_diameters(), "columns": explorer.index.scan().collect_schema().names()}
 
-        return JSONResponse(await self._rank(work))
+        return JSONResponse(await self._ranking.run(work))
 
     async def search(self, opened: Opened, request: Request) -> Response:
         """Return the hits of a sentence."""
@@ -191,12 +216,12 @@ class _Site:
             answer = explorer.answer(search)
             return {**describe_answer(answer), "hits": explorer.describe(answer)}
 
-        found = await self._rank(work)
+        found = await self._ranking.run(work)
         return _send_json({**found, "milliseconds": round(1e3 * (time.perf_counter() - started), 1)})
 
     async def send_csv(self, opened: Opened, request: Request) -> Response:
         """Return the hits of a sentence as a table."""
-        text = await self._rank(partial(opened.explorer.write_csv, _parse_search(request)))
+        text = await self._ranking.run(partial(opened.explorer.write_csv, _parse_search(request)))
         return Response(
             text, media_type="text/csv", headers={"Content-Disposition": f'attachment; filename="{schema.TOP_K_CSV}"'}
         )
@@ -205,14 +230,15 @@ class _Site:
         """Return the first hits of a sentence as a page of pictures to keep."""
         search = _parse_search(request)
         search = replace(search, k=min(search.k, MOST_PICTURES))
-        answer, hits = await self._rank(partial(opened.explorer.list_hits, search))
+        answer, hits = await self._ranking.run(partial(opened.explorer.list_hits, search))
 
-        def draw() -> str:
-            shown = [Shown(hit, _try_cut(opened.slices, hit[schema.ROW])) for hit in hits.iter_rows(named=True)]
-            section = Section(answer.result.question, answer.result.description, shown)
-            return render_gallery([section], _type_command(opened.explorer.index.name, search), None)
-
-        page = await to_thread.run_sync(_without_panic, draw, limiter=self._drawing)
+        shown = []
+        for hit in hits.iter_rows(named=True):  # one at a time: others have their turn between two pictures
+            picture = await self._drawing.run(partial(_try_cut, opened.slices, hit[schema.ROW]))
+            shown.append(Shown(hit, picture))
+        section = Section(answer.result.question, answer.result.description, shown)
+        command = _type_command(opened.explorer.index.name, search)
+        page = await self._drawing.run(partial(render_gallery, [section], command, None))
         return HTMLResponse(page, headers={"Content-Disposition": 'attachment; filename="hits.html"'})
 
     async def describe_nodule(self, opened: Opened, request: Request) -> Response:
@@ -229,12 +255,12 @@ class _Site:
                 "neighbours": opened.explorer.find_neighbours(row, NEIGHBOURS, unique),
             }
 
-        return _send_json(await self._rank(work))
+        return _send_json(await self._ranking.run(work))
 
     async def send_slice(self, opened: Opened, request: Request) -> Response:
         """Return the Hounsfield units of a row's slice, for the browser to window."""
         row = _row_of(opened, request)
-        found = await to_thread.run_sync(_without_panic, partial(opened.slices.read, row), limiter=self._decoding)
+        found = await self._decoding.run(partial(opened.slices.read, row))
         spacing = [] if found.spacing_yx_mm is None else found.spacing_yx_mm
         headers = {"X-Shape": ",".join(map(str, found.shape)), "X-Spacing-Mm": ",".join(f"{mm:g}" for mm in spacing)}
         return Response(found.hu, media_type="application/octet-stream", headers=headers)
@@ -242,19 +268,32 @@ class _Site:
     async def send_picture(self, opened: Opened, request: Request) -> Response:
         """Return the tissue around a row as PNG."""
         row = _row_of(opened, request)
-        draw = partial(opened.slices.draw, row)
-        png = await to_thread.run_sync(_without_panic, draw, limiter=self._drawing)
+        png = await self._drawing.run(partial(opened.slices.draw, row))
         return Response(png, media_type="image/png")
 
     async def send_map(self, opened: Opened, _: Request) -> Response:
         """Return the map: a row number and three float32 for each point, little-endian, all rows before all points."""
-        rows, points = await self._rank(lambda: opened.explorer.plane)
+        rows, points = await self._ranking.run(lambda: opened.explorer.plane)
         return Response(
             rows.astype("<u4").tobytes() + points.astype("<f4").tobytes(), media_type="application/octet-stream"
         )
 
-    async def _rank(self, work: Callable[[], Made]) -> Made:
-        return await to_thread.run_sync(_without_panic, work, limiter=self._ranking)
+
+async def _answer_while_connected(request: Request, answer: Endpoint) -> Response:
+    """Answer a request; cancel it when its client is gone, before it takes its turn for further work."""
+    with CancelScope() as scope:
+
+        async def watch() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            scope.cancel()
+
+        watching = asyncio.create_task(watch())
+        try:
+            return await answer(request)
+        finally:
+            watching.cancel()
+    return Response(status_code=_CLIENT_GONE)
 
 
 def _parse_search(request: Request) -> SearchRequest:
@@ -320,7 +359,7 @@ async def _explain(_: Request, error: Exception) -> Response:
 
 async def _say_status(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
 async def _say_failure(_: Request, __: Exception) -> Response:

@@ -17,6 +17,7 @@ HEAD_SECONDS = 10.0  # for a whole request head, and between two requests of a c
 STALL_SECONDS = 20.0  # in which a client has to take LEAST_BYTES of an answer that waits for it
 LEAST_BYTES = 1 << 14
 MOST_CONNECTIONS = 128  # far below the 256 open files that some systems allow a process
+MOST_AHEAD = 1 << 15  # bytes of further requests while one is answered
 _NUMBERS = itertools.count()
 
 
@@ -72,6 +73,7 @@ class LimitedProtocol(H11Protocol):
             self._number = next(_NUMBERS)
             if not self.cycle.response_complete:
                 self._watch_answer()
+        self._read_on()
 
     def on_response_complete(self) -> None:
         """Wait for the next request, once the client has taken this answer."""
@@ -99,6 +101,15 @@ class LimitedProtocol(H11Protocol):
         self._stop()
         self._aborted = True
         self.transport.abort()
+
+    def _read_on(self) -> None:
+        """Go on reading while a request is answered, though others wait behind it: else a client's end goes unseen."""
+        if self.is_waiting or self.conn.their_state is not h11.DONE or self.transport.is_closing():
+            return
+        if len(self.conn.trailing_data[0]) > MOST_AHEAD:
+            self.abort()
+        else:
+            self.flow.resume_reading()
 
     def _watch_answer(self) -> None:
         self._unsent = 0
