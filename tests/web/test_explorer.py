@@ -370,6 +370,20 @@ def test_who_listens_to_others_needs_a_token(index: Path, noduleclip: Command, h
     assert "--token has 5 characters; at least 16 are needed" in done.err
 
 
+@pytest.mark.parametrize("host", ["a" * 70, "a..example.org", f"{'a' * 64}.example.org"])
+@pytest.mark.enable_socket
+def test_a_host_that_is_no_name_is_refused(index: Path, noduleclip: Command, host: str) -> None:
+    done = noduleclip("serve", "--emb-dir", index, "--host", host, "--token", TOKEN, "--port", 0)
+    assert (done.code, f"--host {host}: this is no host name" in done.err) == (2, True), done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_body_with_two_lengths_is_refused(client: TestClient) -> None:
+    answer = client.get("/", headers={"content-length": "0", "transfer-encoding": "chunked"})
+    assert (answer.status_code, answer.headers["connection"]) == (400, "close")
+    assert answer.text == "A request has Content-Length or Transfer-Encoding, not both."
+
+
 @pytest.mark.parametrize("address", ["/api/nodule/{}", "/api/slice/{}", "/picture/{}.png"])
 def test_only_rows_can_be_asked_for(client: TestClient, address: str) -> None:
     for row in ("-1", "1.0", "999999", "9" * 400, "../../etc/passwd", "%2e%2e%2fetc%2fpasswd", "0x1"):

@@ -79,6 +79,9 @@ class Guard:
 
     def _refuse(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
+        if "transfer-encoding" in headers and "content-length" in headers:  # a proxy may take another end for the body
+            reason = "A request has Content-Length or Transfer-Encoding, not both."
+            return PlainTextResponse(reason, 400, headers={"Connection": "close"})
         hosts = headers.getlist("host")
         if len(hosts) != 1 or _name_of(hosts[0]) not in self.hosts:
             return PlainTextResponse("This server is not known by that name; see --allow-host.", 421)

@@ -158,4 +158,8 @@ def _listen(host: str, port: int) -> socket.socket:
         raise UsageError(
             f"--host {host} --port {port}: cannot listen there ({error.strerror}); --port 0 takes a free one"
         ) from error
+    except ValueError as error:  # the codec of host names: an empty label, or one of more than 63 characters
+        raise UsageError(
+            f"--host {host}: this is no host name; its parts between dots have 1 to 63 characters"
+        ) from error
     return listener
