@@ -142,6 +142,8 @@ def test_merge_knows_shards_that_were_made_here(
     embed(tmp_path / "strange")
     shard = next((tmp_path / "strange" / schema.SHARDS_FOLDER).glob("2-of-2")) / schema.INDEX_MANIFEST
     shard.write_text(json.dumps({**json.loads(shard.read_text()), "dicom_roots": ["/"]}))
+    bound = shard.with_name(schema.SHARD_MANIFEST)
+    bound.write_text(json.dumps({**json.loads(bound.read_text()), "index_sha256": hash_file(shard)}))
     assert noduleclip("merge", "--out-dir", tmp_path / "strange").code == 0
     assert not is_own_index(open_index(tmp_path / "strange"))
 

@@ -533,7 +533,7 @@ def test_a_store_is_broken_only_where_it_was_looked_at(
 
 def test_an_interrupt_that_lance_makes_a_text_of_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     error = ValueError("Invalid argument error: Metric type '<unprintable str object>' is not supported")
-    monkeypatch.setattr("noduleclip.io.lance_store.load_lance", lambda text: FakeLance(error))
+    monkeypatch.setattr("noduleclip.io.index.lance.load_lance", lambda text: FakeLance(error))
     with pytest.raises(KeyboardInterrupt):
         open_index("s3://b/i")
 

@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
         if stream is None:  # closed by whoever started the process
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         if isinstance(stream, io.TextIOWrapper):
-            if isinstance(stream.buffer, io.RawIOBase):  # PYTHONUNBUFFERED
+            if isinstance(stream.buffer, io.RawIOBase) and not stream.isatty():  # PYTHONUNBUFFERED
                 raw = _WholeWrites(stream.fileno(), "wb", closefd=False)
                 stream = io.TextIOWrapper(raw, encoding=stream.encoding, write_through=True)
                 setattr(sys, name, stream)
