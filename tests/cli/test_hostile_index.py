@@ -104,7 +104,10 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "a tower of deep words": (text(vocabulary="[" * 100_000), "not a text tower of this tool"),
     "a tower of no words": (text(vocabulary='{"words": 3}'), "its vocabulary is not readable"),
     "a tower of no scale": (text(scale="nan"), r"not a text tower of this tool .*scale nan"),
-    "a long text in every row": (meta(repeat_text), "column patient_id has a text of 40,000,000 bytes, allowed are"),
+    "a long text in every row": (
+        meta(repeat_text),  # some versions of polars write it once, others in every row
+        "column patient_id has a text of 40,000,000 bytes, allowed are|bytes without compression, allowed are 67",
+    ),
     "a long text in a kept column": (
         meta(lambda frame: frame.with_columns(pl.lit("x" * 65_537).alias("note"))),
         "column note has a text of 65,537 bytes, allowed are 65,536",
@@ -157,7 +160,7 @@ def test_a_table_that_expands_is_refused_before_it_is_read(noduleclip: Command, 
         folder, model_id=said.model_id, checkpoint_sha256=said.checkpoint_sha256, model=said.model,
         rows=said.rows, scale=said.scale, bias=said.bias,
     )  # fmt: skip
-    assert (folder / schema.META).stat().st_size < 1_000_000
+    assert (folder / schema.META).stat().st_size < 67_108_864
     done = noduleclip("query", "--emb-dir", folder, "--query", "> 6 mm", "--unique", "nodule")
     assert done.code == 4, done
     size = r"[\d,]+ bytes without compression, allowed are 67,108,864"

@@ -198,7 +198,9 @@ def test_a_terminal_with_sixels_gets_pixels(index: Path, terminal: Callable[...,
     pytest.importorskip("textual_image._terminal")  # the package itself; its renderables ask the terminal
     terminal(80)
     arguments = (size, "query", "--emb-dir", str(index), "-q", "> 6 mm", "-k", "2", "--preview")
-    done = subprocess.run(
-        [sys.executable, "-c", SIXELS, *arguments], capture_output=True, text=True, check=True, timeout=100
-    )
-    assert done.stdout.strip() == shown
+    for unbuffered in ("", "1"):
+        done = subprocess.run(
+            [sys.executable, "-c", SIXELS, *arguments],
+            capture_output=True, text=True, check=True, timeout=100, env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )  # fmt: skip
+        assert done.stdout.strip() == shown

@@ -266,6 +266,7 @@ def test_ctrl_c_while_lance_works_is_no_failure_of_the_store(telling: Any, failu
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal to a thread")
 @pytest.mark.parametrize("after_s", [0.02, 0.03, 0.04, 0.05, 0.06])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # where Lance drops the interrupt itself
 def test_ctrl_c_while_lance_searches_is_heard(places: dict[str, str], after_s: float) -> None:
     opened = open_index(places["lance"])
     press = threading.Timer(after_s, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT))
