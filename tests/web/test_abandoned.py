@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,11 +70,14 @@ async def ask(port: int, address: str) -> bytes:
     return answer
 
 
-async def abandon(port: int, requests: bytes) -> None:
-    """Send requests and go."""
+async def abandon(port: int, requests: bytes, is_begun: Callable[[], bool] = lambda: True) -> None:
+    """Send requests, wait until they have begun, and go."""
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(requests)
     await asyncio.sleep(0.02)
+    async with asyncio.timeout(20):
+        while not is_begun():
+            await asyncio.sleep(0.01)
     writer.close()
     await writer.wait_closed()
 
@@ -92,9 +95,7 @@ def test_abandoned_requests_take_no_turn(index: Path, gate: Gate, at_once: int) 
         async with running(index, gate) as (port, server):
             for number in range(40):
                 gallery = write_request(f"{GALLERY}&alpha=0.{number:03}")
-                await abandon(port, gallery * at_once if number else gallery)
-                while number == 0 and not gate.begun:
-                    await asyncio.sleep(0.01)
+                await abandon(port, gallery * at_once if number else gallery, lambda: gate.begun > 0)
             await until_requests(server, 1)  # the first, whose picture is being made
             honest = asyncio.create_task(ask(port, PICTURE))
             await until_requests(server, 2)
