@@ -81,12 +81,12 @@ def meta(edit: Callable[[pl.DataFrame], pl.DataFrame], **options: Any) -> Change
 
 
 def repeat_text(frame: pl.DataFrame) -> pl.DataFrame:
-    """Give every row the same text of 40 MB, which the file holds once."""
+    """Return rows with the same text of 40 MB, which the file holds once."""
     return frame.with_columns(pl.lit("x" * 40_000_000).alias(schema.PATIENT_ID))
 
 
 def number_texts(frame: pl.DataFrame) -> pl.DataFrame:
-    """Give every row a text of 8 MB of its own, which the file holds compressed."""
+    """Return rows with a text of 8 MB each, which the file holds compressed."""
     texts = [str(row) + "x" * 8_000_000 for row in range(frame.height)]
     return frame.with_columns(pl.Series(schema.PATIENT_ID, texts))
 

@@ -115,6 +115,7 @@ class Searcher:
     Attributes:
         index: The index.
         encoder: Its text encoder; None where no sentence will be asked.
+        read_numbers: Returns a column as (N,) numbers, NaN where a value or the whole column is missing.
     """
 
     def __init__(self, index: Index, encoder: SentenceEncoder | None, *, kept: int = 0) -> None:
@@ -129,7 +130,7 @@ class Searcher:
         self._columns = index.scan().collect_schema().names()
         self._find_rows = functools.lru_cache(kept)(self._filter_rows)
         self._find_groups = functools.lru_cache(kept)(lambda unique: find_groups(index, unique, None))
-        self._read_column = functools.lru_cache(kept)(self.read_numbers)
+        self.read_numbers = functools.lru_cache(kept)(self._load_numbers)
         self._compare_all = functools.lru_cache(kept)(
             lambda sentence: compute_cosines(self._encode([sentence])[0], index.embeddings)
         )
@@ -206,7 +207,7 @@ class Searcher:
         """Return for each of the N rows the number of its nodule, slice, series or patient."""
         return self._find_groups(unique)
 
-    def read_numbers(self, name: str) -> Floats:
+    def _load_numbers(self, name: str) -> Floats:
         """Return a column as (N,) numbers; NaN where a value, or the whole column, is missing."""
         if name not in self._columns:
             return np.full(self.index.manifest.rows, np.nan)
@@ -322,7 +323,7 @@ class Searcher:
             return np.full(self.index.manifest.rows if rows is None else len(rows), np.nan)
 
         def read(name: str) -> Floats:
-            values = self._read_column(name)
+            values = self.read_numbers(name)
             return values if rows is None else values[rows]
 
         rule = score_reading(reading, read, softness_mm)
