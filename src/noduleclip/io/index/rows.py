@@ -5,7 +5,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.io.index.conditions import build_expression, parse_condition
+from noduleclip.io.index.conditions import build_expression, list_columns, parse_condition
 from noduleclip.io.index.folder import Index
 
 UNIQUE_COLUMNS = {
@@ -30,8 +30,9 @@ def apply_condition(where: str, index: Index) -> pl.Series:
     Raises:
         UsageError: It is no condition on the columns of the index.
     """
-    expression = build_expression(parse_condition(where), index.scan().collect_schema())
-    columns = index.read_columns(list(dict.fromkeys(expression.meta.root_names())))  # first: their texts are checked
+    condition = parse_condition(where)
+    expression = build_expression(condition, index.scan().collect_schema())
+    columns = index.read_columns(list_columns(condition))  # first: their texts are checked
     return columns.select(expression.alias(schema.SATISFIES))[schema.SATISFIES]
 
 
