@@ -9,7 +9,7 @@ Judges, by `noduleclip evaluate --scores` on the test patients of `split --seed 
   stretched to [0, 1], resized to 256 px; curated sentences through a word vocabulary; the diagonal InfoNCE of CLIP,
   5 epochs of batch 256;
 - `open_clip`: the library as it comes, on the same boxes: its preprocessing to 224 px, its tokenizer, its loss, and a
-  model of the size of ours (the same timm backbone, a text tower of two layers), as many epochs.
+  model of the size of ours (the same timm backbone, a text encoder of two layers), as many epochs.
 
 OUT/index has to be an index of those patients (every reader's row), embedded with any model: it says which rows there
 are. Nothing here is part of the tool.
@@ -44,7 +44,7 @@ from noduleclip.io.index.folder import open_index
 from noduleclip.io.nodules import Nodules, group_nodules
 from noduleclip.io.outlines import draw_nodules
 from noduleclip.language import BIN_PROMPTS, EVALUATION_QUERIES, parse_intervals
-from noduleclip.models.image_tower import HuWindows
+from noduleclip.models.image_encoder import HuWindows
 
 Floats = NDArray[np.float64]
 CROP, CONFIG = CropConfig(), TrainConfig()
@@ -76,7 +76,7 @@ def rank_by_regression(frame: pl.DataFrame, nodules: Nodules, crops: Tensor, tra
     margin = margin_px(CROP.size_px)
     side = CROP.size_px + 2 * margin
     outlines = draw_nodules(frame, nodules, fov_mm=CROP.fov_mm * side / CROP.size_px, size_px=side)
-    inside, rims = torch.from_numpy(outlines.shares), torch.from_numpy(outlines.rims_mm)
+    inside, rims = torch.from_numpy(outlines.shares), torch.from_numpy(outlines.hull_points_mm)
     diameters = torch.from_numpy(nodules.diameters_mm).float()
     steps = CONFIG.epochs * sum(1 for _ in shuffled_batches(len(rows), CONFIG.bs, torch.Generator()))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.05)

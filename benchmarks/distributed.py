@@ -20,7 +20,7 @@ from noduleclip import schema
 from noduleclip.config import ModelConfig
 from noduleclip.engine.train import make_vocabulary
 from noduleclip.io.roi_table import read_roi_table
-from noduleclip.models.two_towers import TwoTowers
+from noduleclip.models.clip import ClipModel
 
 LINKS = {"NVLink": (300e9, 10e-6), "100 GbE": (12.5e9, 20e-6), "10 GbE": (1.25e9, 40e-6), "1 GbE": (125e6, 80e-6)}
 PROCESSES = 8
@@ -41,7 +41,7 @@ def run(csv: Path, patients: Path, out: Path, processes: int, rows: int, epochs:
 
 def count_volume() -> tuple[int, int, int]:
     """Return the bytes of gradients, those of batch statistics, and the reductions of the latter in a step."""
-    model = TwoTowers(ModelConfig(), make_vocabulary())
+    model = ClipModel(ModelConfig(), make_vocabulary())
     gradients = sum(weight.nbytes for weight in model.parameters())
     norms = [norm for norm in model.modules() if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)]
     statistics_bytes = sum(8 * (1 + 2 * norm.num_features + 2 * norm.num_features) for norm in norms)

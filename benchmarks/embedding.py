@@ -1,7 +1,7 @@
 """`embed` beside the forward pass alone: `python benchmarks/embedding.py DATA OUT [--rows N]`.
 
-The crops of DATA's nodules, repeated with their centres moved until there are N, are cut first. Then, with the model
-that comes along and on the same crops in memory: the image tower in torch and in ONNX Runtime, forward pass alone, and
+The crops of DATA's nodules, repeated with their centres moved until there are N, are cut first. Then, with the
+bundled model and on the same crops in memory: the image encoder in torch and in ONNX Runtime, forward pass alone, and
 `noduleclip embed` as a process, start-up, reading and writing included.
 """
 
@@ -20,11 +20,11 @@ import polars as pl
 import torch
 
 from noduleclip.cli.collect import TableOptions, cut_crops, read_table
+from noduleclip.engine.encoders import open_encoders
 from noduleclip.engine.runtime import keep_freed_memory
 from noduleclip.engine.torch_encoder import TorchEncoder
-from noduleclip.engine.towers import open_towers
+from noduleclip.io.bundled_model import find_checkpoint
 from noduleclip.io.crop_cache import CutSettings
-from noduleclip.io.shipped import find_checkpoint
 from noduleclip.models.checkpoint import load_model
 
 BS, BATCHES, ROUNDS = 64, 2, 5
@@ -64,7 +64,7 @@ def main() -> None:
     checkpoint = find_checkpoint(Path("lidc"))
     table = TableOptions(csv, cache_dir=options.out / "cache")
     started = time.perf_counter()
-    in_onnx = open_towers(checkpoint, options.out / "cache", "cpu").image
+    in_onnx = open_encoders(checkpoint, options.out / "cache", "cpu").image
     first = time.perf_counter() - started
     cache = cut_crops(read_table(table).frame, CutSettings.for_crop(in_onnx.config.crop), table)
     crops = cache.read(list(range(BS * BATCHES)))
@@ -87,7 +87,7 @@ def main() -> None:
         print(f"| forward pass alone, {name} | {value:.1f} | |")
     whole = f"`noduleclip embed`, whole process, {seconds:.0f} s"
     print(f"| {whole} | {options.rows / seconds:.1f} | {seconds / alone:.2f} x the fastest's time |")
-    print(f"\nTo open the towers for the first time: {first:.1f} s. The runtimes differ by {apart:.1e} at most.")
+    print(f"\nTo open the encoders for the first time: {first:.1f} s. The runtimes differ by {apart:.1e} at most.")
     shutil.rmtree(options.out / "index")
 
 

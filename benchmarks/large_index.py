@@ -1,7 +1,7 @@
 """An index of any number of rows, made of a small one's: `python benchmarks/large_index.py INDEX ROWS OUT`.
 
 The rows repeat with a little noise on their unit vectors, so that there are no ties, and each
-repetition is of other patients; the text tower and the model stay.
+repetition is of other patients; the text encoder and the model stay.
 """
 
 import dataclasses

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-UNSETTLED = ("--epochs", "40", "--settle-epochs", "0")
+UNSETTLED = ("--epochs", "40", "--cooldown-epochs", "0")
 UNRATED, UNSTRETCHED, LARGER = ("--rating-prompts", "0"), ("--max-stretch", "1"), ("--bs", "64")
 VARIANTS: dict[str, tuple[str, ...]] = {
     "defaults": (),
@@ -47,7 +47,7 @@ def split(readers: Path, out: Path) -> None:
         (out / f"{name}.txt").write_text("".join(chosen), encoding="utf-8")
 
 
-def judge(index: Path) -> str:
+def evaluate_scores(index: Path) -> str:
     """Return the cells of one run."""
     found = json.loads(run("evaluate", "--emb-dir", index, "--format", "json"))
     queries = {query["query"].removeprefix("a lung nodule with diameter "): query for query in found["queries"]}
@@ -72,7 +72,7 @@ def main(data: Path, out: Path, names: list[str]) -> None:
         if not (index / "index.json").exists():
             run("embed", "--roi-csv", readers, "--patients-file", out / "held_out.txt",
                 "--model", model / "clip_best.pth", "--out-dir", index, *cache)  # fmt: skip
-        print(f"| {name} | {judge(index)} |", flush=True)
+        print(f"| {name} | {evaluate_scores(index)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def main() -> None:
         "Ray, 1 worker": lambda: wait(start(None, "ray1", "--engine", "ray", "--workers", "1")),
         "Ray, 2 workers": lambda: wait(start(None, "ray2", "--engine", "ray", "--workers", "2")),
     }
-    wait(start(None, "first"))  # cuts the crops and exports the towers
+    wait(start(None, "first"))  # cuts the crops and exports the encoders
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(options.rounds):
         for name, way in ways.items():

@@ -48,8 +48,8 @@ def main(folder: Path, patients_file: Path) -> None:
     bins = np.digitize(frame[schema.DIAMETER_MM].to_numpy(), [6, 10], right=True)
     solid = frame[schema.TEXTURE].to_numpy() > 3
     patients = frame[schema.PATIENT_ID].to_numpy()
-    tower = SentenceEncoder(folder / schema.TEXT_TOWER)
-    probability = tower.calibration.to_probability(vectors @ tower.encode(list(BIN_PROMPTS)).T)
+    encoder = SentenceEncoder(folder / schema.TEXT_TOWER)
+    probability = encoder.calibration.to_probability(vectors @ encoder.encode(list(BIN_PROMPTS)).T)
     likeness = (vectors @ vectors.T).astype(np.float64)
     print("| ranking | not solid, own size | not solid, another | solid, own size | solid, another |")
     print("|---|---|---|---|---|")

@@ -23,7 +23,7 @@ def run(*arguments: object) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def judge(index: Path) -> str:
+def evaluate_scores(index: Path) -> str:
     """Return the cells of one run."""
     found = json.loads(run("evaluate", "--emb-dir", index, "--format", "json"))
     ap, measures = found["readers"]["ap"], {measure["name"]: measure["readers"] for measure in found["sizes"]}
@@ -57,7 +57,7 @@ def main(data: Path, out: Path) -> None:
                 "--seed", seed, "--resume", *cache)  # fmt: skip
             run("embed", "--roi-csv", readers, "--patients-file", lists / "test_patients.txt",
                 "--model", model / "clip_best.pth", "--out-dir", index, *cache)  # fmt: skip
-        print(f"| {split} | {seed} | {judge(index)} |", flush=True)
+        print(f"| {split} | {seed} | {evaluate_scores(index)} |", flush=True)
 
 
 if __name__ == "__main__":

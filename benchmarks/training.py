@@ -52,7 +52,7 @@ def judge_second_reader(csv: Path, patients: Path) -> float:
 
 
 def take_apart(csv: Path, patients: Path, cache: Path, out: Path) -> None:
-    """Print the share of a step's time that goes into what is not the towers."""
+    """Print the share of a step's time that goes into what is not the encoders."""
     spent: dict[str, float] = dict.fromkeys(PARTS, 0.0)
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,7 +96,7 @@ def main() -> None:
     reader = judge_second_reader(csv, val)
     subprocess.run(
         [*tool, "train", "--roi-csv", csv, "--train-patients", train, "--val-patients", val, "--out", run,
-         "--epochs", str(options.epochs), "--settle-epochs", "1", "--cache-dir", cache, "--overwrite"], check=True,
+         "--epochs", str(options.epochs), "--cooldown-epochs", "1", "--cache-dir", cache, "--overwrite"], check=True,
     )  # fmt: skip
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     seconds, reached = 0.0, None

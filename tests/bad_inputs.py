@@ -36,7 +36,7 @@ class World:
         call: The command.
         collection: Phantoms.
         checkpoint: A model trained on them.
-        cache: A crop cache that holds its exported towers.
+        cache: A crop cache that holds its exported encoders.
         index: All phantoms embedded with it.
         folder: A folder of the case's own.
         patch: Undone after the case.
@@ -358,7 +358,7 @@ def _(world: World) -> str:
     assert world.embed(world.table(row)).code == 0
     made = {path for path in set(world.folder.parent.rglob("*")) - before if not path.is_relative_to(world.folder)}
     assert made == set()
-    return world.refuse(3, "check", "--roi-csv", world.table("../../../etc/passwd,7,40,40,50,50"), "--contain")
+    return world.refuse(3, "check", "--roi-csv", world.table("../../../etc/passwd,7,40,40,50,50"), "--restrict-to-root")
 
 
 @case(29, "`=HYPERLINK(…)`, `<script>` in text columns")

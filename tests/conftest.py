@@ -14,7 +14,7 @@ from hypothesis import settings
 
 from noduleclip import schema
 from noduleclip.cli import main
-from noduleclip.engine.towers import open_towers
+from noduleclip.engine.encoders import open_encoders
 from noduleclip.io.crop_cache import default_cache_folder
 from noduleclip.phantom.patients import PhantomConfig, make_phantoms
 
@@ -115,8 +115,8 @@ def checkpoint(collection: Collection, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def exported(checkpoint: Path) -> Path:
-    """The tests' own default cache, with the towers of `checkpoint` in it: to export them takes seconds."""
-    open_towers(checkpoint, default_cache_folder(), "cpu")
+    """The tests' own default cache, with the encoders of `checkpoint` in it: to export them takes seconds."""
+    open_encoders(checkpoint, default_cache_folder(), "cpu")
     return default_cache_folder()
 
 

@@ -46,7 +46,7 @@ def copy_index(folder: Path, kind: str, out: Path) -> str:
 
 
 def write_small_index(folder: Path, name: str, rows: int) -> None:
-    """Write an index whose files all say which one they are of; its text tower is none."""
+    """Write an index whose files all say which one they are of; its text encoder is none."""
     folder.mkdir(parents=True)
     texts = [f"{name} {row}" for row in range(rows)]
     vectors = np.random.default_rng(rows).normal(size=(rows, SMALL_MODEL.emb)).astype(np.float32)
@@ -54,5 +54,5 @@ def write_small_index(folder: Path, name: str, rows: int) -> None:
     meta = {schema.DICOM_PATH: texts, schema.PATIENT_ID: texts, schema.DIAMETER_MM: [float(rows)] * rows}
     pl.DataFrame(meta).write_parquet(folder / schema.META)
     pl.DataFrame({schema.POINTS_JSON: texts}).write_parquet(folder / schema.OUTLINES)
-    (folder / schema.TEXT_TOWER).write_text(f"tower of {name}")
+    (folder / schema.TEXT_TOWER).write_text(f"encoder of {name}")
     write_manifest(folder, model_id=name, checkpoint_sha256="c", model=SMALL_MODEL, rows=rows, scale=1.0, bias=0.0)

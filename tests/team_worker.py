@@ -24,7 +24,7 @@ from noduleclip.models.shared_norm import share_statistics
 MODEL = ModelConfig(emb=8, text_width=16, text_layers=1, outline_width=8, crop=CropConfig(size_px=16))
 # 26 nodules in batches of 9, 9 and 8, in parts of 5 and 4: no two shares need be alike
 CONFIG = TrainConfig(
-    epochs=4, bs=9, accumulate=2, prompts=8, rating_prompts=6, lr=1e-3, seed=7, settle_epochs=0, warmup_epochs=0.5
+    epochs=4, bs=9, accumulate=2, prompts=8, rating_prompts=6, lr=1e-3, seed=7, cooldown_epochs=0, warmup_epochs=0.5
 )
 
 

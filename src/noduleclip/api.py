@@ -16,7 +16,7 @@ from noduleclip.errors import UsageError
 from noduleclip.io.index.folder import Index as StoredIndex
 from noduleclip.io.index.folder import open_index as open_stored_index
 from noduleclip.io.own_indexes import choose_slice_folders
-from noduleclip.language.query import Reading, read_sentence
+from noduleclip.language.query import parse_query
 from noduleclip.workflows.notes import Note
 from noduleclip.workflows.search import (
     RowFilter,
@@ -224,18 +224,6 @@ def open_index(
     stored = open_stored_index(str(location))
     check_model(stored, None if model is None else Path(model))
     return Index(stored, [Path(root) for root in dicom_roots])
-
-
-def parse_query(sentence: str) -> Reading:
-    """Parse a sentence.
-
-    Returns:
-        The interval of diameters and the ranges of ratings that it asks for, and the words that are left.
-
-    Raises:
-        UsageError: The sentence is empty or too long, contradicts itself, or names an impossible size or rating.
-    """
-    return read_sentence(sentence)
 
 
 def read_crop(

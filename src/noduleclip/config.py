@@ -26,7 +26,7 @@ def _check(ok: bool, option: str, allowed: str, value: object) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class CropConfig:
-    """The square of tissue that the image tower sees.
+    """The square of tissue that the image encoder sees.
 
     Attributes:
         fov_mm: Side of the square in millimetres.
@@ -57,16 +57,16 @@ class CropConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What the two towers are made of.
+    """What the two encoders are made of.
 
     Attributes:
         backbone: Name of a timm model.
         emb: Width D of the shared embedding.
         outline_width: Channels of the decoder that draws outlines.
-        text_width: Width of the text tower's tokens.
-        text_layers: Transformer layers of the text tower.
+        text_width: Width of the text encoder's tokens.
+        text_layers: Transformer layers of the text encoder.
         views: Rotations and flips averaged when a collection is embedded: 1 or 8.
-        crop: The crop that the image tower was made for.
+        crop: The crop that the image encoder was made for.
     """
 
     backbone: str = "resnet10t"
@@ -93,16 +93,16 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How the towers are trained.
+    """How the encoders are trained.
 
     Attributes:
         epochs: Passes over the training nodules.
         bs: Nodules in an optimiser step.
-        accumulate: Parts in which a step's nodules go through the towers; more parts need less memory.
+        accumulate: Parts in which a step's nodules go through the encoders; more parts need less memory.
         lr: Peak learning rate of AdamW.
         weight_decay: AdamW's weight decay, for matrices only.
         warmup_epochs: Epochs of linear warm-up, at most half of `epochs`; cosine decay follows.
-        settle_epochs: The last of `epochs`, at most a tenth of them: without stretching, from a sixth of the peak
+        cooldown_epochs: The last of `epochs`, at most a tenth of them: without stretching, from a sixth of the peak
             learning rate down, so that sizes settle where they are in nature.
         clip_norm: Largest norm of the gradient.
         prompts: Sentences about size sampled for each step.
@@ -127,7 +127,7 @@ class TrainConfig:
     lr: float = 6e-3
     weight_decay: float = 0.1
     warmup_epochs: float = 2.0
-    settle_epochs: int = 4
+    cooldown_epochs: int = 4
     clip_norm: float = 1.0
     prompts: int = 96
     rating_prompts: int = 48
@@ -150,7 +150,7 @@ class TrainConfig:
         _check(math.isfinite(self.lr) and self.lr > 0, "--lr", "a positive number", self.lr)
         _check(0 <= self.weight_decay < 1, "--weight-decay", "in [0, 1)", self.weight_decay)
         _check(self.warmup_epochs >= 0, "--warmup-epochs", "0 or more", self.warmup_epochs)
-        _check(self.settle_epochs >= 0, "--settle-epochs", "0 or more", self.settle_epochs)
+        _check(self.cooldown_epochs >= 0, "--cooldown-epochs", "0 or more", self.cooldown_epochs)
         _check(self.clip_norm > 0, "clip_norm", "positive", self.clip_norm)
         _check(self.prompts >= 8, "--prompts", "at least 8", self.prompts)
         _check(self.rating_prompts >= 0, "--rating-prompts", "0 or more", self.rating_prompts)
@@ -167,7 +167,7 @@ class TrainConfig:
     @property
     def stretched_epochs(self) -> int:
         """Epochs before those in which sizes settle."""
-        return self.epochs - min(self.settle_epochs, self.epochs // 10)
+        return self.epochs - min(self.cooldown_epochs, self.epochs // 10)
 
 
 Settings = TypeVar("Settings")

@@ -16,7 +16,7 @@ from noduleclip.io.dicom import pixels as dicom_pixels
 from noduleclip.io.dicom import slice as dicom
 from noduleclip.io.dicom.header import Header
 from noduleclip.io.dicom.pixels import PixelLayout, decode_pixels
-from noduleclip.io.job_pool import Died
+from noduleclip.io.job_pool import WorkerCrashed
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_real_tables_raise_no_false_alarm(noduleclip: Command, shared_data: Path
 
 
 def test_a_contained_table_names_no_file_elsewhere(noduleclip: Command, collection: Collection, tmp_path: Path) -> None:
-    assert noduleclip("check", "--roi-csv", collection.roi_csv, "--contain").code == 0
+    assert noduleclip("check", "--roi-csv", collection.roi_csv, "--restrict-to-root").code == 0
     outside = collection.roi_csv.parent / pl.read_csv(collection.roi_csv)[0, schema.DICOM_PATH]
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "link.dcm").symlink_to(outside)
@@ -173,9 +173,9 @@ def test_a_contained_table_names_no_file_elsewhere(noduleclip: Command, collecti
         (tmp_path / "rois.csv").write_text(f"{','.join(schema.REQUIRED_COLUMNS)}\n{text},5,10,10,20,20\n")
         arguments = ("check", "--roi-csv", tmp_path / "rois.csv", "--dicom-root", tmp_path / "root")
         assert noduleclip(*arguments).code == 0
-        refused = noduleclip(*arguments, "--contain")
+        refused = noduleclip(*arguments, "--restrict-to-root")
         assert refused.code == 3
-        assert f"row 1, column dicom_path: {text!r} lies outside {tmp_path / 'root'}; --contain" in refused.err
+        assert f"row 1, column dicom_path: {text!r} lies outside {tmp_path / 'root'}; --restrict-to-root" in refused.err
 
 
 def test_larger_slices_are_rejected(noduleclip: Command, collection: Collection) -> None:
@@ -210,7 +210,7 @@ def test_a_header_that_ends_its_worker_costs_its_rows_alone(
         work: Callable[[SliceJob], object], jobs: Sequence[SliceJob], _workers: int
     ) -> Iterator[tuple[SliceJob, object]]:
         for number, job in enumerate(jobs):
-            yield job, Died() if number == 2 else work(job)
+            yield job, WorkerCrashed() if number == 2 else work(job)
 
     monkeypatch.setattr(header_check, "run_jobs", run)
     done = noduleclip("check", "--roi-csv", collection.roi_csv, "--max-rejects", 0.5, "--format", "json")

@@ -129,7 +129,7 @@ def test_a_full_cache_is_told_of(
     fills_up: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    shutil.copytree(exported / "towers", disk / "cache" / "towers")
+    shutil.copytree(exported / "encoders", disk / "cache" / "encoders")
     arguments = [*commands["embed"], disk.with_name("out"), "--cache-dir", disk / "cache"]
     filler = _fill(disk, BLOCK_BYTES)
     if fills_up:
@@ -161,7 +161,7 @@ def test_what_goes_to_one_disk_is_summed_before_the_work(
     noduleclip: Command, commands: dict[str, list[Any]], exported: Path, disk: Path
 ) -> None:
     """The crops fit beside the embeddings alone, and both together do not; nothing is begun."""
-    shutil.copytree(exported / "towers", disk / "cache" / "towers")
+    shutil.copytree(exported / "encoders", disk / "cache" / "encoders")
     arguments = [*commands["embed"], disk / "out", "--cache-dir", disk / "cache"]
     _fill(disk, 80 * BLOCK_BYTES)
     before = _read(disk)

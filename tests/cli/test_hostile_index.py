@@ -32,8 +32,8 @@ def rows(number: int, factor: float) -> Change:
     return change
 
 
-def tower(edit: Callable[[Any], object]) -> Change:
-    """Change the text tower's model."""
+def encoder(edit: Callable[[Any], object]) -> Change:
+    """Change the text encoder's model."""
 
     def change(folder: Path) -> None:
         model = onnx.load(folder / schema.TEXT_TOWER)
@@ -44,13 +44,13 @@ def tower(edit: Callable[[Any], object]) -> Change:
 
 
 def text(**texts: str) -> Change:
-    """Change what the text tower carries."""
+    """Change what the text encoder carries."""
 
     def edit(model: Any) -> None:
         for entry in model.metadata_props:
             entry.value = texts.get(entry.key, entry.value)
 
-    return tower(edit)
+    return encoder(edit)
 
 
 def weights_of_nan(model: Any) -> None:
@@ -96,14 +96,14 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "a row without end": (rows(5, float("inf")), "row 5 of the embeddings is (not finite|no unit vector)"),
     "a long row": (rows(5, 1000), r"row 5 of the embeddings is no unit vector, its length is 1000; embed again"),
     "a long row, turned": (rows(5, -1000), r"row 5 of the embeddings is no unit vector, its length is 1000"),
-    "a tower of noise": (lambda folder: (folder / schema.TEXT_TOWER).write_bytes(b"?" * 999), "not a readable text"),
-    "a tower of other inputs": (tower(other_inputs), r"no text tower of this tool \(it takes crops\)"),
-    "a tower of another width": (tower(narrower), "gives vectors of 15 numbers"),
-    "a tower of NaN": (tower(weights_of_nan), "gives vectors that are not finite"),
-    "a tower without words": (text(vocabulary="[]"), "its vocabulary is not readable"),
-    "a tower of deep words": (text(vocabulary="[" * 100_000), "not a text tower of this tool"),
-    "a tower of no words": (text(vocabulary='{"words": 3}'), "its vocabulary is not readable"),
-    "a tower of no scale": (text(scale="nan"), r"not a text tower of this tool .*scale nan"),
+    "an encoder of noise": (lambda folder: (folder / schema.TEXT_TOWER).write_bytes(b"?" * 999), "not a readable text"),
+    "an encoder of other inputs": (encoder(other_inputs), r"no text encoder of this tool \(it takes crops\)"),
+    "an encoder of another width": (encoder(narrower), "gives vectors of 15 numbers"),
+    "an encoder of NaN": (encoder(weights_of_nan), "gives vectors that are not finite"),
+    "an encoder without words": (text(vocabulary="[]"), "its vocabulary is not readable"),
+    "an encoder of deep words": (text(vocabulary="[" * 100_000), "not a text encoder of this tool"),
+    "an encoder of no words": (text(vocabulary='{"words": 3}'), "its vocabulary is not readable"),
+    "an encoder of no scale": (text(scale="nan"), r"not a text encoder of this tool .*scale nan"),
     "a long text in every row": (
         meta(repeat_text),  # some versions of polars write it once, others in every row
         "column patient_id has a text of 40,000,000 bytes, allowed are|bytes without compression, allowed are 67",

@@ -149,11 +149,11 @@ def test_a_sentence_is_mixed_in(noduleclip: Command, index: Path) -> None:
     arguments = ("query", "--emb-dir", index, "--query", "> 6 mm", "--like", 0, "--topk", 500)
     done = noduleclip(*arguments, "--like-weight", 0.3)
     assert "read as: diameter in (6, inf) mm; similar to row 0: " in done.err
-    tower, vectors = SentenceEncoder(index / schema.TEXT_TOWER), open_index(index).embeddings
+    encoder, vectors = SentenceEncoder(index / schema.TEXT_TOWER), open_index(index).embeddings
     rows = rows_of(done.out)
     for hit in rows:
         vector = vectors[int(hit[schema.ROW])]
-        logit = tower.calibration.scale * (vector @ tower.encode(["> 6 mm"])[0]) + tower.calibration.bias
+        logit = encoder.calibration.scale * (vector @ encoder.encode(["> 6 mm"])[0]) + encoder.calibration.bias
         expected = 0.7 / (1 + np.exp(-logit)) + 0.3 * (1 + vector @ vectors[0]) / 2
         assert float(hit[schema.SCORE]) == pytest.approx(float(expected), abs=1e-5)
         assert float(hit[schema.LIKENESS]) == pytest.approx(float(vector @ vectors[0]), abs=1e-6)

@@ -326,7 +326,7 @@ def test_the_demo_removes_nothing_but_its_own(noduleclip: Command, tmp_path: Pat
     assert (kept / schema.ROI_CSV).read_text() == MINE
     (out / "phantoms").unlink()
     assert noduleclip(*demo).code == 0
-    pieces = out / "index" / schema.PIECES_FOLDER
+    pieces = out / "index" / schema.CHUNKS_FOLDER
     pieces.mkdir(parents=True)
     for name in ("thesis.tex", ".lock"):
         (pieces / name).write_text(MINE)
@@ -373,7 +373,7 @@ def test_what_a_killed_embed_left_is_gone_on_from(
         (tmp_path / name).write_text(KEY if name.endswith("key") else "" if name == ".lock" else "half")
     done = noduleclip(*commands["embed"], tmp_path)
     assert done.code == 0, done.err
-    assert not {path.name for path in tmp_path.iterdir()} & {".lock", schema.PIECES_FOLDER}
+    assert not {path.name for path in tmp_path.iterdir()} & {".lock", schema.CHUNKS_FOLDER}
 
 
 @pytest.mark.parametrize("kind", ["content", "pipe", "folder", "link", "dangling link", "hard link"])

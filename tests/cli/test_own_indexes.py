@@ -113,7 +113,7 @@ def test_a_terminal_is_asked(index: Path, tmp_path: Path, answer: bool, monkeypa
     monkeypatch.setattr("typer.confirm", confirm)
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
     shown: list[str] = []
-    monkeypatch.setattr("noduleclip.cli.slice_folders.say", shown.append)
+    monkeypatch.setattr("noduleclip.cli.slice_folders.log_info", shown.append)
     console = SimpleNamespace(is_terminal=True)
     monkeypatch.setattr("noduleclip.cli.slice_folders.message_console", lambda: console)
     found = settle_slice_folders(strange, ())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from conftest import Collection, Command, Outcome, call
 from importers.metaimages import TURNED, write_mhd
-from importers.segmentations import Reading, read_slices, write_seg, write_sr
+from importers.segmentations import ReaderFinding, read_slices, write_seg, write_sr
 from noduleclip import schema
 from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.io.roi_table import read_roi_table
@@ -407,7 +407,7 @@ def segmented(scans: Path, tmp_path: Path) -> Path:
             mask = np.zeros((len(slices), slices[0].Rows, slices[0].Columns), bool)
             mask[1, top : bottom + 1, left : right + 1] = True
             mask[0, top + 2 : bottom - 1, left + 2 : right - 1] = True
-            readings = [Reading(mask, f"Nodule 1 - Annotation {reader}", f"2.25.{number}", 9.5 + reader)]
+            readings = [ReaderFinding(mask, f"Nodule 1 - Annotation {reader}", f"2.25.{number}", 9.5 + reader)]
             seg = write_seg(root / f"seg/{number}{reader}.dcm", slices, readings)
             write_sr(root / f"seg/sr{number}{reader}.dcm", slices, seg, readings)
     return root
@@ -448,7 +448,7 @@ def test_readers_whom_nothing_names_are_counted_in_each_nodule(scans: Path, tmp_
     parts[1, 20:31, 48] = False
     parts[0, 22:28, 42:48] = True
     for name, mask in (("a", whole), ("b", parts)):
-        write_seg(root / f"{name}.dcm", slices, [Reading(mask, f"Mask {name}", f"2.25.1{ord(name)}")])
+        write_seg(root / f"{name}.dcm", slices, [ReaderFinding(mask, f"Mask {name}", f"2.25.1{ord(name)}")])
     done = prepare("seg", tmp_path / "out", "--data-root", root)
     assert done.code == 0, done.err
     rows = read_rows(tmp_path / "out")
@@ -476,7 +476,7 @@ def test_a_message_names_a_reader_where_there_is_one(scans: Path, tmp_path: Path
         data.save_as(path)
     slices = read_slices(paths)
     mask = np.ones((len(slices), slices[0].Rows, slices[0].Columns), bool)
-    write_seg(root / "a.dcm", slices, [Reading(mask, "Mask a", "2.25.1")])
+    write_seg(root / "a.dcm", slices, [ReaderFinding(mask, "Mask a", "2.25.1")])
     done = prepare("seg", tmp_path / "out", "--data-root", root)
     assert done.code == 3
     assert ", Mask a: " in done.err and ", reader" not in done.err

@@ -165,7 +165,7 @@ def change_binding(**changes: Any) -> Callable[[Path], None]:
     return change
 
 
-def say(**changes: Any) -> Callable[[Path], None]:
+def log_info(**changes: Any) -> Callable[[Path], None]:
     return change_binding(manifest=lambda text: json.dumps(json.loads(text) | changes))
 
 
@@ -185,13 +185,13 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "versions of noise": (spoil("rows.lance/_versions/*"), "cannot be read"),
     "binding of noise": (spoil("index.lance/_versions/*"), "cannot be read"),
     "no such version": (change_binding(rows_version=77), "cannot be read"),
-    "another tower": (change_binding(text_tower=b"tower"), "is not the one that the manifest names"),
+    "another encoder": (change_binding(text_tower=b"encoder"), "is not the one that the manifest names"),
     "no manifest": (change_binding(manifest="{"), "holds no readable manifest"),
     "a list": (change_binding(manifest="[]"), "is not of this tool"),
-    "more rows": (say(rows=4711), "rows, the manifest says 4711"),
-    "another width": (say(emb=9), "its files, model or width are others"),
-    "newer": (say(schema_version=9), "schema version 9, this noduleclip reads"),
-    "other files": (say(files={}), "its files, model or width are others"),
+    "more rows": (log_info(rows=4711), "rows, the manifest says 4711"),
+    "another width": (log_info(emb=9), "its files, model or width are others"),
+    "newer": (log_info(schema_version=9), "schema version 9, this noduleclip reads"),
+    "other files": (log_info(files={}), "its files, model or width are others"),
 }
 
 
@@ -329,14 +329,14 @@ def test_fragments_of_many_writers_make_one_store(
     assert not holds_index(place)
     fragments = [*parts[0], *parts[40]]
     kinds = make_schema(folder.manifest.emb, meta, outlines)
-    tower = index / schema.TEXT_TOWER
-    bind_fragments(place, fragments, kinds, tower, folder.manifest, indexed_rows=1 << 30)
+    encoder = index / schema.TEXT_TOWER
+    bind_fragments(place, fragments, kinds, encoder, folder.manifest, indexed_rows=1 << 30)
     asked = ("--query", SENTENCE, "--topk", 50)
     assert noduleclip("query", "--emb-dir", store, *asked).out == noduleclip("query", "--emb-dir", index, *asked).out
     with pytest.raises(ValueError, match="the fragments are not in the order of their rows"):
-        bind_fragments(place, fragments[::-1], kinds, tower, folder.manifest, indexed_rows=1 << 30)
+        bind_fragments(place, fragments[::-1], kinds, encoder, folder.manifest, indexed_rows=1 << 30)
     with pytest.raises(ValueError, match=f"the fragments have 40 rows, not {rows}"):
-        bind_fragments(place, parts[0], kinds, tower, folder.manifest, indexed_rows=1 << 30)
+        bind_fragments(place, parts[0], kinds, encoder, folder.manifest, indexed_rows=1 << 30)
 
 
 def test_with_a_filter_far_rows_are_found_too(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,11 +44,11 @@ def measure_mm(crops_hu: torch.Tensor) -> torch.Tensor:
 def test_without_augmentation_the_middle_is_given() -> None:
     crops, sizes = discs([8.0, 20.0]), torch.tensor([[8.0, 9.0], [20.0, math.nan]])
     flipped = replace(STILL)
-    seen, inside, diameters = augment(
+    seen, mask_probability, diameters = augment(
         crops, outlines(crops), sizes, rims(sizes), CROP, flipped, torch.Generator().manual_seed(0)
     )
     torch.testing.assert_close(seen, center_crop(crops, 64).float(), rtol=0, atol=0.5)
-    torch.testing.assert_close(inside, center_crop(outlines(crops), 64), rtol=0, atol=1e-3)
+    torch.testing.assert_close(mask_probability, center_crop(outlines(crops), 64), rtol=0, atol=1e-3)
     torch.testing.assert_close(diameters, sizes, equal_nan=True)
 
 
@@ -57,10 +57,12 @@ def test_zoom_scales_the_disc_as_it_scales_the_label() -> None:
     config = replace(STILL, max_zoom=1.25, max_rotation_deg=180, max_shift_mm=2)
     crops = discs(sizes.tolist())
     generator = torch.Generator().manual_seed(1)
-    seen, inside, labels = augment(
+    seen, mask_probability, labels = augment(
         crops, outlines(crops), sizes[:, None], rims(sizes[:, None]), CROP, config, generator
     )
-    torch.testing.assert_close(outlines(seen).clamp(min=0), inside, rtol=0, atol=1e-3)  # air beyond the kept square
+    torch.testing.assert_close(
+        outlines(seen).clamp(min=0), mask_probability, rtol=0, atol=1e-3
+    )  # air beyond the kept square
     assert (labels[:, 0] / sizes).min() < 0.85
     assert (labels[:, 0] / sizes).max() > 1.18
     np.testing.assert_allclose(measure_mm(seen), labels[:, 0], atol=0.25)
@@ -112,10 +114,10 @@ def test_beyond_the_kept_square_there_is_air() -> None:
     config = replace(STILL, max_zoom=1.5, max_rotation_deg=45)
     tissue = torch.full((64, 96, 96), 40, dtype=torch.int16)
     sizes = torch.full((64, 1), 8.0)
-    seen, inside, _ = augment(
+    seen, mask_probability, _ = augment(
         tissue, torch.ones(64, 96, 96), sizes, rims(sizes), CROP, config, torch.Generator().manual_seed(3)
     )
-    assert inside.min() == 0
+    assert mask_probability.min() == 0
     assert seen.min() >= -1024.5
     assert seen.min() < -1000
     assert seen.max() < 41
@@ -125,10 +127,10 @@ def test_noise_has_at_most_the_asked_deviation() -> None:
     config = replace(STILL, noise_hu=30)
     flat = torch.zeros(100, 96, 96, dtype=torch.int16)
     sizes = torch.full((100, 1), 8.0)
-    seen, inside, _ = augment(
+    seen, mask_probability, _ = augment(
         flat, torch.ones(flat.shape), sizes, rims(sizes), CROP, config, torch.Generator().manual_seed(4)
     )
-    assert inside.min() == 1
+    assert mask_probability.min() == 1
     deviations = seen.std(dim=(1, 2))
     assert deviations.max() < 31.5
     assert deviations.mean() == pytest.approx(15, abs=3)

@@ -6,14 +6,14 @@ import torch
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig
 from noduleclip.engine.ddp import Objective
 from noduleclip.engine.train import make_vocabulary
-from noduleclip.models.two_towers import TwoTowers
+from noduleclip.models.clip import ClipModel
 
 
 @pytest.mark.parametrize("backbone", ["test_vit", "test_resnet", "test_convnext"])
 def test_a_share_of_nothing_loses_nothing_and_has_a_gradient_for_all(backbone: str) -> None:
     """The other processes wait for it; a transformer cannot take no crops at all."""
     crop = CropConfig(size_px=32)
-    model = TwoTowers(ModelConfig(backbone=backbone, emb=16, text_width=32, crop=crop), make_vocabulary()).train()
+    model = ClipModel(ModelConfig(backbone=backbone, emb=16, text_width=32, crop=crop), make_vocabulary()).train()
     objective = Objective(model, TrainConfig())
     if backbone == "test_resnet":
         model.eval()  # in training its norms are replaced by those of all processes

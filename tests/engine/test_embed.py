@@ -16,7 +16,7 @@ from noduleclip import schema
 from noduleclip.config import CropConfig
 from noduleclip.engine import chunks, embed
 from noduleclip.engine.embed import write_index
-from noduleclip.engine.towers import Encoder, open_towers
+from noduleclip.engine.encoders import Encoder, open_encoders
 from noduleclip.errors import ArtefactError
 from noduleclip.io.crop_cache import CropCache, CutSettings
 from noduleclip.io.index.folder import open_index
@@ -135,16 +135,16 @@ class Watched:
 def test_a_killed_run_goes_on_from_its_pieces(
     collection: Collection, checkpoint: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "PIECE_ROWS", 8)
-    towers = open_towers(checkpoint, exported, "cpu")
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 8)
+    encoders = open_encoders(checkpoint, exported, "cpu")
     frame = read_roi_table(collection.roi_csv).frame
-    cache = CropCache(tmp_path / "cache", frame, CutSettings.for_crop(towers.image.config.crop))
+    cache = CropCache(tmp_path / "cache", frame, CutSettings.for_crop(encoders.image.config.crop))
     cache.fill(1)
     with pytest.raises(KeyboardInterrupt):
-        write_index(frame, cache, replace(towers, image=Watched(towers.image, 20)), tmp_path / "index", bs=8)
+        write_index(frame, cache, replace(encoders, image=Watched(encoders.image, 20)), tmp_path / "index", bs=8)
     assert not (tmp_path / "index" / schema.INDEX_MANIFEST).exists()
-    watched = Watched(towers.image)
-    write_index(frame, cache, replace(towers, image=watched), tmp_path / "index", bs=8)
+    watched = Watched(encoders.image)
+    write_index(frame, cache, replace(encoders, image=watched), tmp_path / "index", bs=8)
     assert watched.embedded == frame.height - 16
     one_by_one(tmp_path / "index", collection, checkpoint)
     assert sorted(path.name for path in (tmp_path / "index").iterdir()) == sorted(
@@ -161,17 +161,17 @@ def test_a_run_that_ends_while_it_replaces_an_index_leaves_the_old_one_or_none(
     monkeypatch: pytest.MonkeyPatch,
     early: bool,
 ) -> None:
-    """Never the embeddings of one model beside the text tower of another."""
+    """Never the embeddings of one model beside the text encoder of another."""
     frame = read_roi_table(collection.roi_csv).frame
-    towers = open_towers(checkpoint, exported, "cpu")
-    cache = CropCache(tmp_path / "cache", frame, CutSettings.for_crop(towers.image.config.crop))
+    encoders = open_encoders(checkpoint, exported, "cpu")
+    cache = CropCache(tmp_path / "cache", frame, CutSettings.for_crop(encoders.image.config.crop))
     cache.fill(1)
     out = tmp_path / "index"
-    old = write_index(frame, cache, towers, out, bs=32)
+    old = write_index(frame, cache, encoders, out, bs=32)
     embeddings = (out / schema.EMBEDDINGS).read_bytes()
-    image = Watched(towers.image)
+    image = Watched(encoders.image)
     image.model_id = "another"
-    other = replace(towers, image=image)
+    other = replace(encoders, image=image)
 
     move = Path.replace
 

@@ -30,7 +30,7 @@ def with_ray(pytestconfig: pytest.Config) -> None:
 
 @pytest.fixture(scope="module")
 def table(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The phantoms' ROIs moved about, on several pieces, some of them without a slice."""
+    """The phantoms' ROIs moved about, on several chunks, some of them without a slice."""
     frame = pl.read_csv(collection.roi_csv)
     root = pl.lit(f"{collection.roi_csv.parent}/")
     frame = frame.with_columns((root + pl.col(schema.DICOM_PATH)).alias(schema.DICOM_PATH))
@@ -48,7 +48,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def find_workers(parent: int) -> list[int]:
-    """Find Ray's actors that make pieces, among the processes that a process started, directly or not."""
+    """Find Ray's actors that make chunks, among the processes that a process started, directly or not."""
     told = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     lines = [line.split(None, 2) for line in told.splitlines()[1:]]
     parents = {int(pid): int(ppid) for pid, ppid, _ in lines}

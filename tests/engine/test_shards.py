@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.engine import chunks
-from noduleclip.engine.chunks import list_pieces
+from noduleclip.engine.chunks import list_chunks
 from noduleclip.engine.shards import ShardNumber, open_shards
 from noduleclip.errors import UsageError
 from noduleclip.io.artefacts import locking
@@ -26,12 +26,12 @@ from noduleclip.io.index.folder import open_index
 
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "PIECE_ROWS", 8)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 8)
 
 
 @pytest.fixture
 def table(collection: Collection, tmp_path: Path) -> Path:
-    """The phantoms' table with rows that cannot be used: alone, a whole piece, and the last."""
+    """The phantoms' table with rows that cannot be used: alone, a whole chunk, and the last."""
     frame = pl.read_csv(collection.roi_csv)
     paths = [str(collection.roi_csv.parent / path) for path in frame[schema.DICOM_PATH]]
     for row in (3, *range(8, 16), -1):
@@ -84,7 +84,7 @@ def test_shards_joined_are_the_index_of_one_process(runs: Runs, tmp_path: Path, 
 
 @pytest.mark.parametrize("indexed_rows", [1, 1000])
 def test_shards_are_joined_in_a_store(runs: Runs, noduleclip: Command, tmp_path: Path, indexed_rows: int) -> None:
-    """Also by an array of more jobs than pieces, and with a shard whose rows are all unusable."""
+    """Also by an array of more jobs than chunks, and with a shard whose rows are all unusable."""
     whole, parts, store = tmp_path / "whole", tmp_path / "parts", f"lance://{tmp_path / 'store'}"
     runs.embed(whole)
     for number in range(1, 21):
@@ -186,7 +186,7 @@ def test_a_shard_is_made_again_alone(runs: Runs, tmp_path: Path) -> None:
 def test_shards_are_made_at_the_same_time(runs: Runs, tmp_path: Path) -> None:
     """Two processes start on one folder that is not there yet, one cache and one table."""
     out_dir = tmp_path / "parts"
-    small = "from noduleclip.engine import chunks; chunks.PIECE_ROWS = 8; from noduleclip.cli import main; main()"
+    small = "from noduleclip.engine import chunks; chunks.CHUNK_ROWS = 8; from noduleclip.cli import main; main()"
     running = [
         subprocess.Popen(
             [sys.executable, "-c", small, *map(str, runs.arguments(out_dir, "--shard", f"{number}/2"))],
@@ -315,7 +315,7 @@ def test_a_shard_that_is_none_is_refused(text: str) -> None:
 def test_shards_are_whole_pieces_that_tile_the_table(rows: int, of: int) -> None:
     parts = [ShardNumber(number, of).choose_rows(rows) for number in range(1, of + 1)]
     assert [row for part in parts for row in part] == list(range(rows))
-    starts = {piece.start for piece in list_pieces(rows)} | {rows}
+    starts = {chunk.start for chunk in list_chunks(rows)} | {rows}
     assert all(part.start in starts and part.stop in starts for part in parts)
-    counts = [len(list_pieces(len(part))) for part in parts]
+    counts = [len(list_chunks(len(part))) for part in parts]
     assert max(counts) - min(counts) <= 1

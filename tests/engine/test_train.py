@@ -52,11 +52,11 @@ def disc_samples(count: int, seed: int) -> Samples:
     crops = np.stack([np.where(radius < size / 2, 40, -900) for size in sizes]) + generator.normal(
         0, 20, (count, side, side)
     )
-    inside = np.stack([np.where(radius < size / 2, 255, 0) for size in sizes])
+    mask_probability = np.stack([np.where(radius < size / 2, 255, 0) for size in sizes])
     return Samples(
         torch.from_numpy(crops.astype(np.int16)),
         torch.from_numpy(sizes[:, None].astype(np.float32)),
-        torch.from_numpy(inside.astype(np.uint8)),
+        torch.from_numpy(mask_probability.astype(np.uint8)),
         torch.ones(count, dtype=torch.bool),
         torch.full((count, 1, 48, 2), torch.nan),
         torch.empty(count, 1, 0),
@@ -95,11 +95,13 @@ def test_it_learns_the_size_and_the_outline_of_discs(make_training: Callable[...
     value, queries = validate(saved, unseen)
     assert value == pytest.approx(progress.best, abs=1e-6)
     assert len(queries) == 10
-    crops, inside = (center_crop(part, MODEL.crop.size_px).float() for part in (unseen.crops_hu, unseen.inside))
+    crops, mask_probability = (
+        center_crop(part, MODEL.crop.size_px).float() for part in (unseen.crops_hu, unseen.mask_probability)
+    )
     with torch.inference_mode():
-        drawn = saved.image.embed_and_draw(crops)[1].sigmoid()
-    inside = torch.nn.functional.avg_pool2d(inside.unsqueeze(1) / 255, 2).squeeze(1)
-    areas = torch.stack([drawn.sum(dim=(1, 2)), inside.sum(dim=(1, 2))])
+        drawn = saved.image.encode_and_segment(crops)[1].sigmoid()
+    mask_probability = torch.nn.functional.avg_pool2d(mask_probability.unsqueeze(1) / 255, 2).squeeze(1)
+    areas = torch.stack([drawn.sum(dim=(1, 2)), mask_probability.sum(dim=(1, 2))])
     assert float(torch.corrcoef(areas)[0, 1]) > 0.8
 
 
@@ -239,7 +241,7 @@ def test_sigkill_and_resume_through_the_command(collection: Collection, nodulecl
 def test_the_last_tenth_of_the_epochs_settles(samples: tuple[Samples, Samples], tmp_path: Path) -> None:
     """Without stretching, along a second cosine from a sixth of the peak learning rate; few epochs have none."""
     assert [TrainConfig(epochs=epochs).stretched_epochs for epochs in (1, 9, 10, 44, 64)] == [1, 9, 9, 40, 60]
-    assert TrainConfig(settle_epochs=0).stretched_epochs == TrainConfig().epochs
+    assert TrainConfig(cooldown_epochs=0).stretched_epochs == TrainConfig().epochs
     config = replace(QUICK, epochs=10, max_stretch=1.3)
     training = Training(
         *samples, MODEL, config, tmp_path, device=torch.device("cpu"), amp=None, fingerprint="discs"

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from noduleclip.evaluation.breakdown import BANDS, judge_bands, judge_groups, sweep_alpha
+from noduleclip.evaluation.breakdown import BANDS, evaluate_bands, judge_groups, sweep_alpha
 from noduleclip.evaluation.evaluation import Rankings, evaluate_rankings
 from noduleclip.evaluation.readers import Readers
 from noduleclip.language import EVALUATION_QUERIES, parse_intervals
-from noduleclip.language.query import read_sentences
+from noduleclip.language.query import parse_queries
 
 N = 150
 SETTINGS = {"draws": 10, "seed": 0}
@@ -29,7 +29,7 @@ def make_rankings(queries: tuple[str, ...], noise: float) -> Rankings:
 
 def test_bands_without_nodules_are_left_out() -> None:
     rankings = make_rankings(BANDS, 0.0)
-    parts = judge_bands(rankings, read_sentences(BANDS), **SETTINGS)
+    parts = evaluate_bands(rankings, parse_queries(BANDS), **SETTINGS)
     assert [part.name for part in parts] == list(BANDS[:-1])  # nothing lies above 30 mm
     assert sum(part.nodules for part in parts) == pytest.approx(N, abs=4)
     assert all(part.ap.model.mean > 0.8 for part in parts[1:-1])
@@ -38,12 +38,12 @@ def test_bands_without_nodules_are_left_out() -> None:
 
 def test_a_group_is_judged_as_if_it_were_alone() -> None:
     rankings = make_rankings(EVALUATION_QUERIES, 0.3)
-    readings = read_sentences(EVALUATION_QUERIES)
+    parsed_queries = parse_queries(EVALUATION_QUERIES)
     groups = ["A"] * 90 + ["B"] * 40 + ["C"] * 10 + [""] * 10
-    parts = judge_groups(rankings, groups, EVALUATION_QUERIES, readings, **SETTINGS)
+    parts = judge_groups(rankings, groups, EVALUATION_QUERIES, parsed_queries, **SETTINGS)
     assert [(part.name, part.nodules) for part in parts] == [("A", 90), ("B", 40)]
     alone = evaluate_rankings(
-        rankings.take(np.arange(90, 130)), EVALUATION_QUERIES, readings, draws=10, resamples=100, seed=0
+        rankings.take(np.arange(90, 130)), EVALUATION_QUERIES, parsed_queries, draws=10, resamples=100, seed=0
     )  # fmt: skip
     assert parts[1].ap == alone.readers["ap"]
 

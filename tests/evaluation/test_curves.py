@@ -8,7 +8,7 @@ from sklearn.metrics import precision_recall_curve
 
 from noduleclip.evaluation.curves import RECALLS, compare_sizes, trace_precision, trace_reliability
 from noduleclip.evaluation.readers import Readers
-from noduleclip.language.query import read_sentence, read_sentences
+from noduleclip.language.query import parse_queries, parse_query
 
 
 def one_reader_each(sizes: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Readers:
@@ -20,7 +20,7 @@ def test_precision_is_that_of_scikit_learn() -> None:
     generator = np.random.default_rng(0)
     sizes = generator.uniform(3, 20, 120)
     scores = sizes + generator.normal(0, 4, 120)
-    (curve,) = trace_precision(scores[None], one_reader_each(sizes), [read_sentence("> 8 mm")], draws=2)
+    (curve,) = trace_precision(scores[None], one_reader_each(sizes), [parse_query("> 8 mm")], draws=2)
     assert curve is not None
     precision, recall, _ = precision_recall_curve(sizes > 8, scores)
     expected = [precision[recall >= wanted - 1e-9].max() for wanted in RECALLS]
@@ -31,9 +31,9 @@ def test_precision_is_that_of_scikit_learn() -> None:
 
 def test_a_query_that_is_true_of_nothing_has_no_curve() -> None:
     sizes = np.full(5, 7.0)
-    assert trace_precision(np.zeros((1, 5)), one_reader_each(sizes), [read_sentence("> 30 mm")]) == [None]
+    assert trace_precision(np.zeros((1, 5)), one_reader_each(sizes), [parse_query("> 30 mm")]) == [None]
     alone = Readers(sizes[:, None], np.empty((5, 1, 0)), ())
-    assert trace_precision(np.zeros((1, 5)), alone, [read_sentence("> 3 mm")]) == [None]
+    assert trace_precision(np.zeros((1, 5)), alone, [parse_query("> 3 mm")]) == [None]
 
 
 def test_honest_probabilities_lie_on_the_diagonal() -> None:
@@ -41,11 +41,11 @@ def test_honest_probabilities_lie_on_the_diagonal() -> None:
     said = generator.random((2, 4000))
     sizes = np.where(generator.random((4000, 50)) < said[0, :, None], 9.0, 5.0)
     readers = Readers(sizes, np.empty((4000, 50, 0)), ())
-    honest = trace_reliability(said[:1], readers, read_sentences(["> 6 mm"]))
+    honest = trace_reliability(said[:1], readers, parse_queries(["> 6 mm"]))
     assert honest.error < 0.01
     np.testing.assert_allclose(honest.predicted, honest.observed, atol=0.02)
     assert honest.pairs.sum() == 4000
-    assert trace_reliability(said[1:], readers, read_sentences(["> 6 mm"])).error > 0.2
+    assert trace_reliability(said[1:], readers, parse_queries(["> 6 mm"])).error > 0.2
 
 
 def test_agreement_of_sizes() -> None:

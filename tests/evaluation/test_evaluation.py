@@ -10,9 +10,9 @@ from noduleclip.evaluation.evaluation import Evaluation, Rankings, evaluate_rank
 from noduleclip.evaluation.metrics import average_precision, draw_readers, rank_by_diameter
 from noduleclip.evaluation.readers import Readers
 from noduleclip.language import EVALUATION_QUERIES, parse_intervals
-from noduleclip.language.query import read_sentences
+from noduleclip.language.query import parse_queries
 
-READINGS = read_sentences(EVALUATION_QUERIES)
+READINGS = parse_queries(EVALUATION_QUERIES)
 INTERVALS = parse_intervals(EVALUATION_QUERIES)
 NODULES, PATIENTS = 200, 60
 

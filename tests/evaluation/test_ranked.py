@@ -29,11 +29,11 @@ def test_items_counted_often_are_that_many_items(items: list[tuple[float, bool, 
     if not any(true for _, true in copies):
         assert all(np.isnan(value) for value in found.values())
         return
-    said, judged = [score for score, _ in copies], [true for _, true in copies]
-    assert found["ap"] == pytest.approx(average_precision_score(judged, said))
+    said, results = [score for score, _ in copies], [true for _, true in copies]
+    assert found["ap"] == pytest.approx(average_precision_score(results, said))
     if len(copies) > 1:
-        assert found["ndcg"] == pytest.approx(ndcg_score([np.array(judged, float)], [said]))
-    assert found == pytest.approx(measure(said, judged))
+        assert found["ndcg"] == pytest.approx(ndcg_score([np.array(results, float)], [said]))
+    assert found == pytest.approx(measure(said, results))
 
 
 def test_precision_is_its_mean_over_the_orders_of_tied_items() -> None:

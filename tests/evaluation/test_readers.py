@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from noduleclip import schema
-from noduleclip.evaluation.readers import Readers, draw_judgements, list_known
+from noduleclip.evaluation.readers import Readers, draw_labels, list_known
 from noduleclip.language import RATING_QUERIES, RatingRange
-from noduleclip.language.query import read_sentence, read_sentences
+from noduleclip.language.query import parse_queries, parse_query
 from noduleclip.retrieval.fusion import multiply_rules, score_rating
 
 ATTRIBUTES = (schema.CALCIFICATION, schema.TEXTURE)
@@ -28,16 +28,16 @@ def make_readers(nodules: int = 80, readers: int = 4, seed: int = 0) -> Readers:
 
 @pytest.mark.parametrize("sentence", ["> 8 mm", "a solid nodule", "a calcified solid nodule > 8 mm", "texture 2"])
 def test_truth_and_judges_are_those_of_a_loop(sentence: str) -> None:
-    readers, reading = make_readers(), read_sentence(sentence)
-    judges, true = readers.find_judges(reading), readers.find_true(reading)
-    for nodule, reader in np.ndindex(*judges.shape):
+    readers, parsed = make_readers(), parse_query(sentence)
+    valid, true = readers.valid_mask(parsed), readers.find_true(parsed)
+    for nodule, reader in np.ndindex(*valid.shape):
         size = float(readers.diameters_mm[nodule, reader])
         said = {name: readers.ratings[nodule, reader, at] for at, name in enumerate(ATTRIBUTES)}
-        can = not math.isnan(size) and not any(math.isnan(said[one.attribute]) for one in reading.ratings)
-        fits = reading.interval is None or reading.interval.contains(size)
-        assert judges[nodule, reader] == can
+        can = not math.isnan(size) and not any(math.isnan(said[one.attribute]) for one in parsed.ratings)
+        fits = parsed.interval is None or parsed.interval.contains(size)
+        assert valid[nodule, reader] == can
         if can:
-            assert true[nodule, reader] == (fits and all(one.contains(said[one.attribute]) for one in reading.ratings))
+            assert true[nodule, reader] == (fits and all(one.contains(said[one.attribute]) for one in parsed.ratings))
 
 
 @pytest.mark.parametrize(
@@ -50,15 +50,15 @@ def test_truth_and_judges_are_those_of_a_loop(sentence: str) -> None:
 )
 def test_a_reader_ranks_by_the_rating(sentence: str, score: object) -> None:
     assert callable(score)
-    readers, reading = make_readers(), read_sentence(sentence)
-    judges = readers.find_judges(reading)
-    rows = np.flatnonzero(judges.any(axis=1))
-    readers, judges = readers.take(rows), judges[rows]
-    drawn = draw_judgements(readers, reading, draws=30, seed=1)
+    readers, parsed = make_readers(), parse_query(sentence)
+    valid = readers.valid_mask(parsed)
+    rows = np.flatnonzero(valid.any(axis=1))
+    readers, valid = readers.take(rows), valid[rows]
+    drawn = draw_labels(readers, parsed, draws=30, seed=1)
     texture = readers.rating(schema.TEXTURE)
-    true = readers.find_true(reading)
+    true = readers.find_true(parsed)
     for draw, nodule in np.ndindex(*drawn.truth.shape):
-        able = np.flatnonzero(judges[nodule])
+        able = np.flatnonzero(valid[nodule])
         if len(able) == 1:
             assert math.isnan(drawn.second[draw, nodule]) and math.isnan(drawn.panel[draw, nodule])
             continue
@@ -75,7 +75,7 @@ def test_a_reader_ranks_by_the_rating(sentence: str, score: object) -> None:
 def test_the_panel_on_kinds_is_a_share_of_votes() -> None:
     sizes = np.full((1, 4), 8.0)
     kinds = np.array([[[3.0], [6.0], [6.0], [1.0]]])
-    drawn = draw_judgements(Readers(sizes, kinds, (schema.CALCIFICATION,)), read_sentence("calcified"), 60, 0)
+    drawn = draw_labels(Readers(sizes, kinds, (schema.CALCIFICATION,)), parse_query("calcified"), 60, 0)
     pairs = {(bool(truth), round(float(panel), 6)) for truth, panel in zip(drawn.truth[:, 0], drawn.panel[:, 0])}  # noqa: B905
     assert pairs == {(True, round(1 / 3, 6)), (False, round(2 / 3, 6))}
 
@@ -90,6 +90,6 @@ def test_rules_of_ratings() -> None:
 
 
 def test_only_sentences_that_somebody_can_judge_are_known() -> None:
-    readings = read_sentences(["> 6 mm", "a pleural nodule", "a solid nodule", "a spiculated nodule"])
-    assert list_known(readings, ATTRIBUTES) == [0, 2]
-    assert list_known(read_sentences(RATING_QUERIES), ()) == []
+    parsed_queries = parse_queries(["> 6 mm", "a pleural nodule", "a solid nodule", "a spiculated nodule"])
+    assert list_known(parsed_queries, ATTRIBUTES) == [0, 2]
+    assert list_known(parse_queries(RATING_QUERIES), ()) == []

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from hostile_towers import BOMBS
+from hostile_encoders import BOMBS
 
 _TYPES = (
     *("Loop", "If", "Scan", "ConstantOfShape", "Expand", "Tile", "Range", "Concat", "MatMul", "Gemm", "Gather", "Pad"),

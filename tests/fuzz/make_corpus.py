@@ -24,11 +24,11 @@ from fuzz import sound
 from importers import lidc_phantoms
 from importers.lidc_phantoms import Curve
 from importers.metaimages import write_mhd
-from importers.segmentations import Reading, write_seg, write_sr
+from importers.segmentations import ReaderFinding, write_seg, write_sr
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.models.checkpoint import pack_model
-from noduleclip.models.two_towers import TwoTowers
+from noduleclip.models.clip import ClipModel
 
 CORPUS = Path(__file__).parent / "corpus"
 REGRESSION = "broke-"
@@ -132,7 +132,7 @@ def _make_segmentation() -> Iterator[tuple[str, str, bytes]]:
     mask = np.zeros((2, *stored.shape), bool)
     mask[:, 3:9, 4:11] = True
     mask[0, 5, 6] = False
-    readings = [Reading(mask)]
+    readings = [ReaderFinding(mask)]
     with tempfile.TemporaryDirectory() as folder:
         seg, report = Path(folder) / "seg.dcm", Path(folder) / "sr.dcm"
         write_sr(report, slices, write_seg(seg, slices, readings), readings)
@@ -231,7 +231,7 @@ def _make_checkpoints() -> Iterator[tuple[str, bytes]]:
     config = ModelConfig(
         backbone="test_mambaout", emb=8, outline_width=1, text_width=16, text_layers=1, crop=CropConfig(size_px=16)
     )
-    model = TwoTowers(config, sound.VOCABULARY)
+    model = ClipModel(config, sound.VOCABULARY)
     for tensor in model.parameters():
         tensor.data.zero_()
     values = pack_model(model)

@@ -18,7 +18,7 @@ from noduleclip.io.index.folder import write_manifest
 from noduleclip.language.vocabulary import Vocabulary
 from noduleclip.phantom.patients import draw_phantom_slice
 
-TOWERS = Path(__file__).parents[1] / "retrieval" / "towers"
+TOWERS = Path(__file__).parents[1] / "retrieval" / "encoders"
 ROWS, EMB, SIDE_PX = 7, 8, 16
 _KEPT_META = Path(__file__).parent / "corpus" / "index_meta" / "sound.parquet"
 VOCABULARY = Vocabulary(("a", "lung", "nodule"), attributes=(schema.TEXTURE,))
@@ -114,7 +114,7 @@ def write_sound_index(folder: Path, *, rebind: bool) -> Path:
         contents = {
             schema.EMBEDDINGS: make_array_file(make_embeddings()),
             schema.META: _KEPT_META.read_bytes(),  # another polars writes other bytes, and manifests hold their hash
-            schema.TEXT_TOWER: b"tower",
+            schema.TEXT_TOWER: b"encoder",
         }
         for name, content in contents.items():
             (folder / name).unlink(missing_ok=True)  # an earlier one may still be mapped
@@ -127,12 +127,12 @@ def write_sound_index(folder: Path, *, rebind: bool) -> Path:
 
 
 def make_told() -> dict[str, str]:
-    """The texts that a text tower carries."""
+    """The texts that a text encoder carries."""
     return {"scale": "10.0", "bias": "-2.5", "model_id": "m1", "vocabulary": json.dumps(VOCABULARY.to_mapping())}
 
 
 def make_text_tower() -> bytes:
-    """A text tower as torch 2.8 wrote it, with a table for `VOCABULARY`."""
+    """A text encoder as torch 2.8 wrote it, with a table for `VOCABULARY`."""
     model = onnx.load(TOWERS / "torch-2.8.onnx")
     width = 16
     table = np.linspace(-1, 1, VOCABULARY.size * width, dtype=np.float32).reshape(-1, width)

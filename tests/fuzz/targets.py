@@ -28,15 +28,15 @@ from fuzz.mutate import Restructure
 from fuzz.sound import make_meta, make_text_tower, make_told, write_sound_index, write_sound_slice
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, InputError, NoduleclipError, RejectCode, SliceError, UsageError
+from noduleclip.importers.annotations import Sphere
 from noduleclip.importers.diameters import DiameterKind, measure_outline
 from noduleclip.importers.dicom_seg import read_segments
 from noduleclip.importers.dicom_sr import read_reports
 from noduleclip.importers.grouping import number_nodules
 from noduleclip.importers.lidc_xml import read_lidc_xml
-from noduleclip.importers.marks import Sphere
 from noduleclip.importers.metaimage import read_meta_header, read_meta_slices
 from noduleclip.importers.monai import read_data_list
-from noduleclip.importers.segment_marks import find_middle
+from noduleclip.importers.segment_annotations import find_middle
 from noduleclip.importers.world_csv import read_world_csv
 from noduleclip.io.crop_cache import CropCache, CutSettings, SliceJob, cut_slice, make_jobs
 from noduleclip.io.dicom.slice import check_ct_slice, read_patient_id
@@ -50,7 +50,7 @@ from noduleclip.io.roi_table import read_roi_table
 from noduleclip.io.score_table import read_scores
 from noduleclip.io.suspicions import find_suspicions
 from noduleclip.io.text_table import guard_cells
-from noduleclip.language.query import describe_reading, read_sentences
+from noduleclip.language.query import describe_query, parse_queries
 from noduleclip.retrieval.text_query import SentenceEncoder
 
 MOST_SECONDS = 5.0  # of processor time
@@ -180,7 +180,7 @@ def _put(path: Path, content: bytes) -> Path:
 def _read_roi_csv(content: bytes, folder: Path) -> None:
     path = _put(folder / "roi.csv", content)
     try:
-        read_roi_table(path, contain=True)
+        read_roi_table(path, restrict_to_root=True)
     except InputError as error:
         _check_message(str(error))
     table = read_roi_table(path)
@@ -190,7 +190,7 @@ def _read_roi_csv(content: bytes, folder: Path) -> None:
     ratings, names = read_ratings(frame, nodules)
     _demand(ratings.shape == (*nodules.diameters_mm.shape, len(names)), "ratings of another shape")
     outlines = draw_nodules(frame, nodules, fov_mm=SETTINGS.fov_mm, size_px=SETTINGS.size_px)
-    _demand(not np.isinf(outlines.rims_mm).any(), "a rim that is not finite")
+    _demand(not np.isinf(outlines.hull_points_mm).any(), "a rim that is not finite")
     _demand(sum(len(job.rows) for job in make_jobs(frame, SETTINGS)) == frame.height, "a row without a job")
     guard_cells(frame).write_csv(folder / "guarded.csv")
 
@@ -202,7 +202,7 @@ def _read_world_csv(content: bytes, folder: Path) -> None:
 
 def _read_data_list(content: bytes, folder: Path) -> None:
     found = read_data_list(_put(folder / "list.json", content))
-    _check_spheres(found.spheres, [one.reason for one in found.unread])
+    _check_spheres(found.spheres, [one.reason for one in found.rejected])
 
 
 def _check_spheres(spheres: Sequence[Sphere], reasons: Sequence[str]) -> None:
@@ -253,7 +253,7 @@ def _read_readers(content: bytes, folder: Path) -> None:
 def _read_lidc_xml(content: bytes, folder: Path) -> None:
     path = _put(folder / "069.xml", content)
     reads = read_lidc_xml([path])
-    for unread in reads.unread:
+    for unread in reads.rejected:
         _demand(unread.path == path, "a file that was not given")
         raise SliceError(unread.code, unread.reason)
     outlines = [outline for file in reads.files for outline in file.outlines]
@@ -271,10 +271,10 @@ def _read_lidc_xml(content: bytes, folder: Path) -> None:
 
 
 def _read_sentence(content: bytes, folder: Path) -> None:
-    (reading,) = read_sentences([content.decode("utf-8", "surrogateescape")])
-    said = describe_reading(reading)
+    (reading,) = parse_queries([content.decode("utf-8", "surrogateescape")])
+    said = describe_query(reading)
     _check_message(said)
-    (again,) = read_sentences([said])
+    (again,) = parse_queries([said])
     _demand((again.interval, again.ratings) == (reading.interval, reading.ratings), "an echo that does not read back")
 
 
@@ -387,7 +387,7 @@ def _look_into_index(folder: Path) -> None:
     _demand(index.embeddings.shape == (index.manifest.rows, index.manifest.emb), "embeddings of another shape")
 
 
-# Towers.
+# Encoders.
 
 
 def _read_text_tower(content: bytes, folder: Path) -> None:
@@ -400,11 +400,11 @@ def _read_text_tower(content: bytes, folder: Path) -> None:
 
 
 def _read_text_metadata(content: bytes, folder: Path) -> None:
-    """Read a sound tower that carries any texts, a line each."""
-    tower = onnx.ModelProto.FromString(_sound_tower())
+    """Read a sound encoder that carries any texts, a line each."""
+    encoder = onnx.ModelProto.FromString(_sound_tower())
     lines = content.decode("utf-8", "replace").split("\n")
-    onnx.helper.set_model_props(tower, dict(zip(make_told(), lines, strict=False)))
-    _read_text_tower(tower.SerializeToString(), folder)
+    onnx.helper.set_model_props(encoder, dict(zip(make_told(), lines, strict=False)))
+    _read_text_tower(encoder.SerializeToString(), folder)
 
 
 @functools.cache

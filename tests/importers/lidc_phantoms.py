@@ -87,7 +87,7 @@ def make_xml(
     non_nodules: int = 0,
 ) -> str:
     """Return an annotation file; `head` stands before its root."""
-    marks = "".join(
+    annotations = "".join(
         f"<readingSession><annotationVersion>3.12</annotationVersion>{''.join(_write(series, n) for n in nodules)}"
         + "<nonNodule><nonNoduleID>1</nonNoduleID></nonNodule>" * non_nodules
         + "</readingSession>"
@@ -96,7 +96,7 @@ def make_xml(
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>{head}<{root} xmlns="http://www.nih.gov"><ResponseHeader>'
         f"<SeriesInstanceUid>{series.uid}</SeriesInstanceUid><DateService>{date}</DateService>"
-        f"<TimeService>02:05:51</TimeService></ResponseHeader>{marks}</{root}>"
+        f"<TimeService>02:05:51</TimeService></ResponseHeader>{annotations}</{root}>"
     )
 
 

@@ -32,7 +32,7 @@ VALUES = {
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReaderFinding:
     """What one reader made of a nodule."""
 
     mask: NDArray[np.bool_]
@@ -46,7 +46,7 @@ def read_slices(paths: Sequence[Path]) -> list[pydicom.Dataset]:
     return [pydicom.dcmread(path) for path in paths]
 
 
-def write_seg(path: Path, slices: Sequence[pydicom.Dataset], readings: Sequence[Reading]) -> Any:
+def write_seg(path: Path, slices: Sequence[pydicom.Dataset], readings: Sequence[ReaderFinding]) -> Any:
     """Write the (Z, Y, X) masks of some readings of a series as one segmentation."""
     described = [
         hd.seg.SegmentDescription(
@@ -78,7 +78,7 @@ def write_seg(path: Path, slices: Sequence[pydicom.Dataset], readings: Sequence[
     return seg
 
 
-def write_sr(path: Path, slices: Sequence[pydicom.Dataset], seg: Any, readings: Sequence[Reading]) -> None:
+def write_sr(path: Path, slices: Sequence[pydicom.Dataset], seg: Any, readings: Sequence[ReaderFinding]) -> None:
     """Write the diameters and ratings of some readings, which refer to the segments in their order."""
     groups = [
         hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(

@@ -304,7 +304,7 @@ def test_files_lost_with_a_process_are_read_again_each_by_itself_in_another_one(
         work: Callable[[Any], Any], jobs: Sequence[Any], workers: int, *, apart: bool = False
     ) -> Iterator[tuple[Any, Any]]:
         asked.append((sorted(len(job) for job in jobs), apart))
-        yield from ((job, job_pool.Died() if len(asked) == 1 else work(job)) for job in jobs)
+        yield from ((job, job_pool.WorkerCrashed() if len(asked) == 1 else work(job)) for job in jobs)
 
     monkeypatch.setattr(module, "run_jobs", lose)
     with pytest.raises(InputError, match=r"7 cannot be used, first: .* ends the process that reads it"):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from noduleclip import schema
+from noduleclip.importers.annotations import Contour, Outline
 from noduleclip.importers.diameters import DiameterKind, measure_outline
-from noduleclip.importers.marks import Contour, Outline
 from noduleclip.io.outlines import parse_points
 
 SPACING_YX_MM = (0.7, 0.5)

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from conftest import Collection
-from importers.segmentations import Reading, read_slices, write_seg
+from importers.segmentations import ReaderFinding, read_slices, write_seg
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.importers import dicom_seg
 from noduleclip.importers.dicom_seg import read_segments, trace_mask
@@ -70,12 +70,14 @@ def slices(collection: Collection) -> list[pydicom.Dataset]:
     return read_slices(sorted((collection.folder / "phantoms/dicom/PHANTOM-0001").iterdir()))
 
 
-def reading_of(slices: list[pydicom.Dataset], *boxes: tuple[int, int, int, int, int], label: str = "N") -> Reading:
+def reading_of(
+    slices: list[pydicom.Dataset], *boxes: tuple[int, int, int, int, int], label: str = "N"
+) -> ReaderFinding:
     """A mask that fills boxes of slice, first and last row, first and last column."""
     drawn = np.zeros((len(slices), slices[0].Rows, slices[0].Columns), bool)
     for k, top, bottom, left, right in boxes:
         drawn[k, top : bottom + 1, left : right + 1] = True
-    return Reading(drawn, label=label)
+    return ReaderFinding(drawn, label=label)
 
 
 def test_segments_are_read(tmp_path: Path, slices: list[pydicom.Dataset]) -> None:
@@ -155,7 +157,7 @@ def test_other_files_are_no_segmentations(tmp_path: Path) -> None:
 def test_the_outlines_of_noise_are_rejected(collection: Collection, tmp_path: Path) -> None:
     slices = read_slices(sorted(collection.folder.rglob("*.dcm"))[:3])
     shape = (len(slices), *slices[0].pixel_array.shape)
-    write_seg(tmp_path / "seg.dcm", slices, [Reading(np.random.default_rng(0).random(shape) < 0.2)])
+    write_seg(tmp_path / "seg.dcm", slices, [ReaderFinding(np.random.default_rng(0).random(shape) < 0.2)])
     with pytest.raises(SliceError, match=r"the mask of frame 1 has over 1,000 outlines, or one of over") as caught:
         read_segments(tmp_path / "seg.dcm")
     assert caught.value.code is RejectCode.TOO_LARGE
@@ -168,7 +170,7 @@ def test_the_outlines_of_noise_are_counted_before_they_are_made(
     shape = (len(slices), *slices[0].pixel_array.shape)
     dots = np.zeros(shape, bool)
     dots[:, ::2, ::2] = True
-    write_seg(tmp_path / "seg.dcm", slices, [Reading(dots)])
+    write_seg(tmp_path / "seg.dcm", slices, [ReaderFinding(dots)])
     points = 4 * int(dots[0].sum())
     monkeypatch.setattr(dicom_seg, "_MOST_FRAME_POINTS", points - 1)
     monkeypatch.setattr(dicom_seg, "trace_mask", lambda _: pytest.fail("the outlines are made"))
@@ -184,7 +186,7 @@ def test_points_are_counted_as_they_are_made(
     shape = (len(slices), *slices[0].pixel_array.shape)
     drawn = np.zeros(shape, bool)
     drawn[:, :20, :20] = np.random.default_rng(2).random((20, 20)) < 0.5
-    write_seg(tmp_path / "seg.dcm", slices, [Reading(drawn)])
+    write_seg(tmp_path / "seg.dcm", slices, [ReaderFinding(drawn)])
     points = sum(len(curve.points_px) for curve in trace_mask(drawn[0]))
     monkeypatch.setattr(dicom_seg, "_MOST_FRAME_POINTS", points)
     assert len(read_segments(tmp_path / "seg.dcm")[0].planes) == len(slices)

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 
 from conftest import Collection
-from importers.segmentations import Reading, read_slices, write_seg, write_sr
+from importers.segmentations import ReaderFinding, read_slices, write_seg, write_sr
 from noduleclip import schema
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.importers.dicom_sr import read_reports
@@ -28,7 +28,10 @@ def report(tmp_path: Path, collection: Collection) -> tuple[Path, str]:
     slices = read_slices(sorted((collection.folder / "phantoms/dicom/PHANTOM-0001").iterdir()))
     mask = np.zeros((len(slices), slices[0].Rows, slices[0].Columns), bool)
     mask[0, 3:6, 7:12] = True
-    readings = [Reading(mask, diameter_mm=7.25, ratings=RATINGS), Reading(mask, tracking_uid="2.25.99", ratings={})]
+    readings = [
+        ReaderFinding(mask, diameter_mm=7.25, ratings=RATINGS),
+        ReaderFinding(mask, tracking_uid="2.25.99", ratings={}),
+    ]
     seg = write_seg(tmp_path / "seg.dcm", slices, readings)
     write_sr(tmp_path / "sr.dcm", slices, seg, readings)
     return tmp_path / "sr.dcm", str(seg.SOPInstanceUID)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from noduleclip.importers.annotations import Contour, Outline
 from noduleclip.importers.grouping import LEAST_OVERLAP, group_outlines, number_nodules
-from noduleclip.importers.marks import Contour, Outline
 
 
 def make_disc(x_px: float, y_px: float, radius_px: float) -> NDArray[np.float64]:

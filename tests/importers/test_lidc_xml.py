@@ -11,10 +11,10 @@ from importers.lidc_phantoms import HOLE, RATINGS, Curve, Nodule, Series, make_x
 from noduleclip import schema
 from noduleclip.errors import RejectCode
 from noduleclip.importers import lidc_xml
+from noduleclip.importers.annotations import ODD_RATINGS
 from noduleclip.importers.files import find_files
 from noduleclip.importers.lidc_xml import LidcFile, parse_lidc_file, read_lidc_xml
-from noduleclip.importers.marks import ODD_RATINGS
-from noduleclip.importers.unread import Unread
+from noduleclip.importers.rejected import RejectedAnnotation
 
 SERIES = Series(1)
 NODULE = Nodule([Curve(0), Curve(1)])
@@ -32,9 +32,9 @@ def read_one(path: Path) -> LidcFile:
     return file
 
 
-def refuse(path: Path) -> Unread:
+def refuse(path: Path) -> RejectedAnnotation:
     file = parse_lidc_file(path)
-    assert isinstance(file, Unread)
+    assert isinstance(file, RejectedAnnotation)
     assert str(path) in file.reason
     return file
 
@@ -87,7 +87,7 @@ def test_reads_of_chest_x_rays_are_counted_apart(tmp_path: Path) -> None:
     reads = read_lidc_xml(find_files(tmp_path, ".xml"))
     assert [file.path.name for file in reads.files] == ["2.xml"]
     assert (reads.counts[lidc_xml.XRAY_FILES], reads.counts[lidc_xml.CT_FILES]) == (1, 1)
-    assert not reads.remarks and not reads.unread
+    assert not reads.remarks and not reads.rejected
 
 
 def test_one_file_in_two_layouts_counts_once(tmp_path: Path) -> None:
@@ -129,9 +129,9 @@ def test_the_file_serviced_last_counts(tmp_path: Path) -> None:
 def test_what_is_no_annotation_file_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "a.xml"
     path.write_bytes(content)
-    unread = refuse(path)
-    assert unread.code is RejectCode.BAD_XML
-    assert re.search(said, unread.reason)
+    rejected = refuse(path)
+    assert rejected.code is RejectCode.BAD_XML
+    assert re.search(said, rejected.reason)
 
 
 def test_entities_are_never_expanded(tmp_path: Path) -> None:
@@ -164,9 +164,9 @@ def test_elements_without_end_are_not_parsed(tmp_path: Path) -> None:
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.xml")
-    unread = refuse(tmp_path / "a.xml")
-    assert unread.code is RejectCode.UNREADABLE_FILE
-    assert "is no regular file" in unread.reason
+    rejected = refuse(tmp_path / "a.xml")
+    assert rejected.code is RejectCode.UNREADABLE_FILE
+    assert "is no regular file" in rejected.reason
 
 
 def test_one_bad_file_costs_itself(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_one_bad_file_costs_itself(tmp_path: Path) -> None:
     write(tmp_path / "2.xml", make_xml(SERIES, [[NODULE]]))
     reads = read_lidc_xml([*find_files(tmp_path, ".xml"), tmp_path / "gone.xml"])
     assert [file.path.name for file in reads.files] == ["2.xml"]
-    assert [one.code for one in reads.unread] == [RejectCode.BAD_XML, RejectCode.UNREADABLE_FILE]
+    assert [one.code for one in reads.rejected] == [RejectCode.BAD_XML, RejectCode.UNREADABLE_FILE]
 
 
 def test_a_height_may_be_missing_where_the_slice_is_named(tmp_path: Path) -> None:

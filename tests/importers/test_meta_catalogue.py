@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from importers.metaimages import TURNED, write_mhd
 from noduleclip import schema
+from noduleclip.importers.annotations import Sphere
 from noduleclip.importers.catalogue import PATH
-from noduleclip.importers.marks import Sphere
 from noduleclip.importers.meta_catalogue import find_meta_series, join_catalogues, list_meta_slices, write_needed
 from noduleclip.importers.roi_rows import make_sphere_rows
 from noduleclip.io.dicom.slice import read_ct_slice
@@ -96,7 +96,7 @@ def test_masks_and_broken_images_are_told(tmp_path: Path) -> None:
     found = find_meta_series(tmp_path / "luna", {UID, "broken"}, 10_000)
     assert found.masks == 1
     assert found.images[UID].path.parent.name == "subset0"
-    assert [unread.reason.split(": ", 1)[1][:20] for unread in found.unread] == [
+    assert [rejected.reason.split(": ", 1)[1][:20] for rejected in found.rejected] == [
         f"{tmp_path}/luna/subset0"[:20], "is no MetaImage; its",
     ]  # fmt: skip
 
@@ -106,7 +106,7 @@ def test_data_cut_short_give_no_slice(tmp_path: Path) -> None:
     found = find_meta_series(tmp_path / "luna", {UID}, 10_000)
     found.images[UID].data_path.write_bytes(b"")
     slices = list_meta_slices(found.images, tmp_path / "out").rename({PATH: schema.DICOM_PATH})
-    written, (unread,) = write_needed(found.images, slices)
+    written, (rejected,) = write_needed(found.images, slices)
     assert written == 0
-    assert "ends before slice 0" in unread.reason
+    assert "ends before slice 0" in rejected.reason
     assert not (tmp_path / "out").exists()

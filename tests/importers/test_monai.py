@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from noduleclip.errors import InputError, RejectCode
-from noduleclip.importers.marks import Sphere
+from noduleclip.importers.annotations import Sphere
 from noduleclip.importers.monai import BoxMode, name_series, read_data_list
 from noduleclip.importers.world_csv import Coordinates
 
@@ -39,7 +39,7 @@ def test_the_lists_of_the_tutorial_are_read(tmp_path: Path) -> None:
         Sphere("case101", (9.0, 8.0, 7.0), 3.0, name="validation[1], box[0]"),
     ]
     assert found.parts == {"training": [UID], "validation": ["1.2.3.4.5.6.7", "case101"]}
-    assert found.unread == []
+    assert found.rejected == []
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,9 @@ def test_an_image_names_its_series(image: str, series: str) -> None:
 )
 def test_a_box_that_gives_none_is_told(tmp_path: Path, box: list[float], code: RejectCode) -> None:
     found = read_data_list(write(tmp_path, {"training": [entry(box)]}))
-    assert [(unread.code, "training[0], box[0]: " in unread.reason) for unread in found.unread] == [(code, True)]
+    assert [(rejected.code, "training[0], box[0]: " in rejected.reason) for rejected in found.rejected] == [
+        (code, True)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noduleclip.importers.marks import Sphere
+from noduleclip.importers.annotations import Sphere
 from noduleclip.importers.planes import Plane, find_nearest
 from noduleclip.importers.spheres import cut_sphere, outline_sphere
 

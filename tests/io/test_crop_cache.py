@@ -26,7 +26,7 @@ from noduleclip.io.crop_cache import CropCache, CutSettings, SliceJob
 from noduleclip.io.crops import make_crop
 from noduleclip.io.dicom import slice as dicom
 from noduleclip.io.dicom.slice import CtSlice, read_ct_slice
-from noduleclip.io.job_pool import Died
+from noduleclip.io.job_pool import WorkerCrashed
 
 SETTINGS = CutSettings(fov_mm=20, size_px=16)
 Spacing = tuple[float, float] | None
@@ -328,7 +328,7 @@ def test_a_worker_killed_by_its_decoder_costs_its_slice_alone(
     ) -> Iterator[tuple[SliceJob, object]]:
         assert not apart
         for job in jobs:
-            yield job, Died() if job.path == slices["b"] else work(job)
+            yield job, WorkerCrashed() if job.path == slices["b"] else work(job)
 
     monkeypatch.setattr(crop_cache, "run_jobs", run)
     cache = CropCache(tmp_path, make_frame([(slices[name], 10.0, 12.5) for name in "abcab"]), SETTINGS)

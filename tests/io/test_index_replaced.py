@@ -44,8 +44,8 @@ def read_everything(index: Index) -> tuple[Any, ...]:
     """Read all that an index holds by each way that there is."""
     rows = np.arange(index.manifest.rows)
     vectors: NDArray[np.float32] = np.array(index.embeddings[rows])
-    with index.lending_tower() as tower:
-        text = tower.read_text()
+    with index.text_encoder_path() as encoder:
+        text = encoder.read_text()
     return (
         index.manifest.model_id,
         vectors.tobytes(),
@@ -85,16 +85,16 @@ def test_a_text_tower_replaced_while_it_is_read_is_not_used(folders: tuple[Path,
     index = open_index(folder)
 
     def read() -> None:
-        with index.lending_tower() as tower:
-            assert tower == folder / schema.TEXT_TOWER  # messages about it name the file that the user knows
+        with index.text_encoder_path() as encoder:
+            assert encoder == folder / schema.TEXT_TOWER  # messages about it name the file that the user knows
             replace(folder, other)
             if fails:
-                raise ArtefactError("not a readable text tower")
+                raise ArtefactError("not a readable text encoder")
 
     with pytest.raises(IndexReplacedError, match="was replaced while it was read"):
         read()
-    with index.lending_tower() as tower:
-        assert tower.read_text() == "tower of first"
+    with index.text_encoder_path() as encoder:
+        assert encoder.read_text() == "encoder of first"
 
 
 @pytest.mark.parametrize("name", [schema.EMBEDDINGS, schema.META, schema.INDEX_MANIFEST, schema.TEXT_TOWER])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from noduleclip.io import job_pool
-from noduleclip.io.job_pool import Died, open_pool, run_jobs
+from noduleclip.io.job_pool import WorkerCrashed, open_pool, run_jobs
 
 
 class Killer:
@@ -28,7 +28,7 @@ def test_a_job_that_ends_its_worker_costs_itself_alone(
     monkeypatch.setattr(job_pool, "_JOBS_WORTH_A_POOL", 1)
     jobs = [Killer() if number in killers else str(number) for number in range(12)]
     results = dict(run_jobs(str, jobs, workers=2))
-    assert [number for number, job in enumerate(jobs) if isinstance(results[job], Died)] == list(killers)
+    assert [number for number, job in enumerate(jobs) if isinstance(results[job], WorkerCrashed)] == list(killers)
     assert all(results[job] == job for job in jobs if isinstance(job, str))
 
 
@@ -36,7 +36,7 @@ def test_a_job_that_ends_its_worker_costs_itself_alone(
 def test_few_jobs_are_done_apart_where_one_may_end_its_process(workers: int) -> None:
     jobs = ["one", Killer(), "two"]
     results = dict(run_jobs(str, jobs, workers, apart=True))
-    assert [isinstance(results[job], Died) for job in jobs] == [False, True, False]
+    assert [isinstance(results[job], WorkerCrashed) for job in jobs] == [False, True, False]
 
 
 def test_few_jobs_are_done_here() -> None:

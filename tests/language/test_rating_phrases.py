@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from noduleclip.engine.prompts import sample_rated_sentence, sample_sentences
 from noduleclip.errors import RatingLanguageError, UsageError
 from noduleclip.language import ATTRIBUTES, RATING_QUERIES, RatingRange, last_rating, read_ratings, sample_prompts
-from noduleclip.language.query import describe_reading, read_sentence
+from noduleclip.language.query import describe_query, parse_query
 from noduleclip.language.rating_scale import complement, intersect, unite
 
 
@@ -51,13 +51,13 @@ from noduleclip.language.rating_scale import complement, intersect, unite
     ],
 )
 def test_ratings_are_read(sentence: str, ratings: str) -> None:
-    assert ", ".join(map(str, read_sentence(sentence).ratings)) == ratings
+    assert ", ".join(map(str, parse_query(sentence).ratings)) == ratings
 
 
 def test_the_words_of_a_rating_are_taken_and_the_others_left() -> None:
-    reading = read_sentence("a spiculated solid lung nodule larger than 10 mm")
-    assert reading.words == ("a", "lung", "nodule")
-    assert str(reading.interval) == "(10, inf) mm"
+    parsed = parse_query("a spiculated solid lung nodule larger than 10 mm")
+    assert parsed.words == ("a", "lung", "nodule")
+    assert str(parsed.interval) == "(10, inf) mm"
     assert read_ratings(("a", "solid", "nodule"))[1] == ("a", "nodule")
 
 
@@ -78,7 +78,7 @@ def test_the_words_of_a_rating_are_taken_and_the_others_left() -> None:
 )
 def test_what_is_no_range_is_refused(sentence: str, message: str) -> None:
     with pytest.raises(RatingLanguageError, match=message):
-        read_sentence(sentence)
+        parse_query(sentence)
 
 
 @st.composite
@@ -92,10 +92,10 @@ def ranges(draw: st.DrawFn, attribute: str | None = None) -> RatingRange:
 def test_what_is_printed_reads_back(asked: list[RatingRange], with_size: bool) -> None:
     assume(asked or with_size)
     size = "> 6 mm" if with_size else ""
-    reading = read_sentence(f"{size} {', '.join(map(str, asked))}")
-    assert set(reading.ratings) == set(asked)
-    again = read_sentence(describe_reading(reading))
-    assert (again.ratings, again.interval) == (reading.ratings, reading.interval)
+    parsed = parse_query(f"{size} {', '.join(map(str, asked))}")
+    assert set(parsed.ratings) == set(asked)
+    again = parse_query(describe_query(parsed))
+    assert (again.ratings, again.interval) == (parsed.ratings, parsed.interval)
 
 
 @given(ranges("texture"), ranges("texture"))
@@ -123,24 +123,24 @@ def test_training_sentences_are_read_as_they_were_meant(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(60):
         sentence = sample_rated_sentence(ATTRIBUTES, rng)
-        assert read_sentence(sentence).ratings, sentence
+        assert parse_query(sentence).ratings, sentence
     sizes = [prompt.interval for prompt in sample_prompts(40, random.Random(seed))]
-    readings = sample_sentences(40, 20, ATTRIBUTES, random.Random(seed))
-    assert [reading.interval for reading in readings[:40]] == sizes
-    assert not any(reading.ratings for reading in readings[:40])
-    assert all(reading.ratings for reading in readings[40:])
+    parsed_queries = sample_sentences(40, 20, ATTRIBUTES, random.Random(seed))
+    assert [parsed.interval for parsed in parsed_queries[:40]] == sizes
+    assert not any(parsed.ratings for parsed in parsed_queries[:40])
+    assert all(parsed.ratings for parsed in parsed_queries[40:])
     assert len(sample_sentences(40, 20, (), random.Random(seed))) == 40
 
 
 def test_only_attributes_of_the_table_are_asked_for() -> None:
     rng = random.Random(0)
     for _ in range(200):
-        asked = {one.attribute for one in read_sentence(sample_rated_sentence(("texture", "subtlety"), rng)).ratings}
+        asked = {one.attribute for one in parse_query(sample_rated_sentence(("texture", "subtlety"), rng)).ratings}
         assert asked <= {"texture", "subtlety"}
 
 
 def test_every_rating_query_asks_for_ratings() -> None:
-    assert all(read_sentence(query).ratings for query in RATING_QUERIES)
+    assert all(parse_query(query).ratings for query in RATING_QUERIES)
 
 
 WORDS = ("malignancy", "texture", "solid", "or", "and", "not", "4", "5", ">", ">=", "to", "smooth", "spiculated", "mm")
@@ -149,5 +149,5 @@ WORDS = ("malignancy", "texture", "solid", "or", "and", "not", "4", "5", ">", ">
 @given(st.lists(st.sampled_from(WORDS)))
 def test_any_words_are_read_or_refused(words: list[str]) -> None:
     with contextlib.suppress(UsageError):
-        reading = read_sentence(" ".join(words) or "a")
-        assert all(1 <= one.low <= one.high <= last_rating(one.attribute) for one in reading.ratings)
+        parsed = parse_query(" ".join(words) or "a")
+        assert all(1 <= one.low <= one.high <= last_rating(one.attribute) for one in parsed.ratings)

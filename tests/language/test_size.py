@@ -17,7 +17,7 @@ from noduleclip.language import (
     parse_intervals,
     read_size,
 )
-from noduleclip.language.query import describe_reading, read_sentence
+from noduleclip.language.query import describe_query, parse_query
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,10 @@ def test_a_list_of_numbers_is_no_size(text: str, message: str) -> None:
 
 
 def test_a_reading_is_described() -> None:
-    sized, unsized = read_sentence("a nodule over 6 mm"), read_sentence("a pleural nodule")
-    assert describe_reading(sized) == "read as: diameter in (6, inf) mm"
+    sized, unsized = parse_query("a nodule over 6 mm"), parse_query("a pleural nodule")
+    assert describe_query(sized) == "read as: diameter in (6, inf) mm"
     assert read_size("a pleural nodule") == SizeReading(None, ("a", "pleural", "nodule"))
-    assert describe_reading(unsized) == "read as: no size; ranked by the words alone"
+    assert describe_query(unsized) == "read as: no size; ranked by the words alone"
 
 
 def test_sentences_that_all_have_a_size_are_read_in_order() -> None:
@@ -80,7 +80,7 @@ def test_the_longest_description_reads_back() -> None:
 @given(intervals())
 def test_what_is_printed_reads_back_as_the_same_interval(interval: SizeInterval) -> None:
     assert parse_interval(str(interval)) == interval
-    echo = describe_reading(read_sentence(describe_interval(interval)))
+    echo = describe_query(parse_query(describe_interval(interval)))
     assert parse_interval(echo) == interval
     assert read_size(echo).words == ("diameter", "in")
 
@@ -149,11 +149,11 @@ FRAGMENTS = (
 @given(st.one_of(st.text(), st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join)))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        reading = read_size(text)
+        parsed = read_size(text)
     except SizeLanguageError:
         return
-    assert reading.interval is None or parse_interval(describe_interval(reading.interval)) == reading.interval
-    assert all(word == word.strip() != "" for word in reading.words)
+    assert parsed.interval is None or parse_interval(describe_interval(parsed.interval)) == parsed.interval
+    assert all(word == word.strip() != "" for word in parsed.words)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from noduleclip.language import ATTRIBUTES, RATING_QUERIES, SizeInterval, sample_prompts
-from noduleclip.language.query import Reading, read_sentence, read_sentences
-from noduleclip.models.loss import outline_loss, pairwise_sigmoid_loss, reading_targets
-from noduleclip.models.two_towers import share_to_bias
+from noduleclip.language.query import ParsedQuery, parse_queries, parse_query
+from noduleclip.models.clip import prior_logit
+from noduleclip.models.loss import outline_loss, pairwise_sigmoid_loss, soft_targets
 
 
 def slow_loss(
@@ -41,8 +41,8 @@ def test_targets_equal_the_share_of_readers_one_by_one() -> None:
     padded = torch.tensor([row + [math.nan] * (4 - len(row)) for row in sizes])
     intervals = [prompt.interval for prompt in sample_prompts(60, generator)]
     intervals += [SizeInterval(6, 10, closed) for closed in ("both", "left", "right", "neither")]
-    readings = [Reading(interval, (), ()) for interval in intervals]
-    targets, known = reading_targets(padded, torch.empty(30, 4, 0), (), readings)
+    parsed_queries = [ParsedQuery(interval, (), ()) for interval in intervals]
+    targets, known = soft_targets(padded, torch.empty(30, 4, 0), (), parsed_queries)
     assert known.all()
     for row, readers in zip(targets, sizes, strict=True):
         for target, interval in zip(row, intervals, strict=True):
@@ -51,7 +51,7 @@ def test_targets_equal_the_share_of_readers_one_by_one() -> None:
 
 
 def test_a_bound_written_in_decimals_is_met_by_the_diameter_that_equals_it() -> None:
-    targets, _ = reading_targets(torch.tensor([[7.3]]), torch.empty(1, 1, 0), (), [read_sentence("<= 7.3 mm")])
+    targets, _ = soft_targets(torch.tensor([[7.3]]), torch.empty(1, 1, 0), (), [parse_query("<= 7.3 mm")])
     assert float(targets) == 1
 
 
@@ -63,18 +63,18 @@ def test_rated_targets_equal_the_share_of_readers_who_rated_one_by_one() -> None
     ratings = torch.randint(1, 6, (40, 4, len(ATTRIBUTES))).float()
     ratings[torch.rand(ratings.shape) < 0.2] = math.nan
     ratings[0] = math.nan
-    readings = read_sentences([*RATING_QUERIES, "> 6 mm", "malignancy 3 and texture >= 2"])
-    targets, known = reading_targets(sizes, ratings, ATTRIBUTES, readings)
-    for nodule, at in torch.cartesian_prod(torch.arange(40), torch.arange(len(readings))).tolist():
-        reading, judged = readings[at], []
+    parsed_queries = parse_queries([*RATING_QUERIES, "> 6 mm", "malignancy 3 and texture >= 2"])
+    targets, known = soft_targets(sizes, ratings, ATTRIBUTES, parsed_queries)
+    for nodule, at in torch.cartesian_prod(torch.arange(40), torch.arange(len(parsed_queries))).tolist():
+        parsed, valid_mask = parsed_queries[at], []
         for size, rated in zip(sizes[nodule].tolist(), ratings[nodule].tolist(), strict=True):
-            said = {one: rated[ATTRIBUTES.index(one.attribute)] for one in reading.ratings}
+            said = {one: rated[ATTRIBUTES.index(one.attribute)] for one in parsed.ratings}
             if math.isnan(size) or any(map(math.isnan, said.values())):
                 continue
-            fits = reading.interval is None or reading.interval.contains(size)
-            judged.append(fits and all(one.contains(rating) for one, rating in said.items()))
-        assert bool(known[nodule, at]) == bool(judged)
-        assert float(targets[nodule, at]) == pytest.approx(sum(judged) / max(1, len(judged)))
+            fits = parsed.interval is None or parsed.interval.contains(size)
+            valid_mask.append(fits and all(one.contains(rating) for one, rating in said.items()))
+        assert bool(known[nodule, at]) == bool(valid_mask)
+        assert float(targets[nodule, at]) == pytest.approx(sum(valid_mask) / max(1, len(valid_mask)))
 
 
 def test_a_pair_that_nobody_judged_counts_for_nothing() -> None:
@@ -89,24 +89,24 @@ def test_a_pair_that_nobody_judged_counts_for_nothing() -> None:
 
 
 def test_bias_starts_at_the_share_of_positives() -> None:
-    assert torch.sigmoid(torch.tensor(share_to_bias(0.57))) == pytest.approx(0.57)
-    assert math.isfinite(share_to_bias(0.0))
-    assert math.isfinite(share_to_bias(1.0))
+    assert torch.sigmoid(torch.tensor(prior_logit(0.57))) == pytest.approx(0.57)
+    assert math.isfinite(prior_logit(0.0))
+    assert math.isfinite(prior_logit(1.0))
 
 
 def test_outline_loss_is_that_of_a_plain_loop() -> None:
     generator = torch.Generator().manual_seed(1)
-    logits, inside = torch.randn(3, 4, 5, generator=generator), torch.rand(3, 4, 5, generator=generator)
+    logits, mask_probability = torch.randn(3, 4, 5, generator=generator), torch.rand(3, 4, 5, generator=generator)
     total = 0.0
     for nodule in (0, 2):
         pixels = overlap = mass = 0.0
         for y in range(4):
             for x in range(5):
-                drawn, share = 1 / (1 + math.exp(-float(logits[nodule, y, x]))), float(inside[nodule, y, x])
+                drawn, share = 1 / (1 + math.exp(-float(logits[nodule, y, x]))), float(mask_probability[nodule, y, x])
                 pixels -= (share * math.log(drawn) + (1 - share) * math.log(1 - drawn)) / 20
                 overlap += 2 * drawn * share
                 mass += drawn + share
         total += (5 * pixels + 1 - (overlap + 1) / (mass + 1)) / 2
     known = torch.tensor([True, False, True])
-    assert float(outline_loss(logits, inside, known)) == pytest.approx(total, abs=1e-5)
-    assert float(outline_loss(logits, inside, torch.zeros(3, dtype=torch.bool))) == 0
+    assert float(outline_loss(logits, mask_probability, known)) == pytest.approx(total, abs=1e-5)
+    assert float(outline_loss(logits, mask_probability, torch.zeros(3, dtype=torch.bool))) == 0

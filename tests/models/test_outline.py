@@ -42,12 +42,12 @@ def test_extents_follow_size_and_ignore_place_and_turn() -> None:
 
 def test_nothing_drawn_gives_finite_sizes_and_gradients() -> None:
     for level in (0.0, 1e-6, 1.0):
-        inside = torch.full((2, SIDE, SIDE), level, requires_grad=True)
-        sizes = measure_outline(inside, FOV_MM)
+        mask_probability = torch.full((2, SIDE, SIDE), level, requires_grad=True)
+        sizes = measure_outline(mask_probability, FOV_MM)
         sizes.sum().backward()  # type: ignore[no-untyped-call]
-        assert inside.grad is not None
+        assert mask_probability.grad is not None
         assert bool(torch.isfinite(sizes).all())
-        assert bool(torch.isfinite(inside.grad).all())
+        assert bool(torch.isfinite(mask_probability.grad).all())
 
 
 def test_the_decoder_gives_one_map_whatever_the_levels_are() -> None:

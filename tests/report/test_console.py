@@ -2,15 +2,15 @@
 
 import pytest
 
-from noduleclip.report.console import plain, say, warn
+from noduleclip.report.console import log_info, log_warning, plain
 
 HOSTILE = "[red]P-1[/] \x1b[2J\x9b31m\nend"
 SHOWN = r"[red]P-1[/] \x1b[2J\x9b31m end"
 
 
 def test_what_is_said_is_neither_markup_nor_control(capsys: pytest.CaptureFixture[str]) -> None:
-    say(HOSTILE)
-    warn(HOSTILE)
+    log_info(HOSTILE)
+    log_warning(HOSTILE)
     assert capsys.readouterr().err == f"{SHOWN}\nwarning: {SHOWN}\n"
 
 

@@ -107,7 +107,7 @@ def simulate(noise: float, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[
 
 
 def judge(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cosine parts of towers that know the sizes: near 1 inside and near 0 outside of an interval."""
+    """Cosine parts of encoders that know the sizes: near 1 inside and near 0 outside of an interval."""
     return np.stack([score_rule(sizes, interval, 1) for interval in QUERIES])
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from noduleclip.errors import ArtefactError
 from noduleclip.retrieval import top_k
-from noduleclip.retrieval.top_k import compute_cosines, find_top_k, refuse_odd_rows, select_top_k
+from noduleclip.retrieval.top_k import check_unit_norm, compute_cosines, find_top_k, select_top_k
 
 FEW_VALUES = st.sampled_from([-1.0, -0.5, 0.0, -0.0, 0.25, 1.0, -math.inf, math.inf])
 SCORES = st.lists(FEW_VALUES | st.floats(-1, 1, width=32), max_size=40)
@@ -187,9 +187,9 @@ def test_no_hits_are_no_number_of_hits() -> None:
 
 def test_rows_that_are_no_unit_vectors_are_named() -> None:
     gallery = np.eye(6, dtype=np.float32)
-    refuse_odd_rows(gallery, np.arange(6))
+    check_unit_norm(gallery, np.arange(6))
     for length in (2.0, 0.5, 0.0, np.nan, np.inf, 1e38):
         gallery[4, 4] = length
-        refuse_odd_rows(gallery, np.arange(4))
+        check_unit_norm(gallery, np.arange(4))
         with pytest.raises(ArtefactError, match=r"^row 4 of the embeddings is no unit vector, its length is .*; embed"):
-            refuse_odd_rows(gallery, np.array([1, 4, 0]))
+            check_unit_norm(gallery, np.array([1, 4, 0]))

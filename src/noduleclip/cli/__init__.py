@@ -16,7 +16,7 @@ from noduleclip.cli.doctor_command import doctor
 from noduleclip.cli.embed_command import embed
 from noduleclip.cli.evaluate_command import evaluate
 from noduleclip.cli.fuse_command import fuse
-from noduleclip.cli.interrupts import comes_of_an_interrupt, hearing_swallowed_interrupts
+from noduleclip.cli.interrupts import comes_of_an_interrupt, reraise_interrupts
 from noduleclip.cli.merge_command import merge
 from noduleclip.cli.phantom_command import phantom
 from noduleclip.cli.prepare_import_commands import prepare_csv, prepare_luna16, prepare_monai, prepare_seg, prepare_sr
@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
             stream.reconfigure(errors="replace")  # a console of few characters shows a ? for the others
     command_line = sys.argv[1:] if arguments is None else arguments
     try:
-        with hearing_swallowed_interrupts():
+        with reraise_interrupts():
             code = app(arguments, prog_name="noduleclip", standalone_mode=False)
     except NoduleclipError as error:
         _end(str(error), error.exit_code, command_line)

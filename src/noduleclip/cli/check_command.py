@@ -20,7 +20,7 @@ def check(
     ] = None,
     dicom_root: options.DicomRoot = None,
     assume_hu: options.AssumeHu = False,
-    contain: options.Contain = False,
+    restrict_to_root: options.RestrictToRoot = False,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     limit: options.Limit = None,
     max_rejects: options.MaxRejects = 0.01,
@@ -51,12 +51,12 @@ def check(
     Example: noduleclip check --roi-csv rois.csv --patients-file splits/train_patients.txt
     """
     from noduleclip.cli.checking import run_check
-    from noduleclip.cli.claim import OVERWRITE, claiming
     from noduleclip.cli.collect import TableOptions
+    from noduleclip.cli.output_lock import OVERWRITE, output_lock
 
     table = TableOptions(
         roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit,
-        contain=contain, max_pixels=max_pixels,
+        restrict_to_root=restrict_to_root, max_pixels=max_pixels,
     )  # fmt: skip
-    with claiming(out, CHECK_FILES, OVERWRITE, replace=overwrite):
+    with output_lock(out, CHECK_FILES, OVERWRITE, replace=overwrite):
         run_check(table, patients_file or [], CropConfig(size_px=img_size), out, output_format)

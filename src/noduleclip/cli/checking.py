@@ -31,7 +31,7 @@ from noduleclip.io.patients import read_patient_list, refuse_overlap
 from noduleclip.io.size_bins import count_sizes
 from noduleclip.io.suspicions import describe_odd_sizes
 from noduleclip.report.check import print_check
-from noduleclip.report.console import counting, say, warn
+from noduleclip.report.console import log_info, log_warning, progress
 from noduleclip.report.tables import choose_format
 
 _SLICES_TIMED = 16
@@ -85,19 +85,21 @@ def run_check(
     if out is not None:
         write_rejects(frame, found.rejects, out)
         write_json(out / schema.CHECK_REPORT, found.report)
-    conclude(found, options, output_format)
+    summarize(found, options, output_format)
 
 
-def conclude(found: Examination, options: TableOptions, output_format: str = "table", *, judges: bool = True) -> None:
-    """Print what was found, and, if it `judges`, end the run where too many rows are unusable.
+def summarize(
+    found: Examination, options: TableOptions, output_format: str = "table", *, enforce_limit: bool = True
+) -> None:
+    """Print what was found, and, if it `enforce_limit`, end the run where too many rows are unusable.
 
     Raises:
         InputError: They are more than the options allow.
     """
     print_check(found.report, list_rejects(found.frame, found.rejects), choose_format(output_format))
-    if judges:
+    if enforce_limit:
         refuse_many_rejects(found.frame, found.rejects, options)
-    say(describe_rejects(found.frame, found.rejects))
+    log_info(describe_rejects(found.frame, found.rejects))
 
 
 def examine(
@@ -120,7 +122,7 @@ def examine(
         needs_diameters: Count rows without a diameter as unusable, as training does.
     """
     cache = options.open_cache(frame, settings)
-    with counting("reading headers", cache.slices, "slices") as advance:
+    with progress("reading headers", cache.slices, "slices") as advance:
         found = check_headers(cache, count_workers(options.workers), lambda: advance(1))
     _warn_of_odd_sizes(frame, found, options)
     rejects = [*found.rejects, *(find_unmeasured(frame, found.rejects) if needs_diameters else ())]
@@ -145,7 +147,7 @@ def _warn_of_odd_sizes(frame: pl.DataFrame, found: HeaderCheck, options: TableOp
     if schema.SPACING_ROW not in frame.columns:
         odd = describe_odd_sizes(options.roi_csv, found.add_spacings(frame))
         if odd:
-            warn(odd)
+            log_warning(odd)
 
 
 def _count(rows: pl.DataFrame) -> dict[str, int]:

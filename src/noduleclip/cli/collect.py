@@ -18,7 +18,7 @@ from noduleclip.io.roi_table import RoiTable, read_roi_table, select_patients
 from noduleclip.io.suspicions import find_suspicions
 from noduleclip.io.text_table import format_csv
 from noduleclip.machine import count_cores
-from noduleclip.report.console import counting, say, warn
+from noduleclip.report.console import log_info, log_warning, progress
 
 REJECT_SCHEMA = {
     schema.CSV_ROW: pl.UInt32,
@@ -42,7 +42,7 @@ class TableOptions:
         workers: Processes that decode, or "auto".
         limit: Use the first rows only.
         keep: Further columns to carry along.
-        contain: Refuse files outside the DICOM root.
+        restrict_to_root: Refuse files outside the DICOM root.
         max_pixels: Largest slice, in pixels, that is decoded.
     """
 
@@ -55,7 +55,7 @@ class TableOptions:
     workers: str = "auto"
     limit: int | None = None
     keep: tuple[str, ...] = ()
-    contain: bool = False
+    restrict_to_root: bool = False
     max_pixels: int = MAX_PIXELS
 
     def cut_settings(self, crop: CropConfig, margin_px: int = 0) -> CutSettings:
@@ -91,9 +91,9 @@ def read_table(options: TableOptions) -> RoiTable:
     Raises:
         InputError: It is no ROI table.
     """
-    table = read_roi_table(options.roi_csv, options.dicom_root, options.keep, contain=options.contain)
+    table = read_roi_table(options.roi_csv, options.dicom_root, options.keep, restrict_to_root=options.restrict_to_root)
     for suspicion in find_suspicions(table):
-        warn(suspicion)
+        log_warning(suspicion)
     return table
 
 
@@ -106,7 +106,7 @@ def pick_patients(table: RoiTable, patients_file: Path, limit: int | None) -> pl
     chosen, unknown = select_patients(table.frame, read_patient_list(patients_file))
     if unknown:
         named = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
-        warn(f"{patients_file}: {len(unknown)} patient(s) are not in {table.path}: {named}")
+        log_warning(f"{patients_file}: {len(unknown)} patient(s) are not in {table.path}: {named}")
     if chosen.height == 0:
         raise InputError(f"{patients_file}: none of its patients is in {table.path}")
     return chosen.head(limit) if limit else chosen
@@ -139,9 +139,9 @@ def cut_crops(
     options.make_cache_folder()
     cache = options.open_cache(frame, settings)
     require_room({cache.folder: cache.measure(cache.find_missing()), **(further or {})})
-    with counting("cutting crops", cache.slices, "slices") as advance:
+    with progress("cutting crops", cache.slices, "slices") as advance:
         decoded = cache.fill(count_workers(options.workers), lambda: advance(1))
-    say(
+    log_info(
         f"{frame.height:,} ROIs on {cache.slices:,} slices: "
         f"{decoded:,} decoded, {cache.slices - decoded:,} from the cache"
     )
@@ -172,7 +172,7 @@ def find_unmeasured(frame: pl.DataFrame, known: Sequence[Reject]) -> list[Reject
     ]
 
 
-def judge_rejects(frame: pl.DataFrame, rejects: Sequence[Reject], options: TableOptions, out: Path) -> None:
+def enforce_reject_limit(frame: pl.DataFrame, rejects: Sequence[Reject], options: TableOptions, out: Path) -> None:
     """Go on without the unusable rows, keeping their reasons in `rejects.csv`, or end the run.
 
     Raises:
@@ -181,7 +181,7 @@ def judge_rejects(frame: pl.DataFrame, rejects: Sequence[Reject], options: Table
     refuse_many_rejects(frame, rejects, options)
     write_rejects(frame, rejects, out)
     if rejects:
-        warn(f"{describe_rejects(frame, rejects)}; all are in {out / schema.REJECTS_CSV}")
+        log_warning(f"{describe_rejects(frame, rejects)}; all are in {out / schema.REJECTS_CSV}")
 
 
 def refuse_many_rejects(frame: pl.DataFrame, rejects: Sequence[Reject], options: TableOptions) -> None:

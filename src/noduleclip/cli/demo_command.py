@@ -49,7 +49,7 @@ def demo(
     """  # fmt: skip
     import shutil
 
-    from noduleclip.cli.claim import claiming
+    from noduleclip.cli.output_lock import output_lock
     from noduleclip.io.artefacts import find_other, refuse_link
     from noduleclip.io.disk import require_space
     from noduleclip.phantom.patients import PhantomConfig, measure_phantoms
@@ -57,7 +57,7 @@ def demo(
     made = _list_made()
     made = {"phantoms": made["phantoms"]} if data_only else made
     results = tuple(made) if data_only else (*made, _PAGE)
-    with claiming(out, results, "--overwrite starts again", replace=overwrite):
+    with output_lock(out, results, "--overwrite starts again", replace=overwrite):
         others = [other for name, patterns in made.items() if (other := find_other(out / name, patterns))]
         if others:
             raise UsageError(f"{others[0]}: is not of the demo and would be removed; move it, or choose another --out")
@@ -84,7 +84,7 @@ def _list_made() -> dict[str, tuple[str, ...]]:
 
 
 def _go_through(out: Path, data_only: bool, patients: int, epochs: int, device: str, workers: str, seed: int) -> None:
-    from noduleclip.report.console import say
+    from noduleclip.report.console import log_info
 
     started = time.perf_counter()
     data, lists, run, index = out / "phantoms", out / "splits", out / "run", out / "index"
@@ -107,10 +107,10 @@ def _go_through(out: Path, data_only: bool, patients: int, epochs: int, device: 
     _step(query, emb_dir=index, query=_QUERIES[1], topk=8, unique="nodule", output_format="table")
     _step(fuse, emb_dir=index, query=_FUSED, alpha="0.5", topk=8, unique="nodule", output_format="table")
     _step(evaluate, emb_dir=index, output_format="table")
-    say("")
-    say(f"That took {time.perf_counter() - started:.0f} s. The patients ranked are none of those trained on.")
-    say(f"See what was found in {page}, and how training went in {run / schema.TRAINING_PAGE}.")
-    say("They are phantoms: nothing here says how well a model ranks real nodules. Everything is in " + str(out))
+    log_info("")
+    log_info(f"That took {time.perf_counter() - started:.0f} s. The patients ranked are none of those trained on.")
+    log_info(f"See what was found in {page}, and how training went in {run / schema.TRAINING_PAGE}.")
+    log_info("They are phantoms: nothing here says how well a model ranks real nodules. Everything is in " + str(out))
 
 
 def _step(command: Callable[..., None], **arguments: object) -> None:

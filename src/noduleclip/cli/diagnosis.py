@@ -15,8 +15,8 @@ from rich.filesize import decimal
 
 from noduleclip import __version__
 from noduleclip.errors import ArtefactError
+from noduleclip.io.bundled_model import SHIPPED, find_checkpoint
 from noduleclip.io.crop_cache import default_cache_folder
-from noduleclip.io.shipped import SHIPPED, find_checkpoint
 from noduleclip.machine import count_cores
 from noduleclip.report.tables import choose_format, print_records
 

@@ -47,7 +47,7 @@ def embed(
             rich_help_panel=options.INPUTS,
         ),
     ] = None,
-    contain: options.Contain = False,
+    restrict_to_root: options.RestrictToRoot = False,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     limit: options.Limit = None,
     max_rejects: options.MaxRejects = 0.01,
@@ -106,7 +106,7 @@ def embed(
 
     table = TableOptions(
         roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit, tuple(keep or ()),
-        contain=contain, max_pixels=max_pixels,
+        restrict_to_root=restrict_to_root, max_pixels=max_pixels,
     )  # fmt: skip
     if shard is not None and engine == "ray":
         raise UsageError("--shard and --engine ray both divide the work; give one of them")

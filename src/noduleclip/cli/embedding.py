@@ -7,30 +7,30 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from noduleclip.cli.checking import Estimate, conclude, examine
+from noduleclip.cli.checking import Estimate, examine, summarize
 from noduleclip.cli.collect import (
     TableOptions,
     count_workers,
     cut_crops,
-    judge_rejects,
+    enforce_reject_limit,
     list_rejects,
     pick_patients,
     read_table,
 )
 from noduleclip.cli.slice_folders import record_index
 from noduleclip.cli.target import Target
-from noduleclip.engine.chunks import PIECE_ROWS, PIECES_FOLDER, open_pieces
+from noduleclip.engine.chunks import CHUNK_ROWS, CHUNKS_FOLDER, open_chunks
 from noduleclip.engine.embed import measure_index, write_index, write_store
-from noduleclip.engine.ray_engine import PieceWork, embed_with_ray, write_fragments_with_ray
+from noduleclip.engine.encoders import Encoder, Encoders, open_encoders
+from noduleclip.engine.ray_engine import ChunkWork, embed_with_ray, write_fragments_with_ray
 from noduleclip.engine.shards import ShardNumber, identify_whole, write_shard
-from noduleclip.engine.towers import Encoder, Towers, open_towers
 from noduleclip.errors import UsageError
+from noduleclip.io.bundled_model import find_checkpoint, recall_diameter_kind
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import require_room
 from noduleclip.io.roi_table import find_diameter_kind
-from noduleclip.io.shipped import find_checkpoint, recall_diameter_kind
 from noduleclip.io.size_bins import count_sizes
-from noduleclip.report.console import counting, message_console, say, warn
+from noduleclip.report.console import log_info, log_warning, message_console, progress
 from noduleclip.report.sparkline import choose_bars, describe_counts
 
 
@@ -54,17 +54,17 @@ def run_embedding(
         NoduleclipError: Anything that a user can cause.
     """
     checkpoint = find_checkpoint(model_name)
-    towers = open_towers(
+    encoders = open_encoders(
         checkpoint,
         table_options.make_cache_folder(),
         device_name,
-        lambda: say(f"{model_name}: preparing the model, which takes some seconds the first time"),
+        lambda: log_info(f"{model_name}: preparing the model, which takes some seconds the first time"),
     )
-    config = towers.image.config
+    config = encoders.image.config
     for option, given, known in (("--img-size", img_size, config.crop.size_px), ("--emb", emb, config.emb)):
         if given is not None and given != known:
             raise UsageError(f"{option} {given}: {model_name} was trained with {known}; leave the option out")
-    say(f"device: {towers.device}")
+    log_info(f"device: {encoders.device}")
     table = read_table(table_options)
     _compare_diameters(find_diameter_kind(table.frame), recall_diameter_kind(checkpoint), model_name)
     frame = table.frame.head(table_options.limit) if table_options.limit else table.frame
@@ -75,41 +75,43 @@ def run_embedding(
     if shard is not None:
         rows = shard.choose_rows(frame.height)
         frame = frame[rows.start : rows.stop]
-        say(
+        log_info(
             f"shard {shard}: rows {rows.start + 1:,} to {rows.stop:,} of {everything.height:,}"
             if rows
-            else f"shard {shard}: no rows, the table has fewer pieces of {PIECE_ROWS:,}"
+            else f"shard {shard}: no rows, the table has fewer chunks of {CHUNK_ROWS:,}"
         )
     if dry_run:
         if rows:
-            estimate = _estimate(towers.image, frame.height, bs)
+            estimate = _estimate(encoders.image, frame.height, bs)
             found = examine(frame, {}, settings, table_options, [estimate])
-            conclude(found, table_options, judges=shard is None)  # of shards merge judges, which sees all of them
+            summarize(
+                found, table_options, enforce_limit=shard is None
+            )  # of shards merge judges, which sees all of them
         return
-    say(f"sizes in mm: {describe_counts(count_sizes(frame), choose_bars(message_console()))}")
-    further = measure_index(frame, towers, target.out_dir, table_options.keep, target.store)
-    work: PieceWork | None = None
+    log_info(f"sizes in mm: {describe_counts(count_sizes(frame), choose_bars(message_console()))}")
+    further = measure_index(frame, encoders, target.out_dir, table_options.keep, target.store)
+    work: ChunkWork | None = None
     if ray_address is not None:
         cache_folder = table_options.cache_folder.absolute()
-        pieces = target.out_dir.absolute() / PIECES_FOLDER
-        work = PieceWork(pieces, cache_folder, checkpoint.absolute(), device_name, settings, bs)
+        chunks = target.out_dir.absolute() / CHUNKS_FOLDER
+        work = ChunkWork(chunks, cache_folder, checkpoint.absolute(), device_name, settings, bs)
         require_room(further)
-        cache = _embed_with_ray(frame, work, towers, table_options, ray_address)
+        cache = _embed_with_ray(frame, work, encoders, table_options, ray_address)
     else:
         cache = cut_crops(frame, settings, table_options, further)
     if shard is not None:
-        _embed_shard(everything, shard, cache, towers, table_options, table.dicom_roots, target.out_dir, bs)
+        _embed_shard(everything, shard, cache, encoders, table_options, table.dicom_roots, target.out_dir, bs)
         return
-    judge_rejects(frame, cache.rejects, table_options, target.out_dir)
+    enforce_reject_limit(frame, cache.rejects, table_options, target.out_dir)
     fragments: list[str] | None = None
     if work is not None and ray_address is not None and target.store is not None:
-        with counting("writing", frame.height, "rows") as advance:
+        with progress("writing", frame.height, "rows") as advance:
             fragments = write_fragments_with_ray(
                 frame.height, work, target.store.absolute_text, table_options.keep,
                 address=ray_address, workers=count_workers(table_options.workers), on_rows=advance,
             )  # fmt: skip
-    with counting("embedding", frame.height - len(cache.rejects), "crops") as advance:
-        parts = frame, cache, towers
+    with progress("embedding", frame.height - len(cache.rejects), "crops") as advance:
+        parts = frame, cache, encoders
         kept = table_options.keep, table.dicom_roots
         if target.store is None:
             manifest = write_index(*parts, target.out_dir, bs=bs, keep=kept[0], dicom_roots=kept[1], on_rows=advance)
@@ -119,17 +121,17 @@ def run_embedding(
                 keep=kept[0], dicom_roots=kept[1], fragments=fragments, on_rows=advance,
             )  # fmt: skip
     record_index(target.location)
-    say(f"{manifest.rows:,} rows of width {manifest.emb} in {target}")
+    log_info(f"{manifest.rows:,} rows of width {manifest.emb} in {target}")
 
 
 def _embed_with_ray(
-    frame: pl.DataFrame, work: PieceWork, towers: Towers, table_options: TableOptions, address: str
+    frame: pl.DataFrame, work: ChunkWork, encoders: Encoders, table_options: TableOptions, address: str
 ) -> CropCache:
-    """Have all pieces made, so that writing the index finds them; gives the cache with the rows that have no crop."""
+    """Have all chunks made, so that writing the index finds them; gives the cache with the rows that have no crop."""
     cache = table_options.open_cache(frame, work.settings)
-    open_pieces(work.pieces, towers.image.model_id, cache, work.bs)
+    open_chunks(work.chunks, encoders.image.model_id, cache, work.bs)
     workers = count_workers(table_options.workers)
-    with counting("cutting and embedding", frame.height, "rows") as advance:
+    with progress("cutting and embedding", frame.height, "rows") as advance:
         cache.rejects = embed_with_ray(frame, work, address=address, workers=workers, on_rows=advance)
     return cache
 
@@ -138,7 +140,7 @@ def _embed_shard(
     frame: pl.DataFrame,
     shard: ShardNumber,
     cache: CropCache,
-    towers: Towers,
+    encoders: Encoders,
     table_options: TableOptions,
     dicom_roots: Sequence[str],
     folder: Path,
@@ -147,23 +149,23 @@ def _embed_shard(
     """Embed a shard; whether too many rows were rejected is for merge to say, which sees all of them."""
     rows = shard.choose_rows(frame.height)
     rejects = list_rejects(frame[rows.start : rows.stop], cache.rejects)
-    whole = identify_whole(frame, table_options.roi_csv, towers, cache.settings, dicom_roots, bs)
-    with counting("embedding", len(rows) - rejects.height, "crops") as advance:
+    whole = identify_whole(frame, table_options.roi_csv, encoders, cache.settings, dicom_roots, bs)
+    with progress("embedding", len(rows) - rejects.height, "crops") as advance:
         embedded = write_shard(
-            frame, shard, cache, towers, folder,
+            frame, shard, cache, encoders, folder,
             whole=whole, rejects=rejects, bs=bs, keep=table_options.keep, dicom_roots=dicom_roots, on_rows=advance,
         )  # fmt: skip
     if embedded:
         record_index(folder)
     if rejects.height:
-        warn(f"{rejects.height:,} of {len(rows):,} rows cannot be used; merge lists them all")
-    say(f"shard {shard}: {embedded:,} rows in {folder}")
-    say(f"when all {shard.of} are there: noduleclip merge --out-dir {folder.parents[1]}")
+        log_warning(f"{rejects.height:,} of {len(rows):,} rows cannot be used; merge lists them all")
+    log_info(f"shard {shard}: {embedded:,} rows in {folder}")
+    log_info(f"when all {shard.of} are there: noduleclip merge --out-dir {folder.parents[1]}")
 
 
 def _compare_diameters(kind: str | None, trained_kind: str | None, model_name: Path) -> None:
     if kind and trained_kind and kind != trained_kind:
-        warn(f"diameters of the table are {kind}, {model_name} learned its sizes from {trained_kind} ones")
+        log_warning(f"diameters of the table are {kind}, {model_name} learned its sizes from {trained_kind} ones")
 
 
 def _estimate(encoder: Encoder, rows: int, bs: int) -> Estimate:

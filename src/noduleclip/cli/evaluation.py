@@ -10,11 +10,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.cli.claim import OVERWRITE, claiming
+from noduleclip.cli.output_lock import OVERWRITE, output_lock
 from noduleclip.cli.retries import retry_replaced
 from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import InputError
-from noduleclip.evaluation.breakdown import BANDS, Breakdown, judge_bands, judge_groups, sweep_alpha
+from noduleclip.evaluation.breakdown import BANDS, Breakdown, evaluate_bands, judge_groups, sweep_alpha
 from noduleclip.evaluation.curves import compare_sizes, trace_precision, trace_reliability
 from noduleclip.evaluation.evaluation import Evaluation, Rankings, evaluate_rankings
 from noduleclip.evaluation.implied import imply_diameters, make_sweep
@@ -26,11 +26,11 @@ from noduleclip.io.nodules import group_nodules, read_ratings
 from noduleclip.io.reader_table import read_readers
 from noduleclip.io.score_table import read_scores
 from noduleclip.language import BIN_PROMPTS, BIN_SYNONYMS, EVALUATION_QUERIES, RATING_QUERIES, parse_intervals
-from noduleclip.language.query import Reading, list_attributes, read_sentences
-from noduleclip.report.console import counting, say, warn
+from noduleclip.language.query import ParsedQuery, list_attributes, parse_queries
+from noduleclip.report.console import log_info, log_warning, progress
 from noduleclip.report.tables import print_evaluation, without_nan
 from noduleclip.retrieval.text_query import SentenceEncoder
-from noduleclip.retrieval.top_k import refuse_odd_rows
+from noduleclip.retrieval.top_k import check_unit_norm
 from noduleclip.workflows.search import load_sentences, open_text_encoder
 
 MOST_QUERIES = 1000  # their scores of all nodules are held at once
@@ -70,7 +70,7 @@ def run_evaluation(options: EvaluationOptions) -> None:
     Raises:
         NoduleclipError: The index is broken, or has no nodules with a diameter.
     """
-    with claiming(options.out, EVALUATION_FILES, OVERWRITE, replace=options.overwrite):
+    with output_lock(options.out, EVALUATION_FILES, OVERWRITE, replace=options.overwrite):
         retry_replaced(lambda: _evaluate(options))
 
 
@@ -79,13 +79,13 @@ def _evaluate(options: EvaluationOptions) -> None:
     encoder = open_text_encoder(index)
     collection = _collect(index, options.readers_csv)
     groups = _choose_queries(options, collection.readers.attributes, encoder.attributes)
-    judged = [
-        _judge(name, queries, read_sentences(queries), collection, encoder, options) for name, queries in groups.items()
+    results = [
+        _judge(name, queries, parse_queries(queries), collection, encoder, options) for name, queries in groups.items()
     ]
-    if np.isnan(judged[0].model["ap"].mean):
-        raise InputError(f"none of the {len(judged[0].queries)} sentence(s) is true of any nodule in {options.emb_dir}")
-    found: dict[str, Any] = asdict(judged[0])
-    found["ratings"] = asdict(judged[1]) if len(judged) > 1 else None
+    if np.isnan(results[0].model["ap"].mean):
+        raise InputError(f"no nodule in {options.emb_dir} satisfies any of the {len(results[0].queries)} sentence(s)")
+    found: dict[str, Any] = asdict(results[0])
+    found["ratings"] = asdict(results[1]) if len(results) > 1 else None
     found["sizes"], implied_mm = [], None
     if options.scores_csv is None:
         bins, implied_mm = _estimate(encoder, collection.images)
@@ -103,14 +103,14 @@ def _collect(index: Index, readers_csv: Path | None) -> _Collection:
     if readers_csv is not None:
         meta, missing = read_readers(readers_csv, meta)
         if missing:
-            warn(f"{readers_csv}: does not know {missing} nodule(s) of the index; their own rows judge them")
+            log_warning(f"{readers_csv}: does not know {missing} nodule(s) of the index; their own rows judge them")
         rows = meta[schema.ROW]
         meta = meta.drop(schema.ROW)
     nodules = group_nodules(meta)
     if len(nodules) < 2:
         raise InputError(f"{index.location}: {len(nodules)} nodule(s) with a diameter, at least 2 are needed")
     of_index = rows.to_numpy()[nodules.rows]
-    refuse_odd_rows(index.embeddings, of_index)
+    check_unit_norm(index.embeddings, of_index)
     patients = meta[nodules.rows.tolist(), schema.PATIENT_ID].rank("dense").to_numpy().astype(np.int64)
     readers = Readers(nodules.diameters_mm, *read_ratings(meta, nodules))
     known = meta[nodules.rows.tolist()]
@@ -130,20 +130,20 @@ def _choose_queries(
                 f"{options.queries_file}: holds {len(queries):,} sentences, at most {MOST_QUERIES:,} are evaluated at "
                 "once; split it"
             )
-        for query, reading in zip(queries, read_sentences(queries), strict=True):
-            _refuse_unjudged(query, reading, rated)
+        for query, parsed in zip(queries, parse_queries(queries), strict=True):
+            _refuse_unjudged(query, parsed, rated)
         return {"sentences": queries}
     groups = {"sizes": EVALUATION_QUERIES}
-    known = list_known(read_sentences(RATING_QUERIES), [name for name in rated if name in trained])
+    known = list_known(parse_queries(RATING_QUERIES), [name for name in rated if name in trained])
     if known and options.scores_csv is None:
         groups["ratings"] = tuple(RATING_QUERIES[at] for at in known)
     return groups
 
 
-def _refuse_unjudged(query: str, reading: Reading, rated: Sequence[str]) -> None:
-    if not reading.asks:
+def _refuse_unjudged(query: str, parsed: ParsedQuery, rated: Sequence[str]) -> None:
+    if not parsed.has_criteria:
         raise InputError(f"{query!r} has no size and no rating: no reader can say what is relevant")
-    missing = [name for name in list_attributes([reading]) if name not in rated]
+    missing = [name for name in list_attributes([parsed]) if name not in rated]
     if missing:
         raise InputError(f"{query!r}: no reader has rated {missing[0]} in this table; rated are {list(rated)}")
 
@@ -151,16 +151,16 @@ def _refuse_unjudged(query: str, reading: Reading, rated: Sequence[str]) -> None
 def _judge(
     name: str,
     queries: Sequence[str],
-    readings: Sequence[Reading],
+    parsed_queries: Sequence[ParsedQuery],
     collection: _Collection,
     encoder: SentenceEncoder,
     options: EvaluationOptions,
 ) -> Evaluation:
     scores = _score(queries, collection, encoder, options)
     rankings = Rankings(scores, collection.readers, collection.patients)
-    with counting(f"judging {name}", len(queries), "queries") as advance:
+    with progress(f"judging {name}", len(queries), "queries") as advance:
         return evaluate_rankings(
-            rankings, queries, readings,
+            rankings, queries, parsed_queries,
             draws=options.draws, resamples=options.resamples, seed=options.seed, on_query=lambda: advance(1),
         )  # fmt: skip
 
@@ -183,14 +183,14 @@ def _estimate(encoder: SentenceEncoder, images: NDArray[np.float32]) -> tuple[ND
 def _break_down(options: EvaluationOptions, collection: _Collection, encoder: SentenceEncoder) -> Breakdown:
     """Judge by size and, on the protocol's ten queries, by scanner and by the weight of the measured diameter."""
     settings = {"draws": options.draws, "seed": options.seed}
-    with counting("judging parts", 3, "parts") as advance:
+    with progress("judging parts", 3, "parts") as advance:
         bands = Rankings(_score(BANDS, collection, encoder, options), collection.readers, collection.patients)
-        by_size = judge_bands(bands, read_sentences(BANDS), **settings)
+        by_size = evaluate_bands(bands, parse_queries(BANDS), **settings)
         advance(1)
         scores = _score(EVALUATION_QUERIES, collection, encoder, options)
         rankings = Rankings(scores, collection.readers, collection.patients)
-        readings = read_sentences(EVALUATION_QUERIES)
-        by_maker = judge_groups(rankings, collection.manufacturers, EVALUATION_QUERIES, readings, **settings)
+        parsed_queries = parse_queries(EVALUATION_QUERIES)
+        by_maker = judge_groups(rankings, collection.manufacturers, EVALUATION_QUERIES, parsed_queries, **settings)
         advance(1)
         probabilities = encoder.calibration.to_probability(scores)
         intervals = parse_intervals(EVALUATION_QUERIES)
@@ -212,16 +212,16 @@ def _write_report(
 
     assert options.out is not None
     queries = [query for group in groups.values() for query in group]
-    readings = read_sentences(queries)
+    parsed_queries = parse_queries(queries)
     scores = _score(queries, collection, encoder, options)
-    curves = trace_precision(scores, collection.readers, readings, draws=options.draws, seed=options.seed)
+    curves = trace_precision(scores, collection.readers, parsed_queries, draws=options.draws, seed=options.seed)
     sizes, reliability = None, None
     if implied_mm is not None:
         probabilities = encoder.calibration.to_probability(scores)
-        reliability = trace_reliability(probabilities, collection.readers, readings)
+        reliability = trace_reliability(probabilities, collection.readers, parsed_queries)
         sizes = compare_sizes(implied_mm, collection.readers)
     breakdown = None if options.scores_csv is not None else _break_down(options, collection, encoder)
     page = render_evaluation(found, queries, curves, sizes, reliability, breakdown, str(options.emb_dir))
     texts = {schema.EVALUATION_PAGE: page, schema.EVALUATION_JSON: format_json(found)}
     write_together({options.out / name: text for name, text in texts.items()})
-    say(f"report: {options.out / schema.EVALUATION_PAGE}")
+    log_info(f"report: {options.out / schema.EVALUATION_PAGE}")

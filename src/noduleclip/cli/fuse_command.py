@@ -52,7 +52,7 @@ def fuse(
 ) -> None:
     """Rank the nodules of an index by the image and the measured diameter together.
 
-    score = alpha * cosine + (1 - alpha) * rule. The cosine column is the probability that the towers give,
+    score = alpha * cosine + (1 - alpha) * rule. The cosine column is the probability that the encoders give,
     the rule is 1 inside the interval and falls off outside.
 
     Example: noduleclip fuse --emb-dir runs/first/test --query "> 10 mm" --alpha 0.3

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from noduleclip import schema
-from noduleclip.cli.claim import check_file
+from noduleclip.cli.output_lock import check_file
 from noduleclip.cli.pictures import PictureOptions, read_pictures
 from noduleclip.errors import SliceError, UsageError
 from noduleclip.io.artefacts import replacing, write_text
 from noduleclip.io.index.folder import Index
 from noduleclip.io.pictures import read_picture
-from noduleclip.report.console import say
+from noduleclip.report.console import log_info
 from noduleclip.report.gallery import (
     GALLERY_FOV_MM,
     GALLERY_SIZE_PX,
@@ -81,9 +81,9 @@ def write_gallery(index: Index, answers: Sequence[Answer], options: PictureOptio
         sections.append(Section(answer.sentence, answer.reading, shown, _show_reference(index, answer, options)))
     if options.html is not None:
         write_text(options.html, render_gallery(sections, command, options.viewer_url))
-        say(f"{hits} hits in {options.html}")
+        log_info(f"{hits} hits in {options.html}")
     if options.contact_sheet is not None:
         sheet = draw_contact_sheet(sections)
         with replacing(options.contact_sheet) as temporary:
             sheet.save(temporary, format="PNG")
-        say(f"contact sheet: {options.contact_sheet}")
+        log_info(f"contact sheet: {options.contact_sheet}")

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noduleclip import schema
-from noduleclip.cli.claim import OVERWRITE, claiming
-from noduleclip.cli.preparing import PREPARED_FILES, Marks, PrepareOptions, deliver, open_catalogue
+from noduleclip.cli.output_lock import OVERWRITE, output_lock
+from noduleclip.cli.preparing import PREPARED_FILES, Annotations, PrepareOptions, deliver, open_catalogue
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import InputError
+from noduleclip.importers.annotations import Sphere
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.imports import (
     REPORT,
@@ -21,11 +22,10 @@ from noduleclip.importers.imports import (
     name_parts,
     read_patients,
 )
-from noduleclip.importers.marks import Sphere
 from noduleclip.importers.meta_catalogue import find_meta_series
 from noduleclip.importers.monai import TEST, TRAINING, VALIDATION
-from noduleclip.importers.unread import Unread
-from noduleclip.report.console import counting, warn
+from noduleclip.importers.rejected import RejectedAnnotation
+from noduleclip.report.console import log_warning, progress
 
 _LIST_OF = {TRAINING: schema.TRAIN_PATIENTS, VALIDATION: schema.VAL_PATIENTS, TEST: schema.TEST_PATIENTS}
 
@@ -37,13 +37,13 @@ class SphereTable:
     Attributes:
         source: The table.
         spheres: Its spheres.
-        unread: What of it gives none.
+        rejected: What of it gives none.
         parts: Its series by the name of the list that they are in, where it has lists.
     """
 
     source: Path
     spheres: Sequence[Sphere]
-    unread: Sequence[Unread]
+    rejected: Sequence[RejectedAnnotation]
     parts: dict[str, list[str]] | None = None
 
 
@@ -55,7 +55,7 @@ def run_sphere_import(options: PrepareOptions, table: SphereTable, patients_csv:
     """
     patients = read_patients(patients_csv) if patients_csv else None
     series = {sphere.series_uid for sphere in table.spheres}
-    with claiming(options.out, PREPARED_FILES, OVERWRITE, replace=options.overwrite):
+    with output_lock(options.out, PREPARED_FILES, OVERWRITE, replace=options.overwrite):
         images = find_meta_series(options.data_root, series, MAX_PIXELS)
         dicom: Catalogue | None = None
         try:
@@ -68,10 +68,10 @@ def run_sphere_import(options: PrepareOptions, table: SphereTable, patients_csv:
             patients=patients, limit=options.limit,
         )  # fmt: skip
         splits, remarks = _name_splits(table, imported)
-        marks = Marks(
+        annotations = Annotations(
             source=table.source,
             spheres=imported.spheres,
-            unread=[*table.unread, *imported.unread],
+            rejected=[*table.rejected, *imported.rejected],
             counts=Counter(
                 {"places in the table": len(table.spheres), "series that are MetaImages": len(images.images)}
             ),
@@ -80,7 +80,7 @@ def run_sphere_import(options: PrepareOptions, table: SphereTable, patients_csv:
             splits=splits,
             left_out=imported.left_out,
         )
-        deliver(options, imported.catalogue, marks)
+        deliver(options, imported.catalogue, annotations)
 
 
 def _name_splits(table: SphereTable, imported: Imported) -> tuple[dict[str, list[str]] | None, list[str]]:
@@ -104,23 +104,23 @@ def run_segment_import(options: PrepareOptions, *, reports: bool) -> None:
     Raises:
         NoduleclipError: Anything that a user can cause.
     """
-    with claiming(options.out, PREPARED_FILES, OVERWRITE, replace=options.overwrite):
+    with output_lock(options.out, PREPARED_FILES, OVERWRITE, replace=options.overwrite):
         catalogue = open_catalogue(options)
         modalities = catalogue.count_modalities()
         files = modalities[SEGMENTATION] + modalities[REPORT]
-        with counting("reading segmentations and reports", files, "files") as advance:
+        with progress("reading segmentations and reports", files, "files") as advance:
             read = import_reports if reports else import_segments
             imported = read(catalogue, MAX_PIXELS, lambda: advance(1))
         if imported.absent:
-            warn(
+            log_warning(
                 f"{imported.absent:,} segments are of series that are not below {options.data_root}; they are left out"
             )
-        marks = Marks(
+        annotations = Annotations(
             source=options.data_root,
             outlines=imported.outlines,
             spheres=imported.spheres,
-            unread=imported.unread,
+            rejected=imported.rejected,
             counts=Counter({"segmentations": modalities[SEGMENTATION], "reports": modalities[REPORT]}),
             remarks=imported.remarks,
         )
-        deliver(options, catalogue, marks)
+        deliver(options, catalogue, annotations)

@@ -12,7 +12,7 @@ _SOON_SECONDS: Final = 0.02
 
 
 @contextlib.contextmanager
-def hearing_swallowed_interrupts() -> Iterator[None]:
+def reraise_interrupts() -> Iterator[None]:
     """Raise interrupts again that Python swallows in the block.
 
     Python prints and drops one that comes while an object is finalised or a callback runs, as many do while modules

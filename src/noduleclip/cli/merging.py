@@ -20,7 +20,7 @@ from noduleclip.io.disk import require_space
 from noduleclip.io.index.folder import FolderIndex, Manifest, open_index
 from noduleclip.io.own_indexes import is_own_index
 from noduleclip.machine import allow_many_files
-from noduleclip.report.console import counting, say, warn
+from noduleclip.report.console import log_info, log_warning, progress
 
 
 def merge_index(target: Target, max_rejects: float, remove_shards: bool) -> None:
@@ -35,13 +35,13 @@ def merge_index(target: Target, max_rejects: float, remove_shards: bool) -> None
         if remove_shards:
             raise UsageError(f"{out_dir}: holds an index and no shards; leave --remove-shards out")
         manifest = _write([open_index(out_dir)], target, "copying")
-        say(f"{manifest.rows:,} rows of width {manifest.emb} of {out_dir} in {target}")
+        log_info(f"{manifest.rows:,} rows of width {manifest.emb} of {out_dir} in {target}")
         return
     with _holding_shards(out_dir):
         manifest, count = _join(target, max_rejects)
     if remove_shards:  # no file of theirs is open any more, locks included: NFS would keep it
         _remove_shards(out_dir)
-    say(f"{manifest.rows:,} rows of width {manifest.emb} of {count} shards in {target}")
+    log_info(f"{manifest.rows:,} rows of width {manifest.emb} of {count} shards in {target}")
 
 
 @contextlib.contextmanager
@@ -51,7 +51,7 @@ def _holding_shards(out_dir: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for folder in list_shard_folders(out_dir):
             refuse_link(folder)
-            stack.enter_context(locking(folder, warn))
+            stack.enter_context(locking(folder, log_warning))
         yield
 
 
@@ -67,7 +67,7 @@ def _join(target: Target, max_rejects: float) -> tuple[Manifest, int]:
     manifest = _write(indexes, target, "joining")
     save_rejects(pl.DataFrame(rejects, schema=REJECT_SCHEMA), target.out_dir)
     if rejects:
-        warn(f"{told}; all are in {target.out_dir / schema.REJECTS_CSV}")
+        log_warning(f"{told}; all are in {target.out_dir / schema.REJECTS_CSV}")
     return manifest, len(shards)
 
 
@@ -82,11 +82,11 @@ def _write(indexes: Sequence[FolderIndex], target: Target, doing: str) -> Manife
     folder = target.out_dir if target.store is None else target.store.folder
     if folder is not None:
         require_space(folder, measure_joined(indexes))
-    with counting("checking", rows, "rows") as advance:
+    with progress("checking", rows, "rows") as advance:
         for index in indexes:
             index.verify()
             advance(index.manifest.rows)
-    with counting(doing, rows, "rows") as advance:
+    with progress(doing, rows, "rows") as advance:
         if target.store is None:
             manifest = join_indexes(indexes, target.out_dir, advance)
         else:
@@ -100,9 +100,9 @@ def _remove_shards(out_dir: Path) -> None:
     folder = out_dir / schema.SHARDS_FOLDER
     other = find_other(folder, (rf"\d+-of-\d+/(?:{INDEX_PATTERN}|{re.escape(schema.SHARD_MANIFEST)})",))
     if other is not None:
-        warn(f"{other}: is of no shard; the index is whole, and {folder} is left as it is")
+        log_warning(f"{other}: is of no shard; the index is whole, and {folder} is left as it is")
         return
     try:
         shutil.rmtree(folder)
     except OSError as error:
-        warn(f"{folder}: the index is whole, but its shards cannot all be removed ({error.strerror or error})")
+        log_warning(f"{folder}: the index is whole, but its shards cannot all be removed ({error.strerror or error})")

@@ -68,10 +68,10 @@ MaxRejects = Annotated[
         rich_help_panel=INPUTS,
     ),
 ]
-Contain = Annotated[
+RestrictToRoot = Annotated[
     bool,
     typer.Option(
-        "--contain",
+        "--restrict-to-root",
         help="Refuse a table that names files outside the DICOM root, links followed.",
         rich_help_panel=INPUTS,
     ),

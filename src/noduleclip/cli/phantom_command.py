@@ -23,19 +23,22 @@ def phantom(
 
     Example: noduleclip phantom --out phantoms --patients 20
     """
-    from noduleclip.cli.claim import claiming
     from noduleclip.cli.collect import count_workers
+    from noduleclip.cli.output_lock import output_lock
     from noduleclip.phantom.patients import PhantomConfig, make_phantoms
-    from noduleclip.report.console import counting, say
+    from noduleclip.report.console import log_info, progress
 
-    with claiming(out, (), "", replace=True, whole=True), counting("drawing phantoms", patients, "patients") as advance:
+    with (
+        output_lock(out, (), "", replace=True, whole=True),
+        progress("drawing phantoms", patients, "patients") as advance,
+    ):
         summary = make_phantoms(
             out,
             PhantomConfig(patients=patients, seed=seed),
             on_patient=lambda _: advance(1),
             workers=count_workers(workers),
         )
-    say(
+    log_info(
         f"{summary.patients} patients, {summary.slices} slices, {summary.nodules} nodules, "
         f"{summary.rois} readers' rows in {summary.roi_csv}"
     )

@@ -14,7 +14,7 @@ from noduleclip import schema
 from noduleclip.errors import SliceError, UsageError
 from noduleclip.io.index.folder import Index
 from noduleclip.io.own_indexes import SliceFolders, choose_slice_folders
-from noduleclip.report.console import counting, data_console, say, warn
+from noduleclip.report.console import data_console, log_info, log_warning, progress
 from noduleclip.report.tables import Answer, PictureColumn, find_picture_room
 from noduleclip.workflows.pictures import load_pictures
 
@@ -79,7 +79,7 @@ def read_pictures(
     if options.dicom_root is not None and not options.dicom_root.is_dir():
         raise UsageError(f"--dicom-root {options.dicom_root}: no such folder")
     folders = options.folders or choose_slice_folders(index, options.given_folders)
-    with counting("reading slices", hits[schema.ROW].n_unique(), "slices") as advance:
+    with progress("reading slices", hits[schema.ROW].n_unique(), "slices") as advance:
         return load_pictures(index, hits, folders, fov_mm=fov_mm, size_px=size_px, on_picture=advance)
 
 
@@ -101,7 +101,7 @@ def make_previews(
         return None
     console = data_console()
     if form != "table" or not console.is_terminal:
-        say("note: --preview shows pictures in a table on a terminal")
+        log_info("note: --preview shows pictures in a table on a terminal")
         return None
     from noduleclip.report import preview
 
@@ -110,14 +110,14 @@ def make_previews(
     layout = preview.choose_layout(room, least_room, hits[schema.DIAMETER_MM])
     if layout is None:
         needed = console.width - least_room + min(preview.SIDES)
-        say(f"note: a window of {console.width} columns has no room for pictures; {needed} would do")
+        log_info(f"note: a window of {console.width} columns has no room for pictures; {needed} would do")
         return None
     surface, graphics = preview.choose_surface(console), preview.find_graphics(console)
     size_px = layout.side * (1 if graphics is None else preview.PIXELS_PER_CHARACTER)
     pictures = read_pictures(index, hits, options, fov_mm=layout.fov_mm, size_px=size_px)
     reasons = [picture for picture in pictures if isinstance(picture, SliceError)]
     if reasons:
-        warn(f"{len(reasons)} of {len(pictures)} pictures cannot be shown; first: {reasons[0]}")
+        log_warning(f"{len(reasons)} of {len(pictures)} pictures cannot be shown; first: {reasons[0]}")
     if len(reasons) == len(pictures):
         return None
     cells = iter(

@@ -64,12 +64,12 @@ def prepare_csv(
     from noduleclip.cli.preparing import PrepareOptions
     from noduleclip.importers.world_csv import Coordinates, read_world_csv
 
-    spheres, unread = read_world_csv(table, Coordinates(coordinates))
+    spheres, rejected = read_world_csv(table, Coordinates(coordinates))
     prepare_options = PrepareOptions(
         data_root, out, diameter_kind, relative_paths, 0 if strict else max_rejects, limit, workers, seed,
         output_format, overwrite,
     )  # fmt: skip
-    run_sphere_import(prepare_options, SphereTable(table, spheres, unread), patients)
+    run_sphere_import(prepare_options, SphereTable(table, spheres, rejected), patients)
 
 
 def prepare_luna16(
@@ -139,7 +139,7 @@ def prepare_monai(
         data_root, out, diameter_kind, relative_paths, 0 if strict else max_rejects, limit, workers, seed,
         output_format, overwrite,
     )  # fmt: skip
-    run_sphere_import(prepare_options, SphereTable(datalist, found.spheres, found.unread, found.parts), patients)
+    run_sphere_import(prepare_options, SphereTable(datalist, found.spheres, found.rejected, found.parts), patients)
 
 
 def prepare_seg(

@@ -39,39 +39,39 @@ def prepare_lidc(
     """
     from noduleclip import schema
     from noduleclip.cli.collect import count_workers
-    from noduleclip.cli.preparing import Marks, PrepareOptions, run_preparation
+    from noduleclip.cli.preparing import Annotations, PrepareOptions, run_preparation
     from noduleclip.errors import InputError
     from noduleclip.importers.catalogue import Catalogue
     from noduleclip.importers.files import Walk, find_files
     from noduleclip.importers.lidc_xml import read_lidc_xml
-    from noduleclip.report.console import counting
+    from noduleclip.report.console import progress
 
     root = xml_root or data_root
 
-    def find_annotations() -> Callable[[Catalogue], Marks]:
+    def find_annotations() -> Callable[[Catalogue], Annotations]:
         for folder, what in ((data_root, "DICOM files"), (root, "annotations (--xml-root)")):
             if not folder.is_dir():
                 raise InputError(f"{folder}: no such folder of {what}")
         met = Walk()
         paths = find_files(root, ".xml", met=met)
         if not paths:
-            closed = f"; first of {len(met.unread)} places not seen: {met.unread[0].reason}" if met.unread else ""
+            closed = f"; first of {len(met.rejected)} places not seen: {met.rejected[0].reason}" if met.rejected else ""
             raise InputError(
                 f"{root}: holds no XML file; name the folder of the annotations with --xml-root{met.hint}{closed}"
             )
-        return lambda catalogue: read_marks(paths, met, catalogue)
+        return lambda catalogue: read_annotations(paths, met, catalogue)
 
-    def read_marks(paths: Sequence[Path], met: Walk, catalogue: Catalogue) -> Marks:
+    def read_annotations(paths: Sequence[Path], met: Walk, catalogue: Catalogue) -> Annotations:
         def find_series(sop_uid: str) -> str | None:
             found = catalogue.find_sop(sop_uid)
             return None if found is None else str(found[schema.SERIES_UID])
 
-        with counting("reading annotations", len(paths), "files") as advance:
+        with progress("reading annotations", len(paths), "files") as advance:
             reads = read_lidc_xml(paths, count_workers(workers), advance, find_series)
         outlines = [outline for file in reads.files for outline in file.outlines]
-        elsewhere = [*reads.list_absent(set(catalogue.series_uids())), *met.unread]
-        return Marks(
-            root, outlines, unread=reads.unread, counts=reads.counts, remarks=reads.remarks, elsewhere=elsewhere
+        elsewhere = [*reads.list_absent(set(catalogue.series_uids())), *met.rejected]
+        return Annotations(
+            root, outlines, rejected=reads.rejected, counts=reads.counts, remarks=reads.remarks, elsewhere=elsewhere
         )
 
     run_preparation(

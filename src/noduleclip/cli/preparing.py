@@ -12,21 +12,21 @@ from typing import Any
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.cli.claim import OVERWRITE, claiming
 from noduleclip.cli.collect import count_workers
+from noduleclip.cli.output_lock import OVERWRITE, output_lock
 from noduleclip.errors import InputError, UsageError, is_encodable, make_encodable
+from noduleclip.importers.annotations import Outline, Sphere
 from noduleclip.importers.catalogue import PATH, Catalogue, read_catalogue
 from noduleclip.importers.diameters import DiameterKind
-from noduleclip.importers.marks import Outline, Sphere
 from noduleclip.importers.meta_catalogue import recognise_derived
 from noduleclip.importers.nodule_table import place_nodules, summarise_nodules
+from noduleclip.importers.rejected import RejectedAnnotation
 from noduleclip.importers.roi_rows import RoiRows, make_rows, make_sphere_rows
-from noduleclip.importers.unread import Unread
 from noduleclip.io.artefacts import format_json, locking, refuse_link, remove_parts, write_together
 from noduleclip.io.patients import format_patient_list, split_patients
 from noduleclip.io.size_bins import count_bins, count_sizes
 from noduleclip.io.text_table import format_csv
-from noduleclip.report.console import counting, say, warn
+from noduleclip.report.console import log_info, log_warning, progress
 from noduleclip.report.tables import choose_format, print_records
 
 _SPLITS = (schema.TRAIN_PATIENTS, schema.VAL_PATIENTS, schema.TEST_PATIENTS)
@@ -83,14 +83,14 @@ class PrepareOptions:
 
 
 @dataclass(frozen=True)
-class Marks:
+class Annotations:
     """What a source holds.
 
     Attributes:
         source: What it was read from, for messages.
         outlines: Readers' outlines.
         spheres: Places and diameters without outlines.
-        unread: What of the source cannot be used.
+        rejected: What of the source cannot be used.
         counts: How much of each kind there is, for the report.
         remarks: What is odd about the source, a sentence each.
         elsewhere: What is told and no failure: marks of series that are not here, as one may have a part of a
@@ -102,28 +102,31 @@ class Marks:
     source: Path
     outlines: Sequence[Outline] = ()
     spheres: Sequence[Sphere] = ()
-    unread: Sequence[Unread] = ()
+    rejected: Sequence[RejectedAnnotation] = ()
     counts: Counter[str] = field(default_factory=Counter)
     remarks: Sequence[str] = ()
-    elsewhere: Sequence[Unread] = ()
+    elsewhere: Sequence[RejectedAnnotation] = ()
     splits: dict[str, list[str]] | None = None
     left_out: int = 0
 
 
-def run_preparation(options: PrepareOptions, find_marks: Callable[[], Callable[[Catalogue], Marks]]) -> None:
+def run_preparation(
+    options: PrepareOptions, find_annotations: Callable[[], Callable[[Catalogue], Annotations]]
+) -> None:
     """Find the marks, read the headers, then the marks, and write the folder.
 
     Args:
-        options: What the command is told.
-        find_marks: Looks whether there are any, before the headers are read, which takes long; gives what reads them.
+        options: The command's options.
+        find_annotations: Checks that there are annotations, before the headers are read, which takes long; returns a
+            function that reads them.
 
     Raises:
         NoduleclipError: Anything that a user can cause.
     """
-    with claiming(options.out, PREPARED_FILES, OVERWRITE, replace=options.overwrite):
-        read_marks = find_marks()
+    with output_lock(options.out, PREPARED_FILES, OVERWRITE, replace=options.overwrite):
+        read_annotations = find_annotations()
         catalogue = open_catalogue(options)
-        deliver(options, catalogue, read_marks(catalogue))
+        deliver(options, catalogue, read_annotations(catalogue))
 
 
 def open_catalogue(options: PrepareOptions) -> Catalogue:
@@ -131,60 +134,62 @@ def open_catalogue(options: PrepareOptions) -> Catalogue:
     keep, workers = options.out / CATALOGUE_FOLDER, count_workers(options.workers)
     refuse_link(keep)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(locking(keep, warn))  # what a killed run left half written goes
+        stack.enter_context(locking(keep, log_warning))  # what a killed run left half written goes
 
         def start(files: int, known: int) -> Callable[[int], None]:
-            say(f"{options.data_root}: {files:,} files to read, {known:,} known from an earlier run")
-            return stack.enter_context(counting("reading headers", files, "files"))
+            log_info(f"{options.data_root}: {files:,} files to read, {known:,} known from an earlier run")
+            return stack.enter_context(progress("reading headers", files, "files"))
 
         catalogue = read_catalogue(
             options.data_root, keep, workers=workers, is_left_out=recognise_derived(options.out), on_start=start
         )
     if catalogue.copies:
-        warn(f"{catalogue.copies:,} files have the SOP Instance UID of another one and are left out")
+        log_warning(f"{catalogue.copies:,} files have the SOP Instance UID of another one and are left out")
     return catalogue
 
 
-def deliver(options: PrepareOptions, catalogue: Catalogue, marks: Marks) -> None:
+def deliver(options: PrepareOptions, catalogue: Catalogue, annotations: Annotations) -> None:
     """Make the rows and write the folder.
 
     Raises:
         InputError: Nothing is left, or more cannot be used than the options allow.
     """
-    if bool(marks.outlines) and bool(marks.spheres):
+    if bool(annotations.outlines) and bool(annotations.spheres):
         raise UsageError("outlines and spheres have diameters of different kinds; prepare them apart")
-    marks = _limit(marks, catalogue, options.limit)
-    found = _make(options, catalogue, marks)
-    unread = [*marks.unread, *found.unread]
-    total = found.frame.height + len(unread) + marks.left_out
+    annotations = _limit(annotations, catalogue, options.limit)
+    found = _make(options, catalogue, annotations)
+    rejected = [*annotations.rejected, *found.rejected]
+    total = found.frame.height + len(rejected) + annotations.left_out
     if found.absent:
-        warn(f"{found.absent:,} marks are of series that are not below {catalogue.root}; they are left out")
+        log_warning(f"{found.absent:,} marks are of series that are not below {catalogue.root}; they are left out")
     if not total:
-        raise InputError(f"{marks.source}: no mark is of a series below {catalogue.root}; are they of one collection?")
-    if found.frame.height == 0 or len(unread) > options.max_rejects * total:
         raise InputError(
-            f"{len(unread)} of {total} marks give no row; first: {unread[0].reason}; "
+            f"{annotations.source}: no mark is of a series below {catalogue.root}; are they of one collection?"
+        )
+    if found.frame.height == 0 or len(rejected) > options.max_rejects * total:
+        raise InputError(
+            f"{len(rejected)} of {total} marks give no row; first: {rejected[0].reason}; "
             f"allowed is a share of {options.max_rejects:g} (--max-rejects)"
         )
-    splits = _deal(options, marks, found.frame)
+    splits = _deal(options, annotations, found.frame)
     nodules = place_nodules(summarise_nodules(found.frame), catalogue)
-    rejects = _list_rejects([*unread, *marks.elsewhere], catalogue)
-    report = _report(options, catalogue, marks, found, nodules, splits, rejects)
+    rejects = _list_rejects([*rejected, *annotations.elsewhere], catalogue)
+    report = _report(options, catalogue, annotations, found, nodules, splits, rejects)
     _write(options, catalogue, found.frame, nodules, rejects, splits, report)
     form = choose_format(options.output_format)
     print_records([{"what": name, "count": count} for name, count in report["counts"].items()], form, "")
     for remark in report["remarks"]:
-        warn(remark)
+        log_warning(remark)
     if rejects.height:
         codes = ", ".join(f"{count:,} {code}" for code, count in report["rejected"].items())
         where = options.out / schema.REJECTS_CSV
-        warn(f"{codes}; first: {rejects[0, schema.REJECT_REASON]}; all are in {where}")
+        log_warning(f"{codes}; first: {rejects[0, schema.REJECT_REASON]}; all are in {where}")
     _say_what_next(options, catalogue, schema.TEST_PATIENTS in splits)
 
 
-def _make(options: PrepareOptions, catalogue: Catalogue, marks: Marks) -> RoiRows:
-    source, outlines, spheres = marks.source, marks.outlines, marks.spheres
-    with counting("placing marks", len(outlines) + len(spheres), "marks") as advance:
+def _make(options: PrepareOptions, catalogue: Catalogue, annotations: Annotations) -> RoiRows:
+    source, outlines, spheres = annotations.source, annotations.outlines, annotations.spheres
+    with progress("placing marks", len(outlines) + len(spheres), "marks") as advance:
         if spheres:
             return make_sphere_rows(
                 spheres, catalogue, options.kind, source=source, relative=options.relative, on_marks=advance
@@ -193,33 +198,37 @@ def _make(options: PrepareOptions, catalogue: Catalogue, marks: Marks) -> RoiRow
         return make_rows(outlines, catalogue, kind, source=source, relative=options.relative, on_marks=advance)
 
 
-def _limit(marks: Marks, catalogue: Catalogue, series: int | None) -> Marks:
+def _limit(annotations: Annotations, catalogue: Catalogue, series: int | None) -> Annotations:
     """Take the marks of the first series that are here.
 
     Those of the others are counted: what cannot be used is that of the whole source, and its share of the whole, too.
     """
     if series is None:
-        return marks
+        return annotations
     here = set(catalogue.series_uids())
-    named = {outline.series_uid for outline in marks.outlines} | {sphere.series_uid for sphere in marks.spheres}
+    named = {outline.series_uid for outline in annotations.outlines} | {
+        sphere.series_uid for sphere in annotations.spheres
+    }
     first = set(sorted(named & here)[:series])
-    beyond = [outline.count_curves() for outline in marks.outlines if outline.series_uid in here - first]
-    beyond += [1 for sphere in marks.spheres if sphere.series_uid in here - first]
+    beyond = [outline.count_curves() for outline in annotations.outlines if outline.series_uid in here - first]
+    beyond += [1 for sphere in annotations.spheres if sphere.series_uid in here - first]
     return replace(
-        marks,
-        outlines=[outline for outline in marks.outlines if outline.series_uid in first],
-        spheres=[sphere for sphere in marks.spheres if sphere.series_uid in first],
-        left_out=marks.left_out + sum(beyond),
+        annotations,
+        outlines=[outline for outline in annotations.outlines if outline.series_uid in first],
+        spheres=[sphere for sphere in annotations.spheres if sphere.series_uid in first],
+        left_out=annotations.left_out + sum(beyond),
     )
 
 
-def _deal(options: PrepareOptions, marks: Marks, frame: pl.DataFrame) -> dict[str, list[str]]:
+def _deal(options: PrepareOptions, annotations: Annotations, frame: pl.DataFrame) -> dict[str, list[str]]:
     """Deal the patients to three lists; none where they are too few or have no names."""
-    if marks.splits is not None:
-        return marks.splits
+    if annotations.splits is not None:
+        return annotations.splits
     bins = count_bins(frame.filter(pl.col(schema.PATIENT_ID) != ""))
     if len(bins) < len(_SPLITS):
-        warn(f"{len(bins)} patient(s) are too few for three splits; noduleclip split makes them of a larger table")
+        log_warning(
+            f"{len(bins)} patient(s) are too few for three splits; noduleclip split makes them of a larger table"
+        )
         return {}
     return dict(zip(_SPLITS, split_patients(bins, _SHARES, options.seed), strict=True))
 
@@ -227,7 +236,7 @@ def _deal(options: PrepareOptions, marks: Marks, frame: pl.DataFrame) -> dict[st
 def _report(
     options: PrepareOptions,
     catalogue: Catalogue,
-    marks: Marks,
+    annotations: Annotations,
     found: RoiRows,
     nodules: pl.DataFrame,
     splits: dict[str, list[str]],
@@ -241,10 +250,10 @@ def _report(
         "DICOM files of other kinds": catalogue.others.height,
         "DICOM files that cannot be used": catalogue.rejects.height,
         "files left out as copies": catalogue.copies,
-        **{name: count for name, count in marks.counts.items() if count},
+        **{name: count for name, count in annotations.counts.items() if count},
         "marks of series that are not here": found.absent,
         "curves of a single point, left out": found.points,
-        "marks that give no row": len(marks.unread) + len(found.unread),
+        "marks that give no row": len(annotations.rejected) + len(found.rejected),
         "rows": frame.height,
         "nodules": nodules.height,
         "series with nodules": frame[schema.SERIES_UID].n_unique(),
@@ -253,13 +262,13 @@ def _report(
     }
     return {
         "data_root": make_encodable(str(catalogue.root)),
-        "source": make_encodable(str(marks.source)),
+        "source": make_encodable(str(annotations.source)),
         schema.DIAMETER_KIND: str(options.kind),
         "counts": counts,
         "sizes": count_sizes(nodules),
         "series": _describe_series(catalogue, frame),
         "splits": {name: len(patients) for name, patients in splits.items()},
-        "remarks": [make_encodable(remark) for remark in (*marks.remarks, *_find_oddities(catalogue, frame))],
+        "remarks": [make_encodable(remark) for remark in (*annotations.remarks, *_find_oddities(catalogue, frame))],
         "rejected": dict(Counter(rejects[schema.REJECT_CODE].to_list()).most_common()),
     }
 
@@ -316,10 +325,10 @@ def _describe_series(catalogue: Catalogue, frame: pl.DataFrame) -> list[dict[str
     return told
 
 
-def _list_rejects(unread: Sequence[Unread], catalogue: Catalogue) -> pl.DataFrame:
+def _list_rejects(rejected: Sequence[RejectedAnnotation], catalogue: Catalogue) -> pl.DataFrame:
     """Return `rejects.csv`: annotations without a row, their files, and DICOM files that cannot be used."""
     columns = (schema.DICOM_PATH, schema.REJECT_CODE, schema.REJECT_REASON)
-    of_marks = [(make_encodable(str(one.path)), str(one.code), make_encodable(one.reason)) for one in unread]
+    of_marks = [(make_encodable(str(one.path)), str(one.code), make_encodable(one.reason)) for one in rejected]
     told = set(of_marks)  # a folder of both that cannot be opened
     files = [row for row in catalogue.rejects.select(PATH, *columns[1:]).iter_rows() if row not in told]
     return pl.DataFrame([*of_marks, *files], schema=dict.fromkeys(columns, pl.String), orient="row")
@@ -337,7 +346,7 @@ def _write(
     """Write all files, those of one run together."""
     from noduleclip.report.preparation_page import pick_examples, render_preparation
 
-    with counting("drawing examples", 1, "pages"):
+    with progress("drawing examples", 1, "pages"):
         page = render_preparation(report, pick_examples(frame, catalogue.start))
     folder = options.out / schema.SPLITS_FOLDER
     texts = {
@@ -359,9 +368,9 @@ def _say_what_next(options: PrepareOptions, catalogue: Catalogue, has_test: bool
     words = ["noduleclip", "check", "--roi-csv", str(table)]
     if options.relative or not catalogue.was_seen:
         words += ["--dicom-root", str(catalogue.start) if catalogue.was_seen else "FOLDER"]
-    say(f"the table: {table}; what it holds: {options.out / schema.PREPARE_PAGE}")
-    say(f"next: {shlex.join(words)}")
+    log_info(f"the table: {table}; what it holds: {options.out / schema.PREPARE_PAGE}")
+    log_info(f"next: {shlex.join(words)}")
     index = ["noduleclip", "embed", *words[2:], "--out-dir", str(options.out / "index")]
     if has_test:
         index += ["--patients-file", str(options.out / schema.SPLITS_FOLDER / schema.TEST_PATIENTS)]
-    say(f"then: {shlex.join(index)}")
+    log_info(f"then: {shlex.join(index)}")

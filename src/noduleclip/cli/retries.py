@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from noduleclip.errors import IndexReplacedError
-from noduleclip.report.console import say
+from noduleclip.report.console import log_info
 
 _TRIES = 5
 
@@ -21,7 +21,7 @@ def retry_replaced(run: Callable[[], None]) -> None:
         try:
             run()
         except IndexReplacedError:
-            say("note: the index was replaced meanwhile; reading the new one")
+            log_info("note: the index was replaced meanwhile; reading the new one")
         else:
             return
     run()

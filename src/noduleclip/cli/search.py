@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.cli.claim import OVERWRITE, claiming
+from noduleclip.cli.output_lock import OVERWRITE, output_lock
 from noduleclip.cli.pictures import PictureOptions, make_previews
 from noduleclip.cli.retries import retry_replaced
 from noduleclip.cli.slice_folders import settle_slice_folders
@@ -19,7 +19,7 @@ from noduleclip.io.artefacts import replacing
 from noduleclip.io.index.folder import Index, open_index
 from noduleclip.io.text_table import format_csv
 from noduleclip.language.query import list_attributes
-from noduleclip.report.console import print_note, say, write_lines
+from noduleclip.report.console import log_info, print_note, write_lines
 from noduleclip.report.tables import Answer, choose_format, print_hits
 from noduleclip.workflows.search import (
     RowFilter,
@@ -90,7 +90,7 @@ def run_search(options: SearchOptions, fusion: FusionOptions | None = None) -> N
         from noduleclip.cli.gallery import check_gallery
 
         check_gallery(options.pictures, replace=options.overwrite)
-    with claiming(options.out, (schema.TOP_K_CSV,), OVERWRITE, replace=options.overwrite):
+    with output_lock(options.out, (schema.TOP_K_CSV,), OVERWRITE, replace=options.overwrite):
         retry_replaced(lambda: _search(options, fusion, sentences))
 
 
@@ -165,13 +165,13 @@ def _answer(searcher: Searcher, request: SearchRequest, reference: Reference | N
         for result in itertools.islice(results, max(1, len(sentences))):
             if is_first and result.distinct is not None and result.distinct < request.k:
                 what = "rows" if request.unique is None else f"of one {request.unique} each"
-                say(f"note: {request.k} hits were asked for, there are {result.distinct} {what} to rank")
+                log_info(f"note: {request.k} hits were asked for, there are {result.distinct} {what} to rank")
             is_first = False
-            say(result.description)
+            log_info(result.description)
             batch.append(result)
         tables = searcher.describe(batch)
         yield [
-            Answer(result.question, result.description, list_attributes([result.reading]), table, facts)
+            Answer(result.question, result.description, list_attributes([result.parsed]), table, facts)
             for result, table in zip(batch, tables, strict=True)
         ]
 
@@ -241,4 +241,4 @@ def _delivering(index: Index, options: SearchOptions) -> Iterator[Callable[[Sequ
 
         yield deliver
     if options.out is not None:
-        say(f"{count} hits in {options.out / schema.TOP_K_CSV}")
+        log_info(f"{count} hits in {options.out / schema.TOP_K_CSV}")

@@ -49,7 +49,7 @@ def serve(
 
     Example: noduleclip serve --emb-dir index
     """
-    from noduleclip.report.console import say
+    from noduleclip.report.console import log_info
 
     try:
         from noduleclip.web.serving import Served, ServeOptions
@@ -72,6 +72,8 @@ def serve(
         return Served(index, open_text_encoder(index), folders)
 
     try:
-        serve_index(open_parts(ask=True), open_parts, wanted, lambda address: say(f"open {address} ; Ctrl-C ends it"))
+        serve_index(
+            open_parts(ask=True), open_parts, wanted, lambda address: log_info(f"open {address} ; Ctrl-C ends it")
+        )
     except KeyboardInterrupt:
-        say("ended")
+        log_info("ended")

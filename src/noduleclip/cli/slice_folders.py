@@ -7,7 +7,7 @@ from pathlib import Path
 from noduleclip.errors import make_printable
 from noduleclip.io.index.folder import Index, open_index
 from noduleclip.io.own_indexes import SliceFolders, choose_slice_folders, remember_index
-from noduleclip.report.console import message_console, say
+from noduleclip.report.console import log_info, message_console
 
 _MOST_NAMED, _MOST_LETTERS = 5, 200
 
@@ -27,14 +27,14 @@ def settle_slice_folders(index: Index, given: Sequence[Path], *, ask: bool = Tru
     if ask and sys.stdin.isatty() and message_console().is_terminal:
         import typer
 
-        say(f"{index.location} was not made here. It wants to show slices from these folders:")
+        log_info(f"{index.location} was not made here. It wants to show slices from these folders:")
         for folder in named[:_MOST_NAMED]:
-            say(f"  {make_printable(folder)[:_MOST_LETTERS]!r}")
+            log_info(f"  {make_printable(folder)[:_MOST_LETTERS]!r}")
         if len(named) > _MOST_NAMED:
-            say(f"  and {len(named) - _MOST_NAMED} more")
+            log_info(f"  and {len(named) - _MOST_NAMED} more")
         if typer.confirm("Read slices from them?", default=False, err=True):
             return choose_slice_folders(index, given, accepted=True)
-    say(
+    log_info(
         f"note: {index.location} was not made here: slices are not read from the folders that it names; "
         "name theirs with --dicom-root"
     )
@@ -47,4 +47,6 @@ def record_index(location: Path | str) -> None:
         remember_index(open_index(location))
     except OSError as error:
         reason = error.strerror or error
-        say(f"note: pictures of {location} will need --dicom-root: the user's state folder is not writable ({reason})")
+        log_info(
+            f"note: pictures of {location} will need --dicom-root: the user's state folder is not writable ({reason})"
+        )

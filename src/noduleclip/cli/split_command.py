@@ -28,14 +28,14 @@ def split(
     """
     import polars as pl
 
-    from noduleclip.cli.claim import OVERWRITE, claiming
     from noduleclip.cli.collect import TableOptions, read_table
+    from noduleclip.cli.output_lock import OVERWRITE, output_lock
     from noduleclip.io.artefacts import write_together
     from noduleclip.io.patients import format_patient_list, split_patients
     from noduleclip.io.size_bins import count_bins
     from noduleclip.report.tables import choose_format, print_split
 
-    with claiming(out, SPLIT_FILES, OVERWRITE, replace=overwrite):
+    with output_lock(out, SPLIT_FILES, OVERWRITE, replace=overwrite):
         table = read_table(TableOptions(roi_csv, dicom_root))
         bins = count_bins(table.frame.filter(pl.col(schema.PATIENT_ID) != ""))
         patients = split_patients(bins, (train, val, test), seed)

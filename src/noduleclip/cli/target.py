@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from noduleclip import schema
-from noduleclip.cli.claim import OVERWRITE, claiming
+from noduleclip.cli.output_lock import OVERWRITE, output_lock
 from noduleclip.config import INDEXED_ROWS
 from noduleclip.errors import UsageError
 from noduleclip.io.artefacts import refuse_link, refuse_results
+from noduleclip.io.chunk_files import CHUNK_PATTERN, refuse_foreign_chunks
 from noduleclip.io.index.lance import holds_index
 from noduleclip.io.index.lance_tables import INDEX_TABLE, Place, load_lance, parse_place
-from noduleclip.io.pieces import PIECE_PATTERN, refuse_foreign_pieces
 
 _REMEDY_BESIDE = f"its {schema.REJECTS_CSV} would be lost: choose another --out-dir, or --overwrite"
 INDEX_FILES = (
@@ -25,7 +25,7 @@ INDEX_FILES = (
     schema.REJECTS_CSV,
 )
 INDEX_PATTERN = "|".join(
-    [*map(re.escape, INDEX_FILES), rf"{re.escape(schema.PIECES_FOLDER)}/(?:{PIECE_PATTERN})"]
+    [*map(re.escape, INDEX_FILES), rf"{re.escape(schema.CHUNKS_FOLDER)}/(?:{CHUNK_PATTERN})"]
 )  # with what is resumed
 
 
@@ -34,7 +34,7 @@ class Target:
     """Where an index goes.
 
     Attributes:
-        out_dir: Folder of the index, or, with a store, of rejects and of the pieces that a killed run leaves.
+        out_dir: Folder of the index, or, with a store, of rejects and of the chunks that a killed run leaves.
         store: The store; None where the index goes into the folder.
         indexed_rows: Rows from which on a store gets a vector index.
     """
@@ -90,7 +90,7 @@ def choose_target(out_dir: Path | None, store: str | None, indexed_rows: int | N
     work_dir = out_dir or place.folder
     if work_dir is None:
         raise UsageError(f"{store}: give a folder on this machine with --out-dir, too: for rejects and what is resumed")
-    for name in (schema.SHARDS_FOLDER, schema.PIECES_FOLDER):
+    for name in (schema.SHARDS_FOLDER, schema.CHUNKS_FOLDER):
         if place.folder is not None and _find(place.folder).is_relative_to(_find(work_dir / name)):
             raise UsageError(
                 f"--store {store}: lies in {work_dir / name}, whose parts are removed once they are joined; "
@@ -132,10 +132,10 @@ def claiming_target(
     """
     with contextlib.ExitStack() as stack:
         if not dry_run:
-            refuse_foreign_pieces(target.out_dir / schema.PIECES_FOLDER)
+            refuse_foreign_chunks(target.out_dir / schema.CHUNKS_FOLDER)
             if target.store is None:
                 partial = tuple(name for name in INDEX_FILES if name not in results)
-                stack.enter_context(claiming(target.out_dir, results, OVERWRITE, replace=replace, partial=partial))
+                stack.enter_context(output_lock(target.out_dir, results, OVERWRITE, replace=replace, partial=partial))
             else:
                 rejects = (schema.REJECTS_CSV,) if writes_rejects else ()
                 _claim_store(stack, target.out_dir, target.store, replace=replace, partial=rejects)
@@ -150,8 +150,8 @@ def _claim_store(
     is_apart = store.folder is None or _find(store.folder) != _find(out_dir)
     if store.folder is not None:
         beside = () if is_apart else partial
-        stack.enter_context(claiming(store.folder, (INDEX_TABLE,), OVERWRITE, replace=replace, partial=beside))
+        stack.enter_context(output_lock(store.folder, (INDEX_TABLE,), OVERWRITE, replace=replace, partial=beside))
     elif not replace and holds_index(store):
         raise UsageError(f"{store.text} already holds an index; {OVERWRITE}")
     if is_apart:
-        stack.enter_context(claiming(out_dir, (), OVERWRITE, replace=replace, partial=partial))
+        stack.enter_context(output_lock(out_dir, (), OVERWRITE, replace=replace, partial=partial))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from noduleclip.errors import NoduleclipError, UsageError
 from noduleclip.machine import find_launch
-from noduleclip.report.console import hush
+from noduleclip.report.console import silence
 
 if TYPE_CHECKING:
     from noduleclip.engine.distributed import Team
@@ -59,7 +59,7 @@ def joining() -> Iterator["Team | None"]:
         yield None
         return
     if launch.rank:
-        hush()
+        silence()
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else torch shows its stack when a connection breaks
     from noduleclip.engine.distributed import PeerEndedError, join
 

@@ -37,7 +37,7 @@ def train(
     ] = None,
     dicom_root: options.DicomRoot = None,
     assume_hu: options.AssumeHu = False,
-    contain: options.Contain = False,
+    restrict_to_root: options.RestrictToRoot = False,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     limit: options.Limit = None,
     max_rejects: options.MaxRejects = 0.01,
@@ -86,13 +86,13 @@ def train(
     warmup_epochs: Annotated[
         float, typer.Option(help="Epochs of linear warm-up.", rich_help_panel=options.OPTIMISATION)
     ] = _TRAIN.warmup_epochs,
-    settle_epochs: Annotated[
+    cooldown_epochs: Annotated[
         int,
         typer.Option(
             help="The last epochs, at most a tenth of them, go without stretching.",
             rich_help_panel=options.OPTIMISATION,
         ),
-    ] = _TRAIN.settle_epochs,
+    ] = _TRAIN.cooldown_epochs,
     prompts: Annotated[
         int, typer.Option(help="Sentences about size sampled for each step.", rich_help_panel=options.OPTIMISATION)
     ] = _TRAIN.prompts,
@@ -157,8 +157,8 @@ def train(
     --val-patients splits/val_patients.txt --out runs/first
     """
     arguments = dict(locals())
-    from noduleclip.cli.claim import claiming
     from noduleclip.cli.collect import TableOptions
+    from noduleclip.cli.output_lock import output_lock
     from noduleclip.cli.together import joining
     from noduleclip.io.patients import read_patient_list, refuse_overlap
 
@@ -169,7 +169,7 @@ def train(
             epochs=epochs, bs=bs, accumulate=accumulate, lr=lr, weight_decay=weight_decay, warmup_epochs=warmup_epochs,
             prompts=prompts, rating_prompts=rating_prompts, rating_weight=rating_weight, outline_weight=outline_weight,
             ema_decay=ema_decay, max_zoom=max_zoom, max_stretch=max_stretch, max_shift_mm=max_shift_mm,
-            settle_epochs=settle_epochs, patience=patience, amp=amp, seed=seed,
+            cooldown_epochs=cooldown_epochs, patience=patience, amp=amp, seed=seed,
         )  # fmt: skip
         patient_lists = [train_patients]
         if val_patients is not None:
@@ -178,12 +178,12 @@ def train(
             patient_lists.append(val_patients)
         table = TableOptions(
             roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit,
-            contain=contain, max_pixels=max_pixels,
+            restrict_to_root=restrict_to_root, max_pixels=max_pixels,
         )  # fmt: skip
         folder = out if not dry_run and (team is None or team.leads) else None
         remedy = "--resume goes on from it, --overwrite starts again"
         partial = (schema.REJECTS_CSV,)
-        with claiming(folder, TRAIN_FILES, remedy, replace=resume or overwrite, partial=partial):
+        with output_lock(folder, TRAIN_FILES, remedy, replace=resume or overwrite, partial=partial):
             from noduleclip.cli.training import rehearse_training, run_training
 
             if dry_run and (team is None or team.leads):

@@ -13,12 +13,12 @@ import polars as pl
 import torch
 
 from noduleclip import schema
-from noduleclip.cli.checking import Estimate, conclude, examine
+from noduleclip.cli.checking import Estimate, examine, summarize
 from noduleclip.cli.collect import (
     TableOptions,
     cut_crops,
+    enforce_reject_limit,
     find_unmeasured,
-    judge_rejects,
     pick_parts,
     pick_patients,
     read_table,
@@ -39,8 +39,8 @@ from noduleclip.io.outlines import draw_nodules
 from noduleclip.io.roi_table import find_diameter_kind
 from noduleclip.language import EVALUATION_QUERIES
 from noduleclip.models.checkpoint import load_model
-from noduleclip.models.image_tower import check_backbone
-from noduleclip.report.console import counting, say, warn
+from noduleclip.models.image_encoder import check_backbone
+from noduleclip.report.console import log_info, log_warning, progress
 from noduleclip.report.training import TrainingDisplay
 
 # In the order of removal: --resume must not find a whole run whose best is gone.
@@ -75,12 +75,12 @@ def run_training(
     started, clock = datetime.now(UTC), time.perf_counter()
     team = team or Team()
     device = choose_device(team.choose_device_name(device_name))
-    say(f"device: {device.why}{team.describe()}")
+    log_info(f"device: {device.why}{team.describe()}")
     team.settle(device.device)
     keep_freed_memory()
     last, record_file = out / schema.LAST_CHECKPOINT, out / schema.RUN_RECORD
     if resume and not team.share(last.exists):
-        say(f"{last}: not there, no epoch was finished; starting at the first one")
+        log_info(f"{last}: not there, no epoch was finished; starting at the first one")
         resume = False
     check_backbone(model.backbone, pretrained)
     further: dict[Path, int] = {}
@@ -111,7 +111,7 @@ def run_training(
     if resume:
         training.resume()
         seconds_before = sum(line["train_seconds"] + line["val_seconds"] for line in training.progress.history)
-        say(f"resuming after epoch {training.progress.epoch} of {config.epochs}")
+        log_info(f"resuming after epoch {training.progress.epoch} of {config.epochs}")
     elif team.leads:
         for name in _RUN_FILES:
             (out / name).unlink(missing_ok=True)
@@ -126,7 +126,7 @@ def run_training(
     best = {"epoch": progress.best_epoch + 1, "val_map": round(progress.best, 6) if judged else None}
     write_json(record_file, {**record, "seconds": seconds, "best": best})
     what = f"best validation mean AP {progress.best:.3f}" if judged else "no validation patients: the weights"
-    say(f"{what} at epoch {progress.best_epoch + 1}: {out / schema.BEST_CHECKPOINT}")
+    log_info(f"{what} at epoch {progress.best_epoch + 1}: {out / schema.BEST_CHECKPOINT}")
     _write_page(progress, val_set, out)
     return progress
 
@@ -143,7 +143,7 @@ def _write_page(progress: Progress, val_set: Samples | None, out: Path) -> None:
             score_samples(model, val_set), EVALUATION_QUERIES, val_set.diameters_mm.double().numpy(), crops_hu
         )
     write_text(out / schema.TRAINING_PAGE, render_training(progress.history, progress.best_epoch, examples, str(out)))
-    say(f"curves and examples: {out / schema.TRAINING_PAGE}")
+    log_info(f"curves and examples: {out / schema.TRAINING_PAGE}")
 
 
 def rehearse_training(
@@ -160,14 +160,14 @@ def rehearse_training(
         NoduleclipError: Anything that a user can cause.
     """
     device = choose_device(device_name)
-    say(f"device: {device.why}")
+    log_info(f"device: {device.why}")
     keep_freed_memory()
     check_backbone(model.backbone, pretrained)
     parts = pick_parts(read_table(table_options), patient_files, table_options.limit)
     estimate = _estimate_training(next(iter(parts.values())), model, config, device.device)
     settings = table_options.cut_settings(model.crop, margin_px(model.crop.size_px))
     frame = pl.concat(parts.values())
-    conclude(examine(frame, parts, settings, table_options, [estimate], needs_diameters=True), table_options)
+    summarize(examine(frame, parts, settings, table_options, [estimate], needs_diameters=True), table_options)
 
 
 def _estimate_training(frame: pl.DataFrame, model: ModelConfig, config: TrainConfig, device: torch.device) -> Estimate:
@@ -233,7 +233,7 @@ def _load_samples(
     if out is None:
         refuse_many_rejects(frame, rejects, table_options)
     else:
-        judge_rejects(frame, rejects, table_options, out)
+        enforce_reject_limit(frame, rejects, table_options, out)
     usable = pl.Series([True] * frame.height).scatter([r.row for r in rejects], False) if rejects else None
     ends = [0, *itertools.accumulate(part.height for part in parts)]
     sets = [
@@ -243,7 +243,7 @@ def _load_samples(
     told = [
         part.numpy().tobytes()
         for samples in sets
-        for part in (samples.diameters_mm, samples.inside, samples.rims_mm, samples.ratings)
+        for part in (samples.diameters_mm, samples.mask_probability, samples.hull_points_mm, samples.ratings)
     ]
     fingerprint = sha256(b"".join([cache.fingerprint().encode(), *told])).hexdigest()[:16]
     return sets, fingerprint, find_diameter_kind(frame)
@@ -260,21 +260,23 @@ def _gather(frame: pl.DataFrame, usable: pl.Series | None, part: slice, cache: C
     )
     if len(nodules) < 2:
         raise InputError(f"{file}: {len(nodules)} usable nodule(s), at least 2 are needed")
-    say(f"{file.name}: {len(nodules):,} nodules, up to {nodules.diameters_mm.shape[1]} readers each")
+    log_info(f"{file.name}: {len(nodules):,} nodules, up to {nodules.diameters_mm.shape[1]} readers each")
     crops = cache.read([int(row) for row in nodules.rows])
-    with counting("drawing outlines", len(nodules), "nodules") as advance:
+    with progress("drawing outlines", len(nodules), "nodules") as advance:
         outlines = draw_nodules(
             chosen, nodules,
             fov_mm=cache.settings.fov_mm, size_px=cache.settings.size_px, on_nodule=lambda: advance(1),
         )  # fmt: skip
     if bare := len(nodules) - int(outlines.known.sum()):
-        warn(f"{file.name}: {bare:,} nodule(s) without outline or pixel spacing in the table; their diameters count")
+        log_warning(
+            f"{file.name}: {bare:,} nodule(s) without outline or pixel spacing in the table; their diameters count"
+        )
     diameters = torch.from_numpy(nodules.diameters_mm).float()
     known = diameters[diameters.isfinite()]
     if float(known.min()) > 6 or float(known.max()) <= 6:
-        warn(f"{file.name}: all diameters lie on one side of 6 mm; little can be learnt or judged")
+        log_warning(f"{file.name}: all diameters lie on one side of 6 mm; little can be learnt or judged")
     ratings, attributes = read_ratings(chosen, nodules)
     return Samples(
         torch.from_numpy(crops), diameters, torch.from_numpy(outlines.shares), torch.from_numpy(outlines.known),
-        torch.from_numpy(outlines.rims_mm), torch.from_numpy(ratings).float(), attributes,
+        torch.from_numpy(outlines.hull_points_mm), torch.from_numpy(ratings).float(), attributes,
     )  # fmt: skip

@@ -11,8 +11,8 @@ from noduleclip.errors import ArtefactError
 from noduleclip.io.artefacts import read_json
 from noduleclip.io.index.folder import Index, open_unhashed
 from noduleclip.machine import allow_many_files
-from noduleclip.report.console import counting, say
-from noduleclip.retrieval.top_k import refuse_odd_rows
+from noduleclip.report.console import log_info, progress
+from noduleclip.retrieval.top_k import check_unit_norm
 
 _BYTES_PER_MB = 1_000_000
 _ROWS_AT_ONCE = 1 << 16
@@ -30,7 +30,7 @@ def verify_index(location: str) -> None:
     indexes = _open_all(location)
     changed: list[str] = []
     total = sum(index.files_bytes for index in indexes)
-    with counting("reading", total // _BYTES_PER_MB, "MB") as advance:
+    with progress("reading", total // _BYTES_PER_MB, "MB") as advance:
         done = 0
 
         def add(count: int) -> None:
@@ -46,7 +46,7 @@ def verify_index(location: str) -> None:
         open_shards(Path(location))
     for index in indexes:
         if index.binds_rows:
-            say(f"{index.location}: all files are those that were written ({index.files_bytes:,} bytes)")
+            log_info(f"{index.location}: all files are those that were written ({index.files_bytes:,} bytes)")
         else:
             _check_rows(index)
 
@@ -74,11 +74,15 @@ def _check_rows(index: Index) -> None:
         ArtefactError: They are not in their order, or not unit vectors.
     """
     rows = index.manifest.rows
-    with counting("reading", rows, "rows") as advance:
+    with progress("reading", rows, "rows") as advance:
         index.check_order()
         for start in range(0, rows, _ROWS_AT_ONCE):
             part = np.arange(start, min(start + _ROWS_AT_ONCE, rows))
-            refuse_odd_rows(index.embeddings, part)
+            check_unit_norm(index.embeddings, part)
             advance(len(part))
-    say(f"{index.location}: the text tower is the one that was written; {rows:,} rows are in order, all unit vectors")
-    say("note: this store has no checksums of its rows: whether their values are those that were written is not known")
+    log_info(
+        f"{index.location}: the text encoder is the one that was written; {rows:,} rows are in order, all unit vectors"
+    )
+    log_info(
+        "note: this store has no checksums of its rows: whether their values are those that were written is not known"
+    )

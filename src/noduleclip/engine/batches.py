@@ -32,9 +32,9 @@ def center_crop(crops: Tensor, size_px: int) -> Tensor:
 
 def augment(
     crops_hu: Tensor,
-    inside: Tensor,
+    mask_probability: Tensor,
     diameters_mm: Tensor,
-    rims_mm: Tensor,
+    hull_points_mm: Tensor,
     crop: CropConfig,
     config: TrainConfig,
     generator: torch.Generator,
@@ -49,10 +49,10 @@ def augment(
 
     Args:
         crops_hu: (B, S, S) HU with a margin around the crop, at the crop's pixel size.
-        inside: (B, S, S) share of the readers inside whose outline a pixel lies, in [0, 1].
+        mask_probability: (B, S, S) share of the readers inside whose outline a pixel lies, in [0, 1].
         diameters_mm: (B, R).
-        rims_mm: (B, R, V, 2) outermost points of each reader's outline as (x, y) from the middle of the crop; NaN where
-            there is none.
+        hull_points_mm: (B, R, V, 2) outermost points of each reader's outline as (x, y) from the middle of the crop;
+            NaN where there is none.
         crop: The crop to give.
         config: How far each augmentation goes.
         generator: Source of randomness, on the CPU, so that every device sees the same numbers.
@@ -77,7 +77,7 @@ def augment(
     noise_sd = uniform(0, config.noise_hu)
     reach = crop.size_px / side / zoom
     turn = torch.stack([angle.cos() * flip, -angle.sin(), angle.sin() * flip, angle.cos()], dim=1).view(count, 2, 2)
-    outlined = (rims_mm.isfinite().all(dim=3).all(dim=2) | diameters_mm.isnan()).all(dim=1).cpu()
+    outlined = (hull_points_mm.isfinite().all(dim=3).all(dim=2) | diameters_mm.isnan()).all(dim=1).cpu()
     spread = torch.where(outlined, uniform(-1, 1) * math.log(config.max_stretch), 0.0)
     shape = _stretch(spread, uniform(-1, 1) * math.pi) @ turn  # from places in the new crop to places in the old one
     noise = torch.randn(drawn, crop.size_px, crop.size_px, generator=generator)[mine] * noise_sd.view(-1, 1, 1)
@@ -87,10 +87,10 @@ def augment(
     theta = torch.cat([shape * reach.view(-1, 1, 1), shift.unsqueeze(-1)], dim=2).to(device)
     grid = F.affine_grid(theta, [count, 1, crop.size_px, crop.size_px], align_corners=False)
     # outside the kept square the sampler gives 0: air, and no nodule
-    layers = torch.stack([crops_hu.float() - AIR_HU, inside], dim=1)
+    layers = torch.stack([crops_hu.float() - AIR_HU, mask_probability], dim=1)
     sampled = F.grid_sample(layers, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    moved = torch.einsum("bij,brvj->brvi", torch.linalg.inv(shape).to(device), rims_mm)
-    growth = torch.where(outlined.to(device).unsqueeze(1), _find_widths(moved) / _find_widths(rims_mm), 1.0)
+    moved = torch.einsum("bij,brvj->brvi", torch.linalg.inv(shape).to(device), hull_points_mm)
+    growth = torch.where(outlined.to(device).unsqueeze(1), _find_widths(moved) / _find_widths(hull_points_mm), 1.0)
     diameters = diameters_mm * growth * zoom.unsqueeze(1).to(device)
     return sampled[:, 0] + AIR_HU + noise.to(device), sampled[:, 1], diameters
 

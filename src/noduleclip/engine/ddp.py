@@ -11,45 +11,51 @@ from torch.nn.parallel import DistributedDataParallel
 from noduleclip.config import TrainConfig
 from noduleclip.engine.distributed import Team
 from noduleclip.language.vocabulary import Tokens
+from noduleclip.models.clip import ClipModel
 from noduleclip.models.loss import outline_loss, pairwise_sigmoid_loss
 from noduleclip.models.shared_norm import share_statistics
-from noduleclip.models.two_towers import TwoTowers
 
 
 class Objective(nn.Module):
     """What a part of a batch loses.
 
     Args:
-        model: The towers.
+        model: The encoders.
         config: How sentences are weighed.
     """
 
-    def __init__(self, model: TwoTowers, config: TrainConfig) -> None:
+    def __init__(self, model: ClipModel, config: TrainConfig) -> None:
         super().__init__()
         self.model, self.config = model, config
 
     def forward(
-        self, crops: Tensor, tokens: list[Tokens], targets: Tensor, judged: Tensor, inside: Tensor, known: Tensor
+        self,
+        crops: Tensor,
+        tokens: list[Tokens],
+        targets: Tensor,
+        valid_mask: Tensor,
+        mask_probability: Tensor,
+        known: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Return the losses of the pairs and of the outlines, each a mean over the part; 0 where that is empty.
 
         Args:
             crops: (B, Y, X) HU.
             tokens: P sentences, those about sizes first.
-            targets: (B, P) as `reading_targets` gives them.
-            judged: (B, P) as `reading_targets` gives them.
-            inside: (B, Y // 2, X // 2) share of the readers inside whose outline a pixel lies.
+            targets: (B, P) as `soft_targets` gives them.
+            valid_mask: (B, P) as `soft_targets` gives them.
+            mask_probability: (B, Y // 2, X // 2) share of the readers inside whose outline a pixel lies.
             known: (B,) whether a nodule has outlines.
         """
-        images, drawn = self.model.image.embed_and_draw(crops)
+        images, drawn = self.model.image.encode_and_segment(crops)
         sentences = self.model.encode_text(tokens)
         if not len(crops):  # the other processes wait for the gradients of all weights
             nothing = 0 * (images.sum() + sentences.sum() + self.model.log_scale + self.model.bias)
             return nothing.float(), 0 * drawn.sum().float()
         with torch.autocast(crops.device.type, enabled=False):
-            return self._compare(images, sentences, targets, judged), outline_loss(drawn, inside, known)
+            return self._compare(images, sentences, targets, valid_mask), outline_loss(drawn, mask_probability, known)
 
-    def _compare(self, images: Tensor, sentences: Tensor, targets: Tensor, judged: Tensor) -> Tensor:
+    def _compare(self, images: Tensor, sentences: Tensor, targets: Tensor, valid_mask: Tensor) -> Tensor:
         """Return the loss of images against sentences: of sizes, and weighed apart of ratings."""
         total = torch.zeros((), device=images.device)
         sized = self.config.prompts
@@ -59,7 +65,7 @@ class Objective(nn.Module):
                     images.float(),
                     sentences[some].float(),
                     targets[:, some],
-                    judged[:, some],
+                    valid_mask[:, some],
                     self.model.log_scale,
                     self.model.bias,
                 )
@@ -102,7 +108,7 @@ def _find_idle(objective: Objective, device: torch.device) -> Sequence[nn.Parame
     training = model.training
     model.eval()
     tokens = [model.vocabulary.encode("> 6 mm")]
-    images, drawn = model.image.embed_and_draw(torch.zeros(2, side, side, device=device))
+    images, drawn = model.image.encode_and_segment(torch.zeros(2, side, side, device=device))
     lost = images.sum() + drawn.sum() + model.encode_text(tokens).sum() + model.log_scale + model.bias
     lost.backward()  # type: ignore[no-untyped-call]
     idle = [weight for weight in model.parameters() if weight.grad is None]

@@ -1,6 +1,6 @@
-"""From rows to an index: crops in row order through the image tower, in pieces, so that memory stays flat.
+"""From rows to an index: crops in row order through the image encoder, in chunks, so that memory stays flat.
 
-A killed run leaves its finished pieces behind; the next one with the same model and rows goes on from them.
+A killed run leaves its finished chunks behind; the next one with the same model and rows goes on from them.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import __version__, schema
-from noduleclip.engine.chunks import PIECES_FOLDER, embed_piece, list_pieces, open_pieces
-from noduleclip.engine.towers import Towers
+from noduleclip.engine.chunks import CHUNKS_FOLDER, embed_chunk, list_chunks, open_chunks
+from noduleclip.engine.encoders import Encoders
 from noduleclip.io.artefacts import flush_file, replacing
+from noduleclip.io.chunk_files import remove_chunks
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import measure_bytes, require_room, round_to_blocks
 from noduleclip.io.index.folder import META_GROUP_ROWS, Manifest, describe_file, format_manifest
 from noduleclip.io.index.lance_tables import Place
-from noduleclip.io.pieces import remove_pieces
 
 _ITEM_BYTES = 4  # of a float32
 _SAMPLE_ROWS = 8192
@@ -39,7 +39,7 @@ _META_COLUMNS = (
 def write_index(
     frame: pl.DataFrame,
     cache: CropCache,
-    towers: Towers,
+    encoders: Encoders,
     out_dir: Path,
     *,
     bs: int,
@@ -53,40 +53,40 @@ def write_index(
     Args:
         frame: Checked ROI rows.
         cache: Their crops, filled; its rejected rows are left out of embeddings and metadata alike.
-        towers: The towers.
+        encoders: The encoders.
         out_dir: Folder to write.
         bs: Rows in a forward pass.
         keep: Further columns of the frame to carry along.
         dicom_roots: Folders that relative DICOM paths start from, for pictures later.
         on_rows: Called with the rows embedded since the last call.
-        finish: Writes what else belongs to the index; the pieces, by which a later run sees that this one did not
+        finish: Writes what else belongs to the index; the chunks, by which a later run sees that this one did not
             finish, are removed after that.
 
     Returns:
         The manifest written.
     """
-    image, rejected, rows = towers.image, _list_rejected(cache), _list_rows(frame, cache)
+    image, rejected, rows = encoders.image, _list_rejected(cache), _list_rows(frame, cache)
     out_dir.mkdir(parents=True, exist_ok=True)
-    require_room(measure_index(frame[rows], towers, out_dir, keep))
-    pieces = open_pieces(out_dir / PIECES_FOLDER, image.model_id, cache, bs)
-    vectors = (embed_piece(pieces, piece, rejected, cache, image, bs, on_rows) for piece in list_pieces(frame.height))
+    require_room(measure_index(frame[rows], encoders, out_dir, keep))
+    chunks = open_chunks(out_dir / CHUNKS_FOLDER, image.model_id, cache, bs)
+    vectors = (embed_chunk(chunks, chunk, rejected, cache, image, bs, on_rows) for chunk in list_chunks(frame.height))
     manifest = write_index_files(
         out_dir,
         meta=select_meta(frame[rows], keep),
         outlines=frame[rows].select(schema.POINTS_JSON) if schema.POINTS_JSON in frame.columns else None,
         vectors=vectors,
-        text_file=towers.text_file,
-        manifest=_describe(towers, len(rows), dicom_roots),
+        text_file=encoders.text_file,
+        manifest=_describe(encoders, len(rows), dicom_roots),
     )
     finish()
-    remove_pieces(pieces)
+    remove_chunks(chunks)
     return manifest
 
 
 def write_store(
     frame: pl.DataFrame,
     cache: CropCache,
-    towers: Towers,
+    encoders: Encoders,
     place: Place,
     work_dir: Path,
     *,
@@ -102,9 +102,9 @@ def write_store(
     Args:
         frame: Checked ROI rows.
         cache: Their crops, as in `write_index`.
-        towers: The towers.
+        encoders: The encoders.
         place: Where the store lies.
-        work_dir: Folder for the pieces that a killed run leaves behind.
+        work_dir: Folder for the chunks that a killed run leaves behind.
         bs: Rows in a forward pass.
         indexed_rows: Rows from which on a vector index is built.
         keep: Further columns of the frame to carry along.
@@ -118,33 +118,33 @@ def write_store(
     from noduleclip.io.index.lance import bind_fragments, write_lance_index
     from noduleclip.io.index.lance_tables import make_schema
 
-    image, rejected, rows = towers.image, _list_rejected(cache), _list_rows(frame, cache)
-    require_room(measure_index(frame[rows], towers, work_dir, keep, place))
-    pieces = open_pieces(work_dir / PIECES_FOLDER, image.model_id, cache, bs)
+    image, rejected, rows = encoders.image, _list_rejected(cache), _list_rows(frame, cache)
+    require_room(measure_index(frame[rows], encoders, work_dir, keep, place))
+    chunks = open_chunks(work_dir / CHUNKS_FOLDER, image.model_id, cache, bs)
     meta = select_meta(frame[rows], keep)
     outlines = frame[rows][schema.POINTS_JSON] if schema.POINTS_JSON in frame.columns else None
-    manifest = _describe(towers, len(rows), dicom_roots)
+    manifest = _describe(encoders, len(rows), dicom_roots)
     if fragments is not None:
         made = make_schema(image.config.emb, meta, outlines)
-        manifest = bind_fragments(place, fragments, made, towers.text_file, manifest, indexed_rows=indexed_rows)
+        manifest = bind_fragments(place, fragments, made, encoders.text_file, manifest, indexed_rows=indexed_rows)
     else:
         vectors = (
-            embed_piece(pieces, piece, rejected, cache, image, bs, on_rows) for piece in list_pieces(frame.height)
+            embed_chunk(chunks, chunk, rejected, cache, image, bs, on_rows) for chunk in list_chunks(frame.height)
         )
         manifest = write_lance_index(
-            place, vectors, meta, outlines, towers.text_file, manifest, indexed_rows=indexed_rows
+            place, vectors, meta, outlines, encoders.text_file, manifest, indexed_rows=indexed_rows
         )
-    remove_pieces(pieces)
+    remove_chunks(chunks)
     return manifest
 
 
-def _describe(towers: Towers, rows: int, dicom_roots: Sequence[str]) -> Manifest:
+def _describe(encoders: Encoders, rows: int, dicom_roots: Sequence[str]) -> Manifest:
     """Return the manifest of an index whose files are still to be written."""
-    image = towers.image
+    image = encoders.image
     return Manifest(
         schema_version=schema.INDEX_SCHEMA_VERSION,
         model_id=image.model_id,
-        checkpoint_sha256=towers.checkpoint_sha256,
+        checkpoint_sha256=encoders.checkpoint_sha256,
         model=image.config,
         rows=rows,
         emb=image.config.emb,
@@ -157,26 +157,26 @@ def _describe(towers: Towers, rows: int, dicom_roots: Sequence[str]) -> Manifest
 
 
 def measure_index(
-    frame: pl.DataFrame, towers: Towers, out_dir: Path, keep: tuple[str, ...], place: Place | None = None
+    frame: pl.DataFrame, encoders: Encoders, out_dir: Path, keep: tuple[str, ...], place: Place | None = None
 ) -> dict[Path, int]:
     """Return the bytes that embedding rows takes on disk, by place, beside an index that it replaces.
 
     Args:
         frame: The rows.
-        towers: The towers.
-        out_dir: Folder of the index, or of the pieces where it goes into a store.
+        encoders: The encoders.
+        out_dir: Folder of the index, or of the chunks where it goes into a store.
         keep: Further columns of the frame that the index carries along.
         place: The store, if any.
     """
-    pieces = [_ITEM_BYTES * len(piece) * towers.image.config.emb for piece in list_pieces(frame.height)]
-    pieces_bytes = sum(map(round_to_blocks, pieces)) - measure_bytes(out_dir / PIECES_FOLDER)
-    files = [sum(pieces), _measure_table(select_meta(frame, keep)), towers.text_file.stat().st_size, _MANIFEST_BYTES]
+    chunks = [_ITEM_BYTES * len(chunk) * encoders.image.config.emb for chunk in list_chunks(frame.height)]
+    pieces_bytes = sum(map(round_to_blocks, chunks)) - measure_bytes(out_dir / CHUNKS_FOLDER)
+    files = [sum(chunks), _measure_table(select_meta(frame, keep)), encoders.text_file.stat().st_size, _MANIFEST_BYTES]
     if schema.POINTS_JSON in frame.columns:
         files.append(_measure_table(frame.select(schema.POINTS_JSON)))
     index_bytes = sum(map(round_to_blocks, files))
     if place is None:
         return {out_dir / schema.EMBEDDINGS: pieces_bytes + index_bytes}
-    needs = {out_dir / PIECES_FOLDER: pieces_bytes}
+    needs = {out_dir / CHUNKS_FOLDER: pieces_bytes}
     return needs if place.folder is None else {place.folder: index_bytes, **needs}
 
 
@@ -220,7 +220,7 @@ def write_index_files(
         meta: N rows.
         outlines: Their outlines, if the table has any.
         vectors: Their (n, D) embeddings, in parts and in order.
-        text_file: The text tower.
+        text_file: The text encoder.
         manifest: What the index is; its `files` are filled in.
 
     Returns:

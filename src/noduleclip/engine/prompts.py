@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 from noduleclip.errors import RatingLanguageError
 from noduleclip.language import sample_prompts, sample_rating_words
-from noduleclip.language.query import Reading, read_sentence
+from noduleclip.language.query import ParsedQuery, parse_query
 
 _CONTEXTS = ("a lung nodule", "a nodule", "a pulmonary nodule", "lung nodules", "a nodule in the lung", "a lesion")
 
 
-def sample_sentences(sized: int, rated: int, attributes: Sequence[str], rng: random.Random) -> list[Reading]:
+def sample_sentences(sized: int, rated: int, attributes: Sequence[str], rng: random.Random) -> list[ParsedQuery]:
     """Draw the sentences of a step, already read.
 
     Args:
@@ -19,10 +19,10 @@ def sample_sentences(sized: int, rated: int, attributes: Sequence[str], rng: ran
         attributes: Rated attributes to ask for; none = no such sentences.
         rng: Source of randomness.
     """
-    readings = [read_sentence(prompt.text) for prompt in sample_prompts(sized, rng)]
+    parsed_queries = [parse_query(prompt.text) for prompt in sample_prompts(sized, rng)]
     if attributes:
-        readings += [read_sentence(sample_rated_sentence(attributes, rng)) for _ in range(rated)]
-    return readings
+        parsed_queries += [parse_query(sample_rated_sentence(attributes, rng)) for _ in range(rated)]
+    return parsed_queries
 
 
 def sample_rated_sentence(attributes: Sequence[str], rng: random.Random) -> str:
@@ -33,7 +33,7 @@ def sample_rated_sentence(attributes: Sequence[str], rng: random.Random) -> str:
     if rng.random() < 0.25:
         both = _say_too(sentence, sample_rating_words(attributes, rng))
         try:
-            read_sentence(both)
+            parse_query(both)
         except RatingLanguageError:  # "a solid ground-glass nodule"
             return sentence
         return both

@@ -1,6 +1,6 @@
-"""Pieces of an index made by Ray: a pool of actors on this machine or a cluster, each with the towers open.
+"""Chunks of an index made by Ray: a pool of actors on this machine or a cluster, each with the encoders open.
 
-The pieces are those of one process (`engine.pieces`), made in any order and kept on storage that all actors see; one
+The chunks are those of one process (`engine.chunks`), made in any order and kept on storage that all actors see; one
 whose worker or node dies is made by another.
 """
 
@@ -21,9 +21,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.engine.chunks import embed_piece, list_pieces
+from noduleclip.engine.chunks import embed_chunk, list_chunks
 from noduleclip.engine.embed import select_meta
-from noduleclip.engine.towers import open_towers
+from noduleclip.engine.encoders import open_encoders
 from noduleclip.errors import InputError, RejectCode, UsageError
 from noduleclip.io.artefacts import replacing, write_text
 from noduleclip.io.crop_cache import CropCache, CutSettings, Reject
@@ -38,19 +38,19 @@ _ANSWER_SECONDS: Final = 5
 
 
 @dataclass(frozen=True)
-class PieceWork:
+class ChunkWork:
     """What an actor needs to know; all of it on storage that it sees.
 
     Attributes:
-        pieces: Folder of the pieces.
-        cache: Folder of crops and exported towers.
+        chunks: Folder of the chunks.
+        cache: Folder of crops and exported encoders.
         checkpoint: The model.
-        device: Where the image tower runs.
+        device: Where the image encoder runs.
         settings: What decides the crops.
         bs: Rows in a forward pass.
     """
 
-    pieces: Path
+    chunks: Path
     cache: Path
     checkpoint: Path
     device: str
@@ -59,47 +59,47 @@ class PieceWork:
 
 
 class PieceWorker:
-    """An actor: opens the towers once, then makes pieces. Its files are the result."""
+    """An actor: opens the encoders once, then makes chunks. Its files are the result."""
 
-    def __init__(self, work: PieceWork) -> None:
+    def __init__(self, work: ChunkWork) -> None:
         self._work = work
-        self._towers = open_towers(work.checkpoint, work.cache, work.device)
-        self._rows = pl.read_parquet(work.pieces / _ROWS_FILE, glob=False)
+        self._towers = open_encoders(work.checkpoint, work.cache, work.device)
+        self._rows = pl.read_parquet(work.chunks / _ROWS_FILE, glob=False)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[int]]:
-        """Make the pieces that begin at the rows of a batch."""
-        pieces = {piece.start: piece for piece in list_pieces(self._rows.height)}
-        counts = [self._make(pieces[int(start)]) for start in batch[_START]]
+        """Make the chunks that begin at the rows of a batch."""
+        chunks = {chunk.start: chunk for chunk in list_chunks(self._rows.height)}
+        counts = [self._make(chunks[int(start)]) for start in batch[_START]]
         return {_START: [int(start) for start in batch[_START]], _DONE: counts}
 
-    def _make(self, piece: range) -> int:
+    def _make(self, chunk: range) -> int:
         work = self._work
-        cache = CropCache(work.cache, self._rows[piece.start : piece.stop], work.settings)
-        begun = work.pieces / f"{piece.start}.begun"
+        cache = CropCache(work.cache, self._rows[chunk.start : chunk.stop], work.settings)
+        begun = work.chunks / f"{chunk.start}.begun"
         apart = begun.exists()  # the worker that cut it before died, of one of its slices perhaps
         begun.touch()
         cache.fill(1, apart=apart)
         begun.unlink(missing_ok=True)
-        rejects = [Reject(piece.start + one.row, one.code, one.reason) for one in cache.rejects]
+        rejects = [Reject(chunk.start + one.row, one.code, one.reason) for one in cache.rejects]
         rejected = {one.row for one in rejects}
-        embed_piece(work.pieces, piece, rejected, cache, self._towers.image, work.bs, first_row=piece.start)
-        write_text(_name_rejects(work.pieces, piece.start), json.dumps([asdict(one) for one in rejects]))
-        return len(piece)
+        embed_chunk(work.chunks, chunk, rejected, cache, self._towers.image, work.bs, first_row=chunk.start)
+        write_text(_name_rejects(work.chunks, chunk.start), json.dumps([asdict(one) for one in rejects]))
+        return len(chunk)
 
 
 def embed_with_ray(
     frame: pl.DataFrame,
-    work: PieceWork,
+    work: ChunkWork,
     *,
     address: str,
     workers: int,
     on_rows: Callable[[int], None] = lambda _: None,
 ) -> list[Reject]:
-    """Make all pieces of a table that are not there yet.
+    """Make all chunks of a table that are not there yet.
 
     Args:
         frame: Checked ROI rows.
-        work: What the actors need; `work.pieces` is open.
+        work: What the actors need; `work.chunks` is open.
         address: "local", "auto", or that of a cluster.
         workers: Actors, a core each.
         on_rows: Called with the rows of the table done since the last call.
@@ -111,42 +111,42 @@ def embed_with_ray(
         UsageError: Ray is not installed, or there is no cluster at the address.
         InputError: Ray gave up.
     """
-    with replacing(work.pieces / _ROWS_FILE) as temporary:
+    with replacing(work.chunks / _ROWS_FILE) as temporary:
         frame.write_parquet(temporary)
-    pieces = list_pieces(frame.height)
-    waiting = [piece for piece in pieces if not _name_rejects(work.pieces, piece.start).exists()]
-    on_rows(sum(map(len, pieces)) - sum(map(len, waiting)))
+    chunks = list_chunks(frame.height)
+    waiting = [chunk for chunk in chunks if not _name_rejects(work.chunks, chunk.start).exists()]
+    on_rows(sum(map(len, chunks)) - sum(map(len, waiting)))
     if waiting:
-        items = [{_START: piece.start} for piece in waiting]
+        items = [{_START: chunk.start} for chunk in waiting]
         for row in _map(PieceWorker, (work,), items, work, address, workers):
             on_rows(int(row[_DONE]))
-    return [reject for piece in pieces for reject in _read_rejects(work.pieces, piece.start)]
+    return [reject for chunk in chunks for reject in _read_rejects(work.chunks, chunk.start)]
 
 
 class FragmentWriter:
-    """An actor: writes pieces that are made into a Lance store, as fragments that are none of its rows yet."""
+    """An actor: writes chunks that are made into a Lance store, as fragments that are none of its rows yet."""
 
-    def __init__(self, work: PieceWork, store: str, keep: tuple[str, ...]) -> None:
+    def __init__(self, work: ChunkWork, store: str, keep: tuple[str, ...]) -> None:
         self._work, self._place, self._keep = work, parse_place(store), keep
-        self._rows = pl.read_parquet(work.pieces / _ROWS_FILE, glob=False)
+        self._rows = pl.read_parquet(work.chunks / _ROWS_FILE, glob=False)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
-        """Write the runs of pieces of a batch; gives their fragments as JSON."""
+        """Write the runs of chunks of a batch; gives their fragments as JSON."""
         runs = zip(batch[_START], batch[_STOP], batch[_FIRST], strict=True)
         return {_START: list(batch[_START]), _FRAGMENTS: [self._write(*map(int, run)) for run in runs]}
 
     def _write(self, start: int, stop: int, first: int) -> str:
-        pieces = [piece for piece in list_pieces(self._rows.height) if start <= piece.start < stop]
-        rejected = {one.row for piece in pieces for one in _read_rejects(self._work.pieces, piece.start)}
+        chunks = [chunk for chunk in list_chunks(self._rows.height) if start <= chunk.start < stop]
+        rejected = {one.row for chunk in chunks for one in _read_rejects(self._work.chunks, chunk.start)}
         part = self._rows[[row for row in range(start, stop) if row not in rejected]]
-        vectors = (np.load(self._work.pieces / f"{piece.start}.npy", allow_pickle=False) for piece in pieces)
+        vectors = (np.load(self._work.chunks / f"{chunk.start}.npy", allow_pickle=False) for chunk in chunks)
         outlines = part[schema.POINTS_JSON] if schema.POINTS_JSON in part.columns else None
         return json.dumps(write_fragment(self._place, first, vectors, select_meta(part, self._keep), outlines))
 
 
 def write_fragments_with_ray(
     rows: int,
-    work: PieceWork,
+    work: ChunkWork,
     store: str,
     keep: tuple[str, ...],
     *,
@@ -154,11 +154,11 @@ def write_fragments_with_ray(
     workers: int,
     on_rows: Callable[[int], None] = lambda _: None,
 ) -> list[str]:
-    """Write all pieces into a Lance store, each actor its share, past this process.
+    """Write all chunks into a Lance store, each actor its share, past this process.
 
     Args:
         rows: Rows of the table.
-        work: As `embed_with_ray` had it, which has made all pieces.
+        work: As `embed_with_ray` had it, which has made all chunks.
         store: The store, as a user says it; every actor reaches it.
         keep: Further columns to carry along.
         address: As in `embed_with_ray`.
@@ -173,10 +173,10 @@ def write_fragments_with_ray(
         InputError: Ray gave up.
     """
     items, first = [], 0
-    pieces = list_pieces(rows)
-    for at in range(0, len(pieces), _PIECES_A_FRAGMENT):
-        run = pieces[at : at + _PIECES_A_FRAGMENT]
-        kept = sum(map(len, run)) - sum(len(_read_rejects(work.pieces, piece.start)) for piece in run)
+    chunks = list_chunks(rows)
+    for at in range(0, len(chunks), _PIECES_A_FRAGMENT):
+        run = chunks[at : at + _PIECES_A_FRAGMENT]
+        kept = sum(map(len, run)) - sum(len(_read_rejects(work.chunks, chunk.start)) for chunk in run)
         if kept:
             items.append({_START: run[0].start, _STOP: run[-1].stop, _FIRST: first})
         first += kept
@@ -192,7 +192,7 @@ def _map(
     actor: type,
     arguments: tuple[object, ...],
     items: Sequence[dict[str, int]],
-    work: PieceWork,
+    work: ChunkWork,
     address: str,
     workers: int,
 ) -> Iterator[dict[str, Any]]:
@@ -212,7 +212,7 @@ def _map(
         except ray.exceptions.RayError as error:
             reason = " ".join(str(error).split())[-300:]
             remedy = "the same command goes on from what is done"
-            raise InputError(f"{work.pieces}: Ray gave up ({reason}); {remedy}") from error
+            raise InputError(f"{work.chunks}: Ray gave up ({reason}); {remedy}") from error
 
 
 @contextlib.contextmanager

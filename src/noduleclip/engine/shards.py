@@ -1,6 +1,6 @@
 """An index in parts that several machines make at the same time, and the parts put together.
 
-A shard is a run of whole pieces of the table, and a folder: an index of its own rows, with `shard.json` beside it that
+A shard is a run of whole chunks of the table, and a folder: an index of its own rows, with `shard.json` beside it that
 says which part of which whole it is. A shard whose rows are all rejected, or that has none, has no index.
 """
 
@@ -18,9 +18,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import __version__, schema
-from noduleclip.engine.chunks import list_pieces
+from noduleclip.engine.chunks import list_chunks
 from noduleclip.engine.embed import write_index, write_index_files
-from noduleclip.engine.towers import Towers
+from noduleclip.engine.encoders import Encoders
 from noduleclip.errors import ArtefactError, UsageError
 from noduleclip.io.artefacts import hash_file, read_json, write_json
 from noduleclip.io.crop_cache import CropCache, CutSettings
@@ -65,10 +65,10 @@ class ShardNumber:
         return f"{self.number}-of-{self.of}"
 
     def choose_rows(self, rows: int) -> range:
-        """Return its rows of a table: whole pieces, as evenly as they can be dealt."""
-        pieces = list_pieces(rows)
-        first, last = (len(pieces) * part // self.of for part in (self.number - 1, self.number))
-        starts = [piece.start for piece in pieces] + [rows]
+        """Return its rows of a table: whole chunks, as evenly as they can be dealt."""
+        chunks = list_chunks(rows)
+        first, last = (len(chunks) * part // self.of for part in (self.number - 1, self.number))
+        starts = [chunk.start for chunk in chunks] + [rows]
         return range(starts[first], starts[last])
 
     def __str__(self) -> str:
@@ -76,11 +76,18 @@ class ShardNumber:
 
 
 def identify_whole(
-    frame: pl.DataFrame, roi_csv: Path, towers: Towers, settings: CutSettings, dicom_roots: Sequence[str], bs: int
+    frame: pl.DataFrame, roi_csv: Path, encoders: Encoders, settings: CutSettings, dicom_roots: Sequence[str], bs: int
 ) -> str:
     """Return a hash of all that the shards of one index share."""
     digest = hashlib.sha256(frame[schema.CSV_ROW].to_numpy().tobytes())
-    facts = [hash_file(roi_csv), frame.columns, towers.image.model_id, towers.checkpoint_sha256, list(dicom_roots), bs]
+    facts = [
+        hash_file(roi_csv),
+        frame.columns,
+        encoders.image.model_id,
+        encoders.checkpoint_sha256,
+        list(dicom_roots),
+        bs,
+    ]
     digest.update(json.dumps([*facts, repr(settings)]).encode())
     return digest.hexdigest()
 
@@ -89,7 +96,7 @@ def write_shard(
     frame: pl.DataFrame,
     shard: ShardNumber,
     cache: CropCache,
-    towers: Towers,
+    encoders: Encoders,
     folder: Path,
     *,
     whole: str,
@@ -105,7 +112,7 @@ def write_shard(
         frame: All checked ROI rows.
         shard: Which part of them.
         cache: Crops of that part's rows, filled.
-        towers: The towers.
+        encoders: The encoders.
         folder: Folder of the shard.
         whole: What `identify_whole` says.
         rejects: Rows of that part that cannot be used, as `rejects.csv` has them.
@@ -125,7 +132,7 @@ def write_shard(
         "schema_version": _VERSION,
         "shard": str(shard),
         "whole": whole,
-        "model_id": towers.image.model_id,
+        "model_id": encoders.image.model_id,
         "first_row": rows.start,
         "table_rows": len(rows),
         "rows": embedded,
@@ -140,7 +147,7 @@ def write_shard(
 
     if embedded:
         write_index(
-            part, cache, towers, folder, bs=bs, keep=keep, dicom_roots=dicom_roots, on_rows=on_rows, finish=finish
+            part, cache, encoders, folder, bs=bs, keep=keep, dicom_roots=dicom_roots, on_rows=on_rows, finish=finish
         )
     else:
         for name in (schema.INDEX_MANIFEST, *INDEX_FILES, schema.OUTLINES):  # of an earlier run
@@ -254,7 +261,7 @@ def join_indexes(
     first = indexes[0].manifest
     rows = sum(index.manifest.rows for index in indexes)
     outlines = [found for index in indexes if (found := _read_outlines(index)) is not None]
-    with indexes[0].lending_tower() as text_file:
+    with indexes[0].text_encoder_path() as text_file:
         return write_index_files(
             out_dir,
             meta=pl.concat([_read_meta(index) for index in indexes]).rechunk(),
@@ -293,7 +300,7 @@ def store_indexes(
         at += index.manifest.rows
     manifest = replace(first, rows=rows, files={}, made_by=__version__)
     made = make_schema(first.emb, meta, column)
-    with indexes[0].lending_tower() as tower_file:
+    with indexes[0].text_encoder_path() as tower_file:
         return bind_fragments(place, fragments, made, tower_file, manifest, indexed_rows=indexed_rows)
 
 

@@ -1,4 +1,4 @@
-"""The image tower in torch, for a card."""
+"""The image encoder in torch, for a card."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from noduleclip.engine.runtime import explaining_memory
 from noduleclip.models.checkpoint import hash_model
-from noduleclip.models.two_towers import TwoTowers
+from noduleclip.models.clip import ClipModel
 from noduleclip.retrieval.fusion import Calibration
 
 
@@ -14,7 +14,7 @@ class TorchEncoder:
     """Crops to unit vectors on any device that torch knows.
 
     Args:
-        model: The towers.
+        model: The encoders.
         device: Where to compute.
 
     Attributes:
@@ -23,7 +23,7 @@ class TorchEncoder:
         calibration: What turns its cosines into probabilities.
     """
 
-    def __init__(self, model: TwoTowers, device: torch.device) -> None:
+    def __init__(self, model: ClipModel, device: torch.device) -> None:
         self.model_id = hash_model(model)
         self.config = model.config
         self.calibration = Calibration(float(model.log_scale.detach().exp()), float(model.bias.detach()))

@@ -41,8 +41,8 @@ from noduleclip.language import (
 )
 from noduleclip.language.vocabulary import Vocabulary
 from noduleclip.models.checkpoint import pack_model, read_checkpoint, save_checkpoint
-from noduleclip.models.loss import reading_targets
-from noduleclip.models.two_towers import TwoTowers, share_to_bias
+from noduleclip.models.clip import ClipModel, prior_logit
+from noduleclip.models.loss import soft_targets
 
 _VOCABULARY_PROMPTS = 4000
 _EPOCH_SEED_STRIDE = 1_000_003
@@ -55,18 +55,18 @@ class Samples:
     Attributes:
         crops_hu: (N, S, S) int16 HU.
         diameters_mm: (N, R) float32, NaN-padded.
-        inside: (N, S, S) uint8, share of the readers inside whose outline a pixel lies, times 255.
+        mask_probability: (N, S, S) uint8, share of the readers inside whose outline a pixel lies, times 255.
         outlined: (N,) bool, whether any reader's outline is known.
-        rims_mm: (N, R, V, 2) float32, outermost points of those readers' outlines (`io.outlines`), NaN-padded.
+        hull_points_mm: (N, R, V, 2) float32, outermost points of those readers' outlines (`io.outlines`), NaN-padded.
         ratings: (N, R, A) float32, what the same readers rated, NaN where they did not.
         attributes: The A rated attributes; none where the table has no ratings.
     """
 
     crops_hu: Tensor
     diameters_mm: Tensor
-    inside: Tensor
+    mask_probability: Tensor
     outlined: Tensor
-    rims_mm: Tensor
+    hull_points_mm: Tensor
     ratings: Tensor
     attributes: tuple[str, ...] = ()
 
@@ -78,9 +78,9 @@ def make_noise(nodules: int, crop: CropConfig, attributes: tuple[str, ...]) -> S
     return Samples(
         crops_hu=torch.randint(-1000, 400, square, dtype=torch.int16, generator=generator),
         diameters_mm=3 + 27 * torch.rand(nodules, 1, generator=generator),
-        inside=torch.zeros(square, dtype=torch.uint8),
+        mask_probability=torch.zeros(square, dtype=torch.uint8),
         outlined=torch.ones(nodules, dtype=torch.bool),
-        rims_mm=torch.full((nodules, 1, 8, 2), math.nan),
+        hull_points_mm=torch.full((nodules, 1, 8, 2), math.nan),
         ratings=torch.full((nodules, 1, len(attributes)), 3.0),
         attributes=attributes,
     )
@@ -109,19 +109,19 @@ class Progress:
 def measure_run(model_config: ModelConfig, config: TrainConfig, attributes: Sequence[str] = ()) -> int:
     """Return the bytes that the checkpoints of a run take at most, with a new one beside each old one."""
     with torch.random.fork_rng(devices=[]):  # not on the meta device: some of timm's backbones compute while made
-        model = TwoTowers(model_config, make_vocabulary(tuple(attributes)))
+        model = ClipModel(model_config, make_vocabulary(tuple(attributes)))
     weights: int = sum(tensor.nbytes for tensor in model.state_dict().values())
     last = (4 if config.ema_decay else 3) * weights  # the optimiser keeps two moments
     return 2 * (weights + last)
 
 
 class Training:
-    """One training run, from fresh towers or from `last.pth`.
+    """One training run, from fresh encoders or from `last.pth`.
 
     Args:
         train: Training nodules.
         val: Validation nodules; without them the last epoch's weights count as the best.
-        model_config: What the towers are made of.
+        model_config: What the encoders are made of.
         config: How they are trained.
         out: Folder for the checkpoints and `metrics.jsonl`.
         device: Where to compute.
@@ -152,9 +152,9 @@ class Training:
         torch.manual_seed(config.seed)
         self.attributes = train.attributes if config.rating_prompts else ()
         vocabulary = make_vocabulary(self.attributes)
-        self.model = self.team.in_turns(lambda: TwoTowers(model_config, vocabulary, pretrained))
+        self.model = self.team.in_turns(lambda: ClipModel(model_config, vocabulary, pretrained))
         with torch.no_grad():
-            self.model.bias.fill_(share_to_bias(measure_positives(train.diameters_mm)))
+            self.model.bias.fill_(prior_logit(measure_positives(train.diameters_mm)))
         self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = ModelEmaV3(self.model, decay=config.ema_decay) if config.ema_decay else None
         groups = param_groups_weight_decay(self.model, config.weight_decay, no_weight_decay_list=("log_scale", "bias"))
@@ -175,8 +175,8 @@ class Training:
         self.spread = spread(self.objective, self.team, device)
 
     @property
-    def averaged(self) -> TwoTowers:
-        """The towers that are validated and saved."""
+    def averaged(self) -> ClipModel:
+        """The encoders that are validated and saved."""
         return self.model if self.ema is None else self.ema.module
 
     def run(self, watcher: Watcher) -> Progress:
@@ -210,7 +210,7 @@ class Training:
             return math.nan, {}
         scores = score_samples(self.averaged, self.val_set, self.team)
         val = self.val_set
-        return self.team.share(lambda: judge(scores, val))
+        return self.team.share(lambda: evaluate_scores(scores, val))
 
     def _run_epoch(self, watcher: Watcher) -> float:
         """One pass over the training nodules; all its randomness follows from the seed and the epoch."""
@@ -254,18 +254,18 @@ class Training:
         own = batch[mine]
         crops = self.train_set.crops_hu[own].to(self.device)
         diameters = self.train_set.diameters_mm[own].to(self.device)
-        inside = self.train_set.inside[own].to(self.device).float() / FULL_SHARE
-        rims = self.train_set.rims_mm[own].to(self.device)
-        crops, inside, diameters = augment(
-            crops, inside, diameters, rims, self.crop, self._augmentation(), generator, mine, len(batch)
+        mask_probability = self.train_set.mask_probability[own].to(self.device).float() / FULL_SHARE
+        rims = self.train_set.hull_points_mm[own].to(self.device)
+        crops, mask_probability, diameters = augment(
+            crops, mask_probability, diameters, rims, self.crop, self._augmentation(), generator, mine, len(batch)
         )
-        inside = F.avg_pool2d(inside.unsqueeze(1), 2).squeeze(1)
+        mask_probability = F.avg_pool2d(mask_probability.unsqueeze(1), 2).squeeze(1)
         known = self.train_set.outlined[own].to(self.device)
         all_known = self.train_set.outlined[batch].sum().clamp_min(1).to(self.device)
-        readings = sample_sentences(self.config.prompts, self.config.rating_prompts, self.attributes, rng)
+        parsed_queries = sample_sentences(self.config.prompts, self.config.rating_prompts, self.attributes, rng)
         ratings = self.train_set.ratings[own].to(self.device)
-        targets, judged = reading_targets(diameters, ratings, self.train_set.attributes, readings)
-        tokens = [self.model.vocabulary.encode_reading(reading) for reading in readings]
+        targets, valid_mask = soft_targets(diameters, ratings, self.train_set.attributes, parsed_queries)
+        tokens = [self.model.vocabulary.encode_query(parsed) for parsed in parsed_queries]
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), dtype=torch.float64)
         start = 0
@@ -274,7 +274,7 @@ class Training:
             with contextlib.nullcontext() if share is shares[-1] else self.spread.no_sync():
                 with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
                     pairs, outlines = self.spread(
-                        crops[part], tokens, targets[part], judged[part], inside[part], known[part]
+                        crops[part], tokens, targets[part], valid_mask[part], mask_probability[part], known[part]
                     )
                 outlined = known[part].sum() / all_known
                 loss = pairs * (len(share) / len(batch)) + self.config.outline_weight * outlined * outlines
@@ -372,27 +372,27 @@ def make_vocabulary(attributes: tuple[str, ...] = ()) -> Vocabulary:
 
 def measure_positives(diameters_mm: Tensor) -> float:
     """Return the share of true pairs of a nodule and a training sentence."""
-    readings = sample_sentences(_VOCABULARY_PROMPTS // 10, 0, (), random.Random(1))
+    parsed_queries = sample_sentences(_VOCABULARY_PROMPTS // 10, 0, (), random.Random(1))
     ratings = torch.empty(*diameters_mm.shape, 0)
-    return float(reading_targets(diameters_mm, ratings, (), readings)[0].mean())
+    return float(soft_targets(diameters_mm, ratings, (), parsed_queries)[0].mean())
 
 
 @torch.inference_mode()
 def embed_samples(
-    model: TwoTowers,
+    model: ClipModel,
     crops_hu: Tensor,
     bs: int = 256,
-    encode: Callable[[TwoTowers, Tensor], Tensor] | None = None,
+    encode: Callable[[ClipModel, Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Embed (N, S, S) crops kept with a margin: (N, D) unit vectors on the CPU."""
     device, size_px = model.bias.device, model.config.crop.size_px
-    encode = encode or (lambda towers, crops: towers.image(crops))
+    encode = encode or (lambda encoders, crops: encoders.image(crops))
     parts = [encode(model, center_crop(part.to(device), size_px).float()).cpu() for part in torch.split(crops_hu, bs)]
     return torch.cat(parts)
 
 
 @torch.inference_mode()
-def score_samples(model: TwoTowers, samples: Samples, team: Team | None = None) -> NDArray[np.float64]:
+def score_samples(model: ClipModel, samples: Samples, team: Team | None = None) -> NDArray[np.float64]:
     """Return (10, N) cosines of the ten queries and the nodules, seen from one side; a team embeds a share each."""
     model.eval()
     team = team or Team()
@@ -405,12 +405,12 @@ def score_samples(model: TwoTowers, samples: Samples, team: Team | None = None) 
     return np.asarray((sentences @ images.T).double().numpy())
 
 
-def validate(model: TwoTowers, val: Samples, draws: int = 50) -> tuple[float, dict[str, float]]:
+def validate(model: ClipModel, val: Samples, draws: int = 50) -> tuple[float, dict[str, float]]:
     """Return the mean average precision over the ten queries, and that of each; the images are seen from one side."""
-    return judge(score_samples(model, val), val, draws)
+    return evaluate_scores(score_samples(model, val), val, draws)
 
 
-def judge(scores: NDArray[np.float64], val: Samples, draws: int = 50) -> tuple[float, dict[str, float]]:
+def evaluate_scores(scores: NDArray[np.float64], val: Samples, draws: int = 50) -> tuple[float, dict[str, float]]:
     """Return the mean average precision over the ten queries, and that of each.
 
     A query that is true of no validation nodule is left out of the mean.

@@ -25,7 +25,7 @@ def choose_alpha(
     With the measuring reader as truth, the rule alone would always win.
 
     Args:
-        cosine: (Q, N) probabilities from the towers, one row per query.
+        cosine: (Q, N) probabilities from the encoders, one row per query.
         diameters_mm: (N, R) diameters by reader, at least two a nodule, NaN-padded.
         intervals: Q intervals.
         softness_mm: As in `score_rule`.

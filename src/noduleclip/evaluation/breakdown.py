@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from noduleclip.evaluation.alpha import ALPHAS, choose_alpha
 from noduleclip.evaluation.evaluation import Comparison, Rankings, evaluate_rankings
 from noduleclip.language import SizeInterval
-from noduleclip.language.query import Reading
+from noduleclip.language.query import ParsedQuery
 
 BANDS: Final = ("<= 4 mm", "4-6 mm", "6-8 mm", "8-10 mm", "10-15 mm", "15-20 mm", "20-30 mm", "> 30 mm")
 _FEWEST_NODULES: Final = 20
@@ -48,19 +48,19 @@ class Breakdown:
     by_alpha: list[tuple[float, float]]
 
 
-def judge_bands(rankings: Rankings, readings: Sequence[Reading], *, draws: int, seed: int) -> list[Part]:
+def evaluate_bands(rankings: Rankings, parsed_queries: Sequence[ParsedQuery], *, draws: int, seed: int) -> list[Part]:
     """Judge a query for each of `BANDS`; a band in which no nodule of two readers lies is left out.
 
     Args:
         rankings: The model's scores for the bands, one row each.
-        readings: The bands.
+        parsed_queries: The bands.
         draws: Draws of the judging reader.
         seed: Seed of the draws and of the bootstrap.
     """
-    judged = evaluate_rankings(rankings, BANDS, readings, draws=draws, resamples=_RESAMPLES, seed=seed)
+    results = evaluate_rankings(rankings, BANDS, parsed_queries, draws=draws, resamples=_RESAMPLES, seed=seed)
     return [
         Part(band, round(query.base_rate * query.common), query.readers["ap"])
-        for band, query in zip(BANDS, judged.queries, strict=True)
+        for band, query in zip(BANDS, results.queries, strict=True)
         if query.readers and not np.isnan(query.readers["ap"].model.mean)
     ]
 
@@ -69,7 +69,7 @@ def judge_groups(
     rankings: Rankings,
     groups: Sequence[str],
     queries: Sequence[str],
-    readings: Sequence[Reading],
+    parsed_queries: Sequence[ParsedQuery],
     *,
     draws: int,
     seed: int,
@@ -80,7 +80,7 @@ def judge_groups(
         rankings: The model's scores.
         groups: N names of groups; a nodule without one belongs to none, and small groups are left out.
         queries: The sentences.
-        readings: What they ask for.
+        parsed_queries: What they ask for.
         draws: Draws of the judging reader.
         seed: Seed of the draws and of the bootstrap.
 
@@ -90,9 +90,9 @@ def judge_groups(
     parts = []
     for name, _ in Counter(group for group in groups if group).most_common():
         some = rankings.take(np.flatnonzero(np.array(groups) == name))
-        judged = evaluate_rankings(some, queries, readings, draws=draws, resamples=_RESAMPLES, seed=seed)
-        if judged.common >= _FEWEST_NODULES and not np.isnan(judged.readers["ap"].model.mean):
-            parts.append(Part(name, judged.common, judged.readers["ap"]))
+        results = evaluate_rankings(some, queries, parsed_queries, draws=draws, resamples=_RESAMPLES, seed=seed)
+        if results.common >= _FEWEST_NODULES and not np.isnan(results.readers["ap"].model.mean):
+            parts.append(Part(name, results.common, results.readers["ap"]))
     return parts
 
 
@@ -105,7 +105,7 @@ def sweep_alpha(
     """Return (alpha, mean AP) of the fusion at each alpha, where one reader measures and another one judges.
 
     Args:
-        probabilities: (Q, N) by the towers.
+        probabilities: (Q, N) by the encoders.
         diameters_mm: (N, R) by reader, NaN-padded; nodules with fewer than two are left out.
         intervals: Q intervals.
         softness_mm: As in `score_rule`.

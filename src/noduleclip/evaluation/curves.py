@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noduleclip.evaluation.readers import Readers, draw_judgements
-from noduleclip.language.query import Reading
+from noduleclip.evaluation.readers import Readers, draw_labels
+from noduleclip.language.query import ParsedQuery
 
 Floats = NDArray[np.float64]
 RECALLS: Floats = np.linspace(0.02, 1, 50)
@@ -64,14 +64,14 @@ class Reliability:
 
 
 def trace_precision(
-    scores: Floats, readers: Readers, readings: Sequence[Reading], *, draws: int = 50, seed: int = 0
+    scores: Floats, readers: Readers, parsed_queries: Sequence[ParsedQuery], *, draws: int = 50, seed: int = 0
 ) -> list[PrecisionCurves | None]:
     """Trace precision over recall for each query, interpolated as the best precision at that recall or beyond.
 
     Args:
         scores: (Q, N) the model's scores.
         readers: What the readers of N nodules say.
-        readings: Q sentences.
+        parsed_queries: Q sentences.
         draws: Draws of the judging reader.
         seed: Seed of the draws.
 
@@ -79,9 +79,9 @@ def trace_precision(
         One pair of curves per query; None where no two readers judge, or nothing is true.
     """
     curves: list[PrecisionCurves | None] = []
-    for query, reading in zip(scores, readings, strict=True):
-        rows = np.flatnonzero(readers.find_judges(reading).sum(axis=1) >= 2)
-        drawn = draw_judgements(readers.take(rows), reading, draws, seed) if len(rows) else None
+    for query, parsed in zip(scores, parsed_queries, strict=True):
+        rows = np.flatnonzero(readers.valid_mask(parsed).sum(axis=1) >= 2)
+        drawn = draw_labels(readers.take(rows), parsed, draws, seed) if len(rows) else None
         if drawn is None or not drawn.truth.any():
             curves.append(None)
             continue
@@ -105,19 +105,19 @@ def _interpolate(scores: Floats, truth: NDArray[np.bool_]) -> Floats:
     return np.asarray(np.mean(traced, axis=0))
 
 
-def trace_reliability(probabilities: Floats, readers: Readers, readings: Sequence[Reading]) -> Reliability:
+def trace_reliability(probabilities: Floats, readers: Readers, parsed_queries: Sequence[ParsedQuery]) -> Reliability:
     """Compare probabilities with the share of readers of whom the sentence is true, in ten bins.
 
     Args:
         probabilities: (Q, N) by query and nodule.
         readers: What the readers of N nodules say.
-        readings: Q sentences.
+        parsed_queries: Q sentences.
     """
     predicted, observed = [], []
-    for query, reading in zip(probabilities, readings, strict=True):
-        judges = readers.find_judges(reading)
-        rows = judges.any(axis=1)
-        share = (readers.find_true(reading) & judges)[rows].sum(axis=1) / judges[rows].sum(axis=1)
+    for query, parsed in zip(probabilities, parsed_queries, strict=True):
+        valid = readers.valid_mask(parsed)
+        rows = valid.any(axis=1)
+        share = (readers.find_true(parsed) & valid)[rows].sum(axis=1) / valid[rows].sum(axis=1)
         predicted.append(query[rows])
         observed.append(share)
     said, true = np.concatenate(predicted), np.concatenate(observed)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip.evaluation.ranked import METRICS, Ranked
-from noduleclip.evaluation.readers import Readers, draw_judgements
-from noduleclip.language.query import Reading
+from noduleclip.evaluation.readers import Readers, draw_labels
+from noduleclip.language.query import ParsedQuery
 
 Floats = NDArray[np.float64]
 _BOOTSTRAP_DRAWS = 10
@@ -114,7 +114,7 @@ class Rankings:
 def evaluate_rankings(
     rankings: Rankings,
     queries: Sequence[str],
-    readings: Sequence[Reading],
+    parsed_queries: Sequence[ParsedQuery],
     *,
     draws: int = 50,
     resamples: int = 300,
@@ -126,7 +126,7 @@ def evaluate_rankings(
     Args:
         rankings: Scores and readers.
         queries: Q sentences.
-        readings: What they ask for, a size or ratings that some reader gave.
+        parsed_queries: What they ask for, a size or ratings that some reader gave.
         draws: Draws of the judging reader.
         resamples: Bootstrap samples of patients, each with a few of the draws.
         seed: Seed of the draws and of the bootstrap.
@@ -134,14 +134,14 @@ def evaluate_rankings(
     """
     several = np.isfinite(rankings.readers.diameters_mm).sum(axis=1) >= 2
     counts = [_draw_counts(rankings.patients, chosen, resamples, seed) for chosen in (np.ones_like(several), several)]
-    judged = []
-    for at, (query, reading) in enumerate(zip(queries, readings, strict=True)):
-        judged.append(_judge_query(query, reading, at, rankings, counts, draws, seed))
+    results = []
+    for at, (query, parsed) in enumerate(zip(queries, parsed_queries, strict=True)):
+        results.append(_evaluate_query(query, parsed, at, rankings, counts, draws, seed))
         on_query()
-    everyone = np.stack([alone for _, alone, _ in judged])  # (Q, 1 + S, rankers, metrics)
-    common = np.stack([beside for _, _, beside in judged])
+    everyone = np.stack([alone for _, alone, _ in results])  # (Q, 1 + S, rankers, metrics)
+    common = np.stack([beside for _, _, beside in results])
     return Evaluation(
-        queries=tuple(result for result, _, _ in judged),
+        queries=tuple(result for result, _, _ in results),
         nodules=len(rankings.patients),
         common=int(several.sum()),
         model=_describe_model(_mean_of_known(everyone)),
@@ -169,9 +169,9 @@ def _draw_counts(
     return counts
 
 
-def _judge_query(
+def _evaluate_query(
     query: str,
-    reading: Reading,
+    parsed: ParsedQuery,
     at: int,
     rankings: Rankings,
     counts: Sequence[NDArray[np.int64]],
@@ -179,16 +179,16 @@ def _judge_query(
     seed: int,
 ) -> tuple[QueryResult, Floats, Floats]:
     """Judge one query: its result, and (1 + S, 1, metrics) of the model and (1 + S, 3, metrics) beside the readers."""
-    judges = rankings.readers.find_judges(reading).sum(axis=1)
+    valid = rankings.readers.valid_mask(parsed).sum(axis=1)
     measured, base_rate, sizes = [], np.nan, []
     for least, (chosen, rankers) in zip((1, 2), ((counts[0], 1), (counts[1], 3)), strict=True):
-        rows = np.flatnonzero((judges >= least) & (chosen[0] > 0))
+        rows = np.flatnonzero((valid >= least) & (chosen[0] > 0))
         sizes.append(len(rows))
         if not len(rows):
             measured.append(np.full((len(chosen), rankers, len(METRICS)), np.nan))
             continue
         some = rankings.take(rows)
-        drawn = draw_judgements(some.readers, reading, draws, seed)
+        drawn = draw_labels(some.readers, parsed, draws, seed)
         if least == 1:
             base_rate = float(drawn.truth.mean())
         scores = (some.scores[at], drawn.second, drawn.panel)[:rankers]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from noduleclip.config import SOFTNESS_MM
 from noduleclip.evaluation.metrics import draw_pairs, rank_by_diameter
 from noduleclip.language import NOMINAL, RatingRange, last_rating
-from noduleclip.language.query import Reading
+from noduleclip.language.query import ParsedQuery
 from noduleclip.retrieval.fusion import multiply_rules, score_rating, score_rule
 
 Floats = NDArray[np.float64]
@@ -38,26 +38,26 @@ class Readers:
         """Return (N, R) ratings of one attribute."""
         return self.ratings[:, :, self.attributes.index(attribute)]
 
-    def find_judges(self, reading: Reading) -> Bools:
+    def valid_mask(self, parsed: ParsedQuery) -> Bools:
         """Return (N, R) which readers measured, and rated all that a sentence asks for."""
-        judges = np.isfinite(self.diameters_mm)
-        for asked in reading.ratings:
-            judges = judges & np.isfinite(self.rating(asked.attribute))
-        return judges
+        valid = np.isfinite(self.diameters_mm)
+        for asked in parsed.ratings:
+            valid = valid & np.isfinite(self.rating(asked.attribute))
+        return valid
 
-    def find_true(self, reading: Reading) -> Bools:
+    def find_true(self, parsed: ParsedQuery) -> Bools:
         """Return (N, R) for which reader a sentence is true; for NaN it is not."""
         true = np.isfinite(self.diameters_mm)
-        if reading.interval is not None:
-            true = true & reading.interval.contains_each(self.diameters_mm)
-        for asked in reading.ratings:
+        if parsed.interval is not None:
+            true = true & parsed.interval.contains_each(self.diameters_mm)
+        for asked in parsed.ratings:
             rating = self.rating(asked.attribute)
             true = true & (rating >= asked.low) & (rating <= asked.high)
         return true
 
 
 @dataclass(frozen=True)
-class Judgements:
+class DrawnLabels:
     """K draws of a judging reader over N nodules.
 
     Attributes:
@@ -71,30 +71,30 @@ class Judgements:
     panel: Floats
 
 
-def draw_judgements(readers: Readers, reading: Reading, draws: int, seed: int) -> Judgements:
+def draw_labels(readers: Readers, parsed: ParsedQuery, draws: int, seed: int) -> DrawnLabels:
     """Draw for each nodule a reader who judges, and rank by what another one, and all others together, say.
 
     Args:
-        readers: Who says what; each nodule has a judge (`find_judges`).
-        reading: The sentence, which asks for a size or a rating.
+        readers: Who says what; each nodule has a judge (`valid_mask`).
+        parsed: The sentence, which asks for a size or a rating.
         draws: K.
         seed: Seed of the draws.
     """
-    judges = readers.find_judges(reading)
-    first, other = draw_pairs(judges, draws, seed)
-    nodules = np.arange(len(judges))
-    others = judges.sum(axis=1) - 1
+    valid = readers.valid_mask(parsed)
+    first, other = draw_pairs(valid, draws, seed)
+    nodules = np.arange(len(valid))
+    others = valid.sum(axis=1) - 1
     alone = others == 0
 
     def of_panel(values: Floats, second: Floats) -> Floats:
         """Return (K, N) means of the other readers' values (N, R); of one other its very value, so that ties stay."""
-        total = np.where(judges, values, 0).sum(axis=1)
+        total = np.where(valid, values, 0).sum(axis=1)
         mean = (total - values[nodules, first]) / np.maximum(others, 1)
         return np.where(alone, np.nan, np.where(others == 1, second, mean))
 
     seconds: dict[str, Floats] = {}
     panels: dict[str, Floats] = {}
-    for asked in reading.ratings:
+    for asked in parsed.ratings:
         values = readers.rating(asked.attribute)
         if asked.attribute in NOMINAL:  # a share of votes: kinds have no mean
             values = ((values >= asked.low) & (values <= asked.high)).astype(np.float64)
@@ -102,20 +102,20 @@ def draw_judgements(readers: Readers, reading: Reading, draws: int, seed: int) -
         panels[asked.attribute] = of_panel(values, seconds[asked.attribute])
     second_mm = readers.diameters_mm[nodules, other]
     panel_mm = of_panel(readers.diameters_mm, second_mm)
-    rankings = [_rank(reading, second_mm, seconds), _rank(reading, panel_mm, panels)]
-    return Judgements(
-        readers.find_true(reading)[nodules, first], *(np.where(alone, np.nan, scores) for scores in rankings)
+    rankings = [_rank(parsed, second_mm, seconds), _rank(parsed, panel_mm, panels)]
+    return DrawnLabels(
+        readers.find_true(parsed)[nodules, first], *(np.where(alone, np.nan, scores) for scores in rankings)
     )
 
 
-def _rank(reading: Reading, diameters_mm: Floats, ratings: dict[str, Floats]) -> Floats:
+def _rank(parsed: ParsedQuery, diameters_mm: Floats, ratings: dict[str, Floats]) -> Floats:
     """Score nodules by values as a reader would rank them for a sentence; higher is better."""
-    if reading.interval is not None and not reading.ratings:
-        return rank_by_diameter(reading.interval, diameters_mm)
-    if reading.interval is None and len(reading.ratings) == 1:
-        return _rank_by_rating(reading.ratings[0], ratings[reading.ratings[0].attribute])
-    parts = [] if reading.interval is None else [score_rule(diameters_mm, reading.interval, SOFTNESS_MM)]
-    for asked in reading.ratings:
+    if parsed.interval is not None and not parsed.ratings:
+        return rank_by_diameter(parsed.interval, diameters_mm)
+    if parsed.interval is None and len(parsed.ratings) == 1:
+        return _rank_by_rating(parsed.ratings[0], ratings[parsed.ratings[0].attribute])
+    parts = [] if parsed.interval is None else [score_rule(diameters_mm, parsed.interval, SOFTNESS_MM)]
+    for asked in parsed.ratings:
         values = ratings[asked.attribute]
         parts.append(values if asked.attribute in NOMINAL else score_rating(values, asked))
     return multiply_rules(parts)
@@ -128,10 +128,10 @@ def _rank_by_rating(asked: RatingRange, ratings: Floats) -> Floats:
     return -ratings if asked.low == 1 else -np.abs(ratings - (asked.low + asked.high) / 2)
 
 
-def list_known(readings: Sequence[Reading], attributes: Sequence[str]) -> list[int]:
+def list_known(parsed_queries: Sequence[ParsedQuery], attributes: Sequence[str]) -> list[int]:
     """Return the places of sentences that ask for a size or a rating, and for no rating that nobody gave."""
     return [
         at
-        for at, reading in enumerate(readings)
-        if reading.asks and all(asked.attribute in attributes for asked in reading.ratings)
+        for at, parsed in enumerate(parsed_queries)
+        if parsed.has_criteria and all(asked.attribute in attributes for asked in parsed.ratings)
     ]

@@ -75,14 +75,14 @@ def measure_sizes(
     if len(several.patients) == 0:
         return ()
     drawn = draw_readers(several.diameters_mm, draws, seed)
-    judged = [np.broadcast_to(several.implied_mm, drawn.truth_mm.shape), drawn.second_mm, drawn.panel_mm]
+    results = [np.broadcast_to(several.implied_mm, drawn.truth_mm.shape), drawn.second_mm, drawn.panel_mm]
     generator = np.random.default_rng(seed)
     weights = np.array([draw_patients(several.patients, generator) for _ in range(resamples)], np.float64)
     truth_bins = _find_bins(drawn.truth_mm, bins)
-    found = [np.broadcast_to(several.bins, truth_bins.shape), *(_find_bins(sizes, bins) for sizes in judged[1:])]
+    found = [np.broadcast_to(several.bins, truth_bins.shape), *(_find_bins(sizes, bins) for sizes in results[1:])]
     everywhere = np.ones(drawn.truth_mm.shape, bool)
     measures = [_compare("three-bin accuracy", [one == truth_bins for one in found], everywhere, weights)]
-    errors = [sizes - drawn.truth_mm for sizes in judged]
+    errors = [sizes - drawn.truth_mm for sizes in results]
     absolute: list[Floats] = [np.abs(error) for error in errors]
     for label, values in (("mean absolute error, mm", absolute), ("bias, mm", errors)):
         measures.append(_compare(f"implied diameter, {label}", values, everywhere, weights))

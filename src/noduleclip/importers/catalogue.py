@@ -29,7 +29,7 @@ from noduleclip.io.dicom.checks import check_orientation, parse_spacing
 from noduleclip.io.dicom.header import COPY_AGAIN, Header, read_header
 from noduleclip.io.dicom.slice import no_warnings
 from noduleclip.io.disk import require_space
-from noduleclip.io.job_pool import Died, run_jobs
+from noduleclip.io.job_pool import WorkerCrashed, run_jobs
 
 PATH: Final = "path"
 MODALITY: Final = "modality"
@@ -252,7 +252,7 @@ def read_catalogue(
         _keep(keep / _CATALOGUE, table)
         for path in keep.glob(_PART):
             path.unlink()
-    closed = [_describe((make_encodable(str(one.path)), 0, 0), one.code, one.reason) for one in met.unread]
+    closed = [_describe((make_encodable(str(one.path)), 0, 0), one.code, one.reason) for one in met.rejected]
     return _sort_out(root, pl.concat([table, _as_frame(closed)]), met.hint)
 
 
@@ -377,7 +377,7 @@ def _read_jobs(
     alone = [(file,) for file in files.rows() if file[0] in lost]
     work = functools.partial(_read_files, max_pixels)
     for job, read in run_jobs(work, [*jobs, *alone], workers, apart=bool(alone)):
-        if isinstance(read, Died):
+        if isinstance(read, WorkerCrashed):
             read = [_describe(file, RejectCode.UNREADABLE_FILE, f"{file[0]}: {_LOST}") for file in job]
         yield read
         told(len(job))

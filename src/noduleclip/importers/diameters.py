@@ -7,7 +7,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from noduleclip.importers.marks import Contour, Outline
+from noduleclip.importers.annotations import Contour, Outline
 
 _SAME_LENGTH = 1 - 1e-9
 _PAIRS_AT_ONCE = 1 << 22  # of points of a curve, which may be a long one

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from noduleclip.errors import RejectCode, is_encodable, make_printable
-from noduleclip.importers.unread import Unread
+from noduleclip.importers.rejected import RejectedAnnotation
 
 
 @dataclass
@@ -14,11 +14,11 @@ class Walk:
     """What was met on the way through a folder besides files.
 
     Attributes:
-        unread: Folders and files that may not be looked at, with absolute paths.
+        rejected: Folders and files that may not be looked at, with absolute paths.
         links: How many links to folders, which are not followed.
     """
 
-    unread: list[Unread] = field(default_factory=list)
+    rejected: list[RejectedAnnotation] = field(default_factory=list)
     links: int = 0
 
     @property
@@ -39,7 +39,9 @@ class Walk:
 
     def _note(self, path: str, reason: str) -> None:
         place = Path(path).absolute()
-        self.unread.append(Unread(place, RejectCode.UNREADABLE_FILE, make_printable(f"{place}: {reason}")))
+        self.rejected.append(
+            RejectedAnnotation(place, RejectCode.UNREADABLE_FILE, make_printable(f"{place}: {reason}"))
+        )
 
 
 def walk_files(root: Path, met: Walk, may_enter: Callable[[str], bool] = lambda _: True) -> Iterator[os.DirEntry[str]]:

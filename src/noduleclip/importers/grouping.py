@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from noduleclip.importers.marks import Outline
+from noduleclip.importers.annotations import Outline
 
 LEAST_OVERLAP = 0.2
 

@@ -8,15 +8,15 @@ from typing import Final
 
 from noduleclip import schema
 from noduleclip.errors import InputError, SliceError
+from noduleclip.importers.annotations import Outline, Sphere
 from noduleclip.importers.catalogue import PATH, Catalogue
 from noduleclip.importers.dicom_seg import Segment, read_segments
 from noduleclip.importers.dicom_sr import Report, read_reports
-from noduleclip.importers.marks import Outline, Sphere
 from noduleclip.importers.meta_catalogue import MetaSeries, join_catalogues, list_meta_slices, write_needed
 from noduleclip.importers.metaimage import MetaImage
+from noduleclip.importers.rejected import RejectedAnnotation
 from noduleclip.importers.roi_rows import make_sphere_rows
-from noduleclip.importers.segment_marks import enclose_segment, match_reports, name_readers, outline_segment
-from noduleclip.importers.unread import Unread
+from noduleclip.importers.segment_annotations import enclose_segment, match_reports, name_readers, outline_segment
 from noduleclip.io.text_table import read_text_frame
 
 SEGMENTATION, REPORT = "SEG", "SR"
@@ -31,7 +31,7 @@ class Imported:
         catalogue: The slices.
         spheres: Its spheres, with patients.
         outlines: Its outlines.
-        unread: What of it cannot be used.
+        rejected: What of it cannot be used.
         remarks: What a user should know of it, a sentence each.
         absent: Segments of series that are not here.
         left_out: Spheres of series that are here and beyond the limit.
@@ -40,7 +40,7 @@ class Imported:
     catalogue: Catalogue
     spheres: Sequence[Sphere] = ()
     outlines: Sequence[Outline] = ()
-    unread: Sequence[Unread] = ()
+    rejected: Sequence[RejectedAnnotation] = ()
     remarks: Sequence[str] = ()
     absent: int = 0
     left_out: int = 0
@@ -96,15 +96,15 @@ def import_spheres(
         left_out = sum(sphere.series_uid in here.difference(first) for sphere in named)
         named = [sphere for sphere in named if sphere.series_uid in first]
     broken = _write_slices(named, only, catalogue, source)
-    lost = {unread.path.name[:-4] for unread in broken}
+    lost = {rejected.path.name[:-4] for rejected in broken}
     kept = [sphere for sphere in named if sphere.series_uid not in lost]
     remarks = _remark(kept, images)
-    return Imported(catalogue, kept, unread=[*images.unread, *broken], remarks=remarks, left_out=left_out)
+    return Imported(catalogue, kept, rejected=[*images.rejected, *broken], remarks=remarks, left_out=left_out)
 
 
 def _write_slices(
     spheres: Sequence[Sphere], images: Mapping[str, MetaImage], catalogue: Catalogue, source: Path
-) -> list[Unread]:
+) -> list[RejectedAnnotation]:
     """Write the slices of MetaImages that spheres lie on, and give the images that cannot be read."""
     of_images = [sphere for sphere in spheres if sphere.series_uid in images]
     rows = make_sphere_rows(of_images, catalogue, "", source=source)
@@ -195,7 +195,7 @@ def import_segments(catalogue: Catalogue, max_pixels: int, on_file: Callable[[],
     Raises:
         InputError: There is no segmentation.
     """
-    segments, reports, unread = _read_files(catalogue, max_pixels, on_file)
+    segments, reports, rejected = _read_files(catalogue, max_pixels, on_file)
     matched, remarks = _match(segments, reports)
     outlines: list[Outline] = []
     absent = 0
@@ -212,8 +212,8 @@ def import_segments(catalogue: Catalogue, max_pixels: int, on_file: Callable[[],
             if isinstance(made, Outline):
                 outlines.append(replace(made, series_uid=series_uid))
             else:
-                unread.append(made)
-    return Imported(catalogue, outlines=outlines, unread=unread, remarks=remarks, absent=absent)
+                rejected.append(made)
+    return Imported(catalogue, outlines=outlines, rejected=rejected, remarks=remarks, absent=absent)
 
 
 def import_reports(catalogue: Catalogue, max_pixels: int, on_file: Callable[[], None] = lambda: None) -> Imported:
@@ -222,7 +222,7 @@ def import_reports(catalogue: Catalogue, max_pixels: int, on_file: Callable[[], 
     Raises:
         InputError: There is no report, or no segmentation that one refers to.
     """
-    segments, reports, unread = _read_files(catalogue, max_pixels, on_file)
+    segments, reports, rejected = _read_files(catalogue, max_pixels, on_file)
     matched, remarks = _match(segments, reports)
     if not matched:
         raise InputError(
@@ -239,34 +239,34 @@ def import_reports(catalogue: Catalogue, max_pixels: int, on_file: Callable[[], 
                 spheres.append(replace(made, series_uid=series_uid))
     if len(spheres) < len(matched):
         remarks.append(f"{len(matched) - len(spheres)} measurement groups have no diameter in mm and are left out")
-    return Imported(catalogue, spheres, unread=unread, remarks=remarks)
+    return Imported(catalogue, spheres, rejected=rejected, remarks=remarks)
 
 
 def _read_files(
     catalogue: Catalogue, max_pixels: int, on_file: Callable[[], None]
-) -> tuple[list[Segment], list[Report], list[Unread]]:
+) -> tuple[list[Segment], list[Report], list[RejectedAnnotation]]:
     """Read all segmentations and reports of a folder."""
     segments: list[Segment] = []
     reports: list[Report] = []
-    unread: list[Unread] = []
+    rejected: list[RejectedAnnotation] = []
     for path in catalogue.list_other(SEGMENTATION):
         try:
             segments += read_segments(path, max_pixels)
         except SliceError as error:
-            unread.append(Unread(path, error.code, str(error)))
+            rejected.append(RejectedAnnotation(path, error.code, str(error)))
         on_file()
     for path in catalogue.list_other(REPORT):
         try:
             reports += read_reports(path)
         except SliceError as error:
-            unread.append(Unread(path, error.code, str(error)))
+            rejected.append(RejectedAnnotation(path, error.code, str(error)))
         on_file()
     if not segments:
         raise InputError(
             f"{catalogue.root}: no usable segmentation (SEG) among {catalogue.others.height} DICOM files that are no "
-            f"CT{f'; {unread[0].reason}' if unread else ''}; it must lie below the same folder as the CT"
+            f"CT{f'; {rejected[0].reason}' if rejected else ''}; it must lie below the same folder as the CT"
         )
-    return segments, reports, unread
+    return segments, reports, rejected
 
 
 def _match(segments: Sequence[Segment], reports: Sequence[Report]) -> tuple[dict[tuple[str, int], Report], list[str]]:

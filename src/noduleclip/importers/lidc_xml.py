@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip.errors import RejectCode
-from noduleclip.importers.marks import LAST_RATING, LIDC_NAMES, ODD_RATINGS, Contour, Outline
-from noduleclip.importers.unread import Unread
-from noduleclip.io.job_pool import Died, run_jobs
+from noduleclip.importers.annotations import LAST_RATING, LIDC_NAMES, ODD_RATINGS, Contour, Outline
+from noduleclip.importers.rejected import RejectedAnnotation
+from noduleclip.io.job_pool import WorkerCrashed, run_jobs
 
 _LARGEST_BYTES: Final = 8 * 2**20  # LIDC's largest has a tenth of that; a tree of it takes thirty times as much
 _MOST_TAGS: Final = 500_000  # LIDC's largest file has a seventh of that; an element takes 300 bytes
@@ -63,20 +63,22 @@ class LidcReads:
 
     Attributes:
         files: The files that count, by path.
-        unread: Files that cannot be read.
+        rejected: Files that cannot be read.
         remarks: What is odd about the collection, a sentence each.
         counts: How much of each kind there is in all files that count.
     """
 
     files: list[LidcFile]
-    unread: list[Unread]
+    rejected: list[RejectedAnnotation]
     remarks: list[str]
     counts: Counter[str]
 
-    def list_absent(self, series_uids: Set[str]) -> list[Unread]:
+    def list_absent(self, series_uids: Set[str]) -> list[RejectedAnnotation]:
         """Report the files whose series is not among those here."""
         return [
-            Unread(file.path, RejectCode.NO_SERIES, f"{file.path}: {_name_series(file)} has no DICOM here; get it")
+            RejectedAnnotation(
+                file.path, RejectCode.NO_SERIES, f"{file.path}: {_name_series(file)} has no DICOM here; get it"
+            )
             for file in self.files
             if file.series_uid not in series_uids
         ]
@@ -100,12 +102,12 @@ def read_lidc_xml(
             is of the series that its slices are of, whatever its file says.
     """
     read: list[LidcFile] = []
-    unread: list[Unread] = []
+    rejected: list[RejectedAnnotation] = []
     for path, result in run_jobs(parse_lidc_file, paths, workers):
-        if isinstance(result, Died):
+        if isinstance(result, WorkerCrashed):
             reason = f"{path}: the process that reads it ends; leave the file out"
-            result = Unread(path, RejectCode.UNREADABLE_FILE, reason)
-        (read if isinstance(result, LidcFile) else unread).append(result)  # type: ignore[arg-type]
+            result = RejectedAnnotation(path, RejectCode.UNREADABLE_FILE, reason)
+        (read if isinstance(result, LidcFile) else rejected).append(result)  # type: ignore[arg-type]
         on_file(1)
     distinct = {file.digest: file for file in sorted(read, key=lambda file: file.path, reverse=True)}
     settled = [_settle(file, find_series) for file in sorted(distinct.values(), key=lambda file: file.path)]
@@ -119,7 +121,7 @@ def read_lidc_xml(
         counts += file.counts
     if len(distinct) < len(read):
         counts[COPIED_FILES] = len(read) - len(distinct)
-    return LidcReads(files, sorted(unread, key=lambda one: one.path), remarks, counts)
+    return LidcReads(files, sorted(rejected, key=lambda one: one.path), remarks, counts)
 
 
 def _settle(file: LidcFile, find_series: Callable[[str], str | None]) -> LidcFile:
@@ -154,25 +156,27 @@ def _choose(read: Sequence[LidcFile]) -> tuple[list[LidcFile], list[str]]:
     return sorted((files[0] for files in by_series.values()), key=lambda file: file.path), remarks
 
 
-def parse_lidc_file(path: Path) -> LidcFile | Unread:
+def parse_lidc_file(path: Path) -> LidcFile | RejectedAnnotation:
     """Read one annotation file, or say why not."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
-            return Unread(path, RejectCode.UNREADABLE_FILE, f"{path}: is no regular file; leave it out")
+            return RejectedAnnotation(path, RejectCode.UNREADABLE_FILE, f"{path}: is no regular file; leave it out")
         with path.open("rb") as file:
             content = file.read(_LARGEST_BYTES + 1)
     except OSError as error:
-        return Unread(path, RejectCode.UNREADABLE_FILE, f"{path}: cannot be read ({error.strerror})")
+        return RejectedAnnotation(path, RejectCode.UNREADABLE_FILE, f"{path}: cannot be read ({error.strerror})")
     if len(content) > _LARGEST_BYTES:
         fact = f"is larger than the {_LARGEST_BYTES // 2**20} MB that such a file may have"
-        return Unread(path, RejectCode.TOO_LARGE, f"{path}: {fact}; leave it out")
+        return RejectedAnnotation(path, RejectCode.TOO_LARGE, f"{path}: {fact}; leave it out")
     if content.count(b"<") > _MOST_TAGS:
         fact = f"has over the {_MOST_TAGS:,} tags that such a file may have"
-        return Unread(path, RejectCode.TOO_LARGE, f"{path}: {fact}; leave it out")
+        return RejectedAnnotation(path, RejectCode.TOO_LARGE, f"{path}: {fact}; leave it out")
     try:
         return parse_lidc_xml(content, path)
     except (ET.ParseError, ValueError, RecursionError) as error:
-        return Unread(path, RejectCode.BAD_XML, f"{path}: is no annotation file of LIDC ({error}); leave it out")
+        return RejectedAnnotation(
+            path, RejectCode.BAD_XML, f"{path}: is no annotation file of LIDC ({error}); leave it out"
+        )
 
 
 def parse_lidc_xml(content: bytes, path: Path) -> LidcFile:

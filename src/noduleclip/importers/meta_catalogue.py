@@ -29,7 +29,7 @@ from noduleclip.importers.catalogue import (
 from noduleclip.importers.files import Walk, find_files
 from noduleclip.importers.metaimage import MetaImage, NotCtError, read_meta_header, read_meta_slices
 from noduleclip.importers.planes import Plane
-from noduleclip.importers.unread import Unread
+from noduleclip.importers.rejected import RejectedAnnotation
 from noduleclip.io.dicom.derived_ct import keep_file, make_derived_slice, make_derived_uid
 from noduleclip.io.disk import require_space, round_to_blocks
 
@@ -45,21 +45,21 @@ class MetaSeries:
 
     Attributes:
         images: By the name of the series, which is the file's without its ending.
-        unread: Files that are no usable CT.
+        rejected: Files that are no usable CT.
         masks: How many files hold masks.
         closed: What of the folder cannot be looked into.
     """
 
     images: Mapping[str, MetaImage]
-    unread: list[Unread]
+    rejected: list[RejectedAnnotation]
     masks: int
-    closed: Sequence[Unread] = ()
+    closed: Sequence[RejectedAnnotation] = ()
 
 
 def find_meta_series(root: Path, wanted: Collection[str], max_pixels: int) -> MetaSeries:
     """Read the headers of the MetaImages below a folder that are of some series; hidden files are left out."""
     images: dict[str, MetaImage] = {}
-    unread: list[Unread] = []
+    rejected: list[RejectedAnnotation] = []
     masks, met = 0, Walk()
     for path in find_files(root, *_SUFFIXES, met=met):
         name = path.name[: -len(_SUFFIXES[0])]
@@ -70,13 +70,13 @@ def find_meta_series(root: Path, wanted: Collection[str], max_pixels: int) -> Me
         except NotCtError:
             masks += 1
         except InputError as error:
-            unread.append(Unread(path, RejectCode.BAD_HEADER, str(error)))
+            rejected.append(RejectedAnnotation(path, RejectCode.BAD_HEADER, str(error)))
         else:
             if name in images:
                 reason = f"{path}: {images[name].path} is of the same name; leave one of them out"
-                unread.append(Unread(path, RejectCode.BAD_HEADER, reason))
+                rejected.append(RejectedAnnotation(path, RejectCode.BAD_HEADER, reason))
             images.setdefault(name, image)
-    return MetaSeries(images, unread, masks, met.unread)
+    return MetaSeries(images, rejected, masks, met.rejected)
 
 
 def list_meta_slices(images: Mapping[str, MetaImage], out: Path) -> pl.DataFrame:
@@ -140,7 +140,7 @@ def list_planes(image: MetaImage) -> list[Plane]:
     return [Plane(image.position_mm(k), orientation, (row_mm, column_mm), (rows, columns)) for k in range(slices)]
 
 
-def write_needed(images: Mapping[str, MetaImage], rois: pl.DataFrame) -> tuple[int, list[Unread]]:
+def write_needed(images: Mapping[str, MetaImage], rois: pl.DataFrame) -> tuple[int, list[RejectedAnnotation]]:
     """Write the slices that rows of a table name as derived DICOM, each whole or not at all.
 
     A file that is there as it would be written is left alone, so that a killed run goes on.
@@ -165,7 +165,7 @@ def write_needed(images: Mapping[str, MetaImage], rois: pl.DataFrame) -> tuple[i
     if missing:
         sizes = [2 * image.size_xyz[0] * image.size_xyz[1] + _HEADER_BYTES for image, _ in missing]
         require_space(missing[0][1], sum(map(round_to_blocks, sizes)))
-    written, unread = 0, []
+    written, rejected = 0, []
     for series_uid, slices in needed.items():
         image = images[series_uid]
         planes = list_planes(image)
@@ -184,5 +184,5 @@ def write_needed(images: Mapping[str, MetaImage], rois: pl.DataFrame) -> tuple[i
                 )
                 written += keep_file(path, content)
         except InputError as error:
-            unread.append(Unread(image.path, RejectCode.TRUNCATED_PIXELS, str(error)))
-    return written, unread
+            rejected.append(RejectedAnnotation(image.path, RejectCode.TRUNCATED_PIXELS, str(error)))
+    return written, rejected

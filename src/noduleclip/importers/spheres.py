@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noduleclip.importers.marks import Contour, Outline, Sphere
+from noduleclip.importers.annotations import Contour, Outline, Sphere
 from noduleclip.importers.planes import Plane
 
 _VERTICES = 24

@@ -9,8 +9,8 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.errors import InputError, RejectCode
-from noduleclip.importers.marks import LAST_RATING, Sphere
-from noduleclip.importers.unread import Unread
+from noduleclip.importers.annotations import LAST_RATING, Sphere
+from noduleclip.importers.rejected import RejectedAnnotation
 from noduleclip.io.roi_table import MAX_DIAMETER_MM
 from noduleclip.io.text_table import parse_numbers, read_text_frame
 
@@ -40,7 +40,9 @@ class Coordinates(StrEnum):
         return (-x, -y, z) if self is Coordinates.RAS else (x, y, z)
 
 
-def read_world_csv(path: Path, coordinates: Coordinates = Coordinates.LPS) -> tuple[list[Sphere], list[Unread]]:
+def read_world_csv(
+    path: Path, coordinates: Coordinates = Coordinates.LPS
+) -> tuple[list[Sphere], list[RejectedAnnotation]]:
     """Read a table with a row for each nodule, or for each reader of one.
 
     Columns, in any case: x, y, z or coordX, coordY, coordZ in mm; diameter_mm; seriesuid or series_uid. What
@@ -65,14 +67,14 @@ def read_world_csv(path: Path, coordinates: Coordinates = Coordinates.LPS) -> tu
     for name in numbers:
         frame = parse_numbers(frame, name, path)
     spheres: list[Sphere] = []
-    unread: list[Unread] = []
+    rejected: list[RejectedAnnotation] = []
     for row in frame.iter_rows(named=True):
         mark = _parse_row(row, path, coordinates)
         if isinstance(mark, Sphere):
             spheres.append(mark)
         else:
-            unread.append(mark)
-    return spheres, unread
+            rejected.append(mark)
+    return spheres, rejected
 
 
 def _name_columns(raw: pl.DataFrame, path: Path) -> pl.DataFrame:
@@ -95,18 +97,18 @@ def _name_columns(raw: pl.DataFrame, path: Path) -> pl.DataFrame:
     return raw.select(pl.col(column).alias(name) for column, name in names.items())
 
 
-def _parse_row(row: dict[str, object], path: Path, coordinates: Coordinates) -> Sphere | Unread:
+def _parse_row(row: dict[str, object], path: Path, coordinates: Coordinates) -> Sphere | RejectedAnnotation:
     number = row[schema.CSV_ROW]
     where = f"{path}: row {number}"
     center, diameter = [row[axis] for axis in AXES], row[schema.DIAMETER_MM]
     if not all(isinstance(part, float) and abs(part) < 1e5 for part in center):
-        return Unread(path, RejectCode.OUTSIDE, f"{where}: x, y, z are no place in mm")
+        return RejectedAnnotation(path, RejectCode.OUTSIDE, f"{where}: x, y, z are no place in mm")
     if not (isinstance(diameter, float) and 0 < diameter <= MAX_DIAMETER_MM):
         reason = f"{where}: {schema.DIAMETER_MM} is not a number in (0, {MAX_DIAMETER_MM:g}] mm"
-        return Unread(path, RejectCode.NO_DIAMETER, reason)
+        return RejectedAnnotation(path, RejectCode.NO_DIAMETER, reason)
     series_uid = _text(row, schema.SERIES_UID)
     if not series_uid:
-        return Unread(path, RejectCode.NO_SERIES, f"{where}: names no series")
+        return RejectedAnnotation(path, RejectCode.NO_SERIES, f"{where}: names no series")
     return Sphere(
         series_uid=series_uid,
         center_mm=coordinates.to_lps([part for part in center if isinstance(part, float)]),

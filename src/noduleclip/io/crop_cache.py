@@ -24,7 +24,7 @@ from noduleclip.config import MAX_PIXELS, MAX_SPACING_MM, MIN_SPACING_MM, CropCo
 from noduleclip.errors import RejectCode, SliceError, UsageError
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.disk import round_to_blocks
-from noduleclip.io.job_pool import Died, run_jobs
+from noduleclip.io.job_pool import WorkerCrashed, run_jobs
 
 _ENTRY_VERSION = 3
 _CHECKSUM_BYTES = 4
@@ -310,7 +310,7 @@ class CropCache:
         work = functools.partial(_cut_into, settings=self.settings, folder=str(self.folder))
         for job, failure in run_jobs(work, missing, workers, apart=apart):
             on_slice()
-            if isinstance(failure, Died):
+            if isinstance(failure, WorkerCrashed):
                 failures[job.entry] = RejectCode.DECODE_FAILED, f"{job.name}: its decoder ended the process"
             elif failure is not None:
                 failures[job.entry] = failure

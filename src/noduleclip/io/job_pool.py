@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
 
-class Died:
+class WorkerCrashed:
     """What a job gives whose process ended."""
 
 
@@ -32,10 +32,10 @@ class _Pool(ProcessPoolExecutor):
 
 def run_jobs(
     work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, *, apart: bool = False
-) -> Iterator[tuple[Job, Result | Died]]:
+) -> Iterator[tuple[Job, Result | WorkerCrashed]]:
     """Do jobs, each once, in any order; few are done in this process.
 
-    A worker that ends costs the job that it was at, which gives `Died`. Which job that was shows with a single
+    A worker that ends costs the job that it was at, which gives `WorkerCrashed`. Which job that was shows with a single
     worker, that takes them in order: the first one without a result.
 
     Args:
@@ -53,7 +53,7 @@ def run_jobs(
         for number, result in _run_until_broken(work, list(waiting.items()), 1 if alone else workers):
             yield waiting.pop(number), result
         if waiting and alone:
-            yield waiting.pop(next(iter(waiting))), Died()
+            yield waiting.pop(next(iter(waiting))), WorkerCrashed()
         alone = bool(waiting) and not alone
 
 

@@ -76,14 +76,14 @@ class Outlines:
     Attributes:
         shares: (N, S, S) share of the readers inside whose outline a pixel lies, times 255.
         known: (N,) whether a nodule has any outline.
-        rims_mm: (N, R, V, 2) float32, the outermost points of each reader's outline in V directions, as (x, y) in mm
-            from the middle of the crop; NaN where there is none. No two points of the outline are farther apart than
-            two of these but for one part in 400.
+        hull_points_mm: (N, R, V, 2) float32, the outermost points of each reader's outline in V directions, as (x, y)
+            in mm from the middle of the crop; NaN where there is none. The largest distance between two of them is that
+            between two points of the outline, to one part in 400.
     """
 
     shares: NDArray[np.uint8]
     known: NDArray[np.bool_]
-    rims_mm: NDArray[np.float32]
+    hull_points_mm: NDArray[np.float32]
 
 
 def find_rim(points_mm: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -42,7 +42,7 @@ class RoiTable:
 
 
 def read_roi_table(
-    path: Path, dicom_root: Path | None = None, keep: Sequence[str] = (), *, contain: bool = False
+    path: Path, dicom_root: Path | None = None, keep: Sequence[str] = (), *, restrict_to_root: bool = False
 ) -> RoiTable:
     """Read a ROI table.
 
@@ -52,7 +52,7 @@ def read_roi_table(
         dicom_root: Folder that relative paths start from; left out, it is the CSV's folder, else the working
             folder, whichever holds the file.
         keep: Further columns of the CSV to carry along as text.
-        contain: Refuse files outside those folders, links followed.
+        restrict_to_root: Refuse files outside those folders, links followed.
 
     Raises:
         InputError: The file is not such a table; the message names row and column.
@@ -84,7 +84,7 @@ def read_roi_table(
     _refuse_mixed_diameters(frame, path)
     roots = [dicom_root] if dicom_root is not None else [path.parent, Path.cwd()]
     frame = _resolve_paths(frame, path, roots)
-    if contain:
+    if restrict_to_root:
         _refuse_paths_outside(frame, path, roots)
     frame = _name_patients(frame)
     return RoiTable(path, frame, numbered.height - distinct.height, tuple(str(root.absolute()) for root in roots))
@@ -179,7 +179,7 @@ def _refuse_paths_outside(frame: pl.DataFrame, path: Path, roots: Sequence[Path]
         if not lies_below(absolute, inside):
             raise InputError(
                 f"{path}: row {row}, column {schema.DICOM_PATH}: {text!r} lies outside {inside[0]}; "
-                "--contain allows only files below the DICOM root"
+                "--restrict-to-root allows only files below the DICOM root"
             )
 
 

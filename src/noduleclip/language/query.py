@@ -1,4 +1,4 @@
-"""What a sentence asks for: a size, ratings, and the words that are left. All commands read sentences here."""
+"""Parsing of a sentence into the size and the ratings that it asks for, and the words that are left."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from noduleclip.language.size_interval import SizeInterval
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a sentence asks for; all of it together.
+class ParsedQuery:
+    """A parsed sentence; a nodule must satisfy all of it.
 
     Attributes:
         interval: The diameters asked for, None where the sentence has no size.
@@ -24,35 +24,38 @@ class Reading:
     words: tuple[str, ...]
 
     @property
-    def asks(self) -> bool:
+    def has_criteria(self) -> bool:
         """Whether the sentence asks for anything that a reader measures or rates."""
         return self.interval is not None or bool(self.ratings)
 
 
-def read_sentence(text: str) -> Reading:
-    """Read a sentence.
+def parse_query(text: str) -> ParsedQuery:
+    """Parse a sentence.
+
+    Returns:
+        The interval of diameters and the ranges of ratings that it asks for, and the words that are left.
 
     Raises:
-        UsageError: It is empty or too long, contradicts itself, or says what is no size or rating.
+        UsageError: The sentence is empty or too long, contradicts itself, or names an impossible size or rating.
     """
     size = read_size(text)
     ratings, words = read_ratings(size.words)
-    return Reading(size.interval, ratings, words)
+    return ParsedQuery(size.interval, ratings, words)
 
 
-def describe_reading(reading: Reading) -> str:
+def describe_query(parsed: ParsedQuery) -> str:
     """Describe in one line how a sentence was understood."""
-    parts = [] if reading.interval is None else [f"diameter in {reading.interval}"]
-    if reading.ratings:
-        parts.append(f"ratings: {describe_ratings(reading.ratings)}")
+    parts = [] if parsed.interval is None else [f"diameter in {parsed.interval}"]
+    if parsed.ratings:
+        parts.append(f"ratings: {describe_ratings(parsed.ratings)}")
     return f"read as: {'; '.join(parts) or 'no size; ranked by the words alone'}"
 
 
-def list_attributes(readings: Iterable[Reading]) -> tuple[str, ...]:
+def list_attributes(parsed_queries: Iterable[ParsedQuery]) -> tuple[str, ...]:
     """Return the rated attributes that sentences ask for, each once, in order."""
-    return tuple(dict.fromkeys(asked.attribute for reading in readings for asked in reading.ratings))
+    return tuple(dict.fromkeys(asked.attribute for parsed in parsed_queries for asked in parsed.ratings))
 
 
-def read_sentences(texts: Sequence[str]) -> list[Reading]:
-    """Read many sentences; raises as `read_sentence` does."""
-    return [read_sentence(text) for text in texts]
+def parse_queries(texts: Sequence[str]) -> list[ParsedQuery]:
+    """Read many sentences; raises as `parse_query` does."""
+    return [parse_query(text) for text in texts]

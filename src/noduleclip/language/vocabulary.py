@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from noduleclip.errors import ArtefactError
-from noduleclip.language.query import Reading, read_sentence
+from noduleclip.language.query import ParsedQuery, parse_query
 from noduleclip.language.rating_scale import ATTRIBUTES, LARGEST_RATING, RatingRange
 from noduleclip.language.size_interval import SizeInterval
 
@@ -55,7 +55,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words, the millimetre grid and the rated attributes that a text tower knows.
+    """The words, the millimetre grid and the rated attributes that a text encoder knows.
 
     Attributes:
         words: Lower-case words, in the order of their ids.
@@ -84,7 +84,7 @@ class Vocabulary:
     @classmethod
     def from_sentences(cls, sentences: Iterable[str], attributes: tuple[str, ...] = ()) -> "Vocabulary":
         """Collect the words that are left in sentences once their sizes and ratings are read, sorted."""
-        words = sorted({word for sentence in sentences for word in read_sentence(sentence).words})
+        words = sorted({word for sentence in sentences for word in parse_query(sentence).words})
         return cls(tuple(words), attributes=attributes)
 
     @classmethod
@@ -131,14 +131,14 @@ class Vocabulary:
         Raises:
             UsageError: The sentence is empty or contradicts itself.
         """
-        return self.encode_reading(read_sentence(sentence))
+        return self.encode_query(parse_query(sentence))
 
-    def encode_reading(self, reading: Reading) -> Tokens:
+    def encode_query(self, parsed: ParsedQuery) -> Tokens:
         """Tokenise a sentence that was read already."""
-        asked = [*self._encode_size(reading.interval), *self._encode_ratings(reading.ratings)]
+        asked = [*self._encode_size(parsed.interval), *self._encode_ratings(parsed.ratings)]
         unknown = _SPECIAL.index("<unk>")
         room = MAX_TOKENS - len(asked) - 1
-        words = [_single(self._known.get(word, unknown)) for word in reading.words[:room]]
+        words = [_single(self._known.get(word, unknown)) for word in parsed.words[:room]]
         tokens = [_single(_SPECIAL.index("<start>")), *asked, *words]
         tokens += [_single(0)] * (MAX_TOKENS - len(tokens))
         left, right, share = zip(*tokens, strict=True)

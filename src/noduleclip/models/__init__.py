@@ -1,1 +1,1 @@
-"""The two towers, their loss, and the checkpoint that holds them."""
+"""The two encoders, their loss, and the checkpoint that holds them."""

@@ -14,15 +14,21 @@ from noduleclip.config import ModelConfig, from_mapping, to_mapping
 from noduleclip.errors import ArtefactError, ConfigError, shows_incompatibility
 from noduleclip.io.artefacts import replacing
 from noduleclip.language.vocabulary import Vocabulary
-from noduleclip.models.hostile import AllocationError, AllocationLimit, count_bytes, refuse_bombs, refuse_claims
-from noduleclip.models.two_towers import TwoTowers
+from noduleclip.models.clip import ClipModel
+from noduleclip.models.resource_limits import (
+    AllocationError,
+    AllocationLimit,
+    check_archive_size,
+    count_bytes,
+    refuse_claims,
+)
 
-_TIMES_ITS_WEIGHTS = 4  # what building towers may allocate: timm makes a backbone twice,
+_TIMES_ITS_WEIGHTS = 4  # what building encoders may allocate: timm makes a backbone twice,
 _SMALL_BYTES = 1 << 29  # and whole, where small crops keep its first stages only
 _IMAGE, _TEXT, _SCALARS = "image_encoder", "text_encoder", ("log_scale", "bias")
 
 
-def pack_model(model: TwoTowers) -> dict[str, Any]:
+def pack_model(model: ClipModel) -> dict[str, Any]:
     """Return what a checkpoint holds: tensors, numbers, strings, lists and dictionaries only."""
     return {
         "schema_version": schema.CHECKPOINT_SCHEMA_VERSION,
@@ -49,7 +55,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ArtefactError(f"{path}: no such checkpoint; noduleclip train writes {schema.BEST_CHECKPOINT}")
     try:
-        refuse_bombs(path)
+        check_archive_size(path)
         values = torch.load(path, map_location="cpu", weights_only=True)
         refuse_claims(values, path)
     except ArtefactError:
@@ -70,8 +76,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return values
 
 
-def load_model(path: Path) -> TwoTowers:
-    """Rebuild the towers from a checkpoint, in evaluation mode on the CPU.
+def load_model(path: Path) -> ClipModel:
+    """Rebuild the encoders from a checkpoint, in evaluation mode on the CPU.
 
     Raises:
         ArtefactError: The file is not such a checkpoint; the message names what is wrong.
@@ -79,8 +85,8 @@ def load_model(path: Path) -> TwoTowers:
     return unpack_model(read_checkpoint(path), path)
 
 
-def unpack_model(values: dict[str, Any], path: Path) -> TwoTowers:
-    """Rebuild the towers from what `pack_model` gave; `path` names the source in messages.
+def unpack_model(values: dict[str, Any], path: Path) -> ClipModel:
+    """Rebuild the encoders from what `pack_model` gave; `path` names the source in messages.
 
     Raises:
         ArtefactError: A tensor or setting is missing, not finite or of the wrong shape.
@@ -92,16 +98,16 @@ def unpack_model(values: dict[str, Any], path: Path) -> TwoTowers:
         config = from_mapping(ModelConfig, values["config"], str(path))
         vocabulary = Vocabulary.from_mapping(values["vocabulary"], str(path))
         with AllocationLimit(_TIMES_ITS_WEIGHTS * count_bytes((values[_IMAGE], values[_TEXT]), path) + _SMALL_BYTES):
-            model = TwoTowers(config, vocabulary)
+            model = ClipModel(config, vocabulary)
     except (ConfigError, AllocationError) as error:
         raise ArtefactError(f"{path}: its configuration cannot be used: {error}") from error
-    for part, tower in ((_IMAGE, model.image), (_TEXT, model.text)):
+    for part, encoder in ((_IMAGE, model.image), (_TEXT, model.text)):
         try:
-            tower.load_state_dict(values[part])
+            encoder.load_state_dict(values[part])
         except (RuntimeError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:300]
             raise ArtefactError(f"{path}: {part} does not fit {config.backbone}: {reason}") from error
-        for name, tensor in tower.state_dict().items():
+        for name, tensor in encoder.state_dict().items():
             if not bool(torch.isfinite(tensor).all()):
                 raise ArtefactError(f"{path}: tensor {name} of {part} is not finite")
     with torch.no_grad():
@@ -113,7 +119,7 @@ def unpack_model(values: dict[str, Any], path: Path) -> TwoTowers:
     return model.eval()
 
 
-def hash_model(model: TwoTowers) -> str:
+def hash_model(model: ClipModel) -> str:
     """Return an id of the model: a hash over configuration, vocabulary and every weight."""
     packed = pack_model(model)
     digest = hashlib.sha256(repr((packed["config"], packed["vocabulary"])).encode())

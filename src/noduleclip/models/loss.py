@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from noduleclip.language import SizeInterval
-from noduleclip.language.query import Reading
+from noduleclip.language.query import ParsedQuery
 
 _ALL_SIZES = SizeInterval(0, math.inf, "left")
 
 
-def reading_targets(
-    diameters_mm: Tensor, ratings: Tensor, attributes: Sequence[str], readings: Sequence[Reading]
+def soft_targets(
+    diameters_mm: Tensor, ratings: Tensor, attributes: Sequence[str], parsed_queries: Sequence[ParsedQuery]
 ) -> tuple[Tensor, Tensor]:
     """Return the share of a nodule's readers of whom all that a sentence asks for is true.
 
@@ -22,19 +22,19 @@ def reading_targets(
         diameters_mm: (B, R) diameters; NaN where a nodule has fewer than R readers, at least one is a number.
         ratings: (B, R, A) ratings by the same readers; NaN where one is missing.
         attributes: The A rated attributes, by column name.
-        readings: P sentences that ask for no other attributes.
+        parsed_queries: P sentences that ask for no other attributes.
 
     Returns:
         (B, P) shares in [0, 1] of the readers who gave every rating asked for, and (B, P) bool whether there are any.
     """
-    true = _contain(diameters_mm, [reading.interval or _ALL_SIZES for reading in readings])
+    true = _contain(diameters_mm, [parsed.interval or _ALL_SIZES for parsed in parsed_queries])
     gave = diameters_mm.isfinite().unsqueeze(2).expand_as(true).clone()
-    rated = [at for at, reading in enumerate(readings) if reading.ratings]
+    rated = [at for at, parsed in enumerate(parsed_queries) if parsed.ratings]
     if rated:
         low = torch.full((len(rated), len(attributes)), -math.inf)
         high = torch.full_like(low, math.inf)
         for row, at in enumerate(rated):
-            for asked in readings[at].ratings:
+            for asked in parsed_queries[at].ratings:
                 low[row, attributes.index(asked.attribute)] = asked.low
                 high[row, attributes.index(asked.attribute)] = asked.high
         low, high = low.to(ratings.device), high.to(ratings.device)
@@ -79,12 +79,12 @@ def pairwise_sigmoid_loss(
     return (losses * known).mean()
 
 
-def outline_loss(logits: Tensor, inside: Tensor, known: Tensor) -> Tensor:
+def outline_loss(logits: Tensor, mask_probability: Tensor, known: Tensor) -> Tensor:
     """Mean over nodules of five times the binary cross-entropy of the pixels, plus one minus the soft Dice overlap.
 
     Args:
         logits: (B, Y, X) logits that a pixel lies inside the outline.
-        inside: (B, Y, X) share of the readers inside whose outline the pixel lies.
+        mask_probability: (B, Y, X) share of the readers inside whose outline the pixel lies.
         known: (B,) whether a nodule has outlines; one without counts for nothing.
 
     Returns:
@@ -92,9 +92,9 @@ def outline_loss(logits: Tensor, inside: Tensor, known: Tensor) -> Tensor:
 
     Source: the soft Dice of V-Net (Milletari et al., 2016, arXiv:1606.04797), with shares in place of a mask.
     """
-    logits, inside = logits.float(), inside.float()
+    logits, mask_probability = logits.float(), mask_probability.float()
     drawn = logits.sigmoid()
-    pixels = F.binary_cross_entropy_with_logits(logits, inside, reduction="none").mean(dim=(1, 2))
-    overlap = (2 * (drawn * inside).sum(dim=(1, 2)) + 1) / ((drawn + inside).sum(dim=(1, 2)) + 1)
+    pixels = F.binary_cross_entropy_with_logits(logits, mask_probability, reduction="none").mean(dim=(1, 2))
+    overlap = (2 * (drawn * mask_probability).sum(dim=(1, 2)) + 1) / ((drawn + mask_probability).sum(dim=(1, 2)) + 1)
     weight = known.to(logits.dtype)
     return ((5 * pixels + 1 - overlap) * weight).sum() / weight.sum().clamp_min(1)

@@ -1,4 +1,4 @@
-"""The towers as ONNX files that carry vocabulary, configuration and calibration, so that nothing needs torch to run."""
+"""Export of the encoders to ONNX files that carry vocabulary, configuration and calibration; they run without torch."""
 
 import contextlib
 import io
@@ -14,18 +14,18 @@ from torch import Tensor, nn
 from noduleclip.config import to_mapping
 from noduleclip.language.vocabulary import stack_tokens
 from noduleclip.models.checkpoint import hash_model
-from noduleclip.models.two_towers import TwoTowers
+from noduleclip.models.clip import ClipModel
 
 _MOST_ROWS = 1 << 16
 
 
-def export_text_tower(model: TwoTowers, path: Path) -> None:
-    """Write the text tower.
+def export_text_encoder(model: ClipModel, path: Path) -> None:
+    """Write the text encoder.
 
     Inputs `left`, `right` (P, T) int64 and `share` (P, T) float32 as `vocabulary.Tokens` has them; output (P, D).
 
     Args:
-        model: The towers, on the CPU.
+        model: The encoders, on the CPU.
         path: The file to write; its folder exists.
     """
     left, right, share = stack_tokens([model.vocabulary.encode("> 6 mm"), model.vocabulary.encode("6-10 mm")])
@@ -38,11 +38,11 @@ def export_text_tower(model: TwoTowers, path: Path) -> None:
     _export(model, model.text, example, "sentences", path, {"vocabulary": vocabulary})
 
 
-def export_image_tower(model: TwoTowers, path: Path) -> None:
-    """Write the image tower: input `crops` (B, Y, X) float32 HU, seen from one side; output (B, D).
+def export_image_encoder(model: ClipModel, path: Path) -> None:
+    """Write the image encoder: input `crops` (B, Y, X) float32 HU, seen from one side; output (B, D).
 
     Args:
-        model: The towers, on the CPU.
+        model: The encoders, on the CPU.
         path: The file to write; its folder exists.
     """
     side = model.config.crop.size_px
@@ -51,14 +51,14 @@ def export_image_tower(model: TwoTowers, path: Path) -> None:
 
 
 def _export(
-    model: TwoTowers, tower: nn.Module, example: dict[str, Tensor], output: str, path: Path, told: dict[str, str]
+    model: ClipModel, encoder: nn.Module, example: dict[str, Tensor], output: str, path: Path, told: dict[str, str]
 ) -> None:
     rows = torch.export.Dim("rows", min=1, max=_MOST_ROWS)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter warns of its own dependencies
         program = torch.onnx.export(
-            tower.eval(),
+            encoder.eval(),
             tuple(example.values()),
             input_names=list(example),
             output_names=[output],

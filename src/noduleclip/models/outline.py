@@ -65,29 +65,31 @@ def _resize(maps: Tensor, side_px: int) -> Tensor:
     return F.interpolate(maps, size=(side_px, side_px), mode="bilinear", align_corners=False)
 
 
-def measure_outline(inside: Tensor, fov_mm: float) -> Tensor:
+def measure_outline(mask_probability: Tensor, fov_mm: float) -> Tensor:
     """Measure soft outlines in logarithms of millimetres, so that a gradient can go through.
 
     Args:
-        inside: (B, Y, Y) probability that a pixel lies inside.
+        mask_probability: (B, Y, Y) probability that a pixel lies inside.
         fov_mm: Side of the map in mm.
 
     Returns:
         (B, 6): the logarithm of the root of the area, of the standard deviation along the long and the short axis,
         of the largest and the mean extent over eight directions; and the share of what lies inside that is in doubt.
     """
-    side = inside.shape[-1]
+    side = mask_probability.shape[-1]
     pixel_mm = fov_mm / side
-    along = (torch.arange(side, device=inside.device, dtype=inside.dtype) - (side - 1) / 2) * pixel_mm
-    mass = inside.sum(dim=(1, 2)) + 1e-3
-    y = along[None, :, None] - ((inside * along[:, None]).sum(dim=(1, 2)) / mass)[:, None, None]
-    x = along[None, None, :] - ((inside * along).sum(dim=(1, 2)) / mass)[:, None, None]
+    along = (
+        torch.arange(side, device=mask_probability.device, dtype=mask_probability.dtype) - (side - 1) / 2
+    ) * pixel_mm
+    mass = mask_probability.sum(dim=(1, 2)) + 1e-3
+    y = along[None, :, None] - ((mask_probability * along[:, None]).sum(dim=(1, 2)) / mass)[:, None, None]
+    x = along[None, None, :] - ((mask_probability * along).sum(dim=(1, 2)) / mass)[:, None, None]
     of_pixel = pixel_mm**2 / 12
-    yy, xx, xy = ((inside * a * b).sum(dim=(1, 2)) / mass for a, b in ((y, y), (x, x), (x, y)))
+    yy, xx, xy = ((mask_probability * a * b).sum(dim=(1, 2)) / mass for a, b in ((y, y), (x, x), (x, y)))
     middle = (yy + xx) / 2 + of_pixel
     half = torch.sqrt(((yy - xx) / 2) ** 2 + xy**2 + 1e-6)
     extents = torch.stack(
-        [_measure_extent(inside, x, y, math.pi * turn / _DIRECTIONS) for turn in range(_DIRECTIONS)], dim=1
+        [_measure_extent(mask_probability, x, y, math.pi * turn / _DIRECTIONS) for turn in range(_DIRECTIONS)], dim=1
     ).clamp_min(_LEAST_MM)
     sizes = [
         torch.log(mass * pixel_mm**2 + 1) / 2,
@@ -95,13 +97,13 @@ def measure_outline(inside: Tensor, fov_mm: float) -> Tensor:
         torch.log((middle - half).clamp_min(of_pixel)) / 2,
         torch.log(extents.amax(dim=1)),
         torch.log(extents.mean(dim=1)),
-        (inside * (1 - inside)).sum(dim=(1, 2)) / mass,
+        (mask_probability * (1 - mask_probability)).sum(dim=(1, 2)) / mass,
     ]
     return torch.stack(sizes, dim=1)
 
 
-def _measure_extent(inside: Tensor, x: Tensor, y: Tensor, angle: float) -> Tensor:
+def _measure_extent(mask_probability: Tensor, x: Tensor, y: Tensor, angle: float) -> Tensor:
     """Return the soft distance (B,) between the two ends along a direction: log-sum-exp in place of the maximum."""
     along = (x * math.cos(angle) + y * math.sin(angle)) / _EXTENT_SOFTNESS_MM
-    ends = [torch.log((inside * torch.exp(side * along)).sum(dim=(1, 2)) + 1e-3) for side in (1, -1)]
+    ends = [torch.log((mask_probability * torch.exp(side * along)).sum(dim=(1, 2)) + 1e-3) for side in (1, -1)]
     return _EXTENT_SOFTNESS_MM * (ends[0] + ends[1])

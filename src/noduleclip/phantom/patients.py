@@ -28,8 +28,8 @@ from noduleclip.phantom.tissue import (
     OUTLINE_ANGLES,
     Floats,
     Grid,
-    Look,
     Nodule,
+    ScanAppearance,
     Thorax,
     draw_phantom_slice,
     draw_series,
@@ -213,9 +213,9 @@ def _write_patient(folder: Path, config: PhantomConfig, number: int) -> tuple[li
     rng = _seed_patient(config, number)
     count = _draw_count(rng)
     grid = _draw_grid(rng, config.matrix_px, slices=_count_slices(count))
-    thorax, look = _draw_thorax(rng, grid), _draw_look(rng)
-    nodules = _place_nodules(rng, grid, thorax, look, count)
-    hu = draw_series(rng, grid, thorax, [nodule for nodule, _ in nodules], look)
+    thorax, appearance = _draw_thorax(rng, grid), _draw_look(rng)
+    nodules = _place_nodules(rng, grid, thorax, appearance, count)
+    hu = draw_series(rng, grid, thorax, [nodule for nodule, _ in nodules], appearance)
     patient_id = f"PHANTOM-{number:04d}"
     first_z_mm = round(rng.uniform(-220.0, -60.0), 2)
     headers = [_make_header(config, grid, patient_id, first_z_mm, k) for k in range(grid.slices)]
@@ -226,7 +226,7 @@ def _write_patient(folder: Path, config: PhantomConfig, number: int) -> tuple[li
     rows: list[Row] = []
     for index, (nodule, k) in enumerate(nodules, start=1):
         place = _describe_slice(headers[k], grid) | {schema.NODULE_ID: f"{patient_id}_N{index}"}
-        rows += [place | reading for reading in read_nodule(rng, config.readers, grid, look, nodule, k)]
+        rows += [place | reading for reading in read_nodule(rng, config.readers, grid, appearance, nodule, k)]
     return rows, grid.slices
 
 
@@ -272,10 +272,10 @@ def _draw_thorax(rng: np.random.Generator, grid: Grid) -> Thorax:
     )
 
 
-def _draw_look(rng: np.random.Generator) -> Look:
+def _draw_look(rng: np.random.Generator) -> ScanAppearance:
     """Draw the tissue and scanner of one scan."""
     contrast = rng.random() < 0.5
-    return Look(
+    return ScanAppearance(
         lung_hu=float(np.clip(rng.normal(-870, 35), -930, -780)),
         vessel_hu=rng.uniform(110, 260) if contrast else rng.uniform(25, 55),
         texture_hu=rng.uniform(25, 55),
@@ -286,7 +286,7 @@ def _draw_look(rng: np.random.Generator) -> Look:
 
 
 def _place_nodules(
-    rng: np.random.Generator, grid: Grid, thorax: Thorax, look: Look, count: int
+    rng: np.random.Generator, grid: Grid, thorax: Thorax, appearance: ScanAppearance, count: int
 ) -> list[tuple[Nodule, int]]:
     """Draw nodules that neither overlap nor leave the lung or the image.
 
@@ -298,7 +298,7 @@ def _place_nodules(
     sizes_mm = np.clip((3.3 + 3.9 * rng.lognormal(0, 1.1, count)) * rng.lognormal(0, 0.2, count), 2.6, limit_mm)
     placed: list[tuple[Nodule, int]] = []
     for size_mm in sorted(sizes_mm.tolist(), reverse=True):
-        nodule = _draw_nodule(rng, grid, look, size_mm)
+        nodule = _draw_nodule(rng, grid, appearance, size_mm)
         at_pleura = rng.random() < 0.22 and nodule.reach_mm > 2
         slice_index = int(rng.integers(0, grid.slices))
         off_plane_mm = rng.uniform(-0.3, 0.3) * min(grid.thickness_mm, nodule.depth_mm)
@@ -330,7 +330,7 @@ def _fits(grid: Grid, depth_mm: float, nodule: Nodule, others: list[Nodule], at_
     return all(math.dist((x_mm, y_mm), other.center_mm[:2]) > reach_mm + other.reach_mm + 4 for other in others)
 
 
-def _draw_nodule(rng: np.random.Generator, grid: Grid, look: Look, diameter_mm: float) -> Nodule:
+def _draw_nodule(rng: np.random.Generator, grid: Grid, appearance: ScanAppearance, diameter_mm: float) -> Nodule:
     """Draw shape and attenuation of a nodule around the origin, `diameter_mm` long in its plane."""
     theta = np.arange(OUTLINE_ANGLES) * (2 * math.pi / OUTLINE_ANGLES)
     elongation, turn = 1 + 0.5 * rng.beta(1.3, 1.8), rng.uniform(0, math.pi)
@@ -342,8 +342,8 @@ def _draw_nodule(rng: np.random.Generator, grid: Grid, look: Look, diameter_mm: 
     outline = radii[:, None] * np.stack([np.cos(theta), np.sin(theta)], axis=1)
     radii *= diameter_mm / measure_feret_mm(outline, (1.0, 1.0))
     kind = rng.choice(("solid", "calcified", "part-solid", "ground-glass"), p=(0.76, 0.06, 0.08, 0.10))
-    solid_hu = rng.uniform(0, 60) + (0.4 * max(0.0, look.vessel_hu - 60))
-    glass_hu = look.lung_hu + rng.uniform(200, 520)
+    solid_hu = rng.uniform(0, 60) + (0.4 * max(0.0, appearance.vessel_hu - 60))
+    glass_hu = appearance.lung_hu + rng.uniform(200, 520)
     body_hu = {"solid": solid_hu, "calcified": rng.uniform(250, 800)}.get(str(kind), glass_hu)
     glassy = kind in ("part-solid", "ground-glass")
     return Nodule(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.phantom.tissue import OUTLINE_ANGLES, Grid, Look, Nodule
+from noduleclip.phantom.tissue import OUTLINE_ANGLES, Grid, Nodule, ScanAppearance
 
 Row = dict[str, str | int | float]
 Polygon = NDArray[np.int64]
@@ -21,11 +21,11 @@ _RING: Final = ((0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1,
 
 
 def read_nodule(
-    rng: np.random.Generator, readers: int, grid: Grid, look: Look, nodule: Nodule, slice_index: int
+    rng: np.random.Generator, readers: int, grid: Grid, appearance: ScanAppearance, nodule: Nodule, slice_index: int
 ) -> list[Row]:
     """Return what each reader who noticed the nodule drew and rated on its slice; at least one did."""
     size_mm = 2 * nodule.reach_mm
-    clarity = min(1.0, (nodule.hu - look.lung_hu) / 850)
+    clarity = min(1.0, (nodule.hu - appearance.lung_hu) / 850)
     conspicuity = 2.3 + 1.35 * math.log2(size_mm / 4) + 2.2 * (clarity - 1) + rng.normal(0, 0.5)
     share = 1 / (1 + math.exp(-1.0 * (conspicuity - 2.6)))
     marking = rng.random(readers) < share

@@ -155,7 +155,7 @@ class Thorax:
 
 
 @dataclass(frozen=True)
-class Look:
+class ScanAppearance:
     """What differs from scan to scan.
 
     Attributes:
@@ -216,22 +216,24 @@ def draw_phantom_slice(
     return np.asarray(hu[0])
 
 
-def draw_series(rng: np.random.Generator, grid: Grid, thorax: Thorax, nodules: Sequence[Nodule], look: Look) -> Floats:
+def draw_series(
+    rng: np.random.Generator, grid: Grid, thorax: Thorax, nodules: Sequence[Nodule], appearance: ScanAppearance
+) -> Floats:
     """Draw the slices of one patient.
 
     Returns:
         HU (Z, Y, X), not clipped.
     """
-    volume = np.repeat(_draw_thorax(rng, grid, thorax, look), LAYERS_PER_SLICE, axis=0)
+    volume = np.repeat(_draw_thorax(rng, grid, thorax, appearance), LAYERS_PER_SLICE, axis=0)
     for vessel in _grow_vessels(rng, grid, thorax, nodules):
-        _paint_vessel(volume, grid, vessel, look.vessel_hu)
+        _paint_vessel(volume, grid, vessel, appearance.vessel_hu)
     for nodule in nodules:
         _paint_nodule(volume, grid, nodule)
     hu = _merge_layers(volume)
     airiness = np.clip((-100 - hu) / 700, 0, 1)
-    hu += look.texture_hu * airiness * _make_texture(rng, hu.shape, grid)
-    hu = _blur(hu, look.psf_px)
-    hu += look.noise_hu * make_noise(rng, hu.shape, look.noise_px)
+    hu += appearance.texture_hu * airiness * _make_texture(rng, hu.shape, grid)
+    hu = _blur(hu, appearance.psf_px)
+    hu += appearance.noise_hu * make_noise(rng, hu.shape, appearance.noise_px)
     return hu
 
 
@@ -302,7 +304,7 @@ def _merge_layers(volume: Floats) -> Floats:
     return np.asarray(by_slice.mean(axis=1), np.float32)
 
 
-def _draw_thorax(rng: np.random.Generator, grid: Grid, thorax: Thorax, look: Look) -> Floats:
+def _draw_thorax(rng: np.random.Generator, grid: Grid, thorax: Thorax, appearance: ScanAppearance) -> Floats:
     """Draw lung, chest wall with ribs, mediastinum and the air outside the body, HU (Z, Y, X)."""
     _, y_mm, x_mm = grid.axes_mm
     x, y = x_mm[None, :], y_mm[:, None]
@@ -315,9 +317,9 @@ def _draw_thorax(rng: np.random.Generator, grid: Grid, thorax: Thorax, look: Loo
     for index, (x0, y0, radius) in enumerate(thorax.bulges_mm):
         depth = np.hypot(x - x0, y - y0) - radius
         if index == 0:
-            wall = np.where(depth < -3, look.vessel_hu - 10, wall)
+            wall = np.where(depth < -3, appearance.vessel_hu - 10, wall)
         bulge_depth = np.minimum(bulge_depth, depth)
-    lung = look.lung_hu + 45 * y / grid.half_yx_mm[0]
+    lung = appearance.lung_hu + 45 * y / grid.half_yx_mm[0]
     slices = []
     for z_mm in np.arange(grid.slices) * grid.thickness_mm:
         outside = rho - pleura * np.float32(1 + thorax.drift * z_mm)

@@ -28,7 +28,7 @@ def message_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def hush() -> None:
+def silence() -> None:
     """Silence the messages of this process: another one prints the same."""
     message_console().quiet = True
 
@@ -54,7 +54,7 @@ def _escape_for_json(found: re.Match[str]) -> str:
     return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
 
 
-def say(text: str) -> None:
+def log_info(text: str) -> None:
     """Print a message on stderr, unwrapped; the text is never read as markup."""
     message_console().print(plain(text), soft_wrap=True)
 
@@ -62,18 +62,18 @@ def say(text: str) -> None:
 def print_note(note: Note) -> None:
     """Print a note of a workflow on stderr."""
     if note.is_warning:
-        warn(note.text)
+        log_warning(note.text)
     else:
-        say(f"note: {note.text}")
+        log_info(f"note: {note.text}")
 
 
-def warn(text: str) -> None:
+def log_warning(text: str) -> None:
     """Warn on stderr."""
     message_console().print(f"[yellow]warning:[/] {plain(text)}", soft_wrap=True)
 
 
 @contextlib.contextmanager
-def counting(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """Show a bar with count, rate and estimate on a terminal; say nothing elsewhere.
 
     Yields:

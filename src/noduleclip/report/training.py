@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from noduleclip.report.console import message_console, say
+from noduleclip.report.console import log_info, message_console
 from noduleclip.report.sparkline import choose_bars, draw_sparkline
 
 _MOST_BARS, _FEWEST_BARS = 32, 8
@@ -116,7 +116,7 @@ class TrainingDisplay:
         if record["val_map"] is not None:
             judged = f"val mean AP {record['val_map']:.4f}{' *' if is_best else '  '}  "
             self._best = f"{record['val_map']:.3f}" if is_best else self._best
-        say(
+        log_info(
             f"epoch {record['epoch']:>3}/{self._epochs}  loss {record['loss']:.4f}  {judged}"
             f"{record['nodules_per_second']:.0f} nodules/s  {record['train_seconds'] + record['val_seconds']:.1f} s"
         )

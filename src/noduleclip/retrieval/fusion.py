@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.language import NOMINAL, RatingRange, SizeInterval
-from noduleclip.language.query import Reading
+from noduleclip.language.query import ParsedQuery
 
 Floats = NDArray[np.float64]
 
@@ -27,7 +27,7 @@ class Calibration:
 
     @classmethod
     def from_texts(cls, texts: Mapping[str, str]) -> "Calibration":
-        """Read what a tower's file carries.
+        """Read what an encoder's file carries.
 
         Raises:
             KeyError: There is none.
@@ -85,26 +85,26 @@ def multiply_rules(parts: Sequence[Floats]) -> Floats:
     return np.asarray(np.where(known.any(axis=0), np.where(known, stacked, 1.0).prod(axis=0), np.nan))
 
 
-def score_reading(reading: Reading, read: Callable[[str], Floats], softness_mm: float) -> Floats:
+def score_query(parsed: ParsedQuery, read: Callable[[str], Floats], softness_mm: float) -> Floats:
     """Score rows by all that a sentence asks for: their diameter, and each rating.
 
     Args:
-        reading: The sentence; it asks for something.
+        parsed: The sentence; it asks for something.
         read: Gives (N,) measured values by column name, NaN where there are none.
         softness_mm: As in `score_rule`.
 
     Returns:
         (N,) the product of what is known; NaN where nothing is.
     """
-    sized = [] if reading.interval is None else [score_rule(read(schema.DIAMETER_MM), reading.interval, softness_mm)]
-    return multiply_rules([*sized, *(score_rating(read(asked.attribute), asked) for asked in reading.ratings)])
+    sized = [] if parsed.interval is None else [score_rule(read(schema.DIAMETER_MM), parsed.interval, softness_mm)]
+    return multiply_rules([*sized, *(score_rating(read(asked.attribute), asked) for asked in parsed.ratings)])
 
 
 def fuse_scores(cosine: Floats, rule: Floats, alpha: float) -> Floats:
     """Mix the two parts; an item without a rule score keeps its cosine part alone.
 
     Args:
-        cosine: (..., N) probabilities from the towers.
+        cosine: (..., N) probabilities from the encoders.
         rule: (..., N) rule scores; NaN where there is none.
         alpha: Weight of the cosine part, in [0, 1].
     """

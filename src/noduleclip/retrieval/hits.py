@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.language.query import Reading
+from noduleclip.language.query import ParsedQuery
 
 _LEADING = (
     schema.QUERY, schema.RANK, schema.DICOM_PATH, schema.PATIENT_ID, schema.DIAMETER_MM, schema.SIMILARITY,
@@ -16,13 +16,13 @@ _LEADING = (
 )  # fmt: skip
 
 
-def satisfies_all(reading: Reading, hit: Mapping[str, Any]) -> bool | None:
+def satisfies_all(parsed: ParsedQuery, hit: Mapping[str, Any]) -> bool | None:
     """Return whether a row satisfies all that a sentence asks for; None where nothing says no, but not all is known."""
     said: list[bool | None] = []
-    if reading.interval is not None:
+    if parsed.interval is not None:
         size = hit[schema.DIAMETER_MM]
-        said.append(None if size is None else reading.interval.contains(size))
-    for asked in reading.ratings:
+        said.append(None if size is None else parsed.interval.contains(size))
+    for asked in parsed.ratings:
         rating = hit.get(asked.attribute)
         said.append(None if rating is None else asked.contains(rating))
     if False in said:
@@ -31,7 +31,7 @@ def satisfies_all(reading: Reading, hit: Mapping[str, Any]) -> bool | None:
 
 
 def describe_hits(
-    found: pl.DataFrame, scores: Mapping[str, NDArray[np.floating]], sentence: str, reading: Reading
+    found: pl.DataFrame, scores: Mapping[str, NDArray[np.floating]], sentence: str, parsed: ParsedQuery
 ) -> pl.DataFrame:
     """Return hits with their metadata, scores, rank, and whether they satisfy the sentence.
 
@@ -39,9 +39,9 @@ def describe_hits(
         found: Metadata of the hits, best first.
         scores: What they scored, by column.
         sentence: What was asked.
-        reading: How it was read.
+        parsed: How it was read.
     """
-    satisfies = [satisfies_all(reading, hit) for hit in found.iter_rows(named=True)]
+    satisfies = [satisfies_all(parsed, hit) for hit in found.iter_rows(named=True)]
     hits = found.with_columns(
         pl.lit(sentence).alias(schema.QUERY),
         pl.int_range(1, pl.len() + 1).alias(schema.RANK),

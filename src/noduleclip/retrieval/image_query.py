@@ -1,4 +1,4 @@
-"""The image tower without torch: ONNX Runtime over a file that `embed` made of a checkpoint."""
+"""The image encoder without torch: ONNX Runtime over a file that `embed` made of a checkpoint."""
 
 import json
 from pathlib import Path
@@ -10,30 +10,30 @@ from noduleclip.config import ModelConfig, from_mapping
 from noduleclip.errors import ArtefactError, ConfigError
 from noduleclip.machine import count_cores
 from noduleclip.retrieval.fusion import Calibration
-from noduleclip.retrieval.onnx_session import open_tower, run_tower
+from noduleclip.retrieval.onnx_session import open_session, run_tower
 
 
-class ImageEncoder:
+class OnnxImageEncoder:
     """Crops to unit vectors on the CPU.
 
     Attributes:
-        model_id: The model that the tower belongs to.
+        model_id: The model that the encoder belongs to.
         config: What that model is made of.
         calibration: What turns its cosines into probabilities.
 
     Raises:
-        ArtefactError: The file is missing or is no image tower.
+        ArtefactError: The file is missing or is no image encoder.
     """
 
     def __init__(self, path: Path) -> None:
-        self._session, metadata = open_tower(path, "image tower", count_cores(), ("crops",))
+        self._session, metadata = open_session(path, "image encoder", count_cores(), ("crops",))
         self._path = path
         try:
             self.model_id: str = metadata["model_id"]
             self.config = from_mapping(ModelConfig, json.loads(metadata["config"]), str(path))
             self.calibration = Calibration.from_texts(metadata)
         except (KeyError, ValueError, RecursionError, ConfigError) as error:
-            raise ArtefactError(f"{path}: not an image tower of this tool ({error!r})") from error
+            raise ArtefactError(f"{path}: not an image encoder of this tool ({error!r})") from error
 
     def encode(self, crops_hu: NDArray[np.int16]) -> NDArray[np.float32]:
         """Embed (B, Y, X) HU, as the mean over the rotations and flips of the configuration: (B, D) unit vectors."""

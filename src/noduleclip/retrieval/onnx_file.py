@@ -2,7 +2,7 @@
 
 Protobuf libraries make an object of some hundred bytes of a message of two, so a file of 60 MB takes gigabytes before
 anything in it can be checked. This reader walks over the encoded bytes, counts what it meets, and decodes only what
-the towers need: the nodes' types and names, the tensors' shapes, and where their bytes lie.
+the encoders need: the nodes' types and names, the tensors' shapes, and where their bytes lie.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from noduleclip.errors import ArtefactError
 
-MAX_BYTES = 1 << 30  # the largest text tower that a configuration allows has 600 MB
+MAX_BYTES = 1 << 30  # the largest text encoder that a configuration allows has 600 MB
 MAX_FIELDS = 1_000_000
 MAX_NODES = 20_000
 MAX_TEXTS, MAX_TEXT_BYTES = 100, 1 << 23
@@ -24,7 +24,7 @@ _DOMAINS = ("", "ai.onnx")
 
 
 class _RefusedError(ValueError):
-    """What an ONNX file holds and a tower may not."""
+    """What an ONNX file holds and an encoder may not."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class OnnxFile:
 
 
 def read_onnx(path: Path, what: str, inputs: tuple[str, ...]) -> OnnxFile:
-    """Read a tower's ONNX file.
+    """Read an encoder's ONNX file.
 
     Args:
         path: The file.
@@ -95,7 +95,7 @@ def read_onnx(path: Path, what: str, inputs: tuple[str, ...]) -> OnnxFile:
         inputs: Names of its inputs.
 
     Raises:
-        ArtefactError: The file is missing or too large, is no ONNX model, has other inputs, or holds what no tower
+        ArtefactError: The file is missing or too large, is no ONNX model, has other inputs, or holds what no encoder
             has: subgraphs (`Loop`, `If`, `Scan`), functions, other domains' operators, sparse tensors, or tensors in
             other files.
     """

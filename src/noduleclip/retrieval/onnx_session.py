@@ -23,10 +23,10 @@ _UPGRADE = "pip install --upgrade onnxruntime"
 _MOST_LETTERS = 200
 
 
-def open_tower(
+def open_session(
     path: Path, what: str, threads: int, inputs: tuple[str, ...]
 ) -> tuple[onnxruntime.InferenceSession, dict[str, str]]:
-    """Open a tower on the CPU.
+    """Open an encoder on the CPU.
 
     Args:
         path: The file.
@@ -61,7 +61,7 @@ def open_tower(
 def run_tower(
     session: onnxruntime.InferenceSession, feed: dict[str, NDArray[np.generic]], rows: int, path: Path
 ) -> NDArray[np.float32]:
-    """Run a tower on `rows` inputs.
+    """Run an encoder on `rows` inputs.
 
     Returns:
         (rows, D) float32.

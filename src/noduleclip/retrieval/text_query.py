@@ -1,4 +1,4 @@
-"""The text tower without torch, from the file that `embed` wrote."""
+"""The text encoder without torch, from the file that `embed` wrote."""
 
 import itertools
 import json
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from noduleclip.errors import ArtefactError
 from noduleclip.language.vocabulary import Vocabulary, stack_tokens
 from noduleclip.retrieval.fusion import Calibration
+from noduleclip.retrieval.numpy_text_encoder import NoTextTowerError, load_text_encoder
 from noduleclip.retrieval.onnx_file import read_onnx
-from noduleclip.retrieval.text_tower import NoTextTowerError, load_text_tower
 
 _LONGEST_ID = 200
 _BATCH_SENTENCES = 1024  # of a forward pass; its memory grows with them
@@ -25,25 +25,25 @@ class SentenceEncoder:
     It is read once, and may be gone afterwards.
 
     Attributes:
-        model_id: The model that the text tower belongs to.
+        model_id: The model that the text encoder belongs to.
         calibration: What turns its cosines into probabilities.
         emb: Width of the vectors that it gives.
         attributes: The rated attributes that it knows, by column name.
 
     Raises:
-        ArtefactError: The file is missing or is no text tower.
+        ArtefactError: The file is missing or is no text encoder.
     """
 
     def __init__(self, path: Path) -> None:
-        file = read_onnx(path, "text tower", ("left", "right", "share"))
+        file = read_onnx(path, "text encoder", ("left", "right", "share"))
         self._path = path
         try:
             self._read_metadata(file.texts, path)
-            self._tower = load_text_tower(file, self._vocabulary.size)
+            self._tower = load_text_encoder(file, self._vocabulary.size)
         except NoTextTowerError as error:
-            raise ArtefactError(f"{path}: not a text tower of this tool (it holds {error}); embed again") from error
+            raise ArtefactError(f"{path}: not a text encoder of this tool (it holds {error}); embed again") from error
         except (LookupError, ValueError, TypeError, RecursionError) as error:
-            raise ArtefactError(f"{path}: not a text tower of this tool ({_shorten(error)})") from error
+            raise ArtefactError(f"{path}: not a text encoder of this tool ({_shorten(error)})") from error
         self.emb = self._tower.emb
 
     def _read_metadata(self, metadata: dict[str, str], path: Path) -> None:

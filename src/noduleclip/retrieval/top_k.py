@@ -103,7 +103,7 @@ def find_top_k(queries: Floats, gallery: Gallery, k: int, rows: Rows | None = No
     return [one if rows is None else TopK(rows[one.rows], one.scores) for one in best]
 
 
-def refuse_odd_rows(gallery: Gallery, rows: Rows) -> None:
+def check_unit_norm(gallery: Gallery, rows: Rows) -> None:
     """Refuse rows that are no unit vectors.
 
     Asked of what was ranked first: a row that is too long comes there.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.io.index.folder import Index
 from noduleclip.io.text_table import format_csv
-from noduleclip.language.query import Reading, describe_reading, list_attributes, read_sentence
+from noduleclip.language.query import ParsedQuery, describe_query, list_attributes, parse_query
 from noduleclip.retrieval.hits import satisfies_all
 from noduleclip.retrieval.plane import project_to_plane
 from noduleclip.retrieval.text_query import SentenceEncoder
@@ -46,9 +46,9 @@ class Answer:
     notes: tuple[str, ...]
 
     @property
-    def reading(self) -> Reading:
+    def parsed(self) -> ParsedQuery:
         """The parsed sentence."""
-        return self.result.reading
+        return self.result.parsed
 
 
 class Explorer:
@@ -80,17 +80,17 @@ class Explorer:
         if rows is None or len(rows):
             (result,) = self._searcher.search(request, notes.append)
         else:
-            reading = read_sentence(sentence)
-            result = SearchResult(sentence, describe_reading(reading), reading, np.empty(0, np.int64), {}, 0, 0)
+            parsed = parse_query(sentence)
+            result = SearchResult(sentence, describe_query(parsed), parsed, np.empty(0, np.int64), {}, 0, 0)
             notes.append(Note("no row passes the filters"))
         texts = tuple(f"{note.text[0].upper()}{note.text[1:]}." for note in notes)
-        return Answer(result, result.ranked or 0, self._count_inside(result.reading, rows), texts)
+        return Answer(result, result.ranked or 0, self._count_inside(result.parsed, rows), texts)
 
     def describe(self, answer: Answer) -> list[dict[str, Any]]:
         """Return what a list of hits shows of each."""
-        found = self._describe_rows(answer.result.rows, list_attributes([answer.reading]))
+        found = self._describe_rows(answer.result.rows, list_attributes([answer.parsed]))
         for place, hit in enumerate(found):
-            hit[schema.SATISFIES] = satisfies_all(answer.reading, hit)
+            hit[schema.SATISFIES] = satisfies_all(answer.parsed, hit)
             hit |= {name: _to_number(values[place]) for name, values in answer.result.scores.items()}
         return found
 
@@ -140,19 +140,19 @@ class Explorer:
         )
         return found.to_dicts()
 
-    def _count_inside(self, reading: Reading, rows: Rows | None) -> int | None:
-        if reading.interval is None:
+    def _count_inside(self, parsed: ParsedQuery, rows: Rows | None) -> int | None:
+        if parsed.interval is None:
             return None
         sizes = self.diameters_mm if rows is None else self.diameters_mm[rows]
-        return int(reading.interval.contains_each(sizes).sum())
+        return int(parsed.interval.contains_each(sizes).sum())
 
 
 def describe_answer(answer: Answer) -> Mapping[str, Any]:
     """Return what the page shows of an answer as a whole."""
-    interval = answer.reading.interval
+    interval = answer.parsed.interval
     bounds = interval and {"low_mm": interval.low_mm, "high_mm": _to_number(interval.high_mm), "text": str(interval)}
     return {
-        "reading": describe_reading(answer.reading),
+        "reading": describe_query(answer.parsed),
         "interval": bounds,
         "ranked": answer.ranked,
         "inside": answer.inside,

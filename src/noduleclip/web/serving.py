@@ -30,7 +30,7 @@ class Served:
 
     Attributes:
         index: The index.
-        encoder: Its text tower.
+        encoder: Its text encoder.
         folders: Where its slices may be read.
     """
 

@@ -8,7 +8,7 @@ from noduleclip.evaluation.alpha import choose_alpha
 from noduleclip.io.index.folder import Index, open_index
 from noduleclip.io.nodules import group_nodules
 from noduleclip.language import EVALUATION_QUERIES, parse_intervals
-from noduleclip.retrieval.top_k import refuse_odd_rows
+from noduleclip.retrieval.top_k import check_unit_norm
 from noduleclip.workflows.notes import Note, OnNote
 from noduleclip.workflows.search import open_text_encoder
 
@@ -36,7 +36,7 @@ def choose_alpha_on(val_emb_dir: str, searched: Index, softness_mm: float, on_no
             f"{val_emb_dir}: {several.sum()} nodule(s) with rows of two readers or more, "
             "--alpha auto needs 10; embed a table with every reader's rows, or give --alpha a number"
         )
-    refuse_odd_rows(index.embeddings, nodules.rows)
+    check_unit_norm(index.embeddings, nodules.rows)
     encoder = open_text_encoder(index)
     cosines = encoder.encode(EVALUATION_QUERIES) @ index.embeddings[nodules.rows[several]].T
     probabilities = encoder.calibration.to_probability(cosines)

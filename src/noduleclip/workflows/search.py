@@ -17,16 +17,16 @@ from noduleclip import schema
 from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import ArtefactError, IndexReplacedError, InputError
 from noduleclip.io.artefacts import hash_file
+from noduleclip.io.bundled_model import find_checkpoint
 from noduleclip.io.index.folder import Index
 from noduleclip.io.index.rows import apply_condition, find_groups
 from noduleclip.io.roi_table import select_patients
-from noduleclip.io.shipped import find_checkpoint
 from noduleclip.io.text_lines import read_lines
-from noduleclip.language.query import Reading, describe_reading, list_attributes, read_sentence, read_sentences
-from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, score_reading
+from noduleclip.language.query import ParsedQuery, describe_query, list_attributes, parse_queries, parse_query
+from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, score_query
 from noduleclip.retrieval.hits import describe_hits
 from noduleclip.retrieval.text_query import SentenceEncoder
-from noduleclip.retrieval.top_k import TopK, compute_cosines, find_top_k, refuse_odd_rows, select_top_k
+from noduleclip.retrieval.top_k import TopK, check_unit_norm, compute_cosines, find_top_k, select_top_k
 from noduleclip.workflows.approximate import approximate_search, list_patients, note_unknown_patients
 from noduleclip.workflows.notes import Note, OnNote, ignore_note
 from noduleclip.workflows.similar import Reference, exclude_own_rows
@@ -93,7 +93,7 @@ class SearchResult:
     Attributes:
         question: What was asked, with the reference: "> 6 mm, like row 17".
         description: How it was understood, in one line.
-        reading: The parsed sentence; without criteria where only a reference was given.
+        parsed: The parsed sentence; without criteria where only a reference was given.
         rows: (k,) rows of the index, best first.
         scores: (k,) scores by column, NaN where there is none.
         ranked: Rows that were ranked; None where a vector index answered.
@@ -102,7 +102,7 @@ class SearchResult:
 
     question: str
     description: str
-    reading: Reading
+    parsed: ParsedQuery
     rows: Rows
     scores: Scores
     ranked: int | None
@@ -157,23 +157,23 @@ class Searcher:
             split_sentences(request.sentences, min(request.k, self.index.manifest.rows))
         ):
             self.index.check_unchanged()  # before the mapped embeddings are read: a shorter file ends the process
-            readings = read_sentences(sentences) or [Reading(None, (), ())]
+            parsed_queries = parse_queries(sentences) or [ParsedQuery(None, (), ())]
             questions = _name_questions(sentences, request.reference)
-            descriptions = [_describe(reading, sentences, request.reference) for reading in readings]
+            descriptions = [_describe(parsed, sentences, request.reference) for parsed in parsed_queries]
             vectors = self._make_vectors(sentences, request)
             found: Iterable[tuple[Rows, Scores]] | None
             found = self._approximate(vectors, request, on_note if number == 0 else ignore_note)
             if found is None:
                 candidates = candidates or self._find_candidates(request, on_note)
-                found = self._rank(sentences, readings, vectors, request, candidates, on_note)
+                found = self._rank(sentences, parsed_queries, vectors, request, candidates, on_note)
             found = list(found)
             self.index.check_unchanged()
             counts = (None, None) if candidates is None else (candidates.count, candidates.distinct)
-            for question, description, reading, (rows, scores) in zip(
-                questions, descriptions, readings, found, strict=True
+            for question, description, parsed, (rows, scores) in zip(
+                questions, descriptions, parsed_queries, found, strict=True
             ):
-                refuse_odd_rows(self.index.embeddings, rows)
-                yield SearchResult(question, description, reading, rows, scores, *counts)
+                check_unit_norm(self.index.embeddings, rows)
+                yield SearchResult(question, description, parsed, rows, scores, *counts)
 
     def describe(self, results: Sequence[SearchResult]) -> list[pl.DataFrame]:
         """Read the metadata of hits.
@@ -185,7 +185,7 @@ class Searcher:
         self.index.check_unchanged()
         ends = np.cumsum([len(result.rows) for result in results]).tolist()
         return [
-            describe_hits(found[end - len(result.rows) : end], result.scores, result.question, result.reading)
+            describe_hits(found[end - len(result.rows) : end], result.scores, result.question, result.parsed)
             for result, end in zip(results, ends, strict=True)
         ]
 
@@ -231,7 +231,7 @@ class Searcher:
 
         All sentences are parsed here once, so that an error in any of them comes before the first result.
         """
-        asked = dict.fromkeys(name for one in sentences for name in list_attributes([read_sentence(one)]))
+        asked = dict.fromkeys(name for one in sentences for name in list_attributes([parse_query(one)]))
         unknown = [name for name in asked if self.encoder is not None and name not in self.encoder.attributes]
         if unknown:
             names = ", ".join(unknown)
@@ -269,7 +269,7 @@ class Searcher:
     def _rank(
         self,
         sentences: Sequence[str],
-        readings: Sequence[Reading],
+        parsed_queries: Sequence[ParsedQuery],
         vectors: NDArray[np.float32] | None,
         request: SearchRequest,
         candidates: "_Candidates",
@@ -283,7 +283,7 @@ class Searcher:
         if vectors is not None and request.alpha is None and groups is None and likeness is None:
             yield from map(_take_similarity, find_top_k(vectors, self.index.embeddings, request.k, rows))
             return
-        for number, reading in enumerate(readings):
+        for number, parsed in enumerate(parsed_queries):
             if vectors is None:
                 similarity = self._compare_all(sentences[number])
                 similarity = similarity if rows is None else similarity[rows]
@@ -291,7 +291,7 @@ class Searcher:
                 similarity = compute_cosines(vectors[number], self.index.embeddings, rows)
             scores: Scores = {schema.SIMILARITY: similarity}
             if likeness is not None or request.alpha is not None:
-                scores |= self._mix(similarity, likeness, reading, rows, request, on_note)
+                scores |= self._mix(similarity, likeness, parsed, rows, request, on_note)
             ranking = scores[schema.SCORE if schema.SCORE in scores else schema.SIMILARITY]
             chosen = select_top_k(ranking, request.k, groups).rows
             yield chosen if rows is None else rows[chosen], {name: one[chosen] for name, one in scores.items()}
@@ -300,7 +300,7 @@ class Searcher:
         self,
         similarity: NDArray[np.floating],
         likeness: NDArray[np.float32] | None,
-        reading: Reading,
+        parsed: ParsedQuery,
         rows: Rows | None,
         request: SearchRequest,
         on_note: OnNote,
@@ -312,13 +312,13 @@ class Searcher:
             assert likeness is not None
             score = mix_likeness(probability, likeness, request.like_weight)
             return {schema.COSINE: probability, schema.LIKENESS: likeness, schema.SCORE: score}
-        rule = self._score_rule(reading, rows, request.softness_mm, on_note)
+        rule = self._score_rule(parsed, rows, request.softness_mm, on_note)
         score = fuse_scores(probability, rule, request.alpha)
         return {schema.COSINE: probability, schema.RULE: rule, schema.SCORE: score}
 
-    def _score_rule(self, reading: Reading, rows: Rows | None, softness_mm: float, on_note: OnNote) -> Floats:
+    def _score_rule(self, parsed: ParsedQuery, rows: Rows | None, softness_mm: float, on_note: OnNote) -> Floats:
         """Score the candidates by their diameter and by each rating asked for; NaN where none is known."""
-        if not reading.asks:
+        if not parsed.has_criteria:
             on_note(Note("no size or rating in the query: ranked by image only", True))
             return np.full(self.index.manifest.rows if rows is None else len(rows), np.nan)
 
@@ -326,9 +326,9 @@ class Searcher:
             values = self.read_numbers(name)
             return values if rows is None else values[rows]
 
-        rule = score_reading(reading, read, softness_mm)
+        rule = score_query(parsed, read, softness_mm)
         if unmeasured := int(np.isnan(rule).sum()):
-            lacks = "none of the ratings or sizes asked for" if reading.ratings else "no diameter"
+            lacks = "none of the ratings or sizes asked for" if parsed.ratings else "no diameter"
             on_note(Note(f"{unmeasured} row(s) have {lacks}: ranked by image only"))
         return rule
 
@@ -393,8 +393,8 @@ def _name_questions(sentences: Sequence[str], reference: Reference | None) -> li
     return [f"{sentence}, like {reference.name}" for sentence in sentences] or [f"like {reference.name}"]
 
 
-def _describe(reading: Reading, sentences: Sequence[str], reference: Reference | None) -> str:
-    parts = [describe_reading(reading)] if sentences else []
+def _describe(parsed: ParsedQuery, sentences: Sequence[str], reference: Reference | None) -> str:
+    parts = [describe_query(parsed)] if sentences else []
     if reference is not None:
         parts.append(f"similar to {reference.description}")
     return "; ".join(parts)
@@ -427,7 +427,7 @@ def open_text_encoder(index: Index) -> SentenceEncoder:
 
 
 def _load_text_encoder(index: Index) -> SentenceEncoder:
-    with index.lending_tower() as file:
+    with index.text_encoder_path() as file:
         encoder = SentenceEncoder(file)
     if encoder.emb != index.manifest.emb:
         raise ArtefactError(

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, InputError, UsageError
 from noduleclip.io.artefacts import hash_file
+from noduleclip.io.bundled_model import SHIPPED, find_checkpoint
 from noduleclip.io.index.folder import Index
 from noduleclip.io.own_indexes import choose_slice_folders
 from noduleclip.io.roi_table import find_file
-from noduleclip.io.shipped import SHIPPED, find_checkpoint
-from noduleclip.retrieval.top_k import refuse_odd_rows
+from noduleclip.retrieval.top_k import check_unit_norm
 from noduleclip.workflows.notes import Note, OnNote
 
 _ROW = re.compile(r"[0-9]{1,18}")
@@ -103,7 +103,7 @@ def _check_row(index: Index, row: int) -> int:
 
 
 def _take_row(index: Index, row: int) -> Reference:
-    refuse_odd_rows(index.embeddings, np.array([row]))
+    check_unit_norm(index.embeddings, np.array([row]))
     facts = index.read_rows([row]).row(0, named=True)
     size = facts[schema.DIAMETER_MM]
     nodule = facts.get(schema.NODULE_ID) or ""
@@ -263,11 +263,11 @@ def _find_maker(index: Index, model: Path | None, text: str) -> Path:
 def _embed(
     index: Index, crop_hu: NDArray[np.int16], checkpoint: Path, cache_dir: Path | None, on_note: OnNote
 ) -> NDArray[np.float32]:
-    from noduleclip.engine.towers import open_towers
+    from noduleclip.engine.encoders import open_encoders
     from noduleclip.io.crop_cache import default_cache_folder
 
     preparing = Note(f"{checkpoint}: preparing the model, which takes some seconds the first time and needs torch")
-    image = open_towers(checkpoint, cache_dir or default_cache_folder(), "cpu", lambda: on_note(preparing)).image
+    image = open_encoders(checkpoint, cache_dir or default_cache_folder(), "cpu", lambda: on_note(preparing)).image
     if image.model_id != index.manifest.model_id:
         raise ArtefactError(f"{index.location}: the embeddings are not of the model in {checkpoint}; embed again")
     return np.asarray(image.encode(crop_hu[None])[0])

@@ -44,7 +44,7 @@ def write_index(folder: Path) -> Manifest:
     folder.mkdir(exist_ok=True)
     np.save(folder / schema.EMBEDDINGS, unit_rows())
     META.write_parquet(folder / schema.META)
-    (folder / schema.TEXT_TOWER).write_bytes(b"tower")
+    (folder / schema.TEXT_TOWER).write_bytes(b"encoder")
     return bind(folder)
 
 
@@ -131,7 +131,7 @@ def remove(name: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).unlink()
 
 
-def say(**changes: Any) -> Callable[[Path], object]:
+def log_info(**changes: Any) -> Callable[[Path], object]:
     """Change entries of the manifest; `...` removes one."""
 
     def corrupt(folder: Path) -> None:
@@ -197,10 +197,10 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "manifest a list": (lambda f: (f / "index.json").write_text("[]"), "expected a JSON object, found list"),
     "no embeddings": (remove("img_embeds.npy"), r"img_embeds\.npy: is missing; embed again"),
     "no rows file": (remove("meta.parquet"), r"meta\.parquet: is missing"),
-    "no text tower": (remove("text_tower.onnx"), r"text_tower\.onnx: is missing"),
+    "no text encoder": (remove("text_tower.onnx"), r"text_tower\.onnx: is missing"),
     "embeddings cut off": (keep_bytes("img_embeds.npy", 200), r"img_embeds\.npy: has 200 bytes, index\.json says 352"),
     "rows cut off": (keep_bytes("meta.parquet", 50), r"meta\.parquet: has 50 bytes"),
-    "text tower cut off": (keep_bytes("text_tower.onnx", 4), r"has 4 bytes, index\.json says 5; embed again"),
+    "text encoder cut off": (keep_bytes("text_tower.onnx", 4), r"has 4 bytes, index\.json says 7; embed again"),
     "embeddings noise": (overwrite("img_embeds.npy"), r"img_embeds\.npy: is not the file that index\.json names"),
     "rows noise": (overwrite("meta.parquet"), r"meta\.parquet: is not the file that index\.json names"),
     "objects": (save("img_embeds.npy", [{"a": 1}] * ROWS), r"img_embeds\.npy: not a readable array"),
@@ -209,25 +209,25 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "more vectors": (save("img_embeds.npy", np.zeros((9, EMB), np.float32)), r"is float32 \(9, 8\), expected"),
     "flat": (save("img_embeds.npy", np.zeros(ROWS * EMB, np.float32)), r"is float32 \(56,\), expected"),
     "fewer rows": (write_fewer_rows, r"meta\.parquet: has 6 rows, index\.json says 7"),
-    "newer schema": (say(schema_version=3), "schema version 3, this noduleclip reads 2; embed again"),
-    "no schema": (say(schema_version=...), "schema version None"),
-    "unknown key": (say(colour="red"), "not a manifest of this tool .*colour"),
-    "key left out": (say(scale=...), "not a manifest of this tool .*scale"),
-    "unknown setting": (say(model={"depth": 3}), "unknown setting 'depth'"),
-    "bad setting": (say(model={"emb": 1}), r"--emb must .*\[8, 4096\]"),
-    "model no mapping": (say(model=[]), "not a manifest of this tool"),
-    "scale as text": (say(scale="10"), "rows, sizes or calibration are no numbers"),
-    "no rows said": (say(rows=0), "rows, sizes or calibration are no numbers"),
-    "files left out": (say(files={}), "not a manifest of this tool"),
+    "newer schema": (log_info(schema_version=3), "schema version 3, this noduleclip reads 2; embed again"),
+    "no schema": (log_info(schema_version=...), "schema version None"),
+    "unknown key": (log_info(colour="red"), "not a manifest of this tool .*colour"),
+    "key left out": (log_info(scale=...), "not a manifest of this tool .*scale"),
+    "unknown setting": (log_info(model={"depth": 3}), "unknown setting 'depth'"),
+    "bad setting": (log_info(model={"emb": 1}), r"--emb must .*\[8, 4096\]"),
+    "model no mapping": (log_info(model=[]), "not a manifest of this tool"),
+    "scale as text": (log_info(scale="10"), "rows, sizes or calibration are no numbers"),
+    "no rows said": (log_info(rows=0), "rows, sizes or calibration are no numbers"),
+    "files left out": (log_info(files={}), "not a manifest of this tool"),
     "manifest huge": (write_manifest_text('"' + "x" * (1 << 24) + '"'), "is larger than the 16,777,216 bytes that"),
     "manifest deep": (write_manifest_text('{"a":' * 100_000), r"index\.json: not readable as JSON"),
-    "rows true": (say(rows=True), "rows, sizes or calibration are no numbers"),
-    "rows in part": (say(rows=7.0), "rows, sizes or calibration are no numbers"),
-    "rows without end": (say(rows=10**30), "rows, sizes or calibration are no numbers"),
-    "scale not finite": (say(scale=float("nan")), "rows, sizes or calibration are no numbers"),
-    "bias not finite": (say(bias=float("inf")), "rows, sizes or calibration are no numbers"),
-    "model id a list": (say(model_id=["m1"]), "its files, model or width are others"),
-    "another width": (say(emb=9), "its files, model or width are others"),
+    "rows true": (log_info(rows=True), "rows, sizes or calibration are no numbers"),
+    "rows in part": (log_info(rows=7.0), "rows, sizes or calibration are no numbers"),
+    "rows without end": (log_info(rows=10**30), "rows, sizes or calibration are no numbers"),
+    "scale not finite": (log_info(scale=float("nan")), "rows, sizes or calibration are no numbers"),
+    "bias not finite": (log_info(bias=float("inf")), "rows, sizes or calibration are no numbers"),
+    "model id a list": (log_info(model_id=["m1"]), "its files, model or width are others"),
+    "another width": (log_info(emb=9), "its files, model or width are others"),
     "another file": (of_files(**{"../../etc/passwd": {"bytes": 5}}), "its files, model or width are others"),
     "a file that is a list": (of_files(**{schema.META: [5]}), "not a manifest of this tool"),
     "array claims more": (bind_bytes("img_embeds.npy", claim_rows), r"img_embeds\.npy: not a readable array"),
@@ -240,7 +240,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "paths as numbers": (bind_meta(lambda meta: meta.with_columns(pl.lit(1.0).alias(schema.DICOM_PATH))),
                          r"meta\.parquet: column dicom_path is Float64, expected text; embed again"),
     "no patients": (bind_meta(lambda meta: meta.drop(schema.PATIENT_ID)), r"meta\.parquet: has no column patient_id"),
-    "sizes as text": (say(files={name: {"bytes": "5"} for name in INDEX_FILES}),
+    "sizes as text": (log_info(files={name: {"bytes": "5"} for name in INDEX_FILES}),
                       "rows, sizes or calibration are no numbers"),
 }  # fmt: skip
 

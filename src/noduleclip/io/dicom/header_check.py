@@ -19,7 +19,7 @@ from noduleclip.io.crop_cache import (
     explain_outside,
     lies_inside,
 )
-from noduleclip.io.job_pool import Died, run_jobs
+from noduleclip.io.job_pool import WorkerCrashed, run_jobs
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def check_headers(cache: CropCache, workers: int, on_slice: Callable[[], None] =
     check = HeaderCheck(cache.slices, [], Counter(), {})
     for job, told in run_jobs(functools.partial(_check_job, settings=cache.settings), cache.jobs, workers):
         on_slice()
-        if isinstance(told, Died):
+        if isinstance(told, WorkerCrashed):
             told = _reject_all(job, RejectCode.BAD_HEADER, f"{job.name}: reading it ended the process")
         check.rejects.extend(told.rejects)
         if told.syntax is not None and told.spacing_yx_mm is not None:

@@ -1,6 +1,6 @@
 """What an index offers to those who search it, and the folder that `embed` writes: one of the places an index may lie.
 
-A folder holds embeddings, rows, text tower, and the manifest that binds them.
+A folder holds embeddings, rows, text encoder, and the manifest that binds them.
 
 An opened index is one generation. `embed --overwrite` replaces the files of a folder one after the other, so all of
 them are opened at once, and kept open: later reads never use a path again. polars scans an open file as it scans a
@@ -178,8 +178,8 @@ class Index(abc.ABC):
         raise NotImplementedError
 
     @abc.abstractmethod
-    def lending_tower(self) -> contextlib.AbstractContextManager[Path]:
-        """Return the text tower as a file while the block runs."""
+    def text_encoder_path(self) -> contextlib.AbstractContextManager[Path]:
+        """Return the text encoder as a file while the block runs."""
 
     @property
     @abc.abstractmethod
@@ -348,8 +348,8 @@ class FolderIndex(Index):
         return self._collect(_scan(self.files[name]), name)
 
     @contextlib.contextmanager
-    def lending_tower(self) -> Iterator[Path]:
-        """Return the text tower as a file while the block runs: the folder's, or a copy where that was replaced.
+    def text_encoder_path(self) -> Iterator[Path]:
+        """Return the text encoder as a file while the block runs: the folder's, or a copy where that was replaced.
 
         Raises:
             IndexReplacedError: It became another one while the block ran.
@@ -368,7 +368,7 @@ class FolderIndex(Index):
             yield path
         except ArtefactError as error:
             raise self.explain(str(error)) from error
-        if self.was_replaced():  # writers remove the manifest before they replace the tower
+        if self.was_replaced():  # writers remove the manifest before they replace the encoder
             raise self.explain(f"{path}: was replaced")
 
     @property

@@ -33,7 +33,7 @@ from noduleclip.io.index.lance_tables import (
     PROBES,
     ROW_FILES,
     ROWS_TABLE,
-    TOWER,
+    TEXT_ENCODER,
     VECTOR,
     VERSION,
     Place,
@@ -61,7 +61,7 @@ _MOST_TOWER_BYTES = 1 << 28
 _LAST_VERSION = (1 << 64) - 1  # Lance counts the names of its versions down from here
 _TRIES = 5  # to open a store that others replace
 
-Reading = Callable[[], contextlib.AbstractContextManager[None]]
+Guard = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 class Binding:
@@ -87,7 +87,7 @@ class Binding:
             return True
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
+    def guard(self) -> Iterator[None]:
         """Turn what Lance raises while it reads into one line.
 
         Raises:
@@ -107,8 +107,8 @@ class Binding:
 class LanceVectors:
     """(N, D) unit rows, read from the table where they are asked for."""
 
-    def __init__(self, rows: Any, shape: tuple[int, int], reading: Reading) -> None:
-        self._rows, self.shape, self._reading = rows, shape, reading
+    def __init__(self, rows: Any, shape: tuple[int, int], guard: Guard) -> None:
+        self._rows, self.shape, self._guard = rows, shape, guard
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -123,12 +123,12 @@ class LanceVectors:
         start, end = int(rows.min()), int(rows.max()) + 1
         if end - start <= _DENSE * len(rows):
             return self._read(start, end)[rows - start]
-        with self._reading():
+        with self._guard():
             return self._unpack(self._rows.take(rows.tolist(), columns=[VECTOR])[VECTOR])
 
     def _read(self, start: int, end: int) -> NDArray[np.float32]:
         vectors = np.empty((max(0, end - start), self.shape[1]), np.float32)
-        with self._reading():
+        with self._guard():
             for first in range(start, end, _SCANNED_ROWS):
                 count = min(_SCANNED_ROWS, end - first)
                 found = self._rows.scanner(columns=[VECTOR], offset=first, limit=count, batch_size=count).to_table()
@@ -149,7 +149,7 @@ class LanceIndex(Index):
         place: Where it lies.
         binding: What it was bound by when it was opened.
         rows: The table of its rows, at the version that belongs to the manifest.
-        tower: The text tower.
+        text_encoder: The text encoder.
         probes: Parts of the vector index that a query looks into; 0 where there is none.
         row_files: SHA-256 and size in bytes of each file of `rows`; none of a store that is no folder, or was written
             by an earlier version of this tool.
@@ -158,7 +158,7 @@ class LanceIndex(Index):
     place: Place
     binding: Binding
     rows: Any
-    tower: bytes
+    text_encoder: bytes
     probes: int
     row_files: Mapping[str, Mapping[str, Any]]
 
@@ -208,11 +208,11 @@ class LanceIndex(Index):
         return self._take(rows, [schema.POINTS_JSON])[schema.POINTS_JSON].to_list()
 
     @contextlib.contextmanager
-    def lending_tower(self) -> Iterator[Path]:
-        """Return the text tower as a file of its own folder, beside which there is nothing that it could point to."""
+    def text_encoder_path(self) -> Iterator[Path]:
+        """Return the text encoder as a file of its own folder, beside which there is nothing that it could point to."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / schema.TEXT_TOWER
-            file.write_bytes(self.tower)
+            file.write_bytes(self.text_encoder)
             yield file
 
     @property
@@ -222,7 +222,7 @@ class LanceIndex(Index):
 
     def count_rows(self, condition: str | None) -> int:
         """Count the rows that meet a condition in Lance's SQL."""
-        with self.binding.reading():
+        with self.binding.guard():
             return int(self.rows.count_rows(filter=condition))
 
     def find_near(self, vector: NDArray[np.float32], k: int, condition: str | None) -> NDArray[np.int64]:
@@ -231,7 +231,7 @@ class LanceIndex(Index):
         With one, all parts are looked into: what meets it may lie far away, as large nodules from a small one.
         """
         probes = self.probes if condition is None else _count_partitions(self.manifest.rows)
-        with self.binding.reading():
+        with self.binding.guard():
             return _find_near(self.rows, vector, k, probes, condition)
 
     @property
@@ -247,7 +247,7 @@ class LanceIndex(Index):
     def find_changed_files(self, on_bytes: Callable[[int], None] = lambda _: None) -> list[str]:
         """Hash all files of the rows, whole, and return the paths of those that are not the ones that were written.
 
-        The text tower was compared with its checksum when the store was opened.
+        The text encoder was compared with its checksum when the store was opened.
         """
         return _find_changed(self.place, self.row_files, on_bytes)
 
@@ -258,7 +258,7 @@ class LanceIndex(Index):
             ArtefactError: The rows do not lie in their order.
         """
         at = 0
-        with self.binding.reading():
+        with self.binding.guard():
             for batch in self.rows.scanner(columns=[schema.ROW], batch_size=_BATCH_ROWS).to_batches():
                 found = batch[schema.ROW].to_numpy(zero_copy_only=False)
                 if not np.array_equal(found, np.arange(at, at + len(found))):
@@ -269,13 +269,13 @@ class LanceIndex(Index):
         return _read_kinds(self.rows)
 
     def _read_batches(self, columns: Sequence[str], size: int) -> Iterator[pl.DataFrame]:
-        with self.binding.reading():
+        with self.binding.guard():
             for batch in self.rows.scanner(columns=list(map(name_column, columns)), batch_size=size).to_batches():
                 yield self._as_frame(batch, columns)
 
     def _take(self, rows: Sequence[int] | NDArray[np.int64], columns: Sequence[str]) -> pl.DataFrame:
         names = list(map(name_column, columns))
-        with self.binding.reading():
+        with self.binding.guard():
             if not len(rows):
                 return self._as_frame(self.rows.schema.empty_table().select(names), columns)
             return self._as_frame(self.rows.take([int(row) for row in rows], columns=names), columns)
@@ -328,12 +328,16 @@ def _open_generation(place: Place, hashed_bytes: int) -> LanceIndex:
         raise ArtefactError(f"{text}: {INDEX_TABLE} is not of this tool; embed again")
     manifest = parse_manifest(values, f"{text}: {INDEX_TABLE}", {schema.TEXT_TOWER})
     said = manifest.files[schema.TEXT_TOWER]
-    tower = one[TOWER]
-    if not isinstance(tower, bytes) or len(tower) > _MOST_TOWER_BYTES or said.get("sha256") != _hash(tower):
+    text_encoder = one[TEXT_ENCODER]
+    if (
+        not isinstance(text_encoder, bytes)
+        or len(text_encoder) > _MOST_TOWER_BYTES
+        or said.get("sha256") != _hash(text_encoder)
+    ):
         raise ArtefactError(f"{text}: {schema.TEXT_TOWER} is not the one that the manifest names; embed again")
     row_files = _parse_row_files(one.get(ROW_FILES), text)
     binding = Binding(place, _identify(table, one))
-    with binding.reading():
+    with binding.guard():
         rows = load_lance(text).dataset(place.name_table(ROWS_TABLE), version=one[VERSION])
         held, kinds = rows.count_rows(), rows.schema
     if held != manifest.rows:
@@ -345,8 +349,8 @@ def _open_generation(place: Place, hashed_bytes: int) -> LanceIndex:
         if binding.was_replaced():
             raise IndexReplacedError(f"{text}: is being replaced again and again; run the command again")
         raise ArtefactError(f"{changed[0]}: is not the file that {INDEX_TABLE} names; embed again")
-    vectors = LanceVectors(rows, (manifest.rows, manifest.emb), binding.reading)
-    return LanceIndex(manifest, vectors, binding.generation, place, binding, rows, tower, one[PROBES], row_files)
+    vectors = LanceVectors(rows, (manifest.rows, manifest.emb), binding.guard)
+    return LanceIndex(manifest, vectors, binding.generation, place, binding, rows, text_encoder, one[PROBES], row_files)
 
 
 def _read_binding(place: Place, columns: list[str] | None) -> tuple[Any, dict[str, Any]]:
@@ -358,7 +362,7 @@ def _read_binding(place: Place, columns: list[str] | None) -> tuple[Any, dict[st
     with telling_broken(place.text):
         table = load_lance(place.text).dataset(place.name_table(INDEX_TABLE))
         names = table.schema.names
-        if {MANIFEST, TOWER, VERSION, PROBES} <= set(names):
+        if {MANIFEST, TEXT_ENCODER, VERSION, PROBES} <= set(names):
             bound = table.to_table(columns=columns, limit=2).to_pylist()
             if len(bound) == 1:
                 return table, bound[0]
@@ -461,7 +465,7 @@ def write_lance_index(
     pieces: Iterable[NDArray[np.float32]],
     meta: pl.DataFrame,
     outlines: pl.Series | None,
-    tower_file: Path,
+    text_encoder_file: Path,
     manifest: Manifest,
     *,
     indexed_rows: int = INDEXED_ROWS,
@@ -473,7 +477,7 @@ def write_lance_index(
         pieces: (n, D) unit rows in row order.
         meta: (N,) their metadata.
         outlines: (N,) their outlines, where the table has any.
-        tower_file: The text tower.
+        text_encoder_file: The text encoder.
         manifest: What is to be said of it; its files are filled in.
         indexed_rows: Rows from which on a vector index is built.
 
@@ -485,12 +489,17 @@ def write_lance_index(
     """
     fragments = write_fragment(place, 0, pieces, meta, outlines)
     return bind_fragments(
-        place, fragments, make_schema(manifest.emb, meta, outlines), tower_file, manifest, indexed_rows=indexed_rows
+        place,
+        fragments,
+        make_schema(manifest.emb, meta, outlines),
+        text_encoder_file,
+        manifest,
+        indexed_rows=indexed_rows,
     )
 
 
 def bind_fragments(
-    place: Place, fragments: Sequence[str], made: Any, tower_file: Path, manifest: Manifest, *, indexed_rows: int
+    place: Place, fragments: Sequence[str], made: Any, text_encoder_file: Path, manifest: Manifest, *, indexed_rows: int
 ) -> Manifest:
     """Make a store of fragments that were written beside it, in the order of their rows; by whom does not matter.
 
@@ -509,12 +518,12 @@ def bind_fragments(
         with telling_unwritten(place.text):
             rows = rows.create_index(VECTOR, "IVF_SQ", metric="cosine", num_partitions=partitions)
             probes = _choose_probes(rows, manifest.rows, partitions)
-    tower = tower_file.read_bytes()
-    files = {schema.TEXT_TOWER: {"sha256": _hash(tower), "bytes": len(tower)}}
+    text_encoder = text_encoder_file.read_bytes()
+    files = {schema.TEXT_TOWER: {"sha256": _hash(text_encoder), "bytes": len(text_encoder)}}
     bound = Manifest(**{**_as_fields(manifest), "files": files})
     with telling_unwritten(place.text):
         row_files = _describe_row_files(place, rows, earlier)
-    _write_binding(lance, place, bound, tower, rows.version, probes, row_files)
+    _write_binding(lance, place, bound, text_encoder, rows.version, probes, row_files)
     return bound
 
 
@@ -569,7 +578,7 @@ def _write_binding(
     lance: Any,
     place: Place,
     manifest: Manifest,
-    tower: bytes,
+    text_encoder: bytes,
     version: int,
     probes: int,
     row_files: Mapping[str, Mapping[str, Any]],
@@ -581,7 +590,7 @@ def _write_binding(
     row = pa.table(
         {
             MANIFEST: pa.array([json.dumps(values)], pa.large_string()),
-            TOWER: pa.array([tower], pa.large_binary()),
+            TEXT_ENCODER: pa.array([text_encoder], pa.large_binary()),
             VERSION: pa.array([version], pa.int64()),
             PROBES: pa.array([probes], pa.int64()),
             ROW_FILES: pa.array([json.dumps(row_files)], pa.large_string()),

@@ -1,7 +1,7 @@
 """Lance tables as this tool opens and writes them: where they lie, what their columns are, what goes wrong with them.
 
 `rows.lance` holds the rows: their number, their vector, their metadata, their outlines. `index.lance` has one row: the
-manifest, the text tower, the version of `rows.lance` that they belong to, and the checksums of that version's files,
+manifest, the text encoder, the version of `rows.lance` that they belong to, and the checksums of that version's files,
 unless they lie in an object store. Lance keeps the versions of a table side
 by side, so that a store is the old one until the row of `index.lance` is the new one.
 """
@@ -26,7 +26,7 @@ LOCAL = "lance"
 OBJECT_STORES = ("s3", "gs", "az")
 ROWS_TABLE, INDEX_TABLE = "rows.lance", "index.lance"
 VECTOR = "vector"
-MANIFEST, TOWER, VERSION, PROBES = "manifest", "text_tower", "rows_version", "probes"
+MANIFEST, TEXT_ENCODER, VERSION, PROBES = "manifest", "text_tower", "rows_version", "probes"
 ROW_FILES = "row_files"
 _ROWS_PER_FILE = 1 << 20
 _MOST_LETTERS = 200

@@ -1,8 +1,8 @@
-"""The text tower in numpy: the same as `models.text_tower`, over the weights of an ONNX file whose graph is not run.
+"""The text encoder in numpy: computes `models.text_encoder` from the weights of an ONNX file whose graph is not run.
 
 An ONNX graph is a program, and an index may come from anybody. So the operations of a file are read and never
-executed: those that hold weights or mix tokens must be the text tower's, in its order, and all weights must have the
-shapes that follow from the vocabulary and the configuration. See docs/decisions/0004-text-tower.md.
+executed: those that hold weights or mix tokens must be the text encoder's, in its order, and all weights must have the
+shapes that follow from the vocabulary and the configuration. See docs/decisions/0004-text-encoder.md.
 """
 
 from collections import Counter
@@ -27,8 +27,8 @@ _SENTENCES_AT_ONCE = 8
 _TOKENS_AT_ONCE = 16
 _MOST_PRODUCTS_OF_A_THREAD = 1 << 18  # from there on OpenBLAS wakes its threads: 10 ms each time on a busy machine
 
-# What torch's exporters from 2.6 (opset 18) to 2.14 (opset 20) make of a tower. The operations that hold weights or mix
-# tokens come in one order; the others number at most so many, and so many more for each layer; moving values about
+# What torch's exporters from 2.6 (opset 18) to 2.14 (opset 20) make of an encoder. The operations that hold weights or
+# mix tokens come in one order; the others number at most so many, and so many more for each layer; moving values about
 # takes an exporter as many as it likes.
 _SPINE_TYPES = {"Gather", "LayerNormalization", "MatMul", "Softmax", "Gelu", "Erf", "Gemm"}
 _MOST_OF_A_TYPE = {
@@ -60,7 +60,7 @@ _LAST = ("LayerNormalization+weight", "Gemm+weight")
 
 
 class NoTextTowerError(ValueError):
-    """An ONNX file whose graph or weights are not the text tower's; the message completes "it holds"."""
+    """An ONNX file whose graph or weights are not the text encoder's; the message completes "it holds"."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class _Linear:
 
 @dataclass(frozen=True)
 class _Layer:
-    """`models.text_tower.TransformerLayer`."""
+    """`models.text_encoder.TransformerLayer`."""
 
     norm_attention: _Norm
     query_key_value: _Linear
@@ -113,8 +113,8 @@ class _Layer:
 
 
 @dataclass(frozen=True)
-class TextTower:
-    """Sentence tokens to unit vectors, as `models.text_tower.TextTower`.
+class NumpyTextEncoder:
+    """Sentence tokens to unit vectors, as `models.text_encoder.NumpyTextEncoder`.
 
     Attributes:
         entries: (V, W) embedding table.
@@ -194,7 +194,7 @@ def _count_heads(width: int) -> int:
     return max(1, width // _HEAD_WIDTH)
 
 
-def load_text_tower(file: OnnxFile, vocabulary_size: int) -> TextTower:
+def load_text_encoder(file: OnnxFile, vocabulary_size: int) -> NumpyTextEncoder:
     """Take the weights out of a file.
 
     Args:
@@ -202,13 +202,13 @@ def load_text_tower(file: OnnxFile, vocabulary_size: int) -> TextTower:
         vocabulary_size: Entries of its vocabulary.
 
     Raises:
-        ValueError: Its operations are not those of a text tower, or its weights have other types or shapes than follow
-            from the vocabulary and from what `ModelConfig` allows.
+        ValueError: Its operations are not those of a text encoder, or its weights have other types or shapes than
+            follow from the vocabulary and from what `ModelConfig` allows.
     """
     steps = list(_find_spine(file))
     layers = (len(steps) - len(_FIRST) - len(_LAST)) // len(_LAYER)
     if [step.name for step in steps] != [*_FIRST, *_LAYER * max(layers, 1), *_LAST]:
-        raise NoTextTowerError("other operations than a text tower, or in another order")
+        raise NoTextTowerError("other operations than a text encoder, or in another order")
     counts = Counter(node.op_type for node in file.nodes)
     for op_type, (once, per_layer) in _MOST_OF_A_TYPE.items():
         if counts[op_type] > once + per_layer * layers:
@@ -246,14 +246,14 @@ def load_text_tower(file: OnnxFile, vocabulary_size: int) -> TextTower:
     emb = weight.shape[0]
     _check_config(width, layers, emb)
     project = _Linear(np.ascontiguousarray(take(weight, emb, width).T), take(bias, emb))
-    return TextTower(table, places, made, last, project)
+    return NumpyTextEncoder(table, places, made, last, project)
 
 
 def _check_config(width: int, layers: int, emb: int = ModelConfig.emb) -> None:
     try:
         ModelConfig(text_width=width, text_layers=layers, emb=emb)
     except ConfigError as error:
-        raise NoTextTowerError(f"weights of an impossible tower: {error}") from error
+        raise NoTextTowerError(f"weights of an impossible encoder: {error}") from error
     if width % _count_heads(width):
         raise NoTextTowerError(f"tokens of width {width}, which its heads do not divide")
 
@@ -286,7 +286,7 @@ def _find_spine(file: OnnxFile) -> Iterator[_Step]:
     known = {name: _Weight(tensor, False) for name, tensor in file.tensors.items() if tensor.is_float and tensor.shape}
     for node in file.nodes:
         if node.op_type not in _ALLOWED_TYPES:
-            raise NoTextTowerError(f"the operation {node.op_type[:40]!r}, which no text tower has")
+            raise NoTextTowerError(f"the operation {node.op_type[:40]!r}, which no text encoder has")
         held = tuple(known[name] for name in node.inputs if name in known)
         if node.op_type in ("Transpose", "Identity") and len(held) == len(node.outputs) == 1:
             known[node.outputs[0]] = _turn(held[0], node)
@@ -299,5 +299,5 @@ def _turn(weight: _Weight, node: Node) -> _Weight:
     if node.op_type == "Identity":
         return weight
     if len(weight.tensor.shape) != 2:
-        raise NoTextTowerError("weights of other axes than a text tower")
+        raise NoTextTowerError("weights of other axes than a text encoder")
     return _Weight(weight.tensor, not weight.turned)

@@ -1,4 +1,4 @@
-"""Text towers made to harm: each is a sound tower's ONNX file with something added, given as bytes."""
+"""Text encoders made to harm: each is a sound encoder's ONNX file with something added, given as bytes."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ def constant(model: onnx.ModelProto, name: str, values: object, kind: type[np.ge
 
 
 def feed_output(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    """Make the tower's output depend on what `nodes` give as "boom", without changing it."""
+    """Make the encoder's output depend on what `nodes` give as "boom", without changing it."""
     last = next(node for node in model.graph.node if "sentences" in node.output)
     last.output[0] = "inner"
     constant(model, "nothing", 0, np.float32)
@@ -66,7 +66,7 @@ def condition(model: onnx.ModelProto) -> None:
 
 
 def hidden_loop(model: onnx.ModelProto) -> None:
-    """A subgraph as an attribute of an operation that a tower has."""
+    """A subgraph as an attribute of an operation that an encoder has."""
     model.graph.node[0].attribute.append(helper.make_attribute("body", body(2)))
 
 
@@ -182,21 +182,21 @@ BOMBS: dict[str, tuple[Bomb, str]] = {
         "the operation 'OneHot'",
     ),
     "Expand": (large(("Unsqueeze", ["share"], [[0]]), ("Expand", ["made-0"], [[1 << 25, 1, 32]])), "Expand 2 times"),
-    "Gather": (large(("Gather", ["share"], [np.zeros((1 << 12, 1 << 12))])), "other operations than a text tower"),
+    "Gather": (large(("Gather", ["share"], [np.zeros((1 << 12, 1 << 12))])), "other operations than a text encoder"),
     "Concat doubled": (double("Concat", 25), r"the operation Concat \d+ times"),
     "Add doubled": (double("Add", 500), r"the operation Add \d+ times"),
-    "Add of a column and a row": (outer("Add"), "other operations than a text tower"),
-    "MatMul of a column and a row": (outer("MatMul"), "other operations than a text tower"),
+    "Add of a column and a row": (outer("Add"), "other operations than a text encoder"),
+    "MatMul of a column and a row": (outer("MatMul"), "other operations than a text encoder"),
     "a function": (function, "functions of its own"),
     "another domain": (other_domain, "operations of another domain"),
     "another file": (other_file, "tensors that lie in other files"),
     "sparse tensors": (sparse, "sparse tensors"),
-    "a claim of 2^62": (claim(1 << 31, 1 << 31), "weights of .* are needed|impossible tower"),
+    "a claim of 2^62": (claim(1 << 31, 1 << 31), "weights of .* are needed|impossible encoder"),
     "a million operations": (more_nodes, "more than 20,000 operations"),
     "a million texts": (more_texts(1_000_000, 1), "more than .* of metadata"),
     "a large text": (more_texts(1, 1 << 26), "more than .* of metadata"),
     "a long model id": (text("model_id", "x" * 1_000_000), "a model id of 1,000,000 characters"),
-    "a long scale": (text("scale", "9" * 1_000_000), "scale inf|not a text tower"),
+    "a long scale": (text("scale", "9" * 1_000_000), "scale inf|not a text encoder"),
     "many words": (words(MAX_WORDS + 1), "its vocabulary has 100,001 words"),
     "long words": (words(20, 1000), "words of at most 200 characters"),
     "a fine grid": (words(5, grid=MAX_GRID_POINTS + 1), "1,001 grid points"),
@@ -205,7 +205,7 @@ BOMBS: dict[str, tuple[Bomb, str]] = {
 
 
 def make_bomb(sound: bytes, name: str) -> bytes:
-    """Return the file of a sound tower, made to harm."""
+    """Return the file of a sound encoder, made to harm."""
     model = onnx.ModelProto.FromString(sound)
     BOMBS[name][0](model)
     packed: bytes = model.SerializeToString()

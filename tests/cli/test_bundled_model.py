@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from conftest import Collection, Command
+from noduleclip.io.bundled_model import find_checkpoint
 from noduleclip.io.index.folder import open_index
-from noduleclip.io.shipped import find_checkpoint
 from noduleclip.models.checkpoint import load_model
 
 

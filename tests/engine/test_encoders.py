@@ -1,4 +1,4 @@
-"""A checkpoint's towers: in ONNX Runtime as in torch, exported once, and without torch from then on."""
+"""A checkpoint's encoders: in ONNX Runtime as in torch, exported once, and without torch from then on."""
 
 import shutil
 import subprocess
@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from conftest import Collection
-from noduleclip.engine import towers as towers_module
+from noduleclip.engine import encoders as towers_module
+from noduleclip.engine.encoders import Encoders, open_encoders
 from noduleclip.engine.torch_encoder import TorchEncoder
-from noduleclip.engine.towers import Towers, open_towers
 from noduleclip.errors import ArtefactError, LibraryError, UsageError
 from noduleclip.models import onnx_export
 from noduleclip.models.checkpoint import hash_model, load_model
-from noduleclip.models.two_towers import TwoTowers
-from noduleclip.retrieval.image_query import ImageEncoder
+from noduleclip.models.clip import ClipModel
+from noduleclip.retrieval.image_query import OnnxImageEncoder
 from noduleclip.retrieval.text_query import SentenceEncoder
 
 
@@ -29,14 +29,14 @@ def test_both_runtimes_give_what_the_towers_give(checkpoint: Path, exported: Pat
     crops = np.random.default_rng(rows).integers(-1024, 500, (rows, side, side)).astype(np.int16)
     with torch.no_grad():
         expected = model.encode_views(torch.from_numpy(crops).float()).numpy()
-    towers = open_towers(checkpoint, exported, "cpu")
-    assert isinstance(towers.image, ImageEncoder)
+    encoders = open_encoders(checkpoint, exported, "cpu")
+    assert isinstance(encoders.image, OnnxImageEncoder)
     in_torch = TorchEncoder(model, torch.device("cpu"))
-    for encoder in (towers.image, in_torch):
+    for encoder in (encoders.image, in_torch):
         np.testing.assert_allclose(encoder.encode(crops), expected, rtol=0, atol=1e-5)
         assert (encoder.model_id, encoder.config) == (hash_model(model), model.config)
-    assert towers.image.calibration == in_torch.calibration
-    assert SentenceEncoder(towers.text_file).calibration == in_torch.calibration
+    assert encoders.image.calibration == in_torch.calibration
+    assert SentenceEncoder(encoders.text_file).calibration == in_torch.calibration
 
 
 @pytest.mark.parametrize("name", ["text_tower.onnx", "image_tower.onnx"])
@@ -46,64 +46,64 @@ def test_towers_are_exported_again_where_a_copy_is_broken(
     asked: list[Path] = []
     export = towers_module._export
 
-    def count(file: Path, checksum: str, text: Path, image: Path, device: str) -> Towers:
+    def count(file: Path, checksum: str, text: Path, image: Path, device: str) -> Encoders:
         asked.append(file)
         if name == "image_tower.onnx":
             return export(file, checksum, text, image, device)
-        return open_towers(file, exported, device)
+        return open_encoders(file, exported, device)
 
-    of_model = open_towers(checkpoint, exported, "cpu").text_file.parent
-    kept = tmp_path / "cache" / "towers" / of_model.name
+    of_model = open_encoders(checkpoint, exported, "cpu").text_file.parent
+    kept = tmp_path / "cache" / "encoders" / of_model.name
     shutil.copytree(of_model, kept)
     monkeypatch.setattr(towers_module, "_export", count)
-    open_towers(checkpoint, tmp_path / "cache", "cpu")
+    open_encoders(checkpoint, tmp_path / "cache", "cpu")
     assert not asked
     (kept / name).write_bytes((kept / name).read_bytes()[:-100])
-    open_towers(checkpoint, tmp_path / "cache", "cpu")
+    open_encoders(checkpoint, tmp_path / "cache", "cpu")
     assert asked == [checkpoint]
 
 
 def test_an_image_tower_that_loops_is_exported_again(checkpoint: Path, exported: Path, tmp_path: Path) -> None:
-    image = open_towers(checkpoint, exported, "cpu").text_file.parent / "image_tower.onnx"
+    image = open_encoders(checkpoint, exported, "cpu").text_file.parent / "image_tower.onnx"
     model = onnx.load(image)
     model.graph.node[0].attribute.append(onnx.helper.make_attribute("body", onnx.GraphProto(name="body")))
     onnx.save(model, tmp_path / "image.onnx")
-    ImageEncoder(image)
+    OnnxImageEncoder(image)
     with pytest.raises(ArtefactError, match="operations within operations"):
-        ImageEncoder(tmp_path / "image.onnx")
+        OnnxImageEncoder(tmp_path / "image.onnx")
 
 
 def test_layers_that_do_not_export_stay_in_torch(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(model: TwoTowers, path: Path) -> None:
+    def refuse(model: ClipModel, path: Path) -> None:
         raise RuntimeError("no such operator")
 
-    monkeypatch.setattr(onnx_export, "export_image_tower", refuse)
-    towers = open_towers(checkpoint, tmp_path, "cpu")
-    assert isinstance(towers.image, TorchEncoder)
-    assert towers.device == "cpu (as asked); ONNX Runtime does not take resnet10t: RuntimeError"
+    monkeypatch.setattr(onnx_export, "export_image_encoder", refuse)
+    encoders = open_encoders(checkpoint, tmp_path, "cpu")
+    assert isinstance(encoders.image, TorchEncoder)
+    assert encoders.device == "cpu (as asked); ONNX Runtime does not take resnet10t: RuntimeError"
 
 
 def test_an_incompatible_exporter_is_no_matter_of_the_backbone(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lack(model: TwoTowers, path: Path) -> None:
+    def lack(model: ClipModel, path: Path) -> None:
         raise ImportError("cannot import name 'exporter'")
 
-    monkeypatch.setattr(onnx_export, "export_image_tower", lack)
+    monkeypatch.setattr(onnx_export, "export_image_encoder", lack)
     with pytest.raises(ImportError, match="cannot import name"):
-        open_towers(checkpoint, tmp_path, "cpu")
+        open_encoders(checkpoint, tmp_path, "cpu")
 
 
 def test_broken_files_and_other_devices_are_refused(checkpoint: Path, exported: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.pth").write_bytes(checkpoint.read_bytes()[:-5000])
     with pytest.raises(ArtefactError, match=r"broken\.pth"):
-        open_towers(tmp_path / "broken.pth", tmp_path, "cpu")
+        open_encoders(tmp_path / "broken.pth", tmp_path, "cpu")
     with pytest.raises(UsageError, match="use auto, cpu, cuda"):
-        open_towers(checkpoint, tmp_path, "gpu!")
-    with pytest.raises(ArtefactError, match="no image tower of this tool"):
-        ImageEncoder(open_towers(checkpoint, exported, "cpu").text_file)
+        open_encoders(checkpoint, tmp_path, "gpu!")
+    with pytest.raises(ArtefactError, match="no image encoder of this tool"):
+        OnnxImageEncoder(open_encoders(checkpoint, exported, "cpu").text_file)
 
 
 def test_with_towers_exported_before_embed_imports_no_torch(
@@ -137,11 +137,11 @@ def test_a_tower_of_a_newer_format_asks_for_a_newer_library(exported: Path, tmp_
         model.opset_import[0].version = 999
     (tmp_path / "image_tower.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(LibraryError, match=r"onnxruntime [\d.]+ is too old for it .*; pip install --upgrade"):
-        ImageEncoder(tmp_path / "image_tower.onnx")
+        OnnxImageEncoder(tmp_path / "image_tower.onnx")
 
 
 def test_a_lack_of_memory_is_no_broken_tower(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = ImageEncoder(next(exported.rglob("image_tower.onnx")))
+    encoder = OnnxImageEncoder(next(exported.rglob("image_tower.onnx")))
 
     class Full:
         def run(self, *_arguments: object) -> None:

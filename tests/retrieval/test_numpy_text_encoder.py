@@ -1,4 +1,4 @@
-"""The text tower in numpy: what earlier exporters wrote is read, and gives what ONNX Runtime makes of it."""
+"""The text encoder in numpy: what earlier exporters wrote is read, and gives what ONNX Runtime makes of it."""
 
 import json
 import math
@@ -12,11 +12,11 @@ import pytest
 
 from noduleclip.errors import ArtefactError
 from noduleclip.language.vocabulary import Vocabulary, stack_tokens
-from noduleclip.retrieval import text_tower
+from noduleclip.retrieval import numpy_text_encoder
+from noduleclip.retrieval.numpy_text_encoder import gelu
 from noduleclip.retrieval.text_query import SentenceEncoder
-from noduleclip.retrieval.text_tower import gelu
 
-TOWERS = Path(__file__).parent / "towers"
+TOWERS = Path(__file__).parent / "encoders"
 SENTENCES = ["a lung nodule > 6 mm", "between 0.8 and 1.2 cm", "a nodule", "<= 3 mm, spiculated"] * 5
 
 
@@ -35,7 +35,7 @@ def test_towers_of_earlier_exporters_give_what_their_graphs_give(path: Path) -> 
 def test_a_sentence_has_the_same_vector_alone_and_among_others() -> None:
     encoder = SentenceEncoder(TOWERS / "torch-2.8.onnx")
     vectors = encoder.encode(SENTENCES)
-    assert len(SENTENCES) > text_tower._SENTENCES_AT_ONCE
+    assert len(SENTENCES) > numpy_text_encoder._SENTENCES_AT_ONCE
     for row in (0, 1, len(SENTENCES) - 1):
         np.testing.assert_array_equal(encoder.encode([SENTENCES[row]])[0], vectors[row])
     assert encoder.encode([]).shape == (0, encoder.emb)
@@ -46,18 +46,18 @@ def test_a_graph_is_not_run(tmp_path: Path) -> None:
     model = onnx.load(TOWERS / "torch-2.8.onnx")
     softmax = next(node for node in model.graph.node if node.op_type == "Softmax")
     softmax.input[0] = "nowhere"
-    onnx.save(model, tmp_path / "tower.onnx")
+    onnx.save(model, tmp_path / "encoder.onnx")
     expected = SentenceEncoder(TOWERS / "torch-2.8.onnx").encode(SENTENCES)
-    np.testing.assert_array_equal(SentenceEncoder(tmp_path / "tower.onnx").encode(SENTENCES), expected)
+    np.testing.assert_array_equal(SentenceEncoder(tmp_path / "encoder.onnx").encode(SENTENCES), expected)
 
 
 def test_a_tower_is_read_once(tmp_path: Path) -> None:
-    copy = tmp_path / "tower.onnx"
+    copy = tmp_path / "encoder.onnx"
     shutil.copy(TOWERS / "torch-2.8.onnx", copy)
     encoder = SentenceEncoder(copy)
     copy.write_bytes(b"")
     assert np.isfinite(encoder.encode(SENTENCES)).all()
-    with pytest.raises(ArtefactError, match="not a readable text tower"):
+    with pytest.raises(ArtefactError, match="not a readable text encoder"):
         SentenceEncoder(copy)
 
 

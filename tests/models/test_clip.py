@@ -8,19 +8,19 @@ from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.engine.train import make_vocabulary
 from noduleclip.errors import ConfigError, InputError
 from noduleclip.language.vocabulary import MAX_TOKENS
-from noduleclip.models.image_tower import HuWindows, ImageTower
-from noduleclip.models.two_towers import TwoTowers
+from noduleclip.models.clip import ClipModel
+from noduleclip.models.image_encoder import HuWindows, ImageEncoder
 
 
 @pytest.fixture(scope="module")
-def model() -> TwoTowers:
+def model() -> ClipModel:
     torch.manual_seed(0)
     crop = CropConfig(size_px=32, fov_mm=48)
-    return TwoTowers(ModelConfig(emb=16, text_width=32, crop=crop), make_vocabulary()).eval()
+    return ClipModel(ModelConfig(emb=16, text_width=32, crop=crop), make_vocabulary()).eval()
 
 
 @torch.no_grad()
-def test_both_towers_give_unit_vectors_of_one_width(model: TwoTowers) -> None:
+def test_both_towers_give_unit_vectors_of_one_width(model: ClipModel) -> None:
     images = model.encode_views(torch.randn(3, 32, 32) * 300 - 500)
     sentences = model.encode_text([model.vocabulary.encode(text) for text in ("> 6 mm", "a large lung nodule")])
     assert images.shape == (3, 16)
@@ -30,7 +30,7 @@ def test_both_towers_give_unit_vectors_of_one_width(model: TwoTowers) -> None:
 
 
 @torch.no_grad()
-def test_eight_views_do_not_see_a_turned_or_mirrored_crop(model: TwoTowers) -> None:
+def test_eight_views_do_not_see_a_turned_or_mirrored_crop(model: ClipModel) -> None:
     crops = torch.randn(2, 32, 32) * 300 - 500
     seen = model.encode_views(crops)
     for other in (torch.rot90(crops, 1, (1, 2)), crops.flip(2), crops.transpose(1, 2)):
@@ -39,7 +39,7 @@ def test_eight_views_do_not_see_a_turned_or_mirrored_crop(model: TwoTowers) -> N
 
 
 @torch.no_grad()
-def test_a_sentence_is_embedded_alike_whatever_stands_beside_it(model: TwoTowers) -> None:
+def test_a_sentence_is_embedded_alike_whatever_stands_beside_it(model: ClipModel) -> None:
     short, long = model.vocabulary.encode("> 6 mm"), model.vocabulary.encode("word " * 40 + "between 6 and 9 mm")
     together = model.encode_text([short, long])
     torch.testing.assert_close(together[:1], model.encode_text([short]), rtol=0, atol=1e-6)
@@ -47,7 +47,7 @@ def test_a_sentence_is_embedded_alike_whatever_stands_beside_it(model: TwoTowers
 
 
 @torch.no_grad()
-def test_a_threshold_lies_between_its_neighbours_on_the_grid(model: TwoTowers) -> None:
+def test_a_threshold_lies_between_its_neighbours_on_the_grid(model: ClipModel) -> None:
     six, half, seven = model.encode_text([model.vocabulary.encode(f"> {mm} mm") for mm in (6, 6.5, 7)])
     assert half @ six > six @ seven
     assert half @ seven > six @ seven
@@ -64,15 +64,15 @@ def test_windows_map_their_edges_to_minus_one_and_one() -> None:
     "backbone", ["resnet10t", "mobilenetv3_small_050", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"]
 )
 def test_any_timm_backbone_serves(backbone: str) -> None:
-    tower = ImageTower(backbone, emb=8, crop=CropConfig(windows_hu=((-1000, 0), (-100, 200)))).eval()
-    embedded, drawn = tower.embed_and_draw(torch.zeros(2, 64, 64))
+    encoder = ImageEncoder(backbone, emb=8, crop=CropConfig(windows_hu=((-1000, 0), (-100, 200)))).eval()
+    embedded, drawn = encoder.encode_and_segment(torch.zeros(2, 64, 64))
     assert embedded.shape == (2, 8)
     assert drawn.shape == (2, 32, 32)
 
 
 def test_an_unknown_backbone_is_told_with_similar_names() -> None:
     with pytest.raises(ConfigError, match=r"no such model; similar: .*resnet1"):
-        ImageTower("resnet11t", emb=8, crop=CropConfig())
+        ImageEncoder("resnet11t", emb=8, crop=CropConfig())
 
 
 def test_weights_that_cannot_be_fetched_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,4 +82,4 @@ def test_weights_that_cannot_be_fetched_are_explained(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("timm.create_model", offline)
     with pytest.raises(InputError, match="needs the network once"):
-        ImageTower("resnet10t", emb=8, crop=CropConfig(), pretrained=True)
+        ImageEncoder("resnet10t", emb=8, crop=CropConfig(), pretrained=True)

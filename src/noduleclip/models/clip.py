@@ -7,20 +7,20 @@ from torch import Tensor, nn
 
 from noduleclip.config import ModelConfig
 from noduleclip.language.vocabulary import Tokens, Vocabulary, stack_tokens
-from noduleclip.models.image_tower import ImageTower
-from noduleclip.models.text_tower import TextTower
+from noduleclip.models.image_encoder import ImageEncoder
+from noduleclip.models.text_encoder import TextEncoder
 
 _FIRST_SCALE = 10.0
 
 
-class TwoTowers(nn.Module):
-    """An image tower and a text tower that share a space.
+class ClipModel(nn.Module):
+    """An image encoder and a text encoder that share a space.
 
     The probability that a sentence is true of a crop is `sigmoid(exp(log_scale) * cosine + bias)`.
 
     Args:
-        config: What the towers are made of.
-        vocabulary: What the text tower knows.
+        config: What the encoders are made of.
+        vocabulary: What the text encoder knows.
         pretrained: Let timm fetch the backbone's published weights.
     """
 
@@ -28,8 +28,8 @@ class TwoTowers(nn.Module):
         super().__init__()
         self.config = config
         self.vocabulary = vocabulary
-        self.image = ImageTower(config.backbone, config.emb, config.crop, config.outline_width, pretrained)
-        self.text = TextTower(vocabulary.size, config.emb, config.text_width, config.text_layers)
+        self.image = ImageEncoder(config.backbone, config.emb, config.crop, config.outline_width, pretrained)
+        self.text = TextEncoder(vocabulary.size, config.emb, config.text_width, config.text_layers)
         self.log_scale = nn.Parameter(torch.tensor(math.log(_FIRST_SCALE)))
         self.bias = nn.Parameter(torch.tensor(0.0))
 
@@ -60,7 +60,7 @@ class TwoTowers(nn.Module):
         return nn.functional.normalize(total, dim=-1)
 
 
-def share_to_bias(share: float) -> float:
+def prior_logit(share: float) -> float:
     """Return the bias at which a cosine of 0 means the measured share of true pairs (clipped to [0.01, 0.99])."""
     share = min(max(share, 0.01), 0.99)
     return math.log(share / (1 - share))

@@ -1,4 +1,4 @@
-"""`query` on an index whose text tower was made to harm: one line, exit code 4, soon, in little memory."""
+"""`query` on an index whose text encoder was made to harm: one line, exit code 4, soon, in little memory."""
 
 import re
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Command
-from hostile_towers import BOMBS, empty_nodes, make_bomb, nest
+from hostile_encoders import BOMBS, empty_nodes, make_bomb, nest
 from noduleclip import schema
 from noduleclip.io.index.folder import open_index, write_manifest
 
@@ -20,15 +20,15 @@ MOST_SECONDS = 60  # of which the imports on a busy machine take nearly all
 BY_HAND: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a graph in a graph, 10,000 deep": (lambda sound: nest(sound, 10_000), "operations within operations|2 graphs"),
     "ten million empty operations": (lambda sound: empty_nodes(10_000_000), "more than 20,000 operations"),
-    "noise": (lambda sound: sound[: len(sound) // 2], "not a readable text tower"),
+    "noise": (lambda sound: sound[: len(sound) // 2], "not a readable text encoder"),
 }
 
 
-def put_tower(index: Path, folder: Path, tower: bytes) -> Path:
-    """Copy an index with another text tower, which its manifest vouches for."""
+def put_tower(index: Path, folder: Path, encoder: bytes) -> Path:
+    """Copy an index with another text encoder, which its manifest vouches for."""
     shutil.copytree(index, folder)
     made = open_index(folder).manifest
-    (folder / schema.TEXT_TOWER).write_bytes(tower)
+    (folder / schema.TEXT_TOWER).write_bytes(encoder)
     write_manifest(
         folder, model_id=made.model_id, checkpoint_sha256=made.checkpoint_sha256, model=made.model,
         rows=made.rows, scale=made.scale, bias=made.bias,
@@ -70,16 +70,16 @@ def make_tower(index: Path, name: str) -> tuple[bytes, str]:
 
 @pytest.mark.parametrize("name", [name for name in (*BOMBS, *BY_HAND) if name not in HEAVY])
 def test_a_tower_made_to_harm_is_refused(noduleclip: Command, index: Path, tmp_path: Path, name: str) -> None:
-    tower, message = make_tower(index, name)
-    done = noduleclip("query", "--emb-dir", put_tower(index, tmp_path / "index", tower), "--query", "> 6 mm")
+    encoder, message = make_tower(index, name)
+    done = noduleclip("query", "--emb-dir", put_tower(index, tmp_path / "index", encoder), "--query", "> 6 mm")
     check_refusal(done.code, done.err, message)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured as Linux counts it")
 @pytest.mark.parametrize("name", HEAVY)
 def test_a_heavy_tower_is_refused_soon_and_in_little_memory(index: Path, tmp_path: Path, name: str) -> None:
-    tower, message = make_tower(index, name)
-    code, errors, peak_mb = run_query(put_tower(index, tmp_path / "index", tower))
+    encoder, message = make_tower(index, name)
+    code, errors, peak_mb = run_query(put_tower(index, tmp_path / "index", encoder))
     check_refusal(code, errors, message)
     assert peak_mb < MOST_MB
 

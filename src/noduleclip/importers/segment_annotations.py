@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from noduleclip.errors import RejectCode
+from noduleclip.importers.annotations import Contour, Outline, Sphere
 from noduleclip.importers.dicom_seg import MaskPlane, Segment
 from noduleclip.importers.dicom_sr import Report
-from noduleclip.importers.marks import Contour, Outline, Sphere
 from noduleclip.importers.planes import Plane, find_nearest
-from noduleclip.importers.unread import Unread
+from noduleclip.importers.rejected import RejectedAnnotation
 
 SegmentKey = tuple[str, int]
 
@@ -68,7 +68,7 @@ def outline_segment(
     sop_uids: Sequence[str],
     names: tuple[str, str],
     report: Report | None = None,
-) -> Outline | Unread:
+) -> Outline | RejectedAnnotation:
     """Return the outline of a segment on the slices of its series.
 
     Args:
@@ -90,7 +90,7 @@ def outline_segment(
             reason = (
                 f"{segment.path}: segment {segment.number}: its mask at z {z_mm:g} mm lies on no slice of its series"
             )
-            return Unread(segment.path, RejectCode.OUTSIDE, reason)
+            return RejectedAnnotation(segment.path, RejectCode.OUTSIDE, reason)
         plane = planes[index]
         contours += [
             Contour(

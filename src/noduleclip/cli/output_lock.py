@@ -10,8 +10,8 @@ from typing import Final
 from noduleclip import schema
 from noduleclip.errors import UsageError
 from noduleclip.io.artefacts import locking, refuse_link, refuse_results
-from noduleclip.io.pieces import holds_pieces
-from noduleclip.report.console import warn
+from noduleclip.io.chunk_files import holds_chunks
+from noduleclip.report.console import log_warning
 
 OVERWRITE: Final = "--overwrite replaces it"
 _FILE_SUFFIXES = {
@@ -34,7 +34,7 @@ def naming_inputs(inputs: Mapping[str, tuple[Path, ...]]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def claiming(
+def output_lock(
     folder: Path | None,
     results: tuple[str, ...],
     remedy: str,
@@ -51,7 +51,7 @@ def claiming(
         remedy: What the user can do about them.
         replace: They may be replaced.
         whole: The folder itself will appear whole: see `locking`.
-        partial: Further file names that the command writes or removes. One beside the pieces of an `embed` that did
+        partial: Further file names that the command writes or removes. One beside the chunks of an `embed` that did
             not finish is replaced unasked.
 
     Raises:
@@ -62,10 +62,10 @@ def claiming(
         yield
         return
     check_folder(folder, (*results, *partial))
-    with locking(folder, warn, whole=whole):
+    with locking(folder, log_warning, whole=whole):
         if not replace:
             refuse_results(folder, results, remedy)
-        is_unfinished = holds_pieces(folder / schema.PIECES_FOLDER)
+        is_unfinished = holds_chunks(folder / schema.CHUNKS_FOLDER)
         for name in partial:
             _check_partial(folder / name, remedy, replace=replace or is_unfinished)
         yield

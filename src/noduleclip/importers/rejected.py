@@ -7,7 +7,7 @@ from noduleclip.errors import RejectCode
 
 
 @dataclass(frozen=True)
-class Unread:
+class RejectedAnnotation:
     """A mark, or a file of marks, that gives no row.
 
     Attributes:

@@ -42,7 +42,7 @@ class TransformerLayer(nn.Module):
         return tokens + mixed_in
 
 
-class TextTower(nn.Module):
+class TextEncoder(nn.Module):
     """Sentence tokens to unit vectors.
 
     Args:

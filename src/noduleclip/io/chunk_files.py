@@ -1,4 +1,4 @@
-"""The hidden folder in which `embed` keeps finished pieces until its index is whole, and what is recognised of it."""
+"""The hidden folder in which `embed` keeps finished chunks until its index is whole, and what is recognised of it."""
 
 import re
 import shutil
@@ -8,13 +8,13 @@ from typing import Final
 from noduleclip.errors import UsageError
 from noduleclip.io.artefacts import find_other, refuse_link
 
-KEY_FILE: Final = "key"  # a SHA-256 of what the pieces were made of
-PIECE_PATTERN: Final = r"key|rows\.parquet|\d+\.(?:npy|json|begun)"  # the last three are of Ray
+KEY_FILE: Final = "key"  # a SHA-256 of what the chunks were made of
+CHUNK_PATTERN: Final = r"key|rows\.parquet|\d+\.(?:npy|json|begun)"  # the last three are of Ray
 _KEY = re.compile(rb"[0-9a-f]{64}")
 
 
 def read_key(folder: Path) -> str | None:
-    """Return the key of a folder of pieces; None where there is none of the form that `embed` writes."""
+    """Return the key of a folder of chunks; None where there is none of the form that `embed` writes."""
     path = folder / KEY_FILE
     try:
         if path.is_symlink() or not path.is_file():
@@ -26,35 +26,35 @@ def read_key(folder: Path) -> str | None:
     return content.decode() if _KEY.fullmatch(content) else None
 
 
-def holds_pieces(folder: Path) -> bool:
+def holds_chunks(folder: Path) -> bool:
     """Return whether a run of `embed` that did not finish left a folder: it has a key, and nothing of others."""
-    return read_key(folder) is not None and find_other(folder, (PIECE_PATTERN,)) is None
+    return read_key(folder) is not None and find_other(folder, (CHUNK_PATTERN,)) is None
 
 
-def refuse_foreign_pieces(folder: Path) -> None:
-    """Refuse a folder of pieces that holds what `embed` did not write there.
+def refuse_foreign_chunks(folder: Path) -> None:
+    """Refuse a folder of chunks that holds what `embed` did not write there.
 
     Args:
         folder: The folder; it need not be there.
 
     Raises:
-        UsageError: It is a link or no folder, holds a file of others, or pieces without a key.
+        UsageError: It is a link or no folder, holds a file of others, or chunks without a key.
     """
     refuse_link(folder)
-    other = find_other(folder, (PIECE_PATTERN,))
+    other = find_other(folder, (CHUNK_PATTERN,))
     if other is None and read_key(folder) is None:
         other = find_other(folder, ())  # the key is written first and removed last
     if other is not None:
-        raise UsageError(f"{other}: is not of embed, which keeps its pieces there; move it, or choose another folder")
+        raise UsageError(f"{other}: is not of embed, which keeps its chunks there; move it, or choose another folder")
 
 
-def remove_pieces(folder: Path) -> None:
-    """Remove a folder of pieces, the key last, so that what a killed process leaves of it is still recognised.
+def remove_chunks(folder: Path) -> None:
+    """Remove a folder of chunks, the key last, so that what a killed process leaves of it is still recognised.
 
     Raises:
         UsageError: It holds what `embed` did not write there.
     """
-    refuse_foreign_pieces(folder)
+    refuse_foreign_chunks(folder)
     if not folder.exists():
         return
     for path in folder.iterdir():

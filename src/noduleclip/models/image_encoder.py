@@ -38,7 +38,7 @@ class HuWindows(nn.Module):
         return scaled.clamp(0, 1) * 2 - 1
 
 
-class ImageTower(nn.Module):
+class ImageEncoder(nn.Module):
     """Crops in HU to unit vectors, by way of the outline that it draws.
 
     A timm backbone gives feature maps, down to the last of at least four pixels a side; a decoder draws the nodule's
@@ -92,9 +92,9 @@ class ImageTower(nn.Module):
 
     def forward(self, crops_hu: Tensor) -> Tensor:
         """(B, Y, X) HU to (B, D) unit vectors."""
-        return self.embed_and_draw(crops_hu)[0]
+        return self.encode_and_segment(crops_hu)[0]
 
-    def embed_and_draw(self, crops_hu: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_and_segment(self, crops_hu: Tensor) -> tuple[Tensor, Tensor]:
         """Embed crops and draw the outlines of their nodules.
 
         Args:
@@ -107,14 +107,14 @@ class ImageTower(nn.Module):
         if self.channels_last:
             maps = [one.permute(0, 3, 1, 2) for one in maps]
         drawn, logits = self.outline(maps)
-        inside = logits.float().sigmoid()
-        weight = inside.unsqueeze(1)
+        mask_probability = logits.float().sigmoid()
+        weight = mask_probability.unsqueeze(1)
         pooled = [
             maps[-1].mean(dim=(2, 3)),
             (drawn * weight).sum(dim=(2, 3)) / (weight.sum(dim=(2, 3)) + 1),
             drawn.mean(dim=(2, 3)),
         ]
-        sizes = self.measure(measure_outline(inside, self.crop.fov_mm))
+        sizes = self.measure(measure_outline(mask_probability, self.crop.fov_mm))
         return F.normalize(self.project(torch.cat(pooled, dim=1)) + sizes, dim=-1), logits
 
     def _make_maps(self, crops_hu: Tensor) -> list[Tensor]:

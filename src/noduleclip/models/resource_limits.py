@@ -22,7 +22,7 @@ _FACTORIES = {
 }  # fmt: skip
 
 
-def refuse_bombs(path: Path) -> None:
+def check_archive_size(path: Path) -> None:
     """Refuse a file that unpacks to more than it holds.
 
     Raises:

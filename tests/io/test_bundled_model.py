@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from noduleclip.errors import ArtefactError
-from noduleclip.io.shipped import SHIPPED, find_checkpoint
+from noduleclip.io.bundled_model import SHIPPED, find_checkpoint
 
 LARGEST_BYTES = 25_000_000
 

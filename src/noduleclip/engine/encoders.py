@@ -1,4 +1,4 @@
-"""From a checkpoint to the towers that `embed` runs: on the CPU in ONNX Runtime, on a card in torch.
+"""From a checkpoint to the encoders that `embed` runs: on the CPU in ONNX Runtime, on a card in torch.
 
 Exporting takes some seconds, so what was exported is kept. Where it is there and there is no card, torch is not loaded.
 """
@@ -17,7 +17,7 @@ from noduleclip.errors import ArtefactError, shows_incompatibility
 from noduleclip.io.artefacts import hash_file, replacing
 from noduleclip.machine import CPU_ALONE, CPU_AS_ASKED, may_have_accelerator
 from noduleclip.retrieval.fusion import Calibration
-from noduleclip.retrieval.image_query import ImageEncoder
+from noduleclip.retrieval.image_query import OnnxImageEncoder
 from noduleclip.retrieval.text_query import SentenceEncoder
 
 _IMAGE_TOWER = "image_tower.onnx"
@@ -35,14 +35,14 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True)
-class Towers:
-    """A checkpoint's towers, ready to run.
+class Encoders:
+    """A checkpoint's encoders, ready to run.
 
     Attributes:
-        image: The image tower.
-        text_file: The text tower as an ONNX file.
+        image: The image encoder.
+        text_file: The text encoder as an ONNX file.
         checkpoint_sha256: Hash of the checkpoint's file.
-        device: Where the image tower runs, and why, for the user.
+        device: Where the image encoder runs, and why, for the user.
     """
 
     image: Encoder
@@ -51,10 +51,10 @@ class Towers:
     device: str
 
 
-def open_towers(
+def open_encoders(
     checkpoint: Path, cache: Path, device: str = "auto", on_export: Callable[[], None] = lambda: None
-) -> Towers:
-    """Open a checkpoint's towers, exporting them where that was not done before.
+) -> Encoders:
+    """Open a checkpoint's encoders, exporting them where that was not done before.
 
     Args:
         checkpoint: The file.
@@ -67,40 +67,40 @@ def open_towers(
         UsageError: There is no such device.
     """
     checksum = hash_file(checkpoint)
-    kept = cache / "towers" / f"{checksum[:32]}-{__version__}"
+    kept = cache / "encoders" / f"{checksum[:32]}-{__version__}"
     text, image = kept / schema.TEXT_TOWER, kept / _IMAGE_TOWER
     if device == "cpu" or (device == "auto" and not may_have_accelerator()):
         why = CPU_AS_ASKED if device == "cpu" else CPU_ALONE
         try:
-            encoder = ImageEncoder(image)
+            encoder = OnnxImageEncoder(image)
             if SentenceEncoder(text).model_id == encoder.model_id:
-                return Towers(encoder, text, checksum, why)
+                return Encoders(encoder, text, checksum, why)
         except ArtefactError:
             pass  # not exported yet, or broken
     on_export()
     return _export(checkpoint, checksum, text, image, device)
 
 
-def _export(checkpoint: Path, checksum: str, text: Path, image: Path, device: str) -> Towers:
+def _export(checkpoint: Path, checksum: str, text: Path, image: Path, device: str) -> Encoders:
     from noduleclip.engine.runtime import choose_device, keep_freed_memory
     from noduleclip.engine.torch_encoder import TorchEncoder
     from noduleclip.models.checkpoint import load_model
-    from noduleclip.models.onnx_export import export_image_tower, export_text_tower
+    from noduleclip.models.onnx_export import export_image_encoder, export_text_encoder
 
     model = load_model(checkpoint)
     chosen = choose_device(device)
     with replacing(text) as temporary:
-        export_text_tower(model, temporary)
+        export_text_encoder(model, temporary)
         SentenceEncoder(temporary)  # what another version of torch exports could be read by no query
     why = chosen.why
     if chosen.device.type == "cpu":
         try:
             with replacing(image) as temporary:
-                export_image_tower(model, temporary)
-            return Towers(ImageEncoder(image), text, checksum, why)
+                export_image_encoder(model, temporary)
+            return Encoders(OnnxImageEncoder(image), text, checksum, why)
         except Exception as error:  # the exporter knows not every layer that timm has, and raises what it likes
             if shows_incompatibility(error):
                 raise
             why = f"{why}; ONNX Runtime does not take {model.config.backbone}: {type(error).__name__}"
             keep_freed_memory()
-    return Towers(TorchEncoder(model, chosen.device), text, checksum, why)
+    return Encoders(TorchEncoder(model, chosen.device), text, checksum, why)

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from noduleclip.importers.annotations import Outline, Sphere
 from noduleclip.importers.dicom_seg import Curve, MaskPlane, Segment
 from noduleclip.importers.dicom_sr import Report
-from noduleclip.importers.marks import Outline, Sphere
 from noduleclip.importers.planes import Plane
-from noduleclip.importers.segment_marks import enclose_segment, match_reports, name_readers, outline_segment
-from noduleclip.importers.unread import Unread
+from noduleclip.importers.rejected import RejectedAnnotation
+from noduleclip.importers.segment_annotations import enclose_segment, match_reports, name_readers, outline_segment
 
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 PLANES = [Plane((-10.0, -20.0, z), UPRIGHT, (0.5, 0.8), (100, 60)) for z in (0.0, 2.5, 5.0)]
@@ -58,7 +58,7 @@ def test_a_mask_on_no_slice_is_told(wrong: MaskPlane) -> None:
     if wrong.plane.position_mm[2] == 1.3:  # half a slice and a bit from either: the upper one is the nearer
         assert isinstance(made, Outline)
         return
-    assert isinstance(made, Unread)
+    assert isinstance(made, RejectedAnnotation)
     assert made.reason.startswith("seg.dcm: segment 1: its mask at z ")
 
 
