@@ -34,7 +34,6 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from noduleclip.cli.collect import TableOptions, cut_crops, read_table
 from noduleclip.config import CropConfig, TrainConfig
 from noduleclip.engine.batches import augment, center_crop, margin_px, shuffled_batches
 from noduleclip.evaluation.metrics import rank_by_diameter
@@ -45,6 +44,7 @@ from noduleclip.io.nodules import Nodules, group_nodules
 from noduleclip.io.outlines import draw_nodules
 from noduleclip.language import BIN_PROMPTS, EVALUATION_QUERIES, parse_intervals
 from noduleclip.models.image_encoder import HuWindows
+from noduleclip.workflows.roi_crops import TableRequest, cut_crops, load_table
 
 Floats = NDArray[np.float64]
 CROP, CONFIG = CropConfig(), TrainConfig()
@@ -53,8 +53,8 @@ INTERVALS = parse_intervals(EVALUATION_QUERIES)
 
 def load(data: Path, cache: Path) -> tuple[pl.DataFrame, Nodules, Tensor]:
     """Read every reader's rows, the nodules, and their crops with a margin."""
-    options = TableOptions(data / "lidc_crops" / "rois_all_readers.csv", cache_dir=cache)
-    frame = read_table(options).frame
+    options = TableRequest(data / "lidc_crops" / "rois_all_readers.csv", cache_dir=cache)
+    frame = load_table(options).frame
     cut = cut_crops(frame, CutSettings.for_crop(CROP, margin_px(CROP.size_px)), options)
     nodules = group_nodules(frame)
     return frame, nodules, torch.from_numpy(cut.read([int(row) for row in nodules.rows]))

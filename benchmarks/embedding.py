@@ -19,13 +19,13 @@ import numpy as np
 import polars as pl
 import torch
 
-from noduleclip.cli.collect import TableOptions, cut_crops, read_table
 from noduleclip.engine.encoders import open_encoders
 from noduleclip.engine.runtime import keep_freed_memory
 from noduleclip.engine.torch_encoder import TorchEncoder
 from noduleclip.io.bundled_model import find_checkpoint
 from noduleclip.io.crop_cache import CutSettings
 from noduleclip.models.checkpoint import load_model
+from noduleclip.workflows.roi_crops import TableRequest, cut_crops, load_table
 
 BS, BATCHES, ROUNDS = 64, 2, 5
 EDGES = ("bbox_xmin", "bbox_xmax")
@@ -62,11 +62,11 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     csv = repeat_rows(options.data, options.rows, options.out)
     checkpoint = find_checkpoint(Path("lidc"))
-    table = TableOptions(csv, cache_dir=options.out / "cache")
+    table = TableRequest(csv, cache_dir=options.out / "cache")
     started = time.perf_counter()
     in_onnx = open_encoders(checkpoint, options.out / "cache", "cpu").image
     first = time.perf_counter() - started
-    cache = cut_crops(read_table(table).frame, CutSettings.for_crop(in_onnx.config.crop), table)
+    cache = cut_crops(load_table(table).frame, CutSettings.for_crop(in_onnx.config.crop), table)
     crops = cache.read(list(range(BS * BATCHES)))
     parts = [crops[start : start + BS] for start in range(0, len(crops), BS)]
     keep_freed_memory()

@@ -19,7 +19,6 @@ import polars as pl
 import torch
 
 import noduleclip.engine.train as engine
-from noduleclip.cli.collect import TableOptions
 from noduleclip.cli.training import _load_samples
 from noduleclip.config import ModelConfig, TrainConfig
 from noduleclip.engine.runtime import keep_freed_memory
@@ -27,6 +26,7 @@ from noduleclip.evaluation.metrics import draw_readers, mean_average_precisions,
 from noduleclip.io.nodules import group_nodules
 from noduleclip.io.roi_table import read_roi_table
 from noduleclip.language import EVALUATION_QUERIES, parse_intervals
+from noduleclip.workflows.roi_crops import TableRequest
 
 PARTS = ("augment", "sample_sentences", "reading_targets")
 
@@ -67,7 +67,7 @@ def take_apart(csv: Path, patients: Path, cache: Path, out: Path) -> None:
     for name in PARTS:
         setattr(engine, name, timed(name, getattr(engine, name)))
     model = ModelConfig()
-    (samples,), fingerprint, _ = _load_samples(TableOptions(csv, cache_dir=cache), [patients], model.crop, out)
+    (samples,), fingerprint, _ = _load_samples(TableRequest(csv, cache_dir=cache), [patients], model.crop, out)
     keep_freed_memory()
     training = engine.Training(
         samples, None, model, TrainConfig(), out, device=torch.device("cpu"), amp=None, fingerprint=fingerprint

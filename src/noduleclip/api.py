@@ -17,7 +17,7 @@ from noduleclip.io.index.folder import Index as StoredIndex
 from noduleclip.io.index.folder import open_index as open_stored_index
 from noduleclip.io.own_indexes import choose_slice_folders
 from noduleclip.language.query import parse_query
-from noduleclip.workflows.notes import Note
+from noduleclip.workflows.reporter import NoteCollector
 from noduleclip.workflows.search import (
     RowFilter,
     Searcher,
@@ -144,8 +144,8 @@ class Index:
         """
         if sentence is None and like is None:
             raise UsageError("query needs a sentence, or like=")
-        notes: list[Note] = []
-        reference = None if like is None else find_reference(self.stored, str(like), on_note=notes.append)
+        collector = NoteCollector()
+        reference = None if like is None else find_reference(self.stored, str(like), reporter=collector)
         request = SearchRequest(
             sentences=() if sentence is None else (sentence,),
             reference=reference,
@@ -155,7 +155,7 @@ class Index:
             unique=_check_unique(unique),
             exact=exact,
         )
-        return self._search(request, notes)
+        return self._search(request, collector)
 
     def fuse(
         self,
@@ -194,18 +194,18 @@ class Index:
             alpha=_check_share("alpha", alpha),
             softness_mm=softness_mm,
         )
-        return self._search(request, [])
+        return self._search(request, NoteCollector())
 
     @cached_property
     def _searcher(self) -> Searcher:
         return Searcher(self.stored, open_text_encoder(self.stored), kept=0 if self.stored.has_vector_index else _KEPT)
 
-    def _search(self, request: SearchRequest, notes: list[Note]) -> Hits:
+    def _search(self, request: SearchRequest, collector: NoteCollector) -> Hits:
         searcher = self._searcher if request.sentences else Searcher(self.stored, None)
         result: SearchResult
-        (result,) = searcher.search(request, notes.append)
+        (result,) = searcher.search(request, collector)
         (table,) = searcher.describe([result])
-        return Hits(table, result.question, result.description, tuple(note.text for note in notes), self)
+        return Hits(table, result.question, result.description, tuple(collector.notes), self)
 
 
 def open_index(

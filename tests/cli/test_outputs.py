@@ -361,7 +361,7 @@ def test_files_that_look_like_ours_do_not_make_a_folder_an_unfinished_one(
     assert all((tmp_path / name).read_text() == text for name, text in files.items() if text)
     if any(text == MINE for text in beside.values()):  # nor with --overwrite, which is for results
         done = noduleclip(*commands["embed"], tmp_path, "--overwrite")
-        assert re.search(r"\.pieces/\S+: is not of embed, which keeps its pieces there; move it, or choose", done.err)
+        assert re.search(r"\.pieces/\S+: is not of embed, which keeps its chunks there; move it, or choose", done.err)
         assert all((tmp_path / name).read_text() == text for name, text in files.items() if text)
 
 

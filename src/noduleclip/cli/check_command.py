@@ -51,12 +51,13 @@ def check(
     Example: noduleclip check --roi-csv rois.csv --patients-file splits/train_patients.txt
     """
     from noduleclip.cli.checking import run_check
-    from noduleclip.cli.collect import TableOptions
-    from noduleclip.cli.output_lock import OVERWRITE, output_lock
+    from noduleclip.report.console import CONSOLE
+    from noduleclip.workflows.output_lock import OVERWRITE, output_lock
+    from noduleclip.workflows.roi_crops import TableRequest
 
-    table = TableOptions(
+    table = TableRequest(
         roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit,
         restrict_to_root=restrict_to_root, max_pixels=max_pixels,
     )  # fmt: skip
-    with output_lock(out, CHECK_FILES, OVERWRITE, replace=overwrite):
+    with output_lock(out, CHECK_FILES, OVERWRITE, replace=overwrite, reporter=CONSOLE):
         run_check(table, patients_file or [], CropConfig(size_px=img_size), out, output_format)

@@ -11,17 +11,6 @@ from typing import Any
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.cli.collect import (
-    TableOptions,
-    count_workers,
-    describe_rejects,
-    find_unmeasured,
-    list_rejects,
-    pick_parts,
-    read_table,
-    refuse_many_rejects,
-    write_rejects,
-)
 from noduleclip.config import CropConfig
 from noduleclip.errors import SliceError
 from noduleclip.io.artefacts import write_json
@@ -31,8 +20,19 @@ from noduleclip.io.patients import read_patient_list, refuse_overlap
 from noduleclip.io.size_bins import count_sizes
 from noduleclip.io.suspicions import describe_odd_sizes
 from noduleclip.report.check import print_check
-from noduleclip.report.console import log_info, log_warning, progress
+from noduleclip.report.console import CONSOLE, log_info, log_warning, progress
 from noduleclip.report.tables import choose_format
+from noduleclip.workflows.roi_crops import (
+    TableRequest,
+    check_reject_limit,
+    count_workers,
+    describe_rejects,
+    find_unmeasured,
+    list_rejects,
+    load_table,
+    pick_parts,
+    write_rejects,
+)
 
 _SLICES_TIMED = 16
 
@@ -70,7 +70,7 @@ class Examination:
 
 
 def run_check(
-    options: TableOptions, patient_files: Sequence[Path], crop: CropConfig, out: Path | None, output_format: str
+    options: TableRequest, patient_files: Sequence[Path], crop: CropConfig, out: Path | None, output_format: str
 ) -> None:
     """Check a table and its slices; report, and end as `embed` would on what was found.
 
@@ -78,9 +78,9 @@ def run_check(
         NoduleclipError: Anything that a user can cause.
     """
     refuse_overlap({str(file): read_patient_list(file) for file in patient_files})
-    table = read_table(options)
+    table = load_table(options, reporter=CONSOLE)
     frame = table.frame.head(options.limit) if options.limit else table.frame
-    parts = pick_parts(table, patient_files, options.limit)
+    parts = pick_parts(table, patient_files, options.limit, reporter=CONSOLE)
     found = examine(frame, parts, options.cut_settings(crop), options)
     if out is not None:
         write_rejects(frame, found.rejects, out)
@@ -89,7 +89,7 @@ def run_check(
 
 
 def summarize(
-    found: Examination, options: TableOptions, output_format: str = "table", *, enforce_limit: bool = True
+    found: Examination, options: TableRequest, output_format: str = "table", *, enforce_limit: bool = True
 ) -> None:
     """Print what was found, and, if it `enforce_limit`, end the run where too many rows are unusable.
 
@@ -98,7 +98,7 @@ def summarize(
     """
     print_check(found.report, list_rejects(found.frame, found.rejects), choose_format(output_format))
     if enforce_limit:
-        refuse_many_rejects(found.frame, found.rejects, options)
+        check_reject_limit(found.frame, found.rejects, options)
     log_info(describe_rejects(found.frame, found.rejects))
 
 
@@ -106,7 +106,7 @@ def examine(
     frame: pl.DataFrame,
     parts: Mapping[str, pl.DataFrame],
     settings: CutSettings,
-    options: TableOptions,
+    options: TableRequest,
     estimates: Sequence[Estimate] = (),
     *,
     needs_diameters: bool = False,
@@ -142,7 +142,7 @@ def examine(
     return Examination(frame, rejects, report)
 
 
-def _warn_of_odd_sizes(frame: pl.DataFrame, found: HeaderCheck, options: TableOptions) -> None:
+def _warn_of_odd_sizes(frame: pl.DataFrame, found: HeaderCheck, options: TableRequest) -> None:
     """Compare diameters and boxes where the table had no spacing to do so when it was read."""
     if schema.SPACING_ROW not in frame.columns:
         odd = describe_odd_sizes(options.roi_csv, found.add_spacings(frame))
@@ -163,7 +163,7 @@ def _count_rejects(rejects: Sequence[Reject]) -> list[dict[str, Any]]:
     return [{"code": code, "rows": len(some), "first": some[0].reason} for code, some in groups]
 
 
-def _estimate_cutting(cache: CropCache, options: TableOptions) -> Estimate:
+def _estimate_cutting(cache: CropCache, options: TableRequest) -> Estimate:
     """Cut some slices, spread over those that the cache does not hold; nothing of them is kept."""
     missing = cache.find_missing()
     step = max(1, math.ceil(len(missing) / _SLICES_TIMED))

@@ -49,15 +49,16 @@ def demo(
     """  # fmt: skip
     import shutil
 
-    from noduleclip.cli.output_lock import output_lock
     from noduleclip.io.artefacts import find_other, refuse_link
     from noduleclip.io.disk import require_space
     from noduleclip.phantom.patients import PhantomConfig, measure_phantoms
+    from noduleclip.report.console import CONSOLE
+    from noduleclip.workflows.output_lock import output_lock
 
     made = _list_made()
     made = {"phantoms": made["phantoms"]} if data_only else made
     results = tuple(made) if data_only else (*made, _PAGE)
-    with output_lock(out, results, "--overwrite starts again", replace=overwrite):
+    with output_lock(out, results, "--overwrite starts again", replace=overwrite, reporter=CONSOLE):
         others = [other for name, patterns in made.items() if (other := find_other(out / name, patterns))]
         if others:
             raise UsageError(f"{others[0]}: is not of the demo and would be removed; move it, or choose another --out")

@@ -100,11 +100,11 @@ def embed(
 
     Example: noduleclip embed --roi-csv rois.csv --out-dir index
     """
-    from noduleclip.cli.collect import TableOptions
     from noduleclip.cli.target import choose_target, claiming_target
     from noduleclip.engine.shards import ShardNumber
+    from noduleclip.workflows.roi_crops import TableRequest
 
-    table = TableOptions(
+    table = TableRequest(
         roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit, tuple(keep or ()),
         restrict_to_root=restrict_to_root, max_pixels=max_pixels,
     )  # fmt: skip

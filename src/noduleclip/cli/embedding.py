@@ -8,15 +8,6 @@ import numpy as np
 import polars as pl
 
 from noduleclip.cli.checking import Estimate, examine, summarize
-from noduleclip.cli.collect import (
-    TableOptions,
-    count_workers,
-    cut_crops,
-    enforce_reject_limit,
-    list_rejects,
-    pick_patients,
-    read_table,
-)
 from noduleclip.cli.slice_folders import record_index
 from noduleclip.cli.target import Target
 from noduleclip.engine.chunks import CHUNK_ROWS, CHUNKS_FOLDER, open_chunks
@@ -30,12 +21,21 @@ from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import require_room
 from noduleclip.io.roi_table import find_diameter_kind
 from noduleclip.io.size_bins import count_sizes
-from noduleclip.report.console import log_info, log_warning, message_console, progress
+from noduleclip.report.console import CONSOLE, log_info, log_warning, message_console, progress
 from noduleclip.report.sparkline import choose_bars, describe_counts
+from noduleclip.workflows.roi_crops import (
+    TableRequest,
+    count_workers,
+    cut_crops,
+    enforce_reject_limit,
+    list_rejects,
+    load_table,
+    pick_patients,
+)
 
 
 def run_embedding(
-    table_options: TableOptions,
+    table_options: TableRequest,
     patients_file: Path | None,
     model_name: Path,
     target: Target,
@@ -65,11 +65,11 @@ def run_embedding(
         if given is not None and given != known:
             raise UsageError(f"{option} {given}: {model_name} was trained with {known}; leave the option out")
     log_info(f"device: {encoders.device}")
-    table = read_table(table_options)
+    table = load_table(table_options, reporter=CONSOLE)
     _compare_diameters(find_diameter_kind(table.frame), recall_diameter_kind(checkpoint), model_name)
     frame = table.frame.head(table_options.limit) if table_options.limit else table.frame
     if patients_file is not None:
-        frame = pick_patients(table, patients_file, table_options.limit)
+        frame = pick_patients(table, patients_file, table_options.limit, reporter=CONSOLE)
     settings = table_options.cut_settings(config.crop)
     everything, rows = frame, range(frame.height)
     if shard is not None:
@@ -98,11 +98,11 @@ def run_embedding(
         require_room(further)
         cache = _embed_with_ray(frame, work, encoders, table_options, ray_address)
     else:
-        cache = cut_crops(frame, settings, table_options, further)
+        cache = cut_crops(frame, settings, table_options, further, reporter=CONSOLE)
     if shard is not None:
         _embed_shard(everything, shard, cache, encoders, table_options, table.dicom_roots, target.out_dir, bs)
         return
-    enforce_reject_limit(frame, cache.rejects, table_options, target.out_dir)
+    enforce_reject_limit(frame, cache.rejects, table_options, target.out_dir, reporter=CONSOLE)
     fragments: list[str] | None = None
     if work is not None and ray_address is not None and target.store is not None:
         with progress("writing", frame.height, "rows") as advance:
@@ -125,7 +125,7 @@ def run_embedding(
 
 
 def _embed_with_ray(
-    frame: pl.DataFrame, work: ChunkWork, encoders: Encoders, table_options: TableOptions, address: str
+    frame: pl.DataFrame, work: ChunkWork, encoders: Encoders, table_options: TableRequest, address: str
 ) -> CropCache:
     """Have all chunks made, so that writing the index finds them; gives the cache with the rows that have no crop."""
     cache = table_options.open_cache(frame, work.settings)
@@ -141,7 +141,7 @@ def _embed_shard(
     shard: ShardNumber,
     cache: CropCache,
     encoders: Encoders,
-    table_options: TableOptions,
+    table_options: TableRequest,
     dicom_roots: Sequence[str],
     folder: Path,
     bs: int,

@@ -10,7 +10,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.cli.output_lock import OVERWRITE, output_lock
 from noduleclip.cli.retries import retry_replaced
 from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import InputError
@@ -27,10 +26,11 @@ from noduleclip.io.reader_table import read_readers
 from noduleclip.io.score_table import read_scores
 from noduleclip.language import BIN_PROMPTS, BIN_SYNONYMS, EVALUATION_QUERIES, RATING_QUERIES, parse_intervals
 from noduleclip.language.query import ParsedQuery, list_attributes, parse_queries
-from noduleclip.report.console import log_info, log_warning, progress
+from noduleclip.report.console import CONSOLE, log_info, log_warning, progress
 from noduleclip.report.tables import print_evaluation, without_nan
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import check_unit_norm
+from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 from noduleclip.workflows.search import load_sentences, open_text_encoder
 
 MOST_QUERIES = 1000  # their scores of all nodules are held at once
@@ -70,7 +70,7 @@ def run_evaluation(options: EvaluationOptions) -> None:
     Raises:
         NoduleclipError: The index is broken, or has no nodules with a diameter.
     """
-    with output_lock(options.out, EVALUATION_FILES, OVERWRITE, replace=options.overwrite):
+    with output_lock(options.out, EVALUATION_FILES, OVERWRITE, replace=options.overwrite, reporter=CONSOLE):
         retry_replaced(lambda: _evaluate(options))
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from noduleclip import schema
-from noduleclip.cli.output_lock import check_file
 from noduleclip.cli.pictures import PictureOptions, read_pictures
 from noduleclip.errors import SliceError, UsageError
 from noduleclip.io.artefacts import replacing, write_text
@@ -20,6 +19,7 @@ from noduleclip.report.gallery import (
     render_gallery,
 )
 from noduleclip.report.tables import Answer
+from noduleclip.workflows.output_lock import check_file
 
 _MOST_HITS = 500
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noduleclip import schema
-from noduleclip.cli.output_lock import OVERWRITE, output_lock
 from noduleclip.cli.preparing import PREPARED_FILES, Annotations, PrepareOptions, deliver, open_catalogue
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import InputError
@@ -25,7 +24,8 @@ from noduleclip.importers.imports import (
 from noduleclip.importers.meta_catalogue import find_meta_series
 from noduleclip.importers.monai import TEST, TRAINING, VALIDATION
 from noduleclip.importers.rejected import RejectedAnnotation
-from noduleclip.report.console import log_warning, progress
+from noduleclip.report.console import CONSOLE, log_warning, progress
+from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 
 _LIST_OF = {TRAINING: schema.TRAIN_PATIENTS, VALIDATION: schema.VAL_PATIENTS, TEST: schema.TEST_PATIENTS}
 
@@ -55,7 +55,7 @@ def run_sphere_import(options: PrepareOptions, table: SphereTable, patients_csv:
     """
     patients = read_patients(patients_csv) if patients_csv else None
     series = {sphere.series_uid for sphere in table.spheres}
-    with output_lock(options.out, PREPARED_FILES, OVERWRITE, replace=options.overwrite):
+    with output_lock(options.out, PREPARED_FILES, OVERWRITE, replace=options.overwrite, reporter=CONSOLE):
         images = find_meta_series(options.data_root, series, MAX_PIXELS)
         dicom: Catalogue | None = None
         try:
@@ -104,7 +104,7 @@ def run_segment_import(options: PrepareOptions, *, reports: bool) -> None:
     Raises:
         NoduleclipError: Anything that a user can cause.
     """
-    with output_lock(options.out, PREPARED_FILES, OVERWRITE, replace=options.overwrite):
+    with output_lock(options.out, PREPARED_FILES, OVERWRITE, replace=options.overwrite, reporter=CONSOLE):
         catalogue = open_catalogue(options)
         modalities = catalogue.count_modalities()
         files = modalities[SEGMENTATION] + modalities[REPORT]

@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.cli.collect import REJECT_SCHEMA, describe_reject_counts, save_rejects
 from noduleclip.cli.slice_folders import record_index
 from noduleclip.cli.target import INDEX_PATTERN, Target
 from noduleclip.engine.shards import join_indexes, list_shard_folders, measure_joined, open_shards, store_indexes
@@ -21,6 +20,7 @@ from noduleclip.io.index.folder import FolderIndex, Manifest, open_index
 from noduleclip.io.own_indexes import is_own_index
 from noduleclip.machine import allow_many_files
 from noduleclip.report.console import log_info, log_warning, progress
+from noduleclip.workflows.roi_crops import REJECT_SCHEMA, describe_reject_counts, save_rejects
 
 
 def merge_index(target: Target, max_rejects: float, remove_shards: bool) -> None:

@@ -23,13 +23,13 @@ def phantom(
 
     Example: noduleclip phantom --out phantoms --patients 20
     """
-    from noduleclip.cli.collect import count_workers
-    from noduleclip.cli.output_lock import output_lock
     from noduleclip.phantom.patients import PhantomConfig, make_phantoms
-    from noduleclip.report.console import log_info, progress
+    from noduleclip.report.console import CONSOLE, log_info, progress
+    from noduleclip.workflows.output_lock import output_lock
+    from noduleclip.workflows.roi_crops import count_workers
 
     with (
-        output_lock(out, (), "", replace=True, whole=True),
+        output_lock(out, (), "", replace=True, whole=True, reporter=CONSOLE),
         progress("drawing phantoms", patients, "patients") as advance,
     ):
         summary = make_phantoms(

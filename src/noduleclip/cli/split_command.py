@@ -28,15 +28,16 @@ def split(
     """
     import polars as pl
 
-    from noduleclip.cli.collect import TableOptions, read_table
-    from noduleclip.cli.output_lock import OVERWRITE, output_lock
     from noduleclip.io.artefacts import write_together
     from noduleclip.io.patients import format_patient_list, split_patients
     from noduleclip.io.size_bins import count_bins
+    from noduleclip.report.console import CONSOLE
     from noduleclip.report.tables import choose_format, print_split
+    from noduleclip.workflows.output_lock import OVERWRITE, output_lock
+    from noduleclip.workflows.roi_crops import TableRequest, load_table
 
-    with output_lock(out, SPLIT_FILES, OVERWRITE, replace=overwrite):
-        table = read_table(TableOptions(roi_csv, dicom_root))
+    with output_lock(out, SPLIT_FILES, OVERWRITE, replace=overwrite, reporter=CONSOLE):
+        table = load_table(TableRequest(roi_csv, dicom_root), reporter=CONSOLE)
         bins = count_bins(table.frame.filter(pl.col(schema.PATIENT_ID) != ""))
         patients = split_patients(bins, (train, val, test), seed)
         write_together({out / name: format_patient_list(ids) for name, ids in zip(SPLIT_FILES, patients, strict=True)})

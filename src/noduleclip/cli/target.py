@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from noduleclip import schema
-from noduleclip.cli.output_lock import OVERWRITE, output_lock
 from noduleclip.config import INDEXED_ROWS
 from noduleclip.errors import UsageError
 from noduleclip.io.artefacts import refuse_link, refuse_results
 from noduleclip.io.chunk_files import CHUNK_PATTERN, refuse_foreign_chunks
 from noduleclip.io.index.lance import holds_index
 from noduleclip.io.index.lance_tables import INDEX_TABLE, Place, load_lance, parse_place
+from noduleclip.report.console import CONSOLE
+from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 
 _REMEDY_BESIDE = f"its {schema.REJECTS_CSV} would be lost: choose another --out-dir, or --overwrite"
 INDEX_FILES = (
@@ -135,7 +136,9 @@ def claiming_target(
             refuse_foreign_chunks(target.out_dir / schema.CHUNKS_FOLDER)
             if target.store is None:
                 partial = tuple(name for name in INDEX_FILES if name not in results)
-                stack.enter_context(output_lock(target.out_dir, results, OVERWRITE, replace=replace, partial=partial))
+                stack.enter_context(
+                    output_lock(target.out_dir, results, OVERWRITE, replace=replace, partial=partial, reporter=CONSOLE)
+                )
             else:
                 rejects = (schema.REJECTS_CSV,) if writes_rejects else ()
                 _claim_store(stack, target.out_dir, target.store, replace=replace, partial=rejects)
@@ -150,8 +153,10 @@ def _claim_store(
     is_apart = store.folder is None or _find(store.folder) != _find(out_dir)
     if store.folder is not None:
         beside = () if is_apart else partial
-        stack.enter_context(output_lock(store.folder, (INDEX_TABLE,), OVERWRITE, replace=replace, partial=beside))
+        stack.enter_context(
+            output_lock(store.folder, (INDEX_TABLE,), OVERWRITE, replace=replace, partial=beside, reporter=CONSOLE)
+        )
     elif not replace and holds_index(store):
         raise UsageError(f"{store.text} already holds an index; {OVERWRITE}")
     if is_apart:
-        stack.enter_context(output_lock(out_dir, (), OVERWRITE, replace=replace, partial=partial))
+        stack.enter_context(output_lock(out_dir, (), OVERWRITE, replace=replace, partial=partial, reporter=CONSOLE))

@@ -157,10 +157,11 @@ def train(
     --val-patients splits/val_patients.txt --out runs/first
     """
     arguments = dict(locals())
-    from noduleclip.cli.collect import TableOptions
-    from noduleclip.cli.output_lock import output_lock
     from noduleclip.cli.together import joining
     from noduleclip.io.patients import read_patient_list, refuse_overlap
+    from noduleclip.report.console import CONSOLE
+    from noduleclip.workflows.output_lock import output_lock
+    from noduleclip.workflows.roi_crops import TableRequest
 
     with joining() as team:
         crop = CropConfig(fov_mm=fov_mm, size_px=img_size)
@@ -176,14 +177,14 @@ def train(
             lists = {"--train-patients": train_patients, "--val-patients": val_patients}
             refuse_overlap({option: read_patient_list(file) for option, file in lists.items()})
             patient_lists.append(val_patients)
-        table = TableOptions(
+        table = TableRequest(
             roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit,
             restrict_to_root=restrict_to_root, max_pixels=max_pixels,
         )  # fmt: skip
         folder = out if not dry_run and (team is None or team.leads) else None
         remedy = "--resume goes on from it, --overwrite starts again"
         partial = (schema.REJECTS_CSV,)
-        with output_lock(folder, TRAIN_FILES, remedy, replace=resume or overwrite, partial=partial):
+        with output_lock(folder, TRAIN_FILES, remedy, replace=resume or overwrite, partial=partial, reporter=CONSOLE):
             from noduleclip.cli.training import rehearse_training, run_training
 
             if dry_run and (team is None or team.leads):

@@ -14,16 +14,6 @@ import torch
 
 from noduleclip import schema
 from noduleclip.cli.checking import Estimate, examine, summarize
-from noduleclip.cli.collect import (
-    TableOptions,
-    cut_crops,
-    enforce_reject_limit,
-    find_unmeasured,
-    pick_parts,
-    pick_patients,
-    read_table,
-    refuse_many_rejects,
-)
 from noduleclip.cli.settings import OPTION_OF_RUN_RECORD, plain_arguments
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig, to_mapping
 from noduleclip.engine.batches import center_crop, margin_px
@@ -40,8 +30,18 @@ from noduleclip.io.roi_table import find_diameter_kind
 from noduleclip.language import EVALUATION_QUERIES
 from noduleclip.models.checkpoint import load_model
 from noduleclip.models.image_encoder import check_backbone
-from noduleclip.report.console import log_info, log_warning, progress
+from noduleclip.report.console import CONSOLE, log_info, log_warning, progress
 from noduleclip.report.training import TrainingDisplay
+from noduleclip.workflows.roi_crops import (
+    TableRequest,
+    check_reject_limit,
+    cut_crops,
+    enforce_reject_limit,
+    find_unmeasured,
+    load_table,
+    pick_parts,
+    pick_patients,
+)
 
 # In the order of removal: --resume must not find a whole run whose best is gone.
 _RUN_FILES = (
@@ -56,7 +56,7 @@ _OF_THIS_CALL = ("resume", "overwrite", "dry_run")
 
 
 def run_training(
-    table: TableOptions,
+    table: TableRequest,
     patient_files: Sequence[Path],
     model: ModelConfig,
     config: TrainConfig,
@@ -147,7 +147,7 @@ def _write_page(progress: Progress, val_set: Samples | None, out: Path) -> None:
 
 
 def rehearse_training(
-    table_options: TableOptions,
+    table_options: TableRequest,
     patient_files: Sequence[Path],
     model: ModelConfig,
     config: TrainConfig,
@@ -163,7 +163,9 @@ def rehearse_training(
     log_info(f"device: {device.why}")
     keep_freed_memory()
     check_backbone(model.backbone, pretrained)
-    parts = pick_parts(read_table(table_options), patient_files, table_options.limit)
+    parts = pick_parts(
+        load_table(table_options, reporter=CONSOLE), patient_files, table_options.limit, reporter=CONSOLE
+    )
     estimate = _estimate_training(next(iter(parts.values())), model, config, device.device)
     settings = table_options.cut_settings(model.crop, margin_px(model.crop.size_px))
     frame = pl.concat(parts.values())
@@ -184,7 +186,7 @@ def _estimate_training(frame: pl.DataFrame, model: ModelConfig, config: TrainCon
 
 
 def _load_together(
-    table: TableOptions,
+    table: TableRequest,
     patient_files: Sequence[Path],
     crop: CropConfig,
     out: Path,
@@ -209,7 +211,7 @@ def _load_together(
 
 
 def _load_samples(
-    table_options: TableOptions,
+    table_options: TableRequest,
     patient_files: Sequence[Path],
     crop: CropConfig,
     out: Path | None,
@@ -224,16 +226,16 @@ def _load_samples(
         out: Folder that takes the rejects; None where another process writes them.
         further: Bytes that training will write, by place.
     """
-    table = read_table(table_options)
-    parts = [pick_patients(table, file, table_options.limit) for file in patient_files]
+    table = load_table(table_options, reporter=CONSOLE)
+    parts = [pick_patients(table, file, table_options.limit, reporter=CONSOLE) for file in patient_files]
     frame = pl.concat(parts)
     settings = table_options.cut_settings(crop, margin_px(crop.size_px))
-    cache = cut_crops(frame, settings, table_options, further)
+    cache = cut_crops(frame, settings, table_options, further, reporter=CONSOLE)
     rejects = [*cache.rejects, *find_unmeasured(frame, cache.rejects)]
     if out is None:
-        refuse_many_rejects(frame, rejects, table_options)
+        check_reject_limit(frame, rejects, table_options)
     else:
-        enforce_reject_limit(frame, rejects, table_options, out)
+        enforce_reject_limit(frame, rejects, table_options, out, reporter=CONSOLE)
     usable = pl.Series([True] * frame.height).scatter([r.row for r in rejects], False) if rejects else None
     ends = [0, *itertools.accumulate(part.height for part in parts)]
     sets = [

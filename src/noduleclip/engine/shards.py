@@ -305,11 +305,11 @@ def store_indexes(
 
 
 def _read_meta(index: FolderIndex) -> pl.DataFrame:
-    return index.read_table(schema.META)
+    return index.load_table(schema.META)
 
 
 def _read_outlines(index: FolderIndex) -> pl.DataFrame | None:
-    return index.read_table(schema.OUTLINES) if schema.OUTLINES in index.manifest.files else None
+    return index.load_table(schema.OUTLINES) if schema.OUTLINES in index.manifest.files else None
 
 
 def _read_vectors(index: FolderIndex, on_rows: Callable[[int], None]) -> Iterator[NDArray[np.float32]]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from noduleclip.errors import make_printable
-from noduleclip.workflows.notes import Note
+from noduleclip.workflows.reporter import Reporter
 
 _UNUSUAL = re.compile(r"[^ -~]")
 
@@ -59,14 +59,6 @@ def log_info(text: str) -> None:
     message_console().print(plain(text), soft_wrap=True)
 
 
-def print_note(note: Note) -> None:
-    """Print a note of a workflow on stderr."""
-    if note.is_warning:
-        log_warning(note.text)
-    else:
-        log_info(f"note: {note.text}")
-
-
 def log_warning(text: str) -> None:
     """Warn on stderr."""
     message_console().print(f"[yellow]warning:[/] {plain(text)}", soft_wrap=True)
@@ -74,7 +66,7 @@ def log_warning(text: str) -> None:
 
 @contextlib.contextmanager
 def progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show a bar with count, rate and estimate on a terminal; say nothing elsewhere.
+    """Show a bar with count, rate and estimate on a terminal; nothing elsewhere.
 
     Yields:
         A function to call with the units done since the last call.
@@ -100,3 +92,28 @@ def progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None
             progress.update(task, advance=count, rate=f"{speed:,.0f} {unit}/s" if speed else "")
 
         yield advance
+
+
+class ConsoleReporter(Reporter):
+    """Prints messages on stderr and shows progress on a terminal."""
+
+    def info(self, text: str) -> None:
+        """Print a fact."""
+        log_info(text)
+
+    def note(self, text: str) -> None:
+        """Print a note."""
+        log_info(f"note: {text}")
+
+    def warning(self, text: str) -> None:
+        """Print a warning."""
+        log_warning(text)
+
+    @contextlib.contextmanager
+    def progress(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        """Show a bar."""
+        with progress(title, total, unit) as advance:
+            yield advance
+
+
+CONSOLE = ConsoleReporter()

@@ -17,7 +17,7 @@ from noduleclip.retrieval.hits import satisfies_all
 from noduleclip.retrieval.plane import project_to_plane
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import compute_cosines, select_top_k
-from noduleclip.workflows.notes import Note
+from noduleclip.workflows.reporter import NoteCollector
 from noduleclip.workflows.search import Searcher, SearchRequest, SearchResult
 
 HISTOGRAM_MM = 40  # bins of 1 mm, and one for all above
@@ -76,14 +76,14 @@ class Explorer:
         """
         (sentence,) = request.sentences
         rows = self._searcher.find_rows(request.filters)
-        notes: list[Note] = []
+        collector = NoteCollector()
         if rows is None or len(rows):
-            (result,) = self._searcher.search(request, notes.append)
+            (result,) = self._searcher.search(request, collector)
         else:
             parsed = parse_query(sentence)
             result = SearchResult(sentence, describe_query(parsed), parsed, np.empty(0, np.int64), {}, 0, 0)
-            notes.append(Note("no row passes the filters"))
-        texts = tuple(f"{note.text[0].upper()}{note.text[1:]}." for note in notes)
+            collector.note("no row passes the filters")
+        texts = tuple(f"{note[0].upper()}{note[1:]}." for note in collector.notes)
         return Answer(result, result.ranked or 0, self._count_inside(result.parsed, rows), texts)
 
     def describe(self, answer: Answer) -> list[dict[str, Any]]:

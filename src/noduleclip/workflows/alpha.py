@@ -9,18 +9,18 @@ from noduleclip.io.index.folder import Index, open_index
 from noduleclip.io.nodules import group_nodules
 from noduleclip.language import EVALUATION_QUERIES, parse_intervals
 from noduleclip.retrieval.top_k import check_unit_norm
-from noduleclip.workflows.notes import Note, OnNote
+from noduleclip.workflows.reporter import Reporter
 from noduleclip.workflows.search import open_text_encoder
 
 
-def choose_alpha_on(val_emb_dir: str, searched: Index, softness_mm: float, on_note: OnNote) -> float:
+def choose_alpha_on(val_emb_dir: str, searched: Index, softness_mm: float, reporter: Reporter) -> float:
     """Choose alpha on an index of validation patients, made by the same model.
 
     Args:
         val_emb_dir: The validation index.
         searched: The index that alpha is for.
         softness_mm: Width over which the rule falls off.
-        on_note: Called with the chosen weight and what it rests on.
+        reporter: Receives the chosen weight and its mean AP.
 
     Raises:
         ArtefactError: Another model made it.
@@ -43,5 +43,5 @@ def choose_alpha_on(val_emb_dir: str, searched: Index, softness_mm: float, on_no
     intervals = parse_intervals(EVALUATION_QUERIES)
     alpha, means = choose_alpha(probabilities, nodules.diameters_mm[several], intervals, softness_mm)
     compared = f"the diameter alone {means[0]:.3f}, the image alone {means[-1]:.3f}"
-    on_note(Note(f"alpha {alpha:g} (mean AP {means.max():.3f} on {several.sum()} validation nodules; {compared})"))
+    reporter.note(f"alpha {alpha:g} (mean AP {means.max():.3f} on {several.sum()} validation nodules; {compared})")
     return alpha

@@ -18,7 +18,7 @@ from noduleclip.io.index.lance_tables import name_column
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import select_patients
 from noduleclip.retrieval.top_k import TopK, find_top_k
-from noduleclip.workflows.notes import Note, OnNote
+from noduleclip.workflows.reporter import Reporter
 
 _MOST_HITS = 100
 _MOST_PATIENTS = 1000
@@ -42,7 +42,7 @@ def approximate_search(
     where: str,
     patients: Sequence[str] | Path | None,
     left_out: NDArray[np.int64],
-    on_note: OnNote,
+    reporter: Reporter,
 ) -> list[TopK] | None:
     """Find the hits of a query by the vector index.
 
@@ -53,7 +53,7 @@ def approximate_search(
         where: Condition on the rows; empty = none.
         patients: The only patients to rank: ids, or a file of them; None = all.
         left_out: Ascending rows that are no hits.
-        on_note: Called with notes on the result.
+        reporter: Receives notes on the result.
 
     Returns:
         The hits of each vector; None where only the exact ranking can answer.
@@ -75,8 +75,8 @@ def approximate_search(
             return None
         hits += find_top_k(vector[None], index.embeddings, k, candidates)
     if pushed.unknown and patients is not None:
-        on_note(note_unknown_patients(patients, pushed.unknown))
-    on_note(Note("found by the vector index, which may miss a row; --exact looks at all of them"))
+        warn_of_unknown_patients(patients, pushed.unknown, reporter)
+    reporter.note("found by the vector index, which may miss a row; --exact looks at all of them")
     return hits
 
 
@@ -89,10 +89,10 @@ def list_patients(patients: Sequence[str] | Path) -> Sequence[str]:
     return read_patient_list(patients) if isinstance(patients, Path) else patients
 
 
-def note_unknown_patients(patients: Sequence[str] | Path, count: int) -> Note:
-    """Return the note on patients of a list that have no row."""
+def warn_of_unknown_patients(patients: Sequence[str] | Path, count: int, reporter: Reporter) -> None:
+    """Warn that patients of a list have no row."""
     name = str(patients) if isinstance(patients, Path) else "patients"
-    return Note(f"{name}: {count} patient(s) are not among the rows to rank", is_warning=True)
+    reporter.warning(f"{name}: {count} patient(s) are not among the rows to rank")
 
 
 def _push_down(index: Index, where: str, patients: Sequence[str] | Path | None) -> _Filter | None:

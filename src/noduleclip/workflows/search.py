@@ -27,8 +27,8 @@ from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, score_query
 from noduleclip.retrieval.hits import describe_hits
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import TopK, check_unit_norm, compute_cosines, find_top_k, select_top_k
-from noduleclip.workflows.approximate import approximate_search, list_patients, note_unknown_patients
-from noduleclip.workflows.notes import Note, OnNote, ignore_note
+from noduleclip.workflows.approximate import approximate_search, list_patients, warn_of_unknown_patients
+from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.similar import Reference, exclude_own_rows
 
 _BATCH_SENTENCES = 128  # the tables of hits take 300 kB a sentence
@@ -135,12 +135,12 @@ class Searcher:
             lambda sentence: compute_cosines(self._encode([sentence])[0], index.embeddings)
         )
 
-    def search(self, request: SearchRequest, on_note: OnNote = ignore_note) -> Iterator[SearchResult]:
+    def search(self, request: SearchRequest, reporter: Reporter = SILENT) -> Iterator[SearchResult]:
         """Rank the rows that the filters leave, sentence by sentence.
 
         Args:
             request: What to search for.
-            on_note: Called with what the user should know, before the result that it is about.
+            reporter: Receives notes, before the result that they are about.
 
         Yields:
             One result per sentence, in order; one for a reference alone.
@@ -151,7 +151,7 @@ class Searcher:
             ArtefactError: The index is broken.
         """
         if self.encoder is not None:
-            self._check_attributes(request.sentences, on_note)
+            self._check_attributes(request.sentences, reporter)
         candidates: _Candidates | None = None
         for number, sentences in enumerate(
             split_sentences(request.sentences, min(request.k, self.index.manifest.rows))
@@ -162,10 +162,10 @@ class Searcher:
             descriptions = [_describe(parsed, sentences, request.reference) for parsed in parsed_queries]
             vectors = self._make_vectors(sentences, request)
             found: Iterable[tuple[Rows, Scores]] | None
-            found = self._approximate(vectors, request, on_note if number == 0 else ignore_note)
+            found = self._approximate(vectors, request, reporter if number == 0 else SILENT)
             if found is None:
-                candidates = candidates or self._find_candidates(request, on_note)
-                found = self._rank(sentences, parsed_queries, vectors, request, candidates, on_note)
+                candidates = candidates or self._find_candidates(request, reporter)
+                found = self._rank(sentences, parsed_queries, vectors, request, candidates, reporter)
             found = list(found)
             self.index.check_unchanged()
             counts = (None, None) if candidates is None else (candidates.count, candidates.distinct)
@@ -189,7 +189,7 @@ class Searcher:
             for result, end in zip(results, ends, strict=True)
         ]
 
-    def find_rows(self, filters: RowFilter, on_note: OnNote = ignore_note) -> Rows | None:
+    def find_rows(self, filters: RowFilter, reporter: Reporter = SILENT) -> Rows | None:
         """Return the ascending rows that a filter leaves, which may be none; None where it is no filter.
 
         Raises:
@@ -200,7 +200,7 @@ class Searcher:
             return None
         rows, unknown = self._find_rows(filters)
         if unknown and filters.patients is not None:
-            on_note(note_unknown_patients(filters.patients, unknown))
+            warn_of_unknown_patients(filters.patients, unknown, reporter)
         return rows
 
     def find_groups(self, unique: str | None) -> Rows | None:
@@ -226,7 +226,7 @@ class Searcher:
             return request.reference.vector[None]
         return None if self._kept else self._encode(sentences)
 
-    def _check_attributes(self, sentences: Sequence[str], on_note: OnNote) -> None:
+    def _check_attributes(self, sentences: Sequence[str], reporter: Reporter) -> None:
         """Note the ratings asked for that the model was not trained on.
 
         All sentences are parsed here once, so that an error in any of them comes before the first result.
@@ -235,10 +235,10 @@ class Searcher:
         unknown = [name for name in asked if self.encoder is not None and name not in self.encoder.attributes]
         if unknown:
             names = ", ".join(unknown)
-            on_note(Note(f"the model was not trained on ratings of {names}: the image says nothing of them here", True))
+            reporter.warning(f"the model was not trained on ratings of {names}: the image says nothing of them here")
 
     def _approximate(
-        self, vectors: NDArray[np.float32] | None, request: SearchRequest, on_note: OnNote
+        self, vectors: NDArray[np.float32] | None, request: SearchRequest, reporter: Reporter
     ) -> "list[tuple[Rows, Scores]] | None":
         """Search by the vector index of a Lance store, where there is one and it can answer."""
         reference, filters = request.reference, request.filters
@@ -250,12 +250,12 @@ class Searcher:
         own_rows = np.empty(0, np.int64) if reference is None else reference.own_rows
         found = approximate_search(
             self.index, vectors, request.k, where=filters.where, patients=filters.patients, left_out=own_rows,
-            on_note=on_note,
+            reporter=reporter,
         )  # fmt: skip
         return None if found is None else [_take_similarity(best) for best in found]
 
-    def _find_candidates(self, request: SearchRequest, on_note: OnNote) -> "_Candidates":
-        rows = self.find_rows(request.filters, on_note)
+    def _find_candidates(self, request: SearchRequest, reporter: Reporter) -> "_Candidates":
+        rows = self.find_rows(request.filters, reporter)
         if rows is not None and len(rows) == 0:
             raise InputError(f"no row of {self.index.location} passes --where and --patients-file")
         if request.reference is not None:
@@ -273,7 +273,7 @@ class Searcher:
         vectors: NDArray[np.float32] | None,
         request: SearchRequest,
         candidates: "_Candidates",
-        on_note: OnNote,
+        reporter: Reporter,
     ) -> "Iterator[tuple[Rows, Scores]]":
         """Rank the candidates for each sentence; all scores are kept only where a rule or a group needs them."""
         rows, groups, reference = candidates.rows, candidates.groups, request.reference
@@ -291,7 +291,7 @@ class Searcher:
                 similarity = compute_cosines(vectors[number], self.index.embeddings, rows)
             scores: Scores = {schema.SIMILARITY: similarity}
             if likeness is not None or request.alpha is not None:
-                scores |= self._mix(similarity, likeness, parsed, rows, request, on_note)
+                scores |= self._mix(similarity, likeness, parsed, rows, request, reporter)
             ranking = scores[schema.SCORE if schema.SCORE in scores else schema.SIMILARITY]
             chosen = select_top_k(ranking, request.k, groups).rows
             yield chosen if rows is None else rows[chosen], {name: one[chosen] for name, one in scores.items()}
@@ -303,7 +303,7 @@ class Searcher:
         parsed: ParsedQuery,
         rows: Rows | None,
         request: SearchRequest,
-        on_note: OnNote,
+        reporter: Reporter,
     ) -> Scores:
         """Mix the probability that the sentence is true with the likeness, or with the rule."""
         assert self.encoder is not None
@@ -312,14 +312,14 @@ class Searcher:
             assert likeness is not None
             score = mix_likeness(probability, likeness, request.like_weight)
             return {schema.COSINE: probability, schema.LIKENESS: likeness, schema.SCORE: score}
-        rule = self._score_rule(parsed, rows, request.softness_mm, on_note)
+        rule = self._score_rule(parsed, rows, request.softness_mm, reporter)
         score = fuse_scores(probability, rule, request.alpha)
         return {schema.COSINE: probability, schema.RULE: rule, schema.SCORE: score}
 
-    def _score_rule(self, parsed: ParsedQuery, rows: Rows | None, softness_mm: float, on_note: OnNote) -> Floats:
+    def _score_rule(self, parsed: ParsedQuery, rows: Rows | None, softness_mm: float, reporter: Reporter) -> Floats:
         """Score the candidates by their diameter and by each rating asked for; NaN where none is known."""
         if not parsed.has_criteria:
-            on_note(Note("no size or rating in the query: ranked by image only", True))
+            reporter.warning("no size or rating in the query: ranked by image only")
             return np.full(self.index.manifest.rows if rows is None else len(rows), np.nan)
 
         def read(name: str) -> Floats:
@@ -329,7 +329,7 @@ class Searcher:
         rule = score_query(parsed, read, softness_mm)
         if unmeasured := int(np.isnan(rule).sum()):
             lacks = "none of the ratings or sizes asked for" if parsed.ratings else "no diameter"
-            on_note(Note(f"{unmeasured} row(s) have {lacks}: ranked by image only"))
+            reporter.note(f"{unmeasured} row(s) have {lacks}: ranked by image only")
         return rule
 
     def _filter_rows(self, filters: RowFilter) -> tuple[Rows, int]:

@@ -19,7 +19,7 @@ from noduleclip.io.index.folder import Index
 from noduleclip.io.own_indexes import choose_slice_folders
 from noduleclip.io.roi_table import find_file
 from noduleclip.retrieval.top_k import check_unit_norm
-from noduleclip.workflows.notes import Note, OnNote
+from noduleclip.workflows.reporter import Reporter
 
 _ROW = re.compile(r"[0-9]{1,18}")
 _PLACE = re.compile(r"(?P<path>.+):\s*(?P<x>-?[0-9]{1,6}(?:\.[0-9]*)?)\s*,\s*(?P<y>-?[0-9]{1,6}(?:\.[0-9]*)?)\s*", re.S)
@@ -50,7 +50,7 @@ class Reference:
 
 
 def find_reference(
-    index: Index, text: str, *, model: Path | None = None, cache_dir: Path | None = None, on_note: OnNote
+    index: Index, text: str, *, model: Path | None = None, cache_dir: Path | None = None, reporter: Reporter
 ) -> Reference:
     """Find the nodule that `--like` names; a crop is cut and embedded only where the index has no row there.
 
@@ -59,7 +59,7 @@ def find_reference(
         text: `ROW`, `PATH` or `PATH:x,y`, in pixels of the slice, with either separator.
         model: The checkpoint that made the embeddings, where the user named it.
         cache_dir: Folder of the exported model; None = the user's cache.
-        on_note: Called before the model is prepared.
+        reporter: Receives a message before the model is prepared.
 
     Raises:
         UsageError: There is no such nodule, or several.
@@ -76,7 +76,7 @@ def find_reference(
     row = _choose_near(index, _lies_on(index, path), place, path)
     if row is not None:
         return _take_row(index, row)
-    return _embed_elsewhere(index, path, place, text, model, cache_dir, on_note)
+    return _embed_elsewhere(index, path, place, text, model, cache_dir, reporter)
 
 
 def exclude_own_rows(reference: Reference, rows: NDArray[np.int64] | None, index: Index) -> NDArray[np.int64]:
@@ -212,7 +212,7 @@ def _embed_elsewhere(
     text: str,
     model: Path | None,
     cache_dir: Path | None,
-    on_note: OnNote,
+    reporter: Reporter,
 ) -> Reference:
     """Cut a crop at a place where the index has no row, and embed it as the index's rows were."""
     from noduleclip.io.crop_cache import CutSettings, cut_crop
@@ -223,7 +223,7 @@ def _embed_elsewhere(
         raise UsageError(f"--like {text}: no row of {index.location} lies there, and there is no such file")
     checkpoint = _find_maker(index, model, text)
     crop_hu = cut_crop(file, place_xy_px, CutSettings.for_crop(index.manifest.model.crop))
-    vector = _embed(index, crop_hu, checkpoint, cache_dir, on_note)
+    vector = _embed(index, crop_hu, checkpoint, cache_dir, reporter)
     own_rows = np.empty(0, np.int64)
     uid = read_sop_uid(file)
     if uid and schema.SOP_UID in index.scan().collect_schema().names():  # a copy of a slice of the index
@@ -261,13 +261,15 @@ def _find_maker(index: Index, model: Path | None, text: str) -> Path:
 
 
 def _embed(
-    index: Index, crop_hu: NDArray[np.int16], checkpoint: Path, cache_dir: Path | None, on_note: OnNote
+    index: Index, crop_hu: NDArray[np.int16], checkpoint: Path, cache_dir: Path | None, reporter: Reporter
 ) -> NDArray[np.float32]:
     from noduleclip.engine.encoders import open_encoders
     from noduleclip.io.crop_cache import default_cache_folder
 
-    preparing = Note(f"{checkpoint}: preparing the model, which takes some seconds the first time and needs torch")
-    image = open_encoders(checkpoint, cache_dir or default_cache_folder(), "cpu", lambda: on_note(preparing)).image
+    preparing = f"{checkpoint}: preparing the model, which takes some seconds the first time and needs torch"
+    image = open_encoders(
+        checkpoint, cache_dir or default_cache_folder(), "cpu", lambda: reporter.note(preparing)
+    ).image
     if image.model_id != index.manifest.model_id:
         raise ArtefactError(f"{index.location}: the embeddings are not of the model in {checkpoint}; embed again")
     return np.asarray(image.encode(crop_hu[None])[0])

@@ -339,7 +339,7 @@ class FolderIndex(Index):
             return [None] * len(rows)
         return self._read_groups(schema.OUTLINES, rows)[schema.POINTS_JSON].to_list()
 
-    def read_table(self, name: str) -> pl.DataFrame:
+    def load_table(self, name: str) -> pl.DataFrame:
         """Read a whole table of the folder: `meta.parquet` or `outlines.parquet`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Where a command writes: one writer at a time, nothing lost unasked, and never onto an input of the same command."""
+"""Exclusive access to an output folder: one writer at a time; results and inputs are not replaced unasked."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from noduleclip import schema
 from noduleclip.errors import UsageError
 from noduleclip.io.artefacts import locking, refuse_link, refuse_results
 from noduleclip.io.chunk_files import holds_chunks
-from noduleclip.report.console import log_warning
+from noduleclip.workflows.reporter import SILENT, Reporter
 
 OVERWRITE: Final = "--overwrite replaces it"
 _FILE_SUFFIXES = {
@@ -42,6 +42,7 @@ def output_lock(
     replace: bool,
     whole: bool = False,
     partial: tuple[str, ...] = (),
+    reporter: Reporter = SILENT,
 ) -> Iterator[None]:
     """Keep others from writing a folder while the block runs; refuse one that holds what would be lost.
 
@@ -53,6 +54,7 @@ def output_lock(
         whole: The folder itself will appear whole: see `locking`.
         partial: Further file names that the command writes or removes. One beside the chunks of an `embed` that did
             not finish is replaced unasked.
+        reporter: Receives a warning where the file system has no locks.
 
     Raises:
         UsageError: Another process writes there, there are results, or an input would be replaced.
@@ -62,7 +64,7 @@ def output_lock(
         yield
         return
     check_folder(folder, (*results, *partial))
-    with locking(folder, log_warning, whole=whole):
+    with locking(folder, reporter.warning, whole=whole):
         if not replace:
             refuse_results(folder, results, remedy)
         is_unfinished = holds_chunks(folder / schema.CHUNKS_FOLDER)

@@ -1,4 +1,4 @@
-"""From a ROI table to cut crops: what `train` and `embed` do first, with its messages and its policy on bad rows."""
+"""Load a ROI table and cut its crops; the policy on unusable rows. Shared by `train`, `embed` and `check`."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from noduleclip.io.roi_table import RoiTable, read_roi_table, select_patients
 from noduleclip.io.suspicions import find_suspicions
 from noduleclip.io.text_table import format_csv
 from noduleclip.machine import count_cores
-from noduleclip.report.console import log_info, log_warning, progress
+from noduleclip.workflows.reporter import SILENT, Reporter
 
 REJECT_SCHEMA = {
     schema.CSV_ROW: pl.UInt32,
@@ -29,7 +29,7 @@ REJECT_SCHEMA = {
 
 
 @dataclass(frozen=True)
-class TableOptions:
+class TableRequest:
     """How a ROI table is read and what becomes of its bad rows.
 
     Attributes:
@@ -85,19 +85,19 @@ class TableOptions:
         return self.cache_folder
 
 
-def read_table(options: TableOptions) -> RoiTable:
-    """Read the table, and say what is odd about it.
+def load_table(options: TableRequest, reporter: Reporter = SILENT) -> RoiTable:
+    """Load the table, and warn of suspicious values.
 
     Raises:
         InputError: It is no ROI table.
     """
     table = read_roi_table(options.roi_csv, options.dicom_root, options.keep, restrict_to_root=options.restrict_to_root)
     for suspicion in find_suspicions(table):
-        log_warning(suspicion)
+        reporter.warning(suspicion)
     return table
 
 
-def pick_patients(table: RoiTable, patients_file: Path, limit: int | None) -> pl.DataFrame:
+def pick_patients(table: RoiTable, patients_file: Path, limit: int | None, reporter: Reporter = SILENT) -> pl.DataFrame:
     """Keep the rows of the patients in a list, in table order.
 
     Raises:
@@ -106,24 +106,32 @@ def pick_patients(table: RoiTable, patients_file: Path, limit: int | None) -> pl
     chosen, unknown = select_patients(table.frame, read_patient_list(patients_file))
     if unknown:
         named = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
-        log_warning(f"{patients_file}: {len(unknown)} patient(s) are not in {table.path}: {named}")
+        reporter.warning(f"{patients_file}: {len(unknown)} patient(s) are not in {table.path}: {named}")
     if chosen.height == 0:
         raise InputError(f"{patients_file}: none of its patients is in {table.path}")
     return chosen.head(limit) if limit else chosen
 
 
-def pick_parts(table: RoiTable, patient_files: Sequence[Path], limit: int | None) -> dict[str, pl.DataFrame]:
+def pick_parts(
+    table: RoiTable, patient_files: Sequence[Path], limit: int | None, reporter: Reporter = SILENT
+) -> dict[str, pl.DataFrame]:
     """Return the rows of each patient list, by the list's name.
 
     Raises:
         InputError: A list is unreadable, or nothing is left of it.
     """
     are_distinct = len({file.stem for file in patient_files}) == len(patient_files)
-    return {file.stem if are_distinct else str(file): pick_patients(table, file, limit) for file in patient_files}
+    return {
+        file.stem if are_distinct else str(file): pick_patients(table, file, limit, reporter) for file in patient_files
+    }
 
 
 def cut_crops(
-    frame: pl.DataFrame, settings: CutSettings, options: TableOptions, further: Mapping[Path, int] | None = None
+    frame: pl.DataFrame,
+    settings: CutSettings,
+    options: TableRequest,
+    further: Mapping[Path, int] | None = None,
+    reporter: Reporter = SILENT,
 ) -> CropCache:
     """Cut the crops of a frame's rows, or find them in the cache.
 
@@ -132,6 +140,7 @@ def cut_crops(
         settings: How crops are cut.
         options: Where they are kept, and by how many processes they are cut.
         further: Bytes that the command will write elsewhere, by place: what does not fit is refused now.
+        reporter: Receives progress and the counts.
 
     Raises:
         OutputError: The crops, or what comes after them, do not fit on their disks.
@@ -139,9 +148,9 @@ def cut_crops(
     options.make_cache_folder()
     cache = options.open_cache(frame, settings)
     require_room({cache.folder: cache.measure(cache.find_missing()), **(further or {})})
-    with progress("cutting crops", cache.slices, "slices") as advance:
+    with reporter.progress("cutting crops", cache.slices, "slices") as advance:
         decoded = cache.fill(count_workers(options.workers), lambda: advance(1))
-    log_info(
+    reporter.info(
         f"{frame.height:,} ROIs on {cache.slices:,} slices: "
         f"{decoded:,} decoded, {cache.slices - decoded:,} from the cache"
     )
@@ -172,20 +181,22 @@ def find_unmeasured(frame: pl.DataFrame, known: Sequence[Reject]) -> list[Reject
     ]
 
 
-def enforce_reject_limit(frame: pl.DataFrame, rejects: Sequence[Reject], options: TableOptions, out: Path) -> None:
+def enforce_reject_limit(
+    frame: pl.DataFrame, rejects: Sequence[Reject], options: TableRequest, out: Path, reporter: Reporter = SILENT
+) -> None:
     """Go on without the unusable rows, keeping their reasons in `rejects.csv`, or end the run.
 
     Raises:
         InputError: They are more than the options allow, or nothing is left.
     """
-    refuse_many_rejects(frame, rejects, options)
+    check_reject_limit(frame, rejects, options)
     write_rejects(frame, rejects, out)
     if rejects:
-        log_warning(f"{describe_rejects(frame, rejects)}; all are in {out / schema.REJECTS_CSV}")
+        reporter.warning(f"{describe_rejects(frame, rejects)}; all are in {out / schema.REJECTS_CSV}")
 
 
-def refuse_many_rejects(frame: pl.DataFrame, rejects: Sequence[Reject], options: TableOptions) -> None:
-    """End the run where more rows are unusable than the options allow.
+def check_reject_limit(frame: pl.DataFrame, rejects: Sequence[Reject], options: TableRequest) -> None:
+    """Check that no more rows are unusable than the options allow.
 
     Raises:
         InputError: They are more, or nothing is left.

@@ -1,0 +1,56 @@
+"""Messages and progress of a workflow, delivered to whoever called it."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+
+class Reporter:
+    """Receives the messages and the progress of a workflow; this one drops them.
+
+    Texts are one sentence or phrase without a final full stop.
+    """
+
+    def info(self, text: str) -> None:
+        """Receive a fact about the run, such as the device or the number of rows."""
+
+    def note(self, text: str) -> None:
+        """Receive what a user should know about the result."""
+
+    def warning(self, text: str) -> None:
+        """Receive why the result may not be what the user expects."""
+
+    @contextlib.contextmanager
+    def progress(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        """Follow a piece of work while the block runs.
+
+        Args:
+            title: What is being done, such as "cutting crops".
+            total: Units in all.
+            unit: Name of the units, such as "slices".
+
+        Yields:
+            A function to call with the units done since the last call.
+        """
+        yield lambda _: None
+
+
+SILENT = Reporter()
+
+
+class NoteCollector(Reporter):
+    """Keeps notes and warnings.
+
+    Attributes:
+        notes: The texts, in order.
+    """
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Keep a note."""
+        self.notes.append(text)
+
+    def warning(self, text: str) -> None:
+        """Keep a warning."""
+        self.notes.append(text)
