@@ -5,11 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from noduleclip import schema
 from noduleclip.cli import options
 from noduleclip.config import MAX_PIXELS, CropConfig
-
-CHECK_FILES = (schema.CHECK_REPORT, schema.REJECTS_CSV)
 
 
 def check(
@@ -50,14 +47,16 @@ def check(
 
     Example: noduleclip check --roi-csv rois.csv --patients-file splits/train_patients.txt
     """
-    from noduleclip.cli.checking import run_check
+    from noduleclip.report.check import report_check
     from noduleclip.report.console import CONSOLE
-    from noduleclip.workflows.output_lock import OVERWRITE, output_lock
+    from noduleclip.workflows.check import CheckRequest, check_table
     from noduleclip.workflows.roi_crops import TableRequest
 
     table = TableRequest(
         roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit,
         restrict_to_root=restrict_to_root, max_pixels=max_pixels,
     )  # fmt: skip
-    with output_lock(out, CHECK_FILES, OVERWRITE, replace=overwrite, reporter=CONSOLE):
-        run_check(table, patients_file or [], CropConfig(size_px=img_size), out, output_format)
+    request = CheckRequest(
+        table=table, patient_files=patients_file or (), crop=CropConfig(size_px=img_size), out=out, overwrite=overwrite
+    )
+    report_check(check_table(request, CONSOLE), output_format)

@@ -74,7 +74,7 @@ def demo(
 
 def _list_made() -> dict[str, tuple[str, ...]]:
     """Return the folders that the demo makes, and patterns of the files in each."""
-    from noduleclip.cli.target import INDEX_PATTERN
+    from noduleclip.workflows.index_target import INDEX_PATTERN
 
     return {
         "phantoms": (re.escape(schema.ROI_CSV), r"dicom/PHANTOM-\d{4}/\d{5}\.dcm"),

@@ -100,8 +100,11 @@ def embed(
 
     Example: noduleclip embed --roi-csv rois.csv --out-dir index
     """
-    from noduleclip.cli.target import choose_target, claiming_target
+    import contextlib
+
     from noduleclip.engine.shards import ShardNumber
+    from noduleclip.report.console import CONSOLE
+    from noduleclip.workflows.index_target import choose_target, target_lock
     from noduleclip.workflows.roi_crops import TableRequest
 
     table = TableRequest(
@@ -115,8 +118,13 @@ def embed(
     part = None if shard is None else ShardNumber.parse(shard)
     target, results = choose_target(out_dir, store, vector_index_from), (schema.INDEX_MANIFEST,)
     if part is not None:
-        target, results = target.narrow(part.folder_name), (schema.SHARD_MANIFEST,)
-    with claiming_target(target, results, dry_run=dry_run, replace=overwrite, beside=(schema.INDEX_MANIFEST,)):
+        target, results = target.for_shard(part.folder_name), (schema.SHARD_MANIFEST,)
+    beside = (schema.INDEX_MANIFEST,)
+    with (
+        contextlib.nullcontext()
+        if dry_run
+        else target_lock(target, results, replace=overwrite, beside=beside, reporter=CONSOLE)
+    ):
         from noduleclip.cli.embedding import run_embedding
 
         run_embedding(

@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from noduleclip.cli.checking import Estimate, examine, summarize
 from noduleclip.cli.slice_folders import record_index
-from noduleclip.cli.target import Target
 from noduleclip.engine.chunks import CHUNK_ROWS, CHUNKS_FOLDER, open_chunks
 from noduleclip.engine.embed import measure_index, write_index, write_store
 from noduleclip.engine.encoders import Encoder, Encoders, open_encoders
@@ -21,8 +19,11 @@ from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import require_room
 from noduleclip.io.roi_table import find_diameter_kind
 from noduleclip.io.size_bins import count_sizes
+from noduleclip.report.check import report_check
 from noduleclip.report.console import CONSOLE, log_info, log_warning, message_console, progress
 from noduleclip.report.sparkline import choose_bars, describe_counts
+from noduleclip.workflows.check import Estimate, check_rows
+from noduleclip.workflows.index_target import IndexTarget
 from noduleclip.workflows.roi_crops import (
     TableRequest,
     count_workers,
@@ -38,7 +39,7 @@ def run_embedding(
     table_options: TableRequest,
     patients_file: Path | None,
     model_name: Path,
-    target: Target,
+    target: IndexTarget,
     *,
     img_size: int | None,
     emb: int | None,
@@ -83,10 +84,8 @@ def run_embedding(
     if dry_run:
         if rows:
             estimate = _estimate(encoders.image, frame.height, bs)
-            found = examine(frame, {}, settings, table_options, [estimate])
-            summarize(
-                found, table_options, enforce_limit=shard is None
-            )  # of shards merge judges, which sees all of them
+            found = check_rows(frame, {}, settings, table_options, [estimate], reporter=CONSOLE)
+            report_check(found, enforce_limit=shard is None)  # for shards merge enforces the limit: it sees all of them
         return
     log_info(f"sizes in mm: {describe_counts(count_sizes(frame), choose_bars(message_console()))}")
     further = measure_index(frame, encoders, target.out_dir, table_options.keep, target.store)

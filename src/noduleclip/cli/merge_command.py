@@ -34,11 +34,12 @@ def merge(
 
     Example: noduleclip merge --out-dir index
     """
-    from noduleclip.cli.target import choose_target, claiming_target
+    from noduleclip.report.console import CONSOLE
+    from noduleclip.workflows.index_target import choose_target, target_lock
 
     target, joins = choose_target(out_dir, store, vector_index_from), (out_dir / schema.SHARDS_FOLDER).is_dir()
     results = (schema.INDEX_MANIFEST,)
-    with claiming_target(target, results, dry_run=False, replace=overwrite, writes_rejects=joins):
+    with target_lock(target, results, replace=overwrite, writes_rejects=joins, reporter=CONSOLE):
         from noduleclip.cli.merging import merge_index
 
         merge_index(target, 0 if strict else max_rejects, remove_shards)

@@ -11,7 +11,6 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.cli.slice_folders import record_index
-from noduleclip.cli.target import INDEX_PATTERN, Target
 from noduleclip.engine.shards import join_indexes, list_shard_folders, measure_joined, open_shards, store_indexes
 from noduleclip.errors import InputError, UsageError
 from noduleclip.io.artefacts import find_other, locking, refuse_link
@@ -20,10 +19,11 @@ from noduleclip.io.index.folder import FolderIndex, Manifest, open_index
 from noduleclip.io.own_indexes import is_own_index
 from noduleclip.machine import allow_many_files
 from noduleclip.report.console import log_info, log_warning, progress
+from noduleclip.workflows.index_target import INDEX_PATTERN, IndexTarget
 from noduleclip.workflows.roi_crops import REJECT_SCHEMA, describe_reject_counts, save_rejects
 
 
-def merge_index(target: Target, max_rejects: float, remove_shards: bool) -> None:
+def merge_index(target: IndexTarget, max_rejects: float, remove_shards: bool) -> None:
     """Join the shards of an index, or copy one that has none into a store.
 
     Raises:
@@ -55,7 +55,7 @@ def _holding_shards(out_dir: Path) -> Iterator[None]:
         yield
 
 
-def _join(target: Target, max_rejects: float) -> tuple[Manifest, int]:
+def _join(target: IndexTarget, max_rejects: float) -> tuple[Manifest, int]:
     """Return what was written and of how many shards; nothing of them is open any more then."""
     shards = open_shards(target.out_dir)
     rejects = [reject for shard in shards for reject in shard.said["rejects"]]
@@ -76,7 +76,7 @@ def _describe(rejects: Sequence[dict[str, Any]], rows: int) -> str:
     return describe_reject_counts([reject[schema.REJECT_CODE] for reject in rejects], first, rows)
 
 
-def _write(indexes: Sequence[FolderIndex], target: Target, doing: str) -> Manifest:
+def _write(indexes: Sequence[FolderIndex], target: IndexTarget, doing: str) -> Manifest:
     own = all(map(is_own_index, indexes))
     rows = sum(index.manifest.rows for index in indexes)
     folder = target.out_dir if target.store is None else target.store.folder

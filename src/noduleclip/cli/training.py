@@ -13,7 +13,6 @@ import polars as pl
 import torch
 
 from noduleclip import schema
-from noduleclip.cli.checking import Estimate, examine, summarize
 from noduleclip.cli.settings import OPTION_OF_RUN_RECORD, plain_arguments
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig, to_mapping
 from noduleclip.engine.batches import center_crop, margin_px
@@ -30,8 +29,10 @@ from noduleclip.io.roi_table import find_diameter_kind
 from noduleclip.language import EVALUATION_QUERIES
 from noduleclip.models.checkpoint import load_model
 from noduleclip.models.image_encoder import check_backbone
+from noduleclip.report.check import report_check
 from noduleclip.report.console import CONSOLE, log_info, log_warning, progress
 from noduleclip.report.training import TrainingDisplay
+from noduleclip.workflows.check import Estimate, check_rows
 from noduleclip.workflows.roi_crops import (
     TableRequest,
     check_reject_limit,
@@ -169,7 +170,7 @@ def rehearse_training(
     estimate = _estimate_training(next(iter(parts.values())), model, config, device.device)
     settings = table_options.cut_settings(model.crop, margin_px(model.crop.size_px))
     frame = pl.concat(parts.values())
-    summarize(examine(frame, parts, settings, table_options, [estimate], needs_diameters=True), table_options)
+    report_check(check_rows(frame, parts, settings, table_options, [estimate], needs_diameters=True, reporter=CONSOLE))
 
 
 def _estimate_training(frame: pl.DataFrame, model: ModelConfig, config: TrainConfig, device: torch.device) -> Estimate:

@@ -1,4 +1,4 @@
-"""What `check` found, on stdout."""
+"""The result of a check, on stdout."""
 
 import datetime
 import json
@@ -9,10 +9,28 @@ from typing import Any
 import polars as pl
 from rich.filesize import decimal
 
-from noduleclip.report.console import write_json_lines
-from noduleclip.report.tables import print_frame, print_records
+from noduleclip.report.console import log_info, write_json_lines
+from noduleclip.report.tables import choose_format, print_frame, print_records
+from noduleclip.workflows.check import CheckResult
 
 _BAR_WIDTH = 20
+
+
+def report_check(result: CheckResult, output_format: str = "table", *, enforce_limit: bool = True) -> None:
+    """Print the result of a check, and end the run where too many rows are unusable.
+
+    Args:
+        result: The result.
+        output_format: "auto", "table", "csv" or "json".
+        enforce_limit: Whether the limit of unusable rows counts.
+
+    Raises:
+        InputError: More rows are unusable than the request allows.
+    """
+    print_check(result.report, result.rejects_table, choose_format(output_format))
+    if enforce_limit:
+        result.enforce_reject_limit()
+    log_info(result.summary)
 
 
 def print_check(report: Mapping[str, Any], rejects: pl.DataFrame, form: str) -> None:
