@@ -42,7 +42,7 @@ from noduleclip.io.crop_cache import CropCache, CutSettings, SliceJob, cut_slice
 from noduleclip.io.dicom.slice import check_ct_slice, read_patient_id
 from noduleclip.io.index.conditions import build_expression, build_lance_filter, parse_condition
 from noduleclip.io.index.folder import open_index
-from noduleclip.io.nodules import group_nodules, read_ratings
+from noduleclip.io.nodules import group_nodules, parse_ratings
 from noduleclip.io.outlines import draw_nodules
 from noduleclip.io.patients import format_patient_list, read_patient_list
 from noduleclip.io.reader_table import read_readers
@@ -187,7 +187,7 @@ def _read_roi_csv(content: bytes, folder: Path) -> None:
     frame = table.frame
     find_suspicions(table)
     nodules = group_nodules(frame)
-    ratings, names = read_ratings(frame, nodules)
+    ratings, names = parse_ratings(frame, nodules)
     _demand(ratings.shape == (*nodules.diameters_mm.shape, len(names)), "ratings of another shape")
     outlines = draw_nodules(frame, nodules, fov_mm=SETTINGS.fov_mm, size_px=SETTINGS.size_px)
     _demand(not np.isinf(outlines.hull_points_mm).any(), "a rim that is not finite")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noduleclip import schema
-from noduleclip.io.nodules import group_nodules, read_ratings
+from noduleclip.io.nodules import group_nodules, parse_ratings
 
 Row = tuple[str, str | None, str, float | None]
 
@@ -77,8 +77,8 @@ def test_ratings_stand_where_their_readers_diameters_stand() -> None:
         pl.Series(schema.CALCIFICATION, [6.0, 6.0, 7.0]),
         pl.Series(schema.MARGIN, [0.0, None, math.nan]),
     )
-    ratings, attributes = read_ratings(frame, group_nodules(frame))
+    ratings, attributes = parse_ratings(frame, group_nodules(frame))
     assert attributes == (schema.CALCIFICATION, schema.TEXTURE)  # nobody rated a margin on its scale
     np.testing.assert_array_equal(ratings[0], [[6, 5], [math.nan, 4]])
     np.testing.assert_array_equal(ratings[1], [[6, math.nan], [math.nan, math.nan]])
-    assert read_ratings(make_frame([("A", "1", "s", 5.0)]), group_nodules(make_frame([("A", "1", "s", 5.0)])))[1] == ()
+    assert parse_ratings(make_frame([("A", "1", "s", 5.0)]), group_nodules(make_frame([("A", "1", "s", 5.0)])))[1] == ()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from noduleclip.engine.prompts import sample_rated_sentence, sample_sentences
 from noduleclip.errors import RatingLanguageError, UsageError
-from noduleclip.language import ATTRIBUTES, RATING_QUERIES, RatingRange, last_rating, read_ratings, sample_prompts
+from noduleclip.language import ATTRIBUTES, RATING_QUERIES, RatingRange, last_rating, parse_ratings, sample_prompts
 from noduleclip.language.query import describe_query, parse_query
 from noduleclip.language.rating_scale import complement, intersect, unite
 
@@ -35,6 +35,10 @@ from noduleclip.language.rating_scale import complement, intersect, unite
         ("suspicious", "malignancy 4-5"),
         ("nodule without spiculation > 8 mm", "spiculation 1-2"),
         ("no lobulation", "lobulation 1-2"),
+        ("nodules excluding spiculated", "spiculation 1-2"),
+        ("all nodules except solid ones", "texture 1-3"),
+        ("malignancy exceeding 3", "malignancy 4-5"),
+        ("malignancy greater than or equal to 4", "malignancy 4-5"),
         ("a round nodule", "sphericity 4-5"),
         ("an obvious nodule", "subtlety 4-5"),
         ("malignancy 4", "malignancy 4"),
@@ -58,7 +62,7 @@ def test_the_words_of_a_rating_are_taken_and_the_others_left() -> None:
     parsed = parse_query("a spiculated solid lung nodule larger than 10 mm")
     assert parsed.words == ("a", "lung", "nodule")
     assert str(parsed.interval) == "(10, inf) mm"
-    assert read_ratings(("a", "solid", "nodule"))[1] == ("a", "nodule")
+    assert parse_ratings(("a", "solid", "nodule"))[1] == ("a", "nodule")
 
 
 @pytest.mark.parametrize(

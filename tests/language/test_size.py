@@ -10,12 +10,12 @@ from language.intervals import at_most, intervals, over, within
 from noduleclip.errors import SizeLanguageError
 from noduleclip.language import (
     MAX_SENTENCE_CHARS,
+    ParsedSize,
     SizeInterval,
-    SizeReading,
     describe_interval,
     parse_interval,
     parse_intervals,
-    read_size,
+    parse_size,
 )
 from noduleclip.language.query import describe_query, parse_query
 
@@ -36,7 +36,7 @@ from noduleclip.language.query import describe_query, parse_query
     ],
 )
 def test_words_are_what_the_size_leaves_over(text: str, words: str) -> None:
-    assert read_size(text).words == tuple(words.split())
+    assert parse_size(text).words == tuple(words.split())
 
 
 @pytest.mark.parametrize(
@@ -48,13 +48,13 @@ def test_words_are_what_the_size_leaves_over(text: str, words: str) -> None:
 )
 def test_a_list_of_numbers_is_no_size(text: str, message: str) -> None:
     with pytest.raises(SizeLanguageError, match=message):
-        read_size(text)
+        parse_size(text)
 
 
 def test_a_reading_is_described() -> None:
     sized, unsized = parse_query("a nodule over 6 mm"), parse_query("a pleural nodule")
     assert describe_query(sized) == "read as: diameter in (6, inf) mm"
-    assert read_size("a pleural nodule") == SizeReading(None, ("a", "pleural", "nodule"))
+    assert parse_size("a pleural nodule") == ParsedSize(None, ("a", "pleural", "nodule"))
     assert describe_query(unsized) == "read as: no size; ranked by the words alone"
 
 
@@ -82,7 +82,7 @@ def test_what_is_printed_reads_back_as_the_same_interval(interval: SizeInterval)
     assert parse_interval(str(interval)) == interval
     echo = describe_query(parse_query(describe_interval(interval)))
     assert parse_interval(echo) == interval
-    assert read_size(echo).words == ("diameter", "in")
+    assert parse_size(echo).words == ("diameter", "in")
 
 
 FRAGMENTS = (
@@ -149,7 +149,7 @@ FRAGMENTS = (
 @given(st.one_of(st.text(), st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join)))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        parsed = read_size(text)
+        parsed = parse_size(text)
     except SizeLanguageError:
         return
     assert parsed.interval is None or parse_interval(describe_interval(parsed.interval)) == parsed.interval
@@ -187,7 +187,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_a_thousand_hostile_characters_end_soon(piece: str) -> None:
     text = (piece * MAX_SENTENCE_CHARS)[:MAX_SENTENCE_CHARS]
     try:
-        words = read_size(text).words
+        words = parse_size(text).words
     except SizeLanguageError:
         return
     assert len(words) <= 18 * MAX_SENTENCE_CHARS  # the longest NFKC expansion of one character
@@ -214,7 +214,7 @@ def test_a_range_may_say_whether_its_end_belongs_to_it(text: str, interval: Size
 )  # fmt: skip
 def test_what_is_half_understood_is_refused(text: str) -> None:
     with pytest.raises(SizeLanguageError, match="is only half understood; say it with numbers"):
-        read_size(text)
+        parse_size(text)
 
 
 @pytest.mark.parametrize(

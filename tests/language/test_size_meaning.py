@@ -3,7 +3,7 @@
 import pytest
 
 from noduleclip.errors import SizeLanguageError
-from noduleclip.language import read_size
+from noduleclip.language import parse_size
 
 
 @pytest.mark.parametrize(
@@ -54,4 +54,4 @@ from noduleclip.language import read_size
 )
 def test_a_phrase_that_cannot_be_meant_is_an_error(text: str, message: str) -> None:
     with pytest.raises(SizeLanguageError, match=message):
-        read_size(text)
+        parse_size(text)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from language.intervals import at_least, at_most, inclusive, intervals, over, strictly, within
 from noduleclip.errors import SizeLanguageError
-from noduleclip.language import SizeInterval, describe_interval, parse_interval, read_size
+from noduleclip.language import SizeInterval, describe_interval, parse_interval, parse_size
 from noduleclip.language.size_interval import unite
 from noduleclip.language.size_tokens import MAX_SENTENCE_CHARS
 
@@ -35,7 +35,7 @@ from noduleclip.language.size_tokens import MAX_SENTENCE_CHARS
 )
 def test_sizes_that_do_not_go_together_are_an_error(text: str, message: str) -> None:
     with pytest.raises(SizeLanguageError, match=message):
-        read_size(text)
+        parse_size(text)
 
 
 UNIONS: dict[SizeInterval, str] = {
@@ -78,7 +78,7 @@ def test_or_between_other_words_unites_nothing() -> None:
     ],
 )
 def test_the_or_between_sizes_is_no_word_of_its_own(text: str, words: str) -> None:
-    assert read_size(text).words == tuple(words.split())
+    assert parse_size(text).words == tuple(words.split())
 
 
 @given(st.lists(intervals(), min_size=1, max_size=4), st.floats(0, 100))

@@ -3,7 +3,7 @@
 import pytest
 
 from noduleclip.errors import SizeLanguageError
-from noduleclip.language import MAX_SENTENCE_CHARS, read_size
+from noduleclip.language import MAX_SENTENCE_CHARS, parse_size
 from noduleclip.language.size_tokens import tokenise
 
 
@@ -17,7 +17,7 @@ from noduleclip.language.size_tokens import tokenise
 )
 def test_an_empty_or_endless_sentence_is_an_error(text: str, message: str) -> None:
     with pytest.raises(SizeLanguageError, match=message):
-        read_size(text)
+        parse_size(text)
 
 
 @pytest.mark.parametrize(

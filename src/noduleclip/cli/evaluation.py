@@ -21,7 +21,7 @@ from noduleclip.evaluation.readers import Readers, list_known
 from noduleclip.evaluation.sizes import Estimates, measure_sizes
 from noduleclip.io.artefacts import format_json, write_together
 from noduleclip.io.index.folder import Index, open_index
-from noduleclip.io.nodules import group_nodules, read_ratings
+from noduleclip.io.nodules import group_nodules, parse_ratings
 from noduleclip.io.reader_table import read_readers
 from noduleclip.io.score_table import read_scores
 from noduleclip.language import BIN_PROMPTS, BIN_SYNONYMS, EVALUATION_QUERIES, RATING_QUERIES, parse_intervals
@@ -112,7 +112,7 @@ def _collect(index: Index, readers_csv: Path | None) -> _Collection:
     of_index = rows.to_numpy()[nodules.rows]
     check_unit_norm(index.embeddings, of_index)
     patients = meta[nodules.rows.tolist(), schema.PATIENT_ID].rank("dense").to_numpy().astype(np.int64)
-    readers = Readers(nodules.diameters_mm, *read_ratings(meta, nodules))
+    readers = Readers(nodules.diameters_mm, *parse_ratings(meta, nodules))
     known = meta[nodules.rows.tolist()]
     makers = known[schema.MANUFACTURER].to_list() if schema.MANUFACTURER in known.columns else []
     named = tuple(maker or "" for maker in makers) or ("",) * len(nodules)

@@ -23,7 +23,7 @@ from noduleclip.errors import InputError
 from noduleclip.io.artefacts import hash_file, write_json, write_text
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import measure_bytes
-from noduleclip.io.nodules import group_nodules, read_ratings
+from noduleclip.io.nodules import group_nodules, parse_ratings
 from noduleclip.io.outlines import draw_nodules
 from noduleclip.io.roi_table import find_diameter_kind
 from noduleclip.language import EVALUATION_QUERIES
@@ -176,7 +176,7 @@ def rehearse_training(
 def _estimate_training(frame: pl.DataFrame, model: ModelConfig, config: TrainConfig, device: torch.device) -> Estimate:
     """Time an optimiser step on noise in place of the nodules of a frame; validation is not in it."""
     grouped = group_nodules(frame)
-    nodules, (_, attributes) = len(grouped), read_ratings(frame, grouped)
+    nodules, (_, attributes) = len(grouped), parse_ratings(frame, grouped)
     training = Training(
         make_noise(min(config.bs, max(2, nodules)), model.crop, attributes), None, model, config, Path(),
         device=device, amp=choose_amp(config.amp, device), fingerprint="",
@@ -278,7 +278,7 @@ def _gather(frame: pl.DataFrame, usable: pl.Series | None, part: slice, cache: C
     known = diameters[diameters.isfinite()]
     if float(known.min()) > 6 or float(known.max()) <= 6:
         log_warning(f"{file.name}: all diameters lie on one side of 6 mm; little can be learnt or judged")
-    ratings, attributes = read_ratings(chosen, nodules)
+    ratings, attributes = parse_ratings(chosen, nodules)
     return Samples(
         torch.from_numpy(crops), diameters, torch.from_numpy(outlines.shares), torch.from_numpy(outlines.known),
         torch.from_numpy(outlines.hull_points_mm), torch.from_numpy(ratings).float(), attributes,

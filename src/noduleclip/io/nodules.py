@@ -47,7 +47,7 @@ def group_nodules(frame: pl.DataFrame) -> Nodules:
     return _make_nodules([tuple(members) for members in groups[schema.ROW]], groups[schema.DIAMETER_MM].to_list())
 
 
-def read_ratings(frame: pl.DataFrame, nodules: Nodules) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def parse_ratings(frame: pl.DataFrame, nodules: Nodules) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Return what the readers of each nodule rated.
 
     Args:

@@ -5,10 +5,10 @@ with the tables in `size_words`) yields a `SizeInterval`; `rating_phrases` parse
 `RatingRange`s. `vocabulary` turns sentences into tokens for the text encoder.
 """
 
-from noduleclip.language.rating_phrases import describe_ratings, read_ratings
+from noduleclip.language.rating_phrases import describe_ratings, parse_ratings
 from noduleclip.language.rating_prompts import RATING_QUERIES, sample_rating_words
 from noduleclip.language.rating_scale import ATTRIBUTES, LARGEST_RATING, NOMINAL, RatingRange, last_rating
-from noduleclip.language.size import SizeReading, parse_interval, parse_intervals, read_size
+from noduleclip.language.size import ParsedSize, parse_interval, parse_intervals, parse_size
 from noduleclip.language.size_interval import MAX_DIAMETER_MM, SizeInterval, describe_interval
 from noduleclip.language.size_meaning import EXACT_TOLERANCE_MM
 from noduleclip.language.size_prompts import (
@@ -33,17 +33,17 @@ __all__ = [
     "MAX_SENTENCE_CHARS",
     "NOMINAL",
     "RATING_QUERIES",
+    "ParsedSize",
     "Prompt",
     "RatingRange",
     "SizeInterval",
-    "SizeReading",
     "describe_interval",
     "describe_ratings",
     "last_rating",
     "parse_interval",
     "parse_intervals",
-    "read_ratings",
-    "read_size",
+    "parse_ratings",
+    "parse_size",
     "sample_prompts",
     "sample_rating_words",
 ]

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from noduleclip.language.rating_phrases import describe_ratings, read_ratings
+from noduleclip.language.rating_phrases import describe_ratings, parse_ratings
 from noduleclip.language.rating_scale import RatingRange
-from noduleclip.language.size import read_size
+from noduleclip.language.size import parse_size
 from noduleclip.language.size_interval import SizeInterval
 
 
@@ -38,8 +38,8 @@ def parse_query(text: str) -> ParsedQuery:
     Raises:
         UsageError: The sentence is empty or too long, contradicts itself, or names an impossible size or rating.
     """
-    size = read_size(text)
-    ratings, words = read_ratings(size.words)
+    size = parse_size(text)
+    ratings, words = parse_ratings(size.words)
     return ParsedQuery(size.interval, ratings, words)
 
 

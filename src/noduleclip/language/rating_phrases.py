@@ -6,17 +6,16 @@ from typing import NamedTuple
 from noduleclip.errors import RatingLanguageError
 from noduleclip.language.rating_scale import ATTRIBUTES, RatingRange, complement, intersect, last_rating, unite
 from noduleclip.language.rating_words import (
-    AFTER_NOT,
     BEFORE_NUMBER,
     BETWEEN_NUMBERS,
     BETWEEN_PARTS,
     COMPARISONS,
     LONGEST_COMPARISON,
     LONGEST_PHRASE,
-    NOT,
     PHRASES,
     Ranges,
 )
+from noduleclip.language.words import AFTER_NOT, NOT
 
 
 class _Found(NamedTuple):
@@ -28,7 +27,7 @@ class _Found(NamedTuple):
     text: str
 
 
-def read_ratings(words: Sequence[str]) -> tuple[Ranges, tuple[str, ...]]:
+def parse_ratings(words: Sequence[str]) -> tuple[Ranges, tuple[str, ...]]:
     """Read the ratings that words ask for: "or" unites ranges of one attribute, all else intersects.
 
     Args:
@@ -175,16 +174,16 @@ def _refuse_other_unions(words: Sequence[str], found: Sequence[_Found]) -> None:
 
 def _intersect_all(found: Sequence[_Found]) -> Ranges:
     asked: dict[str, RatingRange] = {}
-    said: dict[str, str] = {}
+    quoted: dict[str, str] = {}
     for phrase in found:
         for one in phrase.ranges:
             name = one.attribute
             both = intersect(asked[name], one) if name in asked else one
             if both is None:
                 raise RatingLanguageError(
-                    f"{said[name]!r} is {asked[name]} and {phrase.text!r} is {one}: these contradict each other; "
+                    f"{quoted[name]!r} is {asked[name]} and {phrase.text!r} is {one}: these contradict each other; "
                     "keep one"
                 )
             asked[name] = both
-            said[name] = phrase.text
+            quoted[name] = phrase.text
     return tuple(asked[name] for name in ATTRIBUTES if name in asked)

@@ -16,12 +16,12 @@ _LAST = {
     schema.MALIGNANCY: 5,
 }
 ATTRIBUTES: tuple[str, ...] = tuple(_LAST)
-"""The rated attributes that sentences speak of, by column name. Internal structure is not among them: all but a few
+"""The rated attributes that queries can name, by column name. Internal structure is not among them: all but a few
 dozen of LIDC's nodules are rated soft tissue."""
 
 LARGEST_RATING = max(_LAST.values())
 NOMINAL = frozenset({schema.CALCIFICATION})
-"""Attributes whose ratings are kinds, not degrees: a mean of them says nothing."""
+"""Attributes whose ratings are categories without an order, of which no mean is taken."""
 
 
 @dataclass(frozen=True)

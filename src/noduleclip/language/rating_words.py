@@ -6,6 +6,7 @@ not on them, the Fleischner Society's glossary (Hansell et al., Radiology 246:69
 
 from noduleclip import schema
 from noduleclip.language.rating_scale import RatingRange
+from noduleclip.language.words import COMPARATORS, map_phrases
 
 Ranges = tuple[RatingRange, ...]
 
@@ -77,21 +78,12 @@ PHRASES: dict[tuple[str, ...], Ranges] = {
 }
 LONGEST_PHRASE = max(map(len, PHRASES))
 
-COMPARISONS: dict[tuple[str, ...], str] = {
-    tuple(phrase.split()): operator
-    for operator, phrases in {
-        ">": ">|over|above|more than|greater than|higher than|larger than",
-        ">=": ">=|at least",
-        "<": "<|under|below|less than|lower than|smaller than",
-        "<=": "<=|at most|up to|no more than",
-    }.items()
-    for phrase in phrases.split("|")
-}
+COMPARISONS = {phrase: operator for phrase, operator in COMPARATORS.items() if operator != "="} | map_phrases(
+    **{"<=": "no more than", ">=": "no less than"}
+)
 LONGEST_COMPARISON = max(map(len, COMPARISONS))
 BETWEEN_NUMBERS = frozenset(("to", "and", "or"))
 BEFORE_NUMBER = frozenset(
     ("rating", "ratings", "rated", "score", "scored", "of", "is", "at", "a", "between", "from", "the")
 )
-NOT = frozenset(("not", "no", "non", "without", "never", "neither", "isn't", "aren't"))
-AFTER_NOT = frozenset(("a", "an", "any", "the", "be", "very"))
 BETWEEN_PARTS = frozenset(("or", "a", "an"))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from noduleclip.errors import SizeLanguageError
-from noduleclip.language.size_grammar import Phrase, Reader
+from noduleclip.language.size_grammar import Cursor, Phrase
 from noduleclip.language.size_interval import SizeInterval
 from noduleclip.language.size_meaning import make_interval
 from noduleclip.language.size_statements import Join, Statement, combine_statements
@@ -29,8 +29,8 @@ from noduleclip.language.size_words import (
 
 
 @dataclass(frozen=True)
-class SizeReading:
-    """What a sentence says of size, and what else it says.
+class ParsedSize:
+    """The size in a sentence, and its other words.
 
     Attributes:
         interval: The diameters asked for, None where the sentence has no size.
@@ -41,47 +41,47 @@ class SizeReading:
     words: tuple[str, ...]
 
 
-def read_size(text: str) -> SizeReading:
+def parse_size(text: str) -> ParsedSize:
     """Read the size in a sentence: sizes joined by "or" unite, all others intersect.
 
     Raises:
         SizeLanguageError: The sentence is empty or too long, has an unreadable or impossible number,
             contradicts itself, or asks for sizes with a gap between them.
     """
-    reader = Reader(tokenise(text))
+    cursor = Cursor(tokenise(text))
     words: list[str] = []
     statements: list[Statement] = []
     other_end = 0
-    while reader.at < len(reader.tokens):
-        phrase = reader.take_phrase()
-        start = reader.at if phrase is None else phrase.start
-        reader.at += phrase is None
-        said = reader.tokens[start : reader.at]
+    while cursor.at < len(cursor.tokens):
+        phrase = cursor.take_phrase()
+        start = cursor.at if phrase is None else phrase.start
+        cursor.at += phrase is None
+        quoted = cursor.tokens[start : cursor.at]
         if phrase is None:
-            words += [t.spoken for t in said if t.kind != "symbol"]
-        elif _concerns_another_thing(reader.tokens, phrase, other_end):
-            words += [t.spoken for t in said if t.kind != "symbol" or t.text in MIRRORED]
+            words += [t.spoken for t in quoted if t.kind != "symbol"]
+        elif _concerns_another_thing(cursor.tokens, phrase, other_end):
+            words += [t.spoken for t in quoted if t.kind != "symbol" or t.text in MIRRORED]
             other_end = phrase.end
         else:
             sized_end = statements[-1].phrase.end if statements else 0
-            gap = [t for t in reader.tokens[max(sized_end, other_end) : start] if t.kind != "symbol"]
+            gap = [t for t in cursor.tokens[max(sized_end, other_end) : start] if t.kind != "symbol"]
             join, joint = _find_join(gap if sized_end > other_end else ())
             if not join:
                 _refuse_list(gap, phrase)
-            _refuse_half_read(reader.tokens, phrase, statements[-1] if sized_end > other_end else None)
+            _refuse_half_read(cursor.tokens, phrase, statements[-1] if sized_end > other_end else None)
             words[len(words) - len(gap) :] = [t.spoken for t in gap if not any(t is part for part in joint)]
-            words += [t.spoken for t in said if t.text == "diameter"]
+            words += [t.spoken for t in quoted if t.text == "diameter"]
             statements.append(Statement(join, phrase, make_interval(phrase)))
-    return SizeReading(combine_statements(statements), tuple(words))
+    return ParsedSize(combine_statements(statements), tuple(words))
 
 
 def parse_interval(text: str) -> SizeInterval | None:
-    """Read the size in a sentence, None where it has none; raises as `read_size` does."""
-    return read_size(text).interval
+    """Read the size in a sentence, None where it has none; raises as `parse_size` does."""
+    return parse_size(text).interval
 
 
 def parse_intervals(sentences: Sequence[str]) -> list[SizeInterval]:
-    """Read the sizes of sentences that each have one; raises as `read_size` does.
+    """Read the sizes of sentences that each have one; raises as `parse_size` does.
 
     Raises:
         ValueError: A sentence has no size.
@@ -157,7 +157,7 @@ def _refuse_half_read(tokens: Sequence[Token], phrase: Phrase, before: Statement
     has_number = len(earlier) == 2 and tokens[phrase.start - 2].kind == "number" and earlier[-1] in {*JOINING, "-"}
     runs_on = has_number or (before is not None and before.phrase.operator == "=" and first in JOINING)
     if compared or follows or runs_on:
-        said = " ".join(t.spoken for t in tokens[max(0, phrase.start - 2) : phrase.end + 2 * follows])
+        quoted = " ".join(t.spoken for t in tokens[max(0, phrase.start - 2) : phrase.end + 2 * follows])
         raise SizeLanguageError(
-            f"{said!r} is only half understood; say it with numbers, such as '> 6 mm' or 'between 6 and 10 mm'"
+            f"{quoted!r} is only half understood; say it with numbers, such as '> 6 mm' or 'between 6 and 10 mm'"
         )

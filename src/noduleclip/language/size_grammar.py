@@ -1,4 +1,4 @@
-"""The grammar: from tokens to phrases that each say one thing of a size. Knows words, not millimetres."""
+"""Grammar of sizes: parses tokens into phrases, each one statement on size. Millimetres follow in `size_meaning`."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
@@ -6,25 +6,23 @@ from typing import NamedTuple
 from noduleclip.language.size_tokens import Token
 from noduleclip.language.size_words import (
     ADJECTIVES,
-    AFTER_NOT,
     AMOUNT_JOINTS,
     APPROXIMATELY,
     BEFORE_NUMBER,
     BETWEEN_JOINTS,
     BRACKETS,
-    COMPARATORS,
     INCLUSIVE,
     INFINITE,
     JOINTS,
     LONGEST_PHRASE,
     MIRRORED,
-    NOT,
     OPENINGS,
     SPREAD_JOINTS,
     STARTERS,
     SUFFIXES,
     UNITS,
 )
+from noduleclip.language.words import AFTER_NOT, COMPARATORS, NOT
 
 _COMPARED_ENDS = {"<": "[)", "<=": "range"}
 
@@ -36,7 +34,7 @@ class Quantity(NamedTuple):
 
     @property
     def unit(self) -> str:
-        """The last unit said, or ""."""
+        """The last unit, or ""."""
         return next((unit for _, unit in reversed(self.axes) if unit), "")
 
 
@@ -65,8 +63,8 @@ class Phrase(NamedTuple):
         return any(quantity.unit for quantity in self.quantities)
 
 
-class Reader:
-    """A cursor over the tokens that knows the grammar; a `take` moves past what it gives, or not at all."""
+class Cursor:
+    """A position in the tokens. Each `take` method moves past what it returns, or does not move."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self.tokens = tokens
@@ -78,7 +76,7 @@ class Reader:
         return self.tokens[index].text if 0 <= index < len(self.tokens) else ""
 
     def take(self, texts: Collection[str]) -> bool:
-        """Move past one of some tokens, and tell whether it was there."""
+        """Move past one of some tokens; return whether it was there."""
         if self.peek() not in texts:
             return False
         self.at += 1
@@ -90,7 +88,7 @@ class Reader:
             pass
 
     def take_longest(self, meanings: Mapping[tuple[str, ...], str]) -> str:
-        """Move past the longest of some phrases and give its meaning, "" where there is none."""
+        """Move past the longest of some phrases; return its meaning, "" where there is none."""
         ahead = tuple(token.text for token in self.tokens[self.at : self.at + LONGEST_PHRASE])
         for length in range(len(ahead), 0, -1):
             key = ahead[:length]

@@ -1,4 +1,4 @@
-"""An interval of diameters: what it holds, how it is printed, and how two of them meet."""
+"""Intervals of diameters: membership, text form, intersection and union."""
 
 import math
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ Closed = Literal["both", "left", "right", "neither"]
 
 @dataclass(frozen=True)
 class SizeInterval:
-    """The diameters that a sentence speaks of. Equal meanings are equal objects.
+    """A range of diameters in millimetres. Equal meanings are equal objects.
 
     Attributes:
         low_mm: Lower bound in [0, 100]; 0 means none, and is kept as closed.

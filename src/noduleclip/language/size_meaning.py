@@ -1,4 +1,4 @@
-"""The meaning of one phrase: from what was said to an interval in millimetres."""
+"""The meaning of one phrase as an interval in millimetres."""
 
 import math
 import re
@@ -18,20 +18,20 @@ _PLAIN_NUMBER = re.compile(r"\d+|\d*\.\d+|0,\d+|\d+,(?:\d\d?|\d{4,})")  # not "1
 
 def _read_axis_mm(number: str, unit: str) -> float:
     """Read one number with its unit in millimetres."""
-    said = f"{number[:20]} {unit}"
+    quoted = f"{number[:20]} {unit}"
     kind = UNITS[unit]
     if kind in ("volume", "area"):
-        raise SizeLanguageError(f"{said}: {kind}s are not read; say the diameter in mm or cm")
+        raise SizeLanguageError(f"{quoted}: {kind}s are not read; say the diameter in mm or cm")
     if kind == "other":
-        raise SizeLanguageError(f"{said}: only mm and cm are read")
+        raise SizeLanguageError(f"{quoted}: only mm and cm are read")
     if number.startswith("-"):
-        raise SizeLanguageError(f"{said}: a diameter cannot be negative")
+        raise SizeLanguageError(f"{quoted}: a diameter cannot be negative")
     if not _PLAIN_NUMBER.fullmatch(number):
-        raise SizeLanguageError(f"{said}: unreadable number; write it as 6, 6.5 or 6,5")
+        raise SizeLanguageError(f"{quoted}: unreadable number; write it as 6, 6.5 or 6,5")
     value_mm = float(number.replace(",", ".") + ("e1" if kind == "cm" else ""))
     if value_mm > MAX_DIAMETER_MM:
         hint = f"; did you mean {value_mm / 10:g} mm?" if value_mm <= 10 * MAX_DIAMETER_MM else ""
-        raise SizeLanguageError(f"{said}: a lung nodule's diameter lies between 0 and {MAX_DIAMETER_MM:g} mm{hint}")
+        raise SizeLanguageError(f"{quoted}: a lung nodule's diameter lies between 0 and {MAX_DIAMETER_MM:g} mm{hint}")
     return value_mm
 
 

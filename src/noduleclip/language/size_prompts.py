@@ -91,7 +91,7 @@ def _sample_threshold(rng: random.Random) -> tuple[str, SizeInterval]:
     tenths = _sample_tenths(_pick(_STEPS_TENTHS, rng), rng)
     operator = _pick(tuple(_THRESHOLD_FORMS), rng)
     form = _pick(_THRESHOLD_FORMS[operator].split("|"), rng)
-    return form.format(_say(tenths, _pick(_UNITS_DRAWN, rng))), make_threshold(operator, tenths / 10)
+    return form.format(_format_size(tenths, _pick(_UNITS_DRAWN, rng))), make_threshold(operator, tenths / 10)
 
 
 def _sample_range(rng: random.Random) -> tuple[str, SizeInterval]:
@@ -102,8 +102,8 @@ def _sample_range(rng: random.Random) -> tuple[str, SizeInterval]:
     closed, unit = _pick(_RANGES_DRAWN, rng), _pick(_UNITS_DRAWN, rng)
     form = _pick(_RANGE_FORMS[closed].split("|"), rng)
     says_unit_once = closed == "right" and rng.random() < 0.75
-    low_said = _say(low, unit).removesuffix(unit) if says_unit_once else _say(low, unit)
-    return form.format(low_said, _say(high, unit)), SizeInterval(low / 10, high / 10, closed)
+    low_said = _format_size(low, unit).removesuffix(unit) if says_unit_once else _format_size(low, unit)
+    return form.format(low_said, _format_size(high, unit)), SizeInterval(low / 10, high / 10, closed)
 
 
 def _sample_tenths(step: int, rng: random.Random) -> int:
@@ -117,7 +117,7 @@ def _sample_tenths(step: int, rng: random.Random) -> int:
     return round(10 * value_mm / step) * step
 
 
-def _say(tenths: int, unit: str) -> str:
+def _format_size(tenths: int, unit: str) -> str:
     return f"{tenths / (100 if 'cm' in unit else 10):g}{unit}"
 
 

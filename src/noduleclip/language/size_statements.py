@@ -73,8 +73,8 @@ def _unite(union: Sequence[Statement]) -> SizeInterval:
         )
     interval = unite(s.interval for s in union)
     if interval is None:
-        said = " and ".join(f"{s.phrase.text!r} is {s.interval}" for s in union)
-        raise SizeLanguageError(f"{said}: sizes joined by 'or' leave a gap, which is no single range; ask for one")
+        quoted = " and ".join(f"{s.phrase.text!r} is {s.interval}" for s in union)
+        raise SizeLanguageError(f"{quoted}: sizes joined by 'or' leave a gap, which is no single range; ask for one")
     return interval
 
 
@@ -88,8 +88,8 @@ def _refuse_two_readings(clause: Sequence[Statement]) -> None:
         if interval is not None:
             alternatives.append(interval)
     if not alternatives or unite(alternatives) != _intersect_unions(clause):
-        said = " ".join(f"{s.join if at else ''} {s.phrase.text}".strip() for at, s in enumerate(clause))
-        raise SizeLanguageError(f"{said!r} mixes 'and' with 'or' and can be read two ways; say one range")
+        quoted = " ".join(f"{s.join if at else ''} {s.phrase.text}".strip() for at, s in enumerate(clause))
+        raise SizeLanguageError(f"{quoted!r} mixes 'and' with 'or' and can be read two ways; say one range")
 
 
 def _is_exact(union: Sequence[Statement]) -> bool:

@@ -1,9 +1,9 @@
 """From a sentence to tokens: words, the bounds of the size it asks for as points on a grid of millimetres, and ratings.
 
-The size phrases are read by `size`, whatever their wording or unit, and enter as two bounds; ratings are read by
-`ratings` and enter as an attribute with its lowest and highest rating; the words that are left enter as they are.
-A value between two grid points is a weighted pair of them, so that thresholds that no training sentence held still
-have a place. Knows the standard library alone: a query is tokenised without torch.
+Size phrases are parsed by `size`, whatever their wording or unit, and enter as two bounds; ratings are parsed by
+`rating_phrases` and enter as an attribute with its lowest and highest rating; the other words enter as they
+are. A value between two grid points is a weighted pair of them, so that thresholds that no training sentence held still
+have a place. Only the standard library is used: a query is tokenised without torch.
 """
 
 import bisect
@@ -55,7 +55,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words, the millimetre grid and the rated attributes that a text encoder knows.
+    """The words, the millimetre grid and the rated attributes of a text encoder.
 
     Attributes:
         words: Lower-case words, in the order of their ids.

@@ -1,0 +1,44 @@
+"""Words that sizes and ratings have in common: negations and comparisons, and helpers to write tables of phrases."""
+
+
+def map_phrases(**listed: str) -> dict[tuple[str, ...], str]:
+    """Return {("a", "b"): "meaning", ("c",): "meaning"} for meaning="a b|c"."""
+    return {tuple(phrase.split()): m for m, phrases in listed.items() for phrase in phrases.split("|")}
+
+
+def fill_templates(templates: str, words: str) -> str:
+    """Return templates joined by "|" with each of some words in the place of "*"."""
+    return "|".join(templates.replace("*", word) for word in words.split("|"))
+
+
+def split_words(text: str) -> frozenset[str]:
+    """Return the set of the words of a text."""
+    return frozenset(text.split())
+
+
+MORE, LESS = "more|larger|greater|bigger|higher|longer|wider", "less|smaller|lower|shorter|narrower"
+_STRICT = "* than|* then|* in diameter than|* in size than"
+_OR_EQUAL = (
+    "* than or equal to|* than or equals to|* than or equal|* than or equals|* or equal to|* or equals to|* or equal"
+    "|* than / equal to|equal to or * than|equal or * than"
+)
+_OR_EQUAL_TO = "* or equal to|* or equals to|* or equal"
+_OVER = "over|above|beyond|exceeding|exceeds|exceed|exceeded|in excess of|upwards of"
+COMPARATORS = map_phrases(
+    **{
+        ">": f">|{_OVER}|" + fill_templates(_STRICT, MORE),
+        "<": "<|under|below|beneath|sub -|" + fill_templates(_STRICT, LESS),
+        ">=": ">=|at least|minimum|minimum of|min|starting at|starting from|"
+        + fill_templates(_OR_EQUAL, MORE)
+        + "|"
+        + fill_templates(_OR_EQUAL_TO, "over|above"),
+        "<=": "<=|at most|up to|up to and including|maximum|maximum of|max|"
+        + fill_templates(_OR_EQUAL, LESS)
+        + "|"
+        + fill_templates(_OR_EQUAL_TO, "under|below"),
+        "=": "=|equal to|equals|as large as|as big as|as small as|"
+        + fill_templates("* diameter", "maximum|maximal|max"),
+    }
+)
+NOT = split_words("no not non cannot isn't aren't never neither without excluding except outside ≠")
+AFTER_NOT = split_words("- a an any the be very so too")
