@@ -92,8 +92,26 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def docs(session: nox.Session) -> None:
-    """Check that the documentation says what the code does."""
-    session.run(_shared_python(session), "-m", "pytest", "tests/test_docs.py", external=True)
+    """Build the documentation site in site/ and test the pages; `nox -s docs -- serve` shows it while you write."""
+    python = _shared_python(session)
+    session.run(python, "-m", "pip", "install", "--quiet", "-e", ".[dev,docs]", external=True)
+    environment = {"NO_MKDOCS_2_WARNING": "1"}  # docs/decisions/0019-documentation-site.md
+    session.run(python, "-m", "mkdocs", *(session.posargs or ("build", "--strict")), external=True, env=environment)
+    if not session.posargs:
+        session.run(python, "-m", "pytest", "tests/test_docs.py", "tests/test_site.py", external=True)
+
+
+@nox.session(venv_backend="none")
+def notebook(session: nox.Session) -> None:
+    """Execute the notebooks of docs/notebooks on phantoms and keep their outputs."""
+    python = _shared_python(session)
+    session.run(python, "-m", "pip", "install", "--quiet", "-e", ".[dev,docs]", external=True)
+    session.run(
+        python,
+        "docs/run_notebook.py",
+        external=True,
+        env={"PATH": f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"},
+    )
 
 
 @nox.session(venv_backend="none")

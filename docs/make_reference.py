@@ -1,6 +1,10 @@
-"""Write docs/reference from the commands' help and the schema. A test compares what this gives with what is there."""
+"""Write the generated pages of docs/ from the commands' help, the schema and the model's evaluation file.
 
-from collections.abc import Iterable
+A test compares the committed pages with what this script generates.
+"""
+
+import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,8 @@ from noduleclip.io.text_table import LARGEST_BYTES, LONGEST_ROW_BYTES, MOST_COLU
 from noduleclip.language import describe_ratings as describe_ranges
 from noduleclip.language.rating_words import EDGES, PHRASES
 
-REFERENCE = Path(__file__).parent / "reference"
+DOCS = Path(__file__).parent
+EVALUATION = DOCS / "models" / "lidc-evaluation.json"
 NOTE = "<!-- Written by docs/make_reference.py: change the help texts or the schema, not this page. -->\n"
 TABLE_COLUMNS = tuple(dict.fromkeys((*schema.REQUIRED_COLUMNS, *schema.NUMBER_COLUMNS, *schema.TEXT_COLUMNS)))
 HIT_COLUMNS = (
@@ -215,10 +220,116 @@ def describe_ratings() -> str:
     )
 
 
-PAGES = {"commands.md": describe_commands, "files.md": describe_files, "ratings.md": describe_ratings}
+def load_evaluation() -> dict[str, Any]:
+    """Load the evaluation of the bundled model: what `noduleclip evaluate --format json` printed."""
+    report: dict[str, Any] = json.loads(EVALUATION.read_text(encoding="utf-8"))
+    return report
+
+
+def describe_summary() -> str:
+    """Return the table of the README and the model card: the bundled model beside other radiologists."""
+    report = load_evaluation()
+    rows = [
+        (f"mean average precision, {count} queries about {subject}", part["readers"]["ap"], ".3f")
+        for count, subject, part in ((10, "size", report), (14, "ratings", report["ratings"]))
+    ]
+    sizes = {measure["name"]: measure["readers"] for measure in report["sizes"]}
+    rows.append(("three-bin accuracy", sizes["three-bin accuracy"], ".3f"))
+    rows.append(
+        ("implied diameter, mean absolute error in mm", sizes["implied diameter, mean absolute error, mm"], ".2f")
+    )
+    return _table(
+        (f"{report['common']} nodules with two readers or more", "model", "second reader", "panel", "model - panel"),
+        (
+            (name, _interval(a["model"], form), f"{a['second_reader']['mean']:{form}}", f"{a['panel']['mean']:{form}}",
+             _interval(a["above_panel"], "+" + form))
+            for name, a, form in rows
+        ),
+    )  # fmt: skip
+
+
+def describe_evaluation() -> str:
+    """Return the page with all figures of the bundled model on the test patients."""
+    report = load_evaluation()
+    pages = [
+        "<!-- Written by docs/make_reference.py from lidc-evaluation.json, which `noduleclip evaluate` printed. -->\n",
+        "# Evaluation of `lidc`\n",
+        f"{report['nodules']} nodules of the 140 test patients, {report['common']} of them with two readers or more. The "
+        "[protocol](../explanation/evaluation.md)\nexplains the columns, the [model card](lidc.md) discusses them. Bold "
+        "differences have a 95 % interval over patients\nthat excludes zero.\n",
+        "## Summary\n",
+        describe_summary(),
+    ]
+    for title, part in (("Queries about size", report), ("Queries about ratings", report["ratings"])):
+        pages += [f"## {title}\n", "All nodules:\n", _describe_queries(part), "Nodules with two readers or more:\n"]
+        pages.append(_describe_readers(part))
+    pages += ["## Sizes in millimetres\n", "Nodules with two readers or more.\n", _describe_sizes(report["sizes"])]
+    return "\n".join(pages)
+
+
+def _describe_queries(part: dict[str, Any]) -> str:
+    rows = [
+        (
+            _shorten(query["query"]), f"{query['base_rate']:.3f}",
+            f"{query['model']['precision_10']['mean']:.3f}", f"{query['lift_10']:.1f}",
+            f"{query['model']['precision_50']['mean']:.3f}", f"{query['lift_50']:.1f}",
+            f"{query['model']['ndcg']['mean']:.3f}", f"{query['model']['ap']['mean']:.3f}",
+        )
+        for query in part["queries"]
+    ]  # fmt: skip
+    mean = ("**mean**", "", "", "", "", "", "", _interval(part["model"]["ap"], ".3f"))
+    return _table(("query", "base rate", "P@10", "lift", "P@50", "lift", "nDCG", "AP"), [*rows, mean])
+
+
+def _describe_readers(part: dict[str, Any]) -> str:
+    def describe(name: str, readers: dict[str, Any], form: Callable[[dict[str, float], str], str]) -> tuple[str, ...]:
+        ap = readers["ap"]
+        return (
+            name,
+            *(form(ap[who], ".3f") for who in ("model", "second_reader", "panel")),
+            *(form(ap[gap], "+.3f") for gap in ("above_second", "above_panel")),
+            *(form(readers[measure]["above_panel"], "+.3f") for measure in ("precision_50", "ndcg")),
+        )
+
+    heads = ("query", "AP", "second reader", "panel", "AP - second", "AP - panel", "P@50 - panel", "nDCG - panel")
+    rows = [describe(_shorten(query["query"]), query["readers"], _mark) for query in part["queries"]]
+    return _table(heads, [*rows, describe("**mean**", part["readers"], _interval)])
+
+
+def _describe_sizes(sizes: list[dict[str, Any]]) -> str:
+    rows = []
+    for measure in sizes:
+        readers = measure["readers"]
+        name = measure["name"]
+        name = f"… {name.strip()}" if name.startswith(" ") else name
+        values = (_mark(readers[who], ".3f") for who in ("model", "second_reader", "panel"))
+        gaps = (_mark(readers[gap], "+.2f") for gap in ("above_second", "above_panel"))
+        rows.append((name, f"{measure['nodules']:.0f}", *values, *gaps))
+    return _table(("measure", "nodules", "model", "second reader", "panel", "model - second", "model - panel"), rows)
+
+
+def _shorten(query: str) -> str:
+    return query.removeprefix("a lung nodule with diameter ")
+
+
+def _interval(value: dict[str, float], form: str) -> str:
+    return f"{value['mean']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
+
+
+def _mark(value: dict[str, float], form: str) -> str:
+    """Return a mean; a difference whose interval excludes zero is bold."""
+    text = f"{value['mean']:{form}}"
+    return f"**{text}**" if form.startswith("+") and (value["low"] > 0 or value["high"] < 0) else text
+
+
+PAGES = {
+    "reference/commands.md": describe_commands,
+    "reference/files.md": describe_files,
+    "reference/ratings.md": describe_ratings,
+    "models/lidc-evaluation.md": describe_evaluation,
+}
 
 if __name__ == "__main__":
-    REFERENCE.mkdir(exist_ok=True)
     for page, describe in PAGES.items():
-        (REFERENCE / page).write_text(describe(), encoding="utf-8")
-        print(REFERENCE / page)
+        (DOCS / page).write_text(describe(), encoding="utf-8")
+        print(DOCS / page)

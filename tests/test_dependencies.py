@@ -28,6 +28,9 @@ NOT_IMPORTED = {
     "onnxscript": "torch.onnx.export needs it",
     "pyjpegls": "pydicom decodes JPEG-LS with it",
     "httpx2": "the test client of starlette needs it",
+    "ipykernel": "nbclient starts it",
+    "mkdocs-material": "the theme in mkdocs.yml",
+    "mkdocstrings": "a plugin in mkdocs.yml",
     "mypy": "a tool",
     "pytest-socket": "options of pytest",
     "ruff": "a tool",
@@ -35,9 +38,9 @@ NOT_IMPORTED = {
 EXTRAS_OF_THE_PACKAGE = ("lance", "pandas", "preview", "ray", "web")
 ALLOWED_EXTRAS = {
     "src": EXTRAS_OF_THE_PACKAGE,
-    "tests": ("dev", "browser", "fuzz", "pandas", "ray"),
+    "tests": ("dev", "browser", "docs", "fuzz", "pandas", "ray"),
     "benchmarks": ("dev", "bench"),
-    "docs": ("dev",),
+    "docs": ("dev", "docs"),
     "noxfile.py": ("dev",),
 }
 

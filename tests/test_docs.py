@@ -1,4 +1,4 @@
-"""The documentation says what the code does: options, columns, files, links."""
+"""The documentation agrees with the code: options, columns, files, figures, links."""
 
 import importlib.util
 import re
@@ -32,8 +32,8 @@ REFERENCE = load_reference()
 COMMANDS: dict[str, Any] = REFERENCE.list_commands()
 
 
-def commands_in(text: str) -> Iterator[list[str]]:
-    """Every `noduleclip …` command line in fenced blocks and in code spans, with its continuation lines."""
+def find_commands(text: str) -> Iterator[list[str]]:
+    """Yield the words of every `noduleclip …` command line in fenced blocks and code spans."""
     blocks = re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL)
     lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
@@ -47,7 +47,7 @@ def commands_in(text: str) -> Iterator[list[str]]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_line_in_the_docs_exists(page: Path) -> None:
     general = {"--help", "--version", "--install-completion", "--show-completion"}
-    for words in commands_in(page.read_text(encoding="utf-8")):
+    for words in find_commands(page.read_text(encoding="utf-8")):
         options = {word.split("=")[0] for word in words if word.startswith("--")}
         if words[0] in (">", ">>"):
             continue
@@ -69,9 +69,9 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-def test_the_reference_pages_are_what_the_code_says() -> None:
+def test_generated_pages_are_up_to_date() -> None:
     for name, describe in REFERENCE.PAGES.items():
-        page = ROOT / "docs" / "reference" / name
+        page = ROOT / "docs" / name
         assert page.read_text(encoding="utf-8") == describe(), f"{page} is stale: run python docs/make_reference.py"
 
 
@@ -130,20 +130,47 @@ def test_every_file_of_the_contract_is_written_and_documented(checkpoint: Path, 
     assert all(f"`{name}`" in page for name in written)
 
 
-def test_what_security_promises_has_its_tests() -> None:
-    named = re.findall(r"`(tests/[\w/.]+)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
+def test_every_security_guarantee_has_tests() -> None:
+    named = re.findall(r"`(tests/[\w/.]+)`", (ROOT / "docs" / "reference" / "security.md").read_text(encoding="utf-8"))
     assert len(named) > 10
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
-def test_the_readme_gives_the_two_commands_first() -> None:
-    screen = "\n".join((ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:40])
+def test_the_readme_begins_with_a_picture_and_two_commands() -> None:
+    screen = "\n".join((ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:25])
     assert "noduleclip demo" in screen
-    assert "pytest" in screen
+    assert "python -m pytest" in screen
     assert ".svg" in screen
 
 
-def test_the_plan_is_what_its_unit_costs_say() -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/models/lidc.md"])
+def test_quoted_figures_are_those_of_the_evaluation_file(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert REFERENCE.describe_summary() in text
+    report = REFERENCE.load_evaluation()
+    ap = {
+        query["query"].removeprefix("a lung nodule with diameter "): query["model"]["ap"] for query in report["queries"]
+    }
+    prose = " ".join(text.split())
+    mean = report["model"]["ap"]
+    assert f"{mean['mean']:.3f} [{mean['low']:.3f}, {mean['high']:.3f}]" in prose
+    for query in ("> 10 mm", "<= 5 mm"):
+        (quoted,) = re.findall(rf'"{query}" is (?:not|easy) \(([\d.]+)\)', prose)
+        assert quoted == f"{ap[query]['mean']:.3f}"
+
+
+def test_quoted_figures_of_the_defaults_are_the_means_of_the_five_seeds() -> None:
+    card = (ROOT / "docs" / "models" / "lidc.md").read_text(encoding="utf-8")
+    seeds = [float(cells.split(" | ")[3]) for cells in re.findall(r"^\| (0 \| \d \| .*)$", card, flags=re.MULTILINE)]
+    assert len(seeds) == 5
+    quoted = f"{sum(seeds) / 5:.3f}"
+    assert f"reaches {quoted} on the 318, the mean of five seeds" in " ".join(
+        (ROOT / "README.md").read_text(encoding="utf-8").split()
+    )
+    assert f"{quoted} (0.0016)" in card
+
+
+def test_the_scale_page_has_the_tables_of_its_benchmark() -> None:
     spec = importlib.util.spec_from_file_location("scale", ROOT / "benchmarks" / "scale.py")
     assert spec is not None
     assert spec.loader is not None
