@@ -109,7 +109,7 @@ def describe_files() -> str:
                     (f"`{schema.ROI_CSV}`", "the ROI table: a row per curve of each reader's outline, or per sphere"),
                     (f"`{schema.NODULES_CSV}`", "a row per nodule, as above"),
                     (f"`{schema.SPLITS_FOLDER}/`", "patient lists as `split` writes them, seven, one and two tenths of the patients; none of fewer than three patients"),
-                    (f"`{schema.REJECTS_CSV}`", "marks that give no row, annotations of series that are not here, DICOM files that cannot be used, and folders that cannot be opened, if any: the file in `dicom_path`, `code`, `reason`"),
+                    (f"`{schema.REJECTS_CSV}`", "annotations that give no row, annotations of series that are not here, DICOM files that cannot be used, and folders that cannot be opened, if any: the file in `dicom_path`, `code`, `reason`"),
                     (f"`{schema.PREPARE_JSON}`", "`data_root`, `source`, `diameter_kind`; `counts`; `sizes` of nodules; `series` with rows: `slices`, `gap_mm`, `slice_thickness` and others; `splits`; `remarks`; `rejected` by code"),
                     (f"`{schema.PREPARE_PAGE}`", "the same as a page, with sizes, spacings, makers, what is odd, and outlines on their slices; it needs nothing else"),
                     ("`.catalogue/`", "what was read of the headers, so that a killed run goes on and a later one reads only what is new; may be removed"),

@@ -177,7 +177,7 @@ def test_a_limit_takes_no_part_of_the_rows_that_a_share_is_of(scans: Path, tmp_p
     assert read_rows(tmp_path / "out")[schema.SERIES_UID].n_unique() == 1
     done = prepare("csv", tmp_path / "few", *arguments, 0.5 / places.height)
     assert done.code == 3
-    assert f"1 of {places.height + 1} marks give no row" in done.err
+    assert f"1 of {places.height + 1} annotations give no row" in done.err
 
 
 @pytest.mark.parametrize(
@@ -380,12 +380,12 @@ def test_lists_without_a_test_list_leave_none(scans: Path, tmp_path: Path) -> No
     assert schema.TEST_PATIENTS not in done.err
 
 
-def test_lists_that_share_a_patient_are_dealt_anew(scans: Path, tmp_path: Path) -> None:
+def test_lists_that_share_a_patient_are_split_anew(scans: Path, tmp_path: Path) -> None:
     images = [(f"{uid}.mhd", [x, y, z, 7.5, 7.5, 7.5]) for x, y, z, _, uid, _ in list_places(scans).rows()]
     path = write_list(tmp_path / "list.json", training=images, validation=images[:1])
     done = prepare("monai", tmp_path / "out", "--datalist", path, "--data-root", scans)
     assert done.code == 0, done.err
-    assert "1 patient(s) stand in two of its lists, first PHANTOM-0001; the splits are dealt anew" in done.err
+    assert "1 patient(s) are in two of its lists, first PHANTOM-0001; new splits are made" in done.err
 
 
 def test_a_list_of_unknown_images_says_what_is_read(scans: Path, tmp_path: Path) -> None:

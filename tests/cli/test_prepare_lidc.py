@@ -164,7 +164,7 @@ def test_two_scans_of_a_patient_stay_together_with_nodules_of_their_own(
 
 
 @pytest.mark.parametrize("said", ["<SeriesInstanceUid>1.2.3.2</SeriesInstanceUid>", "", "1.2.3.99"])
-def test_marks_are_of_the_series_that_their_slices_are_of(prepare: Prepare, root: Path, out: Path, said: str) -> None:
+def test_annotations_are_of_the_series_of_their_slices(prepare: Prepare, root: Path, out: Path, said: str) -> None:
     """A file may name another series that is here, none, or one that is not here."""
     prepare("--limit", 1)
     first = read_rows(out)
@@ -237,7 +237,7 @@ def test_readers_of_one_slice_are_of_one_nodule_however_they_tell_it(
 def test_a_slice_that_is_missing_is_a_reject(prepare: Prepare, root: Path, out: Path) -> None:
     annotate(PATIENTS[0].folder(root) / "069.xml", PATIENTS[0], [[Nodule([Curve(0), Curve(7)])]])
     done = prepare(code=3)
-    assert "1 of 11 marks give no row" in done.err
+    assert "1 of 11 annotations give no row" in done.err
     assert PATIENTS[0].sop_uid(7) in done.err
     assert not (out / schema.ROI_CSV).exists()
     prepare("--max-rejects", 0.2)
@@ -365,14 +365,14 @@ def test_limit_takes_series_that_are_here(prepare: Prepare, root: Path, out: Pat
     assert read_rows(out)[schema.SERIES_UID].n_unique() == 2
 
 
-def test_a_limit_takes_no_part_of_the_marks_that_a_share_is_of(prepare: Prepare, root: Path, out: Path) -> None:
+def test_a_limit_takes_no_part_of_the_annotations_that_a_share_is_of(prepare: Prepare, root: Path, out: Path) -> None:
     """Twelve curves and a file that cannot be read: of the limit's first series there are three."""
     (root / "broken.xml").write_text("<LidcReadMessage>")
     annotate(root / "0.xml", Series(77), [[NODULE]])
     prepare("--limit", 1, "--max-rejects", 0.08)
     assert read_rows(out).height == 3
     done = prepare("--limit", 1, "--max-rejects", 0.07, "--overwrite", code=3)
-    assert "1 of 13 marks give no row" in done.err
+    assert "1 of 13 annotations give no row" in done.err
 
 
 def test_results_are_not_replaced_unasked_and_nothing_is_left_of_them(prepare: Prepare, root: Path, out: Path) -> None:

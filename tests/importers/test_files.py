@@ -24,8 +24,8 @@ def test_a_folder_that_cannot_be_opened_is_told(tmp_path: Path, monkeypatch: pyt
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
     close_folder(monkeypatch, tmp_path / "b")
-    met = Walk()
-    assert find_files(tmp_path, ".xml", met=met) == [tmp_path / "a/1.xml", tmp_path / "c/3.xml"]
-    assert [one.reason for one in met.rejected] == [
+    walk = Walk()
+    assert find_files(tmp_path, ".xml", walk=walk) == [tmp_path / "a/1.xml", tmp_path / "c/3.xml"]
+    assert [one.reason for one in walk.rejected] == [
         f"{tmp_path / 'b'}: cannot be opened (Permission denied); check its permissions"
     ]

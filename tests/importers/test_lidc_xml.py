@@ -11,10 +11,9 @@ from importers.lidc_phantoms import HOLE, RATINGS, Curve, Nodule, Series, make_x
 from noduleclip import schema
 from noduleclip.errors import RejectCode
 from noduleclip.importers import lidc_xml
-from noduleclip.importers.annotations import ODD_RATINGS
+from noduleclip.importers.annotations import ODD_RATINGS, RejectedAnnotation
 from noduleclip.importers.files import find_files
 from noduleclip.importers.lidc_xml import LidcFile, parse_lidc_file, read_lidc_xml
-from noduleclip.importers.rejected import RejectedAnnotation
 
 SERIES = Series(1)
 NODULE = Nodule([Curve(0), Curve(1)])

@@ -38,7 +38,7 @@ def test_the_lists_of_the_tutorial_are_read(tmp_path: Path) -> None:
         Sphere(UID, (1.0, 2.0, 3.0), 4.0, name="training[0], box[1]"),
         Sphere("case101", (9.0, 8.0, 7.0), 3.0, name="validation[1], box[0]"),
     ]
-    assert found.parts == {"training": [UID], "validation": ["1.2.3.4.5.6.7", "case101"]}
+    assert found.lists == {"training": [UID], "validation": ["1.2.3.4.5.6.7", "case101"]}
     assert found.rejected == []
 
 

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from noduleclip.importers.annotations import Outline, Sphere
+from noduleclip.importers.annotations import Outline, RejectedAnnotation, Sphere
 from noduleclip.importers.dicom_seg import Curve, MaskPlane, Segment
 from noduleclip.importers.dicom_sr import Report
 from noduleclip.importers.planes import Plane
-from noduleclip.importers.rejected import RejectedAnnotation
 from noduleclip.importers.segment_annotations import enclose_segment, match_reports, name_readers, outline_segment
 
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)

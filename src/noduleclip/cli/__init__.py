@@ -19,9 +19,15 @@ from noduleclip.cli.fuse_command import fuse
 from noduleclip.cli.interrupts import comes_of_an_interrupt, reraise_interrupts
 from noduleclip.cli.merge_command import merge
 from noduleclip.cli.phantom_command import phantom
-from noduleclip.cli.prepare_import_commands import prepare_csv, prepare_luna16, prepare_monai, prepare_seg, prepare_sr
-from noduleclip.cli.prepare_lidc_command import prepare_lidc
-from noduleclip.cli.prepare_pylidc_command import prepare_pylidc
+from noduleclip.cli.prepare_commands import (
+    prepare_csv,
+    prepare_lidc,
+    prepare_luna16,
+    prepare_monai,
+    prepare_pylidc,
+    prepare_seg,
+    prepare_sr,
+)
 from noduleclip.cli.query_command import query
 from noduleclip.cli.serve_command import serve
 from noduleclip.cli.settings import with_settings

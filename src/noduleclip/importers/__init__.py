@@ -1,1 +1,1 @@
-"""Collections of nodules as they are published, each read to the same marks, and from marks to the ROI table."""
+"""Published collections of nodules: parsers of each format, and the ROI table made of their annotations."""

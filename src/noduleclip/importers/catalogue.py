@@ -143,7 +143,7 @@ class Catalogue:
         rejects: One row per file that is no usable DICOM, and per folder that cannot be opened, with code and reason.
         copies: Files left out because another one has their SOP Instance UID.
         not_dicom: Files that are something else.
-        was_seen: Whether files were looked at; else slices are as a source describes them, and maybe not all.
+        was_read: Whether files were looked at; else slices are as a source describes them, and maybe not all.
         paths_from: Folder that relative paths start from, where it is not `root`.
     """
 
@@ -153,7 +153,7 @@ class Catalogue:
     rejects: pl.DataFrame
     copies: int
     not_dicom: int
-    was_seen: bool = True
+    was_read: bool = True
     paths_from: Path | None = None
     _opened: dict[str, SeriesSlices] = field(default_factory=dict)
 
@@ -231,8 +231,8 @@ def read_catalogue(
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder of DICOM files")
-    met = Walk()
-    found = _list_files(root, met, is_left_out)
+    walk = Walk()
+    found = _list_files(root, walk, is_left_out)
     known, lost = _read_kept(keep)
     fresh = found.join(known, on=_KNOWN_BY, how="anti", maintain_order="left")
     require_space(keep, _ROW_BYTES * (fresh.height + found.height))  # in parts, and whole
@@ -252,8 +252,8 @@ def read_catalogue(
         _keep(keep / _CATALOGUE, table)
         for path in keep.glob(_PART):
             path.unlink()
-    closed = [_describe((make_encodable(str(one.path)), 0, 0), one.code, one.reason) for one in met.rejected]
-    return _sort_out(root, pl.concat([table, _as_frame(closed)]), met.hint)
+    closed = [_describe((make_encodable(str(one.path)), 0, 0), one.code, one.reason) for one in walk.rejected]
+    return _sort_out(root, pl.concat([table, _as_frame(closed)]), walk.hint)
 
 
 def describe_slices(source: Path, rows: Iterable[dict[str, Any]]) -> Catalogue:
@@ -265,7 +265,7 @@ def describe_slices(source: Path, rows: Iterable[dict[str, Any]]) -> Catalogue:
     """
     nothing = _as_frame([])
     return Catalogue(
-        source, _as_frame(list(rows)).sort(schema.SERIES_UID, PATH), nothing, nothing, 0, 0, was_seen=False
+        source, _as_frame(list(rows)).sort(schema.SERIES_UID, PATH), nothing, nothing, 0, 0, was_read=False
     )
 
 
@@ -292,18 +292,18 @@ def _drop_copies(files: pl.DataFrame) -> pl.DataFrame:
     return files.filter(name.is_first_distinct())
 
 
-def _list_files(root: Path, met: Walk, is_left_out: Callable[[str], bool]) -> pl.DataFrame:
+def _list_files(root: Path, walk: Walk, is_left_out: Callable[[str], bool]) -> pl.DataFrame:
     """List the files that may be DICOM, in the order of their paths; hidden ones and known others are left out."""
     rows: list[tuple[str, int, int]] = []
-    for entry in walk_files(root.absolute(), met, lambda folder: met.can_name(folder) and not is_left_out(folder)):
+    for entry in walk_files(root.absolute(), walk, lambda folder: walk.can_name(folder) and not is_left_out(folder)):
         if _is_other(entry.name):
             continue
         try:
-            if entry.is_file() and met.can_name(entry.path):
+            if entry.is_file() and walk.can_name(entry.path):
                 status = entry.stat()
                 rows.append((entry.path, status.st_size, status.st_mtime_ns))
         except OSError as error:
-            met.tell(entry.path, error)
+            walk.add_error(entry.path, error)
     names = {name: SLICE_COLUMNS[name] for name in _KNOWN_BY}
     return pl.DataFrame(sorted(rows), schema=names, orient="row")
 

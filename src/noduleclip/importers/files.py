@@ -1,4 +1,4 @@
-"""The files of a folder by their names, whatever they hold, and what of the folder cannot be looked into."""
+"""Files below a folder by name, and the parts of the folder that cannot be opened."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from noduleclip.errors import RejectCode, is_encodable, make_printable
-from noduleclip.importers.rejected import RejectedAnnotation
+from noduleclip.importers.annotations import RejectedAnnotation
 
 
 @dataclass
 class Walk:
-    """What was met on the way through a folder besides files.
+    """What was found in a folder besides files.
 
     Attributes:
-        rejected: Folders and files that may not be looked at, with absolute paths.
-        links: How many links to folders, which are not followed.
+        rejected: Folders and files that cannot be opened or named, with absolute paths.
+        links: Number of links to folders, which are not followed.
     """
 
     rejected: list[RejectedAnnotation] = field(default_factory=list)
@@ -23,34 +23,34 @@ class Walk:
 
     @property
     def hint(self) -> str:
-        """What a message that something was not found ends with: empty, or a clause on links."""
+        """The end of a message that something was not found: empty, or a clause on links."""
         return f"; links to folders are not followed, and there are {self.links:,}" if self.links else ""
 
-    def tell(self, path: str, error: OSError) -> None:
-        """Note what may not be looked at."""
-        self._note(path, f"cannot be opened ({error.strerror}); check its permissions")
+    def add_error(self, path: str, error: OSError) -> None:
+        """Record a path that cannot be opened."""
+        self._add(path, f"cannot be opened ({error.strerror}); check its permissions")
 
     def can_name(self, path: str) -> bool:
-        """Return whether a path can stand in a table, and note one that cannot."""
+        """Return whether a path can stand in a table, and record one that cannot."""
         can = is_encodable(path)
         if not can:
-            self._note(path, "its name is not UTF-8; rename it")
+            self._add(path, "its name is not UTF-8; rename it")
         return can
 
-    def _note(self, path: str, reason: str) -> None:
+    def _add(self, path: str, reason: str) -> None:
         place = Path(path).absolute()
         self.rejected.append(
             RejectedAnnotation(place, RejectCode.UNREADABLE_FILE, make_printable(f"{place}: {reason}"))
         )
 
 
-def walk_files(root: Path, met: Walk, may_enter: Callable[[str], bool] = lambda _: True) -> Iterator[os.DirEntry[str]]:
-    """Return what lies below a folder and is no folder, in any order.
+def walk_files(root: Path, walk: Walk, may_enter: Callable[[str], bool] = lambda _: True) -> Iterator[os.DirEntry[str]]:
+    """Yield the entries below a folder that are no folders, in any order.
 
     Args:
         root: The folder; links to folders are not followed, hidden files and folders are left out.
-        met: Is told of the rest.
-        may_enter: Says of a folder whether what lies below it is wanted.
+        walk: Records everything else.
+        may_enter: Returns whether to list what lies below a folder.
     """
     waiting = [str(root)]
     while waiting:
@@ -64,32 +64,32 @@ def walk_files(root: Path, met: Walk, may_enter: Callable[[str], bool] = lambda 
                         if may_enter(entry.path):
                             waiting.append(entry.path)
                     elif _links_to_folder(entry):
-                        met.links += 1
+                        walk.links += 1
                     else:
                         yield entry
         except FileNotFoundError:  # gone by now
             continue
         except OSError as error:
-            met.tell(folder, error)
+            walk.add_error(folder, error)
 
 
 def _links_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_symlink() and entry.is_dir()
-    except OSError:  # it leads to itself: who opens it says what is wrong with it
+    except OSError:  # it leads to itself: opening it gives the reason
         return False
 
 
-def find_files(root: Path, *suffixes: str, met: Walk | None = None) -> list[Path]:
+def find_files(root: Path, *suffixes: str, walk: Walk | None = None) -> list[Path]:
     """Find files below a folder by their endings, in any case.
 
     Args:
         root: The folder; links to folders are not followed, hidden files and folders are left out.
         suffixes: Endings in lower case, with the dot.
-        met: Is told of what cannot be looked into.
+        walk: Records what cannot be opened.
 
     Returns:
         The files in the order of their paths.
     """
-    entries = walk_files(root, Walk() if met is None else met)
+    entries = walk_files(root, Walk() if walk is None else walk)
     return sorted(Path(entry.path) for entry in entries if entry.name.lower().endswith(suffixes))

@@ -1,4 +1,4 @@
-"""LIDC's annotation files: XML with what up to four readers marked in one CT, as published with LIDC-IDRI."""
+"""LIDC's annotation files: XML with the annotations of up to four readers of one CT, as published with LIDC-IDRI."""
 
 import hashlib
 import stat
@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip.errors import RejectCode
-from noduleclip.importers.annotations import LAST_RATING, LIDC_NAMES, ODD_RATINGS, Contour, Outline
-from noduleclip.importers.rejected import RejectedAnnotation
+from noduleclip.importers.annotations import LAST_RATING, LIDC_NAMES, ODD_RATINGS, Contour, Outline, RejectedAnnotation
 from noduleclip.io.job_pool import WorkerCrashed, run_jobs
 
 _LARGEST_BYTES: Final = 8 * 2**20  # LIDC's largest has a tenth of that; a tree of it takes thirty times as much
@@ -28,7 +27,7 @@ _WIDEST_PX: Final = 2**11  # LIDC's widest curve is 75 pixels across, and its lo
 _MOST_POINTS: Final = 2**11
 _CT_ROOT, _XRAY_ROOT = "LidcReadMessage", "IdriReadMessage"
 SMALL_NODULES: Final = "nodules under 3 mm, a point each"
-NON_NODULES: Final = "marks that are no nodules"
+NON_NODULES: Final = "annotations of non-nodules"
 XRAY_FILES: Final = "files of chest X-ray reads"
 COPIED_FILES: Final = "files that are copies of another one"
 CT_FILES: Final = "files of CT reads"
@@ -43,10 +42,10 @@ class LidcFile:
     Attributes:
         path: The file.
         series_uid: Series Instance UID of the CT; empty for a chest X-ray, and where the file names none.
-        serviced: Date and time of the service, as they sort; empty where the file says none.
-        outlines: What readers outlined.
-        counts: How much of each kind there is in the file.
-        digest: Hash of what the file holds: both layouts that circulate may lie in one folder.
+        serviced: Date and time of the service, sortable; empty where the file has none.
+        outlines: Outlines of all readers.
+        counts: Numbers of each kind in the file.
+        digest: Hash of the content: both layouts that circulate may lie in one folder.
     """
 
     path: Path
@@ -59,13 +58,13 @@ class LidcFile:
 
 @dataclass(frozen=True)
 class LidcReads:
-    """What the annotation files of a collection hold, one file a series.
+    """The annotation files of a collection, one per series.
 
     Attributes:
-        files: The files that count, by path.
+        files: The files that are used, by path.
         rejected: Files that cannot be read.
-        remarks: What is odd about the collection, a sentence each.
-        counts: How much of each kind there is in all files that count.
+        remarks: Oddities of the collection, a sentence each.
+        counts: Numbers of each kind in the files that are used.
     """
 
     files: list[LidcFile]
@@ -92,14 +91,14 @@ def read_lidc_xml(
 ) -> LidcReads:
     """Read annotation files.
 
-    Of several files of one series the one serviced last counts, of those the last by path: LIDC replaced some.
+    Of several files of one series the one serviced last is used, of those the last by path: LIDC replaced some.
 
     Args:
         paths: XML files, whichever kind.
         workers: Processes.
         on_file: Called with the files read since the last call.
-        find_series: Gives the series of a slice by its SOP Instance UID, None where the slice is not here. An outline
-            is of the series that its slices are of, whatever its file says.
+        find_series: Returns the series of a slice by its SOP Instance UID, None where the slice is not here. An outline
+            belongs to the series of its slices, even where its file names another one.
     """
     read: list[LidcFile] = []
     rejected: list[RejectedAnnotation] = []
@@ -114,8 +113,8 @@ def read_lidc_xml(
     files, remarks = _choose(settled)
     moved = [file.path for file in settled if file.series_uid != distinct[file.digest].series_uid]
     if moved:
-        told = f"{len(moved)} annotation file(s) do not name the series that their slices are of, which counts"
-        remarks.append(f"{told}; first: {moved[0]}")
+        fact = f"{len(moved)} annotation file(s) do not name the series that their slices are of, which counts"
+        remarks.append(f"{fact}; first: {moved[0]}")
     counts: Counter[str] = Counter()
     for file in (*files, *(file for file in distinct.values() if file.counts[XRAY_FILES])):
         counts += file.counts
@@ -125,7 +124,7 @@ def read_lidc_xml(
 
 
 def _settle(file: LidcFile, find_series: Callable[[str], str | None]) -> LidcFile:
-    """Return a file the series that its slices are of."""
+    """Return a file with the series that its slices belong to."""
     found = [_find_series(outline, find_series) for outline in file.outlines]
     series_uid = next(filter(None, found), file.series_uid)
     outlines = [replace(it, series_uid=uid or series_uid) for it, uid in zip(file.outlines, found, strict=True)]
@@ -157,7 +156,7 @@ def _choose(read: Sequence[LidcFile]) -> tuple[list[LidcFile], list[str]]:
 
 
 def parse_lidc_file(path: Path) -> LidcFile | RejectedAnnotation:
-    """Read one annotation file, or say why not."""
+    """Read one annotation file; return the reason if it cannot be used."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
             return RejectedAnnotation(path, RejectCode.UNREADABLE_FILE, f"{path}: is no regular file; leave it out")

@@ -16,6 +16,7 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.errors import InputError, RejectCode
+from noduleclip.importers.annotations import RejectedAnnotation
 from noduleclip.importers.catalogue import (
     COLUMNS,
     MODALITY,
@@ -29,7 +30,6 @@ from noduleclip.importers.catalogue import (
 from noduleclip.importers.files import Walk, find_files
 from noduleclip.importers.metaimage import MetaImage, NotCtError, read_meta_header, read_meta_slices
 from noduleclip.importers.planes import Plane
-from noduleclip.importers.rejected import RejectedAnnotation
 from noduleclip.io.dicom.derived_ct import keep_file, make_derived_slice, make_derived_uid
 from noduleclip.io.disk import require_space, round_to_blocks
 
@@ -60,8 +60,8 @@ def find_meta_series(root: Path, wanted: Collection[str], max_pixels: int) -> Me
     """Read the headers of the MetaImages below a folder that are of some series; hidden files are left out."""
     images: dict[str, MetaImage] = {}
     rejected: list[RejectedAnnotation] = []
-    masks, met = 0, Walk()
-    for path in find_files(root, *_SUFFIXES, met=met):
+    masks, walk = 0, Walk()
+    for path in find_files(root, *_SUFFIXES, walk=walk):
         name = path.name[: -len(_SUFFIXES[0])]
         if name not in wanted:
             continue
@@ -76,7 +76,7 @@ def find_meta_series(root: Path, wanted: Collection[str], max_pixels: int) -> Me
                 reason = f"{path}: {images[name].path} is of the same name; leave one of them out"
                 rejected.append(RejectedAnnotation(path, RejectCode.BAD_HEADER, reason))
             images.setdefault(name, image)
-    return MetaSeries(images, rejected, masks, met.rejected)
+    return MetaSeries(images, rejected, masks, walk.rejected)
 
 
 def list_meta_slices(images: Mapping[str, MetaImage], out: Path) -> pl.DataFrame:

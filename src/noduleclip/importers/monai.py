@@ -1,6 +1,6 @@
-"""A detection data list as MONAI and its LUNA16 tutorial have it (JSON) to spheres, list by list.
+"""Detection data lists of MONAI and its LUNA16 tutorial (JSON) as spheres, list by list.
 
-Knows neither images nor transforms: boxes have to be in world coordinates, as those lists have them.
+Boxes have to be in world coordinates, as they are in those lists.
 """
 
 import math
@@ -11,8 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from noduleclip.errors import ArtefactError, InputError, RejectCode
-from noduleclip.importers.annotations import Sphere
-from noduleclip.importers.rejected import RejectedAnnotation
+from noduleclip.importers.annotations import RejectedAnnotation, Sphere
 from noduleclip.importers.world_csv import Coordinates
 from noduleclip.io.artefacts import read_json
 from noduleclip.io.roi_table import MAX_DIAMETER_MM
@@ -24,7 +23,7 @@ _UID = re.compile(r"[0-2](\.\d+){5,}")
 
 
 class BoxMode(StrEnum):
-    """What the six numbers of a box are, by MONAI's names.
+    """Order of the six numbers of a box, by MONAI's names.
 
     Source:
         monai.data.box_utils: CenterSizeMode, CornerSizeMode, CornerCornerModeTypeA to C.
@@ -37,7 +36,7 @@ class BoxMode(StrEnum):
     XYXYZZ = "xyxyzz"
 
     def to_center(self, box: list[float]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """Return the middle (x, y, z) and the sides (w, h, d) of a box, both as its numbers have them."""
+        """Return the middle (x, y, z) and the sides (w, h, d) of a box, both in the order of its axes."""
         a, b, c, d, e, f = box
         if self is BoxMode.CCCWHD:
             return (a, b, c), (d, e, f)
@@ -56,16 +55,16 @@ class BoxMode(StrEnum):
 
 @dataclass(frozen=True)
 class DataList:
-    """What a data list says.
+    """The content of a data list.
 
     Attributes:
         spheres: Its boxes, list after list; the series is the UID in the image's name, else that name.
-        parts: The series of each list, each once, by the list's name.
+        lists: The series of each list, each once, by the list's name.
         rejected: Boxes that give no sphere.
     """
 
     spheres: list[Sphere]
-    parts: dict[str, list[str]]
+    lists: dict[str, list[str]]
     rejected: list[RejectedAnnotation]
 
 
@@ -76,8 +75,8 @@ def read_data_list(path: Path, mode: BoxMode = BoxMode.CCCWHD, coordinates: Coor
 
     Args:
         path: JSON with lists `training`, `validation` or `test` of objects with `image` and `box`.
-        mode: What the numbers of a box are.
-        coordinates: Which way the axes run.
+        mode: Order of the numbers of a box.
+        coordinates: Direction of the axes.
 
     Raises:
         InputError: The file is no such list; the message names the list and the entry.
@@ -86,11 +85,11 @@ def read_data_list(path: Path, mode: BoxMode = BoxMode.CCCWHD, coordinates: Coor
         content = read_json(path)
     except ArtefactError as error:
         raise InputError(str(error)) from error
-    lists = [name for name in _LISTS if name in content]
-    if not lists:
+    names = [name for name in _LISTS if name in content]
+    if not names:
         raise InputError(f"{path}: has none of the lists {', '.join(_LISTS)}; found {', '.join(list(content)[:8])}")
     found = DataList([], {}, [])
-    for name in lists:
+    for name in names:
         entries = content[name]
         if not isinstance(entries, list):
             raise InputError(f"{path}: {name!r} is no list")
@@ -100,19 +99,19 @@ def read_data_list(path: Path, mode: BoxMode = BoxMode.CCCWHD, coordinates: Coor
             uid = _parse_image(entry, where)
             series[uid] = None
             for place, box in _list_boxes(entry, where):
-                mark = _parse_box(box, path, place, uid, mode, coordinates)
-                if isinstance(mark, Sphere):
-                    found.spheres.append(mark)
+                parsed = _parse_box(box, path, place, uid, mode, coordinates)
+                if isinstance(parsed, Sphere):
+                    found.spheres.append(parsed)
                 else:
-                    found.rejected.append(mark)
-        found.parts[name] = list(series)
+                    found.rejected.append(parsed)
+        found.lists[name] = list(series)
     if not found.spheres and not found.rejected:
         raise InputError(f"{path}: none of its images has a box")
     return found
 
 
 def name_series(image: str) -> str:
-    """Return what an image is of: the last Series Instance UID in its path, else its name without endings.
+    """Return the series of an image: the last Series Instance UID in its path, else its name without endings.
 
     nnU-Net and nnDetection write the dots of a UID as underscores, and a channel behind it.
     """

@@ -96,7 +96,7 @@ def place_nodules(nodules: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
     Returns:
         The same nodules with `x_mm`, `y_mm` and `z_mm` of their centroids.
     """
-    if not catalogue.was_seen:
+    if not catalogue.was_read:
         return nodules
     places_mm = [
         _find_place(catalogue, *row) for row in nodules[schema.SOP_UID, schema.CENTROID_X, schema.CENTROID_Y].rows()

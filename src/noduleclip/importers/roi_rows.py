@@ -1,4 +1,4 @@
-"""From marks to rows of the ROI table: a curve on the slice it was drawn on, a sphere on the slice that it lies on."""
+"""Rows of the ROI table: one per curve, on its slice, or per sphere, on the slice nearest its center."""
 
 import json
 import math
@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.errors import RejectCode
-from noduleclip.importers.annotations import Contour, Outline, Sphere
+from noduleclip.importers.annotations import Contour, Outline, RejectedAnnotation, Sphere
 from noduleclip.importers.catalogue import PATH, Catalogue, SeriesSlices
 from noduleclip.importers.diameters import DiameterKind, measure_outline
 from noduleclip.importers.grouping import number_nodules
 from noduleclip.importers.planes import find_nearest
-from noduleclip.importers.rejected import RejectedAnnotation
 from noduleclip.importers.spheres import cut_sphere, outline_sphere
 from noduleclip.io.roi_table import LIDC_PATIENT, MAX_DIAMETER_MM
 
@@ -40,17 +39,17 @@ ROI_COLUMNS: Final = {
 """The columns of `roi_with_diam.csv`, in order."""
 _DIGITS: Final = 3
 
-Mark = TypeVar("Mark", Outline, Sphere)
+Annotation = TypeVar("Annotation", Outline, Sphere)
 
 
 @dataclass(frozen=True)
 class RoiRows:
-    """What becomes of marks.
+    """Rows made of annotations.
 
     Attributes:
         frame: The columns of `ROI_COLUMNS`; by patient and series, then nodule, then slice upwards, then reader.
-        rejected: Marks that give no row.
-        points: Curves of a single point in outlines that have others: no diameter is theirs, and they are left out.
+        rejected: Annotations that give no row.
+        points: Curves of a single point in outlines that have others; they have no diameter and are left out.
         absent: Outlines and spheres of series that have no slices here.
     """
 
@@ -67,20 +66,20 @@ def make_rows(
     *,
     source: Path,
     relative: bool = False,
-    on_marks: Callable[[int], None] = lambda _: None,
+    on_done: Callable[[int], None] = lambda _: None,
 ) -> RoiRows:
     """Return a row for each curve of each outline.
 
     Args:
         outlines: Readers' outlines, in any order.
         catalogue: Their slices.
-        kind: What the diameters are.
-        source: What the outlines were read from, for messages.
+        kind: Measure of the diameters.
+        source: File or folder of the outlines, for messages.
         relative: Write paths relative to the folder that the catalogue's start from.
-        on_marks: Called with the outlines done since the last call.
+        on_done: Called with the outlines done since the last call.
     """
     maker = _Maker(catalogue, source, relative)
-    return maker.place_all(outlines, lambda outline, series: maker.place_outline(outline, series, kind), on_marks)
+    return maker.place_all(outlines, lambda outline, series: maker.place_outline(outline, series, kind), on_done)
 
 
 def make_sphere_rows(
@@ -90,52 +89,52 @@ def make_sphere_rows(
     *,
     source: Path,
     relative: bool = False,
-    on_marks: Callable[[int], None] = lambda _: None,
+    on_done: Callable[[int], None] = lambda _: None,
 ) -> RoiRows:
     """Return a row for each sphere, on the slice nearest its middle; otherwise as `make_rows`."""
     maker = _Maker(catalogue, source, relative)
-    return maker.place_all(spheres, lambda sphere, series: maker.place_sphere(sphere, series, kind), on_marks)
+    return maker.place_all(spheres, lambda sphere, series: maker.place_sphere(sphere, series, kind), on_done)
 
 
-def _by_series(annotations: Sequence[Mark]) -> dict[str, list[Mark]]:
-    """Group marks by series, in the order of the series."""
-    found: dict[str, list[Mark]] = defaultdict(list)
-    for mark in annotations:
-        found[mark.series_uid].append(mark)
+def _by_series(annotations: Sequence[Annotation]) -> dict[str, list[Annotation]]:
+    """Group annotations by series, in the order of the series."""
+    found: dict[str, list[Annotation]] = defaultdict(list)
+    for one in annotations:
+        found[one.series_uid].append(one)
     return dict(sorted(found.items()))
 
 
 @dataclass
 class _Row:
-    """A row to be, and the outline whose nodule it belongs to."""
+    """Values of a row, and the outline whose nodule it belongs to."""
 
     outline: Outline
     values: dict[str, Any]
 
 
 class _Maker:
-    """Rows of one collection, and what gave none."""
+    """Makes the rows of one collection, and records annotations that give none."""
 
     def __init__(self, catalogue: Catalogue, source: Path, relative: bool) -> None:
         self._catalogue, self._source, self._relative = catalogue, source, relative
-        self._unread: list[RejectedAnnotation] = []
+        self._rejected: list[RejectedAnnotation] = []
         self._points = self._absent = 0
 
     def place_all(
         self,
-        annotations: Sequence[Mark],
-        place: Callable[[Mark, SeriesSlices], Iterator[_Row]],
-        on_marks: Callable[[int], None],
+        annotations: Sequence[Annotation],
+        place: Callable[[Annotation, SeriesSlices], Iterator[_Row]],
+        on_done: Callable[[int], None],
     ) -> RoiRows:
-        """Place the marks of each series that is here."""
+        """Place the annotations of each series that is here."""
         rows: list[_Row] = []
         for series_uid, here in _by_series(annotations).items():
             series = self._catalogue.find_series(series_uid)
             if series is None:
                 self._absent += len(here)
             else:
-                rows += [row for mark in here for row in place(mark, series)]
-            on_marks(len(here))
+                rows += [row for one in here for row in place(one, series)]
+            on_done(len(here))
         return self._finish(rows)
 
     def place_outline(self, outline: Outline, series: SeriesSlices, kind: DiameterKind) -> Iterator[_Row]:
@@ -149,7 +148,7 @@ class _Maker:
             if len(contour.points_px) < 2:
                 self._points += 1
                 continue
-            where = f"{self._source}: {_name_mark(outline)}"
+            where = f"{self._source}: {_name_annotation(outline)}"
             if here is None:
                 at = contour.sop_uid or f"z {contour.z_mm:g} mm"
                 self._refuse(RejectCode.NO_SLICE, f"{where}: its slice {at} is not below {self._catalogue.root}")
@@ -163,7 +162,7 @@ class _Maker:
 
     def place_sphere(self, sphere: Sphere, series: SeriesSlices, kind: str) -> Iterator[_Row]:
         """Return the row of one sphere, if it lies on a slice."""
-        where = f"{self._source}: {_name_mark(sphere)}"
+        where = f"{self._source}: {_name_annotation(sphere)}"
         at = "({:g}, {:g}, {:g}) mm".format(*sphere.center_mm)
         number = find_nearest(series.planes, sphere.center_mm, series.frame[0, schema.SLICE_THICKNESS] or 0.0)
         if number is None:
@@ -193,7 +192,7 @@ class _Maker:
             row.values[schema.READER] = readers.get(id(row.outline), row.values[schema.READER])
         ordered = sorted((row.values for row in rows), key=_order_of)
         frame = pl.DataFrame(ordered, schema=ROI_COLUMNS, orient="row")
-        return RoiRows(frame, self._unread, self._points, self._absent)
+        return RoiRows(frame, self._rejected, self._points, self._absent)
 
     def _find_slices(self, outline: Outline, series: SeriesSlices) -> tuple[Outline, list[dict[str, Any] | None]]:
         """Find the slice of each curve of an outline, without the curves that lie on slices of another series."""
@@ -206,7 +205,7 @@ class _Maker:
                 found.append(here)
             elif contour.includes:
                 reason = f"its slice {contour.sop_uid} is of series {here[schema.SERIES_UID]}"
-                self._refuse(RejectCode.NO_SLICE, f"{self._source}: {_name_mark(outline)}: {reason}")
+                self._refuse(RejectCode.NO_SLICE, f"{self._source}: {_name_annotation(outline)}: {reason}")
         return replace(outline, contours=tuple(contours)), found
 
     def _find_slice(self, contour: Contour, series: SeriesSlices) -> dict[str, Any] | None:
@@ -216,7 +215,7 @@ class _Maker:
         return None if number is None else series.frame.row(number, named=True)
 
     def _refuse(self, code: RejectCode, reason: str) -> None:
-        self._unread.append(RejectedAnnotation(self._source, code, reason))
+        self._rejected.append(RejectedAnnotation(self._source, code, reason))
 
     def _describe(
         self,
@@ -249,12 +248,12 @@ class _Maker:
 
 
 def _name_slice(contour: Contour, found: Mapping[str, Any] | None) -> Contour:
-    """Name the slice of a curve as the other readers' curves on it do, who may tell it by its height."""
+    """Return a curve with the SOP Instance UID of its slice, which sources may give by its height only."""
     return contour if found is None else replace(contour, sop_uid=found[schema.SOP_UID] or "")
 
 
 def _number_readers(outlines: Mapping[int, Outline], nodules: Mapping[int, str]) -> dict[int, str]:
-    """Number those outlines of each nodule of a patient whose readers nothing names: one is of one reader."""
+    """Number the readers of a patient's nodules where the source names none, one per outline."""
     of_nodule: dict[str, list[int]] = defaultdict(list)
     for key in outlines:
         of_nodule[nodules[key]].append(key)
@@ -266,10 +265,10 @@ def _number_readers(outlines: Mapping[int, Outline], nodules: Mapping[int, str])
     return readers
 
 
-def _name_mark(mark: Outline | Sphere) -> str:
+def _name_annotation(annotation: Outline | Sphere) -> str:
     """Return the description of an annotation for a message."""
-    reader = f", reader {mark.reader}" if mark.reader else ""
-    return f"series {mark.series_uid}{reader}, {mark.name or 'a nodule'}"
+    reader = f", reader {annotation.reader}" if annotation.reader else ""
+    return f"series {annotation.series_uid}{reader}, {annotation.name or 'a nodule'}"
 
 
 def _name_patient(found: Mapping[str, Any]) -> str:

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from noduleclip.errors import RejectCode
-from noduleclip.importers.annotations import Contour, Outline, Sphere
+from noduleclip.importers.annotations import Contour, Outline, RejectedAnnotation, Sphere
 from noduleclip.importers.dicom_seg import MaskPlane, Segment
 from noduleclip.importers.dicom_sr import Report
 from noduleclip.importers.planes import Plane, find_nearest
-from noduleclip.importers.rejected import RejectedAnnotation
 
 SegmentKey = tuple[str, int]
 

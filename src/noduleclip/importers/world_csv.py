@@ -1,4 +1,4 @@
-"""A table of places and diameters in the patient's millimetres, as LUNA16's `annotations.csv`, to spheres."""
+"""Tables of centers and diameters in patient coordinates, such as LUNA16's `annotations.csv`, as spheres."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -9,8 +9,7 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.errors import InputError, RejectCode
-from noduleclip.importers.annotations import LAST_RATING, Sphere
-from noduleclip.importers.rejected import RejectedAnnotation
+from noduleclip.importers.annotations import LAST_RATING, RejectedAnnotation, Sphere
 from noduleclip.io.roi_table import MAX_DIAMETER_MM
 from noduleclip.io.text_table import parse_numbers, read_text_frame
 
@@ -26,16 +25,16 @@ _NEEDED: Final = (*AXES, schema.DIAMETER_MM, schema.SERIES_UID)
 
 
 class Coordinates(StrEnum):
-    """Which way the axes of world coordinates run.
+    """Direction of the axes of world coordinates.
 
-    DICOM and ITK count towards the patient's left, back and head; NIfTI counts towards the right, front and head.
+    In DICOM and ITK they point to the patient's left, back and head; in NIfTI to the right, front and head.
     """
 
     LPS = "lps"
     RAS = "ras"
 
     def to_lps(self, point_mm: Sequence[float]) -> tuple[float, float, float]:
-        """Return (x, y, z) in the patient's coordinates of DICOM."""
+        """Return (x, y, z) in DICOM's patient coordinates, LPS."""
         x, y, z = point_mm
         return (-x, -y, z) if self is Coordinates.RAS else (x, y, z)
 
@@ -45,12 +44,12 @@ def read_world_csv(
 ) -> tuple[list[Sphere], list[RejectedAnnotation]]:
     """Read a table with a row for each nodule, or for each reader of one.
 
-    Columns, in any case: x, y, z or coordX, coordY, coordZ in mm; diameter_mm; seriesuid or series_uid. What
-    patient_id, nodule_id, reader and the columns of ratings hold is taken over; other columns are left out.
+    Columns, in any case: x, y, z or coordX, coordY, coordZ in mm; diameter_mm; seriesuid or series_uid. Values of
+    patient_id, nodule_id, reader and the rating columns are kept; other columns are left out.
 
     Args:
         path: CSV in UTF-8, separated by commas.
-        coordinates: Which way the axes run.
+        coordinates: Direction of the axes.
 
     Returns:
         The spheres in file order, each named after its row ("row 1"), and the rows that give none.
@@ -69,16 +68,16 @@ def read_world_csv(
     spheres: list[Sphere] = []
     rejected: list[RejectedAnnotation] = []
     for row in frame.iter_rows(named=True):
-        mark = _parse_row(row, path, coordinates)
-        if isinstance(mark, Sphere):
-            spheres.append(mark)
+        parsed = _parse_row(row, path, coordinates)
+        if isinstance(parsed, Sphere):
+            spheres.append(parsed)
         else:
-            rejected.append(mark)
+            rejected.append(parsed)
     return spheres, rejected
 
 
 def _name_columns(raw: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """Return the columns that are known their names here, and leave the others out."""
+    """Return the known columns under their standard names."""
     names: dict[str, str] = {}
     for column in raw.columns:
         name = _ALIASES.get(column.casefold())

@@ -1,4 +1,4 @@
-"""The page that `prepare` ends in: what there is, what is odd, outlines on their slices. No script, no network."""
+"""HTML page of a prepared collection: counts, oddities, outlines on their slices. No script, no network."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,23 +27,23 @@ _THICKNESS_TOLERANCE: Final = 0.01
 
 @dataclass(frozen=True)
 class Example:
-    """A nodule on its slice, with the outlines of all who drew there.
+    """A nodule on its slice, with the outlines of all its readers there.
 
     Attributes:
         name: Patient and nodule.
-        said: Sizes of the readers, or why there is no picture.
+        caption: Diameters of the readers, or why there is no picture.
         picture: Address of the picture; empty where the slice cannot be read.
-        outlines: Points of each outline, as SVG has them.
+        outlines: Points of each outline, as an SVG attribute.
     """
 
     name: str
-    said: str
+    caption: str
     picture: str
     outlines: tuple[str, ...] = ()
 
 
 def pick_examples(rois: pl.DataFrame, root: Path) -> list[Example]:
-    """Show nodules spread evenly over the table, each on the slice that most readers drew on.
+    """Show nodules spread evenly over the table, each on the slice with most readers.
 
     Args:
         rois: Rows of the ROI table.
@@ -80,24 +80,25 @@ def _draw(rois: pl.DataFrame, rows: Sequence[int], root: Path) -> Example:
     return Example(name, f"{sizes} mm", encode_for_page(window_grey(shown[0].hu, LUNG_WINDOW_HU)), outlines)
 
 
-def render_preparation(report: Mapping[str, Any], examples: Sequence[Example]) -> str:
+def render_preparation(summary: Mapping[str, Any], rois: pl.DataFrame, root: Path) -> str:
     """Return the page.
 
     Args:
-        report: As `prepare.json` has it.
-        examples: Nodules to show.
+        summary: Content of `prepare.json`.
+        rois: Rows of the ROI table.
+        root: Folder that relative paths start from.
     """
-    series: Sequence[Mapping[str, Any]] = report["series"]
-    makers = Counter(str(one[schema.MANUFACTURER] or "not said") for one in series)
+    series: Sequence[Mapping[str, Any]] = summary["series"]
+    makers = Counter(str(one[schema.MANUFACTURER] or "not stated") for one in series)
     return render_page(
         _TEMPLATE,
-        report=report,
-        sizes=inline_figure(_plot_sizes(report["sizes"])),
+        report=summary,
+        sizes=inline_figure(_plot_sizes(summary["sizes"])),
         spacings=inline_figure(_plot_spacings(series)),
         makers=makers.most_common(_MAKERS),
         others=max(0, len(makers) - _MAKERS),
         gaps=_compare_gaps(series),
-        examples=examples,
+        examples=pick_examples(rois, root),
         size_px=_SIZE_PX,
         fov_mm=_FOV_MM,
     )
@@ -105,16 +106,16 @@ def render_preparation(report: Mapping[str, Any], examples: Sequence[Example]) -
 
 def _compare_gaps(series: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Count the series whose slices lie as far apart as they are thick, closer, and farther."""
-    told: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for one in series:
         gap_mm, thickness_mm = one["gap_mm"], one[schema.SLICE_THICKNESS]
         if gap_mm is None or thickness_mm is None:
-            told["not known"] += 1
+            counts["not known"] += 1
         elif abs(gap_mm - thickness_mm) <= _THICKNESS_TOLERANCE * thickness_mm:
-            told["as far apart as they are thick"] += 1
+            counts["as far apart as they are thick"] += 1
         else:
-            told["closer: they overlap" if gap_mm < thickness_mm else "farther: tissue between them is missing"] += 1
-    return dict(told)
+            counts["closer: they overlap" if gap_mm < thickness_mm else "farther: tissue between them is missing"] += 1
+    return dict(counts)
 
 
 def _plot_sizes(sizes: Mapping[str, int]) -> Figure:

@@ -1,0 +1,133 @@
+"""Segmentations and reports of a folder as annotations of the CT series there."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from noduleclip import schema
+from noduleclip.errors import InputError, SliceError
+from noduleclip.importers.annotations import Annotations, Outline, RejectedAnnotation, Sphere
+from noduleclip.importers.catalogue import Catalogue
+from noduleclip.importers.dicom_seg import Segment, read_segments
+from noduleclip.importers.dicom_sr import Report, read_reports
+from noduleclip.importers.segment_annotations import enclose_segment, match_reports, name_readers, outline_segment
+
+SEGMENTATION: Final = "SEG"
+REPORT: Final = "SR"
+
+
+def load_segments(catalogue: Catalogue, max_pixels: int, on_file: Callable[[], None] = lambda: None) -> Annotations:
+    """Load the outlines of the segmentations of a folder, with the ratings of the reports there.
+
+    Raises:
+        InputError: There is no segmentation.
+    """
+    segments, reports, rejected = _read_files(catalogue, max_pixels, on_file)
+    matched, remarks = _match(segments, reports)
+    outlines: list[Outline] = []
+    absent = 0
+    for series_uid, here in _by_series(segments, catalogue).items():
+        series = catalogue.find_series(series_uid)
+        if series is None:
+            absent += len(here)
+            continue
+        names = name_readers(here)
+        sop_uids = series.frame[schema.SOP_UID].to_list()
+        for segment in here:
+            key = (segment.seg_uid, segment.number)
+            made = outline_segment(segment, series.planes, sop_uids, names[key], matched.get(key))
+            if isinstance(made, Outline):
+                outlines.append(replace(made, series_uid=series_uid))
+            else:
+                rejected.append(made)
+    return _annotate(catalogue, outlines=outlines, rejected=rejected, remarks=remarks, absent=absent)
+
+
+def load_reports(catalogue: Catalogue, max_pixels: int, on_file: Callable[[], None] = lambda: None) -> Annotations:
+    """Load the diameters and ratings of the reports of a folder, at the centers of the segments that they are on.
+
+    Raises:
+        InputError: There is no report, or no segmentation that one refers to.
+    """
+    segments, reports, rejected = _read_files(catalogue, max_pixels, on_file)
+    matched, remarks = _match(segments, reports)
+    if not matched:
+        raise InputError(
+            f"{catalogue.root}: no report (SR) there is on a segmentation (SEG) that is there, too, and a report alone "
+            f"does not say where a nodule is ({len(reports)} measurement groups, {len(segments)} segments)"
+        )
+    spheres: list[Sphere] = []
+    for series_uid, here in _by_series(segments, catalogue).items():
+        names = name_readers(here)
+        for segment in here:
+            key = (segment.seg_uid, segment.number)
+            made = enclose_segment(segment, names[key], matched[key]) if key in matched else None
+            if made is not None:
+                spheres.append(replace(made, series_uid=series_uid))
+    if len(spheres) < len(matched):
+        remarks.append(f"{len(matched) - len(spheres)} measurement groups have no diameter in mm and are left out")
+    return _annotate(catalogue, spheres=spheres, rejected=rejected, remarks=remarks)
+
+
+def _annotate(
+    catalogue: Catalogue,
+    *,
+    outlines: Sequence[Outline] = (),
+    spheres: Sequence[Sphere] = (),
+    rejected: Sequence[RejectedAnnotation],
+    remarks: Sequence[str],
+    absent: int = 0,
+) -> Annotations:
+    modalities = catalogue.count_modalities()
+    counts = Counter({"segmentations": modalities[SEGMENTATION], "reports": modalities[REPORT]})
+    return Annotations(catalogue.root, outlines, spheres, rejected, counts, remarks, absent=absent)
+
+
+def _read_files(
+    catalogue: Catalogue, max_pixels: int, on_file: Callable[[], None]
+) -> tuple[list[Segment], list[Report], list[RejectedAnnotation]]:
+    """Read all segmentations and reports of a folder."""
+    segments: list[Segment] = []
+    reports: list[Report] = []
+    rejected: list[RejectedAnnotation] = []
+    for path in catalogue.list_other(SEGMENTATION):
+        try:
+            segments += read_segments(path, max_pixels)
+        except SliceError as error:
+            rejected.append(RejectedAnnotation(path, error.code, str(error)))
+        on_file()
+    for path in catalogue.list_other(REPORT):
+        try:
+            reports += read_reports(path)
+        except SliceError as error:
+            rejected.append(RejectedAnnotation(path, error.code, str(error)))
+        on_file()
+    if not segments:
+        raise InputError(
+            f"{catalogue.root}: no usable segmentation (SEG) among {catalogue.others.height} DICOM files that are no "
+            f"CT{f'; {rejected[0].reason}' if rejected else ''}; it must lie below the same folder as the CT"
+        )
+    return segments, reports, rejected
+
+
+def _match(segments: Sequence[Segment], reports: Sequence[Report]) -> tuple[dict[tuple[str, int], Report], list[str]]:
+    matched, unmatched = match_reports(segments, reports)
+    remarks = []
+    if unmatched:
+        remarks.append(f"{unmatched} measurement groups are on segments that are not here")
+    if reports and len(matched) < len(segments):
+        remarks.append(f"{len(segments) - len(matched)} of {len(segments)} segments have no report, so no ratings")
+    return matched, remarks
+
+
+def _by_series(segments: Sequence[Segment], catalogue: Catalogue) -> dict[str, list[Segment]]:
+    """Group segments by the series that they name, else by that of the first slice that they were drawn on."""
+    found: dict[str, list[Segment]] = defaultdict(list)
+    for segment in segments:
+        series_uid = segment.series_uid
+        if not series_uid:
+            slices = (catalogue.find_sop(mask.sop_uid) for mask in segment.planes if mask.sop_uid)
+            series_uid = next((str(row[schema.SERIES_UID]) for row in slices if row is not None), "")
+        found[series_uid].append(segment)
+    return dict(sorted(found.items()))

@@ -1,0 +1,178 @@
+"""Spheres of a table on the slices of their series, in DICOM or in MetaImages."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import Final
+
+from noduleclip import schema
+from noduleclip.errors import InputError
+from noduleclip.importers.annotations import RejectedAnnotation, Sphere
+from noduleclip.importers.catalogue import PATH, Catalogue
+from noduleclip.importers.meta_catalogue import MetaSeries, join_catalogues, list_meta_slices, write_needed
+from noduleclip.importers.metaimage import MetaImage
+from noduleclip.importers.roi_rows import make_sphere_rows
+from noduleclip.io.text_table import read_text_frame
+
+_SERIES_COLUMNS: Final = ("seriesuid", schema.SERIES_UID)
+
+
+@dataclass(frozen=True)
+class LocatedSpheres:
+    """Spheres whose series were looked for.
+
+    Attributes:
+        catalogue: The slices.
+        spheres: Spheres with the UIDs of their series and with patients.
+        rejected: MetaImages that cannot be read.
+        remarks: Oddities, a sentence each.
+        left_out: Spheres of series that are here and beyond the limit.
+    """
+
+    catalogue: Catalogue
+    spheres: Sequence[Sphere]
+    rejected: Sequence[RejectedAnnotation]
+    remarks: Sequence[str]
+    left_out: int
+
+
+def locate_spheres(
+    spheres: Sequence[Sphere],
+    dicom: Catalogue | None,
+    images: MetaSeries,
+    *,
+    source: Path,
+    data_root: Path,
+    out: Path,
+    patients: Mapping[str, str],
+    limit: int | None = None,
+) -> LocatedSpheres:
+    """Find the series of spheres, in DICOM or in MetaImages of the series' names.
+
+    Of MetaImages the slices that the spheres lie on are written to `out` as derived DICOM.
+
+    Args:
+        spheres: Spheres of the table.
+        dicom: The DICOM below `data_root`; None where there is none.
+        images: The MetaImages below it.
+        source: The table.
+        data_root: Folder of the images.
+        out: Folder of results.
+        patients: Patient by series, for spheres that name none.
+        limit: Use the spheres of the first series that are there only.
+
+    Raises:
+        InputError: None of the series is there.
+        OutputError: A slice cannot be written.
+    """
+    held = {} if dicom is None else dict.fromkeys(dicom.series_uids())
+    only = {uid: image for uid, image in images.images.items() if uid not in held}
+    catalogue = join_catalogues(dicom, list_meta_slices(only, out), data_root, out)
+    here = set(catalogue.series_uids())
+    wanted = {sphere.series_uid for sphere in spheres}
+    folders = _find_folders(wanted - here, catalogue)
+    named = [_name(sphere, folders.get(sphere.series_uid, sphere.series_uid), patients, only) for sphere in spheres]
+    if not here & {sphere.series_uid for sphere in named}:
+        raise InputError(
+            f"{source}: none of its {len(wanted)} series is below {data_root}, the first is "
+            f"{min(wanted, default='')[:80]}; name the folder of their DICOM or .mhd (NIfTI is not read: convert it, "
+            "or name the images that it was made from)"
+        )
+    left_out = 0
+    if limit is not None:
+        first = sorted(here & {sphere.series_uid for sphere in named})[:limit]
+        left_out = sum(sphere.series_uid in here.difference(first) for sphere in named)
+        named = [sphere for sphere in named if sphere.series_uid in first]
+    broken = _write_slices(named, only, catalogue, source)
+    lost = {rejected.path.name[:-4] for rejected in broken}
+    kept = [sphere for sphere in named if sphere.series_uid not in lost]
+    remarks = _remark(kept, images)
+    return LocatedSpheres(catalogue, kept, [*images.rejected, *broken], remarks, left_out)
+
+
+def _write_slices(
+    spheres: Sequence[Sphere], images: Mapping[str, MetaImage], catalogue: Catalogue, source: Path
+) -> list[RejectedAnnotation]:
+    """Write the slices of MetaImages that spheres lie on, and return the images that cannot be read."""
+    of_images = [sphere for sphere in spheres if sphere.series_uid in images]
+    rows = make_sphere_rows(of_images, catalogue, "", source=source)
+    return write_needed(images, rows.frame)[1]
+
+
+def _remark(spheres: Sequence[Sphere], images: MetaSeries) -> list[str]:
+    remarks = []
+    if images.masks:
+        remarks.append(f"{images.masks} images of 8 bits bear the name of a series: masks, left out")
+    nameless = {sphere.series_uid for sphere in spheres if sphere.patient_id == sphere.series_uid}
+    if nameless:
+        remarks.append(
+            f"the patients of {len(nameless)} series are not known, so each counts as a patient of its own; two series "
+            "of one patient may come to lie in two parts of the split (--patients tells them)"
+        )
+    return remarks
+
+
+def find_patients(lists: Mapping[str, Sequence[str]], located: LocatedSpheres, source: Path) -> dict[str, list[str]]:
+    """Return the patients of each list of series.
+
+    Args:
+        lists: Series, or their names in the source, by the name of the list.
+        located: The spheres with their patients.
+        source: The table.
+
+    Returns:
+        Patients by the same names, sorted, without lists that have none.
+    """
+    rows = make_sphere_rows(located.spheres, located.catalogue, "", source=source).frame
+    patients = dict(rows.select(schema.SERIES_UID, schema.PATIENT_ID).unique().rows())
+    names = {uid for uids in lists.values() for uid in uids}
+    folders = _find_folders(names - set(patients), located.catalogue)
+    found = {
+        one: sorted({patients[uid] for name in uids if (uid := folders.get(name, name)) in patients})
+        for one, uids in lists.items()
+    }
+    return {one: ids for one, ids in found.items() if ids}
+
+
+def _name(sphere: Sphere, series_uid: str, patients: Mapping[str, str], images: Collection[str]) -> Sphere:
+    patient_id = sphere.patient_id or patients.get(series_uid, "") or (series_uid if series_uid in images else "")
+    return replace(sphere, series_uid=series_uid, patient_id=patient_id)
+
+
+def _find_folders(names: Collection[str], catalogue: Catalogue) -> dict[str, str]:
+    """Find series that are named by the folder of their DICOM; one that two series lie in names none."""
+    if not names:
+        return {}
+    series_of: dict[str, set[str]] = defaultdict(set)
+    for series_uid, path in catalogue.slices.select(schema.SERIES_UID, PATH).iter_rows():
+        folder = PurePath(path).parent.name
+        if folder in names:
+            series_of[folder].add(series_uid)
+    return {folder: next(iter(uids)) for folder, uids in series_of.items() if len(uids) == 1}
+
+
+def load_patients(path: Path) -> dict[str, str]:
+    """Load the patient of each series from a CSV with the columns seriesuid and patient_id.
+
+    Raises:
+        InputError: The file is no such table, or names two patients for a series.
+    """
+    frame = read_text_frame(path, "table of patients", (*_SERIES_COLUMNS, schema.PATIENT_ID))
+    columns = {name.casefold(): name for name in frame.columns}
+    series = next((columns[name] for name in _SERIES_COLUMNS if name in columns), None)
+    patient = columns.get(schema.PATIENT_ID)
+    if series is None or patient is None:
+        raise InputError(
+            f"{path}: needs the columns seriesuid and {schema.PATIENT_ID}, found {', '.join(columns)[:200]}"
+        )
+    found: dict[str, str] = {}
+    for row, (uid, name) in enumerate(frame.select(series, patient).iter_rows(), 1):
+        uid, name = (uid or "").strip(), (name or "").strip()
+        if not uid or not name:
+            continue
+        if found.setdefault(uid, name) != name:
+            raise InputError(
+                f"{path}: row {row}: series {uid[:80]} is of {name[:40]!r}, and before of {found[uid][:40]!r}"
+            )
+    return found

@@ -1,0 +1,129 @@
+"""Summary of a prepared collection: counts, series, oddities and rejected annotations."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import polars as pl
+
+from noduleclip import schema
+from noduleclip.errors import make_encodable
+from noduleclip.importers.annotations import Annotations, RejectedAnnotation
+from noduleclip.importers.catalogue import PATH, Catalogue
+from noduleclip.importers.roi_rows import RoiRows
+from noduleclip.io.size_bins import count_sizes
+
+_WIDE_GAP: Final = 1.5  # times the median distance of slices: slices between are missing
+_MOST_NAMED: Final = 8
+
+
+def summarise_collection(
+    catalogue: Catalogue,
+    annotations: Annotations,
+    made: RoiRows,
+    nodules: pl.DataFrame,
+    splits: Mapping[str, Sequence[str]],
+    rejects: pl.DataFrame,
+    diameter_kind: str,
+) -> dict[str, Any]:
+    """Return the content of `prepare.json`.
+
+    Args:
+        catalogue: The slices.
+        annotations: The annotations.
+        made: Rows made of them.
+        nodules: Rows of `nodules.csv`.
+        splits: Patients by the file name of their list.
+        rejects: Rows of `rejects.csv`.
+        diameter_kind: Measure of the diameters.
+    """
+    rois = made.frame
+    counts = {
+        "CT slices": catalogue.slices.height,
+        "CT series": len(catalogue.series_uids()),
+        "DICOM files of other kinds": catalogue.others.height,
+        "DICOM files that cannot be used": catalogue.rejects.height,
+        "files left out as copies": catalogue.copies,
+        **{name: count for name, count in annotations.counts.items() if count},
+        "annotations of series that are not here": annotations.absent + made.absent,
+        "curves of a single point, left out": made.points,
+        "annotations that give no row": len(annotations.rejected) + len(made.rejected),
+        "rows": rois.height,
+        "nodules": nodules.height,
+        "series with nodules": rois[schema.SERIES_UID].n_unique(),
+        "patients with nodules": rois[schema.PATIENT_ID].n_unique(),
+        **{f"nodules of {readers} reader(s)": count for readers, count in _count(nodules[schema.READERS])},
+    }
+    return {
+        "data_root": make_encodable(str(catalogue.root)),
+        "source": make_encodable(str(annotations.source)),
+        schema.DIAMETER_KIND: str(diameter_kind),
+        "counts": counts,
+        "sizes": count_sizes(nodules),
+        "series": _describe_series(catalogue, rois),
+        "splits": {name: len(patients) for name, patients in splits.items()},
+        "remarks": [make_encodable(remark) for remark in (*annotations.remarks, *_find_oddities(catalogue, rois))],
+        "rejected": dict(Counter(rejects[schema.REJECT_CODE].to_list()).most_common()),
+    }
+
+
+def list_rejects(rejected: Sequence[RejectedAnnotation], catalogue: Catalogue) -> pl.DataFrame:
+    """Return `rejects.csv`: annotations without a row, and DICOM files that cannot be used."""
+    columns = (schema.DICOM_PATH, schema.REJECT_CODE, schema.REJECT_REASON)
+    annotations = [(make_encodable(str(one.path)), str(one.code), make_encodable(one.reason)) for one in rejected]
+    listed = set(annotations)  # a folder of both that cannot be opened is in both
+    files = [row for row in catalogue.rejects.select(PATH, *columns[1:]).iter_rows() if row not in listed]
+    return pl.DataFrame([*annotations, *files], schema=dict.fromkeys(columns, pl.String), orient="row")
+
+
+def _find_oddities(catalogue: Catalogue, rois: pl.DataFrame) -> list[str]:
+    """Return a sentence for each property of the series that a user of the table should know."""
+    remarks = []
+    series = rois.select(schema.PATIENT_ID, schema.SERIES_UID).unique(maintain_order=True)
+    several = [patient for patient, count in _count(series[schema.PATIENT_ID]) if count > 1]
+    if several:
+        named = ", ".join(several[:_MOST_NAMED]) + (", …" if len(several) > _MOST_NAMED else "")
+        remarks.append(f"{len(several)} patient(s) have nodules in several series, and stay in one list: {named}")
+    nodules = rois.group_by(schema.PATIENT_ID, schema.NODULE_ID, maintain_order=True)
+    shared = nodules.agg(pl.col(schema.SERIES_UID).n_unique()).filter(pl.col(schema.SERIES_UID) > 1)
+    if shared.height:
+        patient, nodule = shared.row(0)[:2]
+        first = f"{patient} nodule {nodule}"
+        remarks.append(f"{shared.height} nodule(s) have rows in several series and count as one each; first: {first}")
+    broken = [uid for uid in series[schema.SERIES_UID] if _lacks_slices(catalogue, uid)]
+    if catalogue.was_read and broken:
+        remarks.append(f"{len(broken)} series lack slices between others; first: {broken[0]}")
+    return remarks
+
+
+def _lacks_slices(catalogue: Catalogue, series_uid: str) -> bool:
+    series = catalogue.find_series(series_uid)
+    return series is not None and series.largest_gap_mm > _WIDE_GAP * series.gap_mm
+
+
+def _count(column: pl.Series) -> list[tuple[Any, int]]:
+    return sorted((value, count) for value, count in Counter(column.to_list()).items())
+
+
+def _describe_series(catalogue: Catalogue, rois: pl.DataFrame) -> list[dict[str, Any]]:
+    """Describe each series that has rows: its slices, distances, and manufacturer."""
+    described = []
+    for series_uid, rows in sorted(Counter(rois[schema.SERIES_UID].to_list()).items()):
+        series = catalogue.find_series(series_uid)
+        assert series is not None
+        first = series.frame.row(0, named=True)
+        gap_mm = series.gap_mm
+        described.append(
+            {
+                schema.SERIES_UID: series_uid,
+                schema.PATIENT_ID: first[schema.PATIENT_ID],
+                "slices": series.frame.height,
+                "rows": rows,
+                "gap_mm": None if math.isnan(gap_mm) else round(gap_mm, 3),
+                schema.SLICE_THICKNESS: first[schema.SLICE_THICKNESS],
+                schema.SPACING_COL: first[schema.SPACING_COL],
+                schema.MANUFACTURER: first[schema.MANUFACTURER],
+            }
+        )
+    return described
