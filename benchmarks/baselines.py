@@ -39,7 +39,7 @@ from noduleclip.engine.batches import augment, center_crop, margin_px, shuffled_
 from noduleclip.evaluation.metrics import rank_by_diameter
 from noduleclip.io.crop_cache import CutSettings
 from noduleclip.io.dicom.slice import read_ct_slice
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 from noduleclip.io.nodules import Nodules, group_nodules
 from noduleclip.io.outlines import draw_nodules
 from noduleclip.language import BIN_PROMPTS, EVALUATION_QUERIES, parse_intervals

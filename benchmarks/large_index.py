@@ -14,7 +14,8 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from noduleclip import schema
-from noduleclip.io.index.folder import META_GROUP_ROWS, open_index, write_manifest
+from noduleclip.io.index.folder import META_GROUP_ROWS, write_manifest
+from noduleclip.io.index.open import open_index
 from noduleclip.io.own_indexes import is_own_index, remember_index
 
 _AT_ONCE = 1 << 18

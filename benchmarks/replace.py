@@ -24,7 +24,9 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.errors import IndexReplacedError, NoduleclipError
-from noduleclip.io.index.folder import FolderIndex, Index, open_index, write_manifest
+from noduleclip.io.index.base import Index
+from noduleclip.io.index.folder import FolderIndex, write_manifest
+from noduleclip.io.index.open import open_index
 
 SENTENCES = ("a lung nodule with diameter > 6 mm", "a nodule under 5 mm", "> 10 mm")
 TOPK = 20

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import select_patients
 from noduleclip.language import BIN_PROMPTS

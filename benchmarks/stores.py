@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.engine.shards import store_indexes
+from noduleclip.io.index.base import Index
 from noduleclip.io.index.conditions import build_lance_filter, parse_condition
-from noduleclip.io.index.folder import FolderIndex, Index, open_index
+from noduleclip.io.index.folder import FolderIndex
 from noduleclip.io.index.lance_tables import parse_place
+from noduleclip.io.index.open import open_index
 from noduleclip.language import EVALUATION_QUERIES
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import find_top_k

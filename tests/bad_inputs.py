@@ -22,7 +22,7 @@ from conftest import Collection, Command, Outcome, train_arguments
 from noduleclip import schema
 from noduleclip.io.dicom import pixels as dicom_pixels
 from noduleclip.io.dicom.slice import read_ct_slice
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 from noduleclip.models.checkpoint import read_checkpoint
 
 HEADER = ",".join(schema.REQUIRED_COLUMNS)

@@ -8,9 +8,11 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig
-from noduleclip.io.index.folder import FolderIndex, open_index, write_manifest
-from noduleclip.io.index.lance import write_lance_index
+from noduleclip.io.index.folder import FolderIndex, write_manifest
 from noduleclip.io.index.lance_tables import parse_place
+from noduleclip.io.index.lance_writer import write_lance_index
+from noduleclip.io.index.open import open_index
+from noduleclip.io.own_indexes import remember_index
 
 SMALL_MODEL = ModelConfig(emb=8, crop=CropConfig(fov_mm=40, windows_hu=((-1000, 400),)))
 AT_ONCE = 37  # rows of a piece, so that a few are written
@@ -42,6 +44,7 @@ def copy_index(folder: Path, kind: str, out: Path) -> str:
     scheme = "file-object-store" if kind == "object store" else "lance"
     store = f"{scheme}://{out}"
     copy_to_store(folder, store, indexed_rows=1 if kind == "vector index" else 1 << 30)
+    remember_index(open_index(store))
     return store
 
 

@@ -16,7 +16,7 @@ import noduleclip as nc
 from conftest import Command
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, InputError, UsageError
-from noduleclip.io.index.folder import open_index as open_stored_index
+from noduleclip.io.index.open import open_index as open_stored_index
 from noduleclip.io.index.rows import UNIQUE_COLUMNS
 
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "python.md"

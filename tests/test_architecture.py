@@ -9,7 +9,7 @@ import pytest
 
 import noduleclip
 from noduleclip import schema
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 
 SOURCE = Path(noduleclip.__file__).parent
 BASE = {"errors", "machine", "schema", "config"}

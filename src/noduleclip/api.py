@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from noduleclip.config import SOFTNESS_MM, CropConfig
 from noduleclip.errors import UsageError
-from noduleclip.io.index.folder import Index as StoredIndex
-from noduleclip.io.index.folder import open_index as open_stored_index
+from noduleclip.io.index.base import Index as StoredIndex
+from noduleclip.io.index.open import open_index as open_stored_index
 from noduleclip.io.own_indexes import choose_slice_folders
 from noduleclip.language.query import parse_query
 from noduleclip.workflows.reporter import NoteCollector

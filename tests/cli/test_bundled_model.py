@@ -5,7 +5,7 @@ from pathlib import Path
 
 from conftest import Collection, Command
 from noduleclip.io.bundled_model import find_checkpoint
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 from noduleclip.models.checkpoint import load_model
 
 

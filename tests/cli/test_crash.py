@@ -22,7 +22,7 @@ from conftest import Collection, train_arguments
 from noduleclip import schema
 from noduleclip.engine.shards import open_shards
 from noduleclip.errors import ArtefactError
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 from noduleclip.models.checkpoint import load_model, read_checkpoint
 
 if sys.platform == "win32":

@@ -10,7 +10,7 @@ import pytest
 from conftest import Collection, Command, train_arguments
 from noduleclip import schema
 from noduleclip.io.bundled_model import find_checkpoint, recall_diameter_kind
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 
 
 def write_table(collection: Collection, folder: Path, kinds: list[str | None]) -> Path:

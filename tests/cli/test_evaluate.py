@@ -12,7 +12,7 @@ import pytest
 
 from conftest import Collection, Command
 from noduleclip import schema
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 from noduleclip.language import EVALUATION_QUERIES
 from noduleclip.retrieval.text_query import SentenceEncoder
 

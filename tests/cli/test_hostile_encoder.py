@@ -12,7 +12,8 @@ import pytest
 from conftest import Command
 from hostile_encoders import BOMBS, empty_nodes, make_bomb, nest
 from noduleclip import schema
-from noduleclip.io.index.folder import open_index, write_manifest
+from noduleclip.io.index.folder import write_manifest
+from noduleclip.io.index.open import open_index
 
 MOST_MB = 300
 MOST_SECONDS = 60  # of which the imports on a busy machine take nearly all

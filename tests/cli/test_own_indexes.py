@@ -16,7 +16,7 @@ from noduleclip.cli.pictures import PictureOptions, read_pictures
 from noduleclip.cli.slice_folders import settle_slice_folders
 from noduleclip.errors import SliceError
 from noduleclip.io.artefacts import hash_file
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 from noduleclip.io.own_indexes import choose_slice_folders, is_own_index
 from noduleclip.io.pictures import Picture
 from noduleclip.web.slices import SliceReader

@@ -16,7 +16,7 @@ from conftest import Collection, Outcome, call
 from noduleclip import schema
 from noduleclip.cli.pictures import PictureOptions, read_pictures
 from noduleclip.errors import SliceError, UsageError
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 from noduleclip.io.pictures import Picture
 from noduleclip.report.console import data_console, message_console
 

@@ -10,7 +10,8 @@ import pytest
 from conftest import Command
 from noduleclip.cli import evaluation, search
 from noduleclip.engine.shards import join_indexes
-from noduleclip.io.index.folder import Index, open_index
+from noduleclip.io.index.base import Index
+from noduleclip.io.index.open import open_index
 from noduleclip.workflows import alpha
 from stores import copy_to_store
 

@@ -20,10 +20,11 @@ from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, LibraryError, OutputError, UsageError
 from noduleclip.io.index import lance as lance_store
-from noduleclip.io.index import lance_tables
-from noduleclip.io.index.folder import open_index
-from noduleclip.io.index.lance import LanceIndex, bind_fragments, holds_index
-from noduleclip.io.index.lance_tables import make_schema, parse_place, telling_broken, telling_unwritten, write_fragment
+from noduleclip.io.index import lance_tables, lance_writer
+from noduleclip.io.index.lance import LanceIndex, holds_index
+from noduleclip.io.index.lance_tables import parse_place, translate_lance_errors
+from noduleclip.io.index.lance_writer import bind_fragments, make_schema, write_fragment
+from noduleclip.io.index.open import open_index
 from stores import copy_index, copy_to_store, read_outlines
 
 SENTENCE = "a lung nodule with diameter > 6 mm"
@@ -220,9 +221,9 @@ def test_what_ends_a_writer_leaves_the_old_store(
     store = f"lance://{tmp_path / 'store'}"
     copy_to_store(index, store, indexed_rows=1)
     wanted = noduleclip("query", "--emb-dir", store, "--query", SENTENCE)
-    for name in ("commit_fragments", "_choose_probes", "_write_binding"):
+    for name in ("_check_rows", "_describe_row_files", "_write_binding"):
         with monkeypatch.context() as patched:
-            patched.setattr(lance_store, name, interrupt)
+            patched.setattr(lance_writer, name, interrupt)
             with pytest.raises(KeyboardInterrupt, match="Ctrl-C"):
                 copy_to_store(index, store, indexed_rows=1)
         assert noduleclip("query", "--emb-dir", store, "--query", SENTENCE) == wanted
@@ -251,15 +252,13 @@ def test_what_the_pieces_raise_comes_out_of_lance_as_it_is(
         write_fragment(parse_place(f"lance://{tmp_path / 'store'}"), 0, give(), meta, None)
 
 
-@pytest.mark.parametrize(
-    ("telling", "failure"), [(telling_broken, ArtefactError), (telling_unwritten, OutputError)], ids=["read", "write"]
-)
-def test_ctrl_c_while_lance_works_is_no_failure_of_the_store(telling: Any, failure: type[Exception]) -> None:
-    with pytest.raises(KeyboardInterrupt, match=r"^$"), telling("lance://x"):
+@pytest.mark.parametrize(("writing", "failure"), [(False, ArtefactError), (True, OutputError)], ids=["read", "write"])
+def test_ctrl_c_while_lance_works_is_no_failure_of_the_store(writing: bool, failure: type[Exception]) -> None:
+    with pytest.raises(KeyboardInterrupt, match=r"^$"), translate_lance_errors("lance://x", writing=writing):
         raise ValueError("External error: KeyboardInterrupt: ")
     with (
         pytest.raises(failure, match=r"lance://x: cannot be .* \(External error: no such host\)"),
-        telling("lance://x"),
+        translate_lance_errors("lance://x", writing=writing),
     ):
         raise ValueError("External error: no such host")
 
@@ -268,7 +267,7 @@ def test_ctrl_c_while_lance_works_is_no_failure_of_the_store(telling: Any, failu
 @pytest.mark.parametrize("after_s", [0.02, 0.03, 0.04, 0.05, 0.06])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # where Lance drops the interrupt itself
 def test_ctrl_c_while_lance_searches_is_heard(places: dict[str, str], after_s: float) -> None:
-    opened = open_index(places["lance"])
+    opened = open_index(places["vector index"])
     press = threading.Timer(after_s, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT))
     vector = opened.embeddings[np.array([4])][0]
 
@@ -285,7 +284,7 @@ KILLED = """
 import dataclasses, os, signal, sys
 from pathlib import Path
 import stores
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 embeddings = open_index(Path(sys.argv[1])).embeddings
 stores.AT_ONCE = 1
 class Ends(type(embeddings)):
@@ -340,8 +339,8 @@ def test_fragments_of_many_writers_make_one_store(
 
 
 def test_with_a_filter_far_rows_are_found_too(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lance_store, "_ROWS_OF_PARTITION", 4)
-    monkeypatch.setattr(lance_store, "_choose_probes", lambda *_: 1)
+    monkeypatch.setattr(lance_tables, "_ROWS_OF_PARTITION", 4)
+    monkeypatch.setattr(lance_store, "_LEAST_PROBES", 1)
     store = f"lance://{tmp_path / 'store'}"
     copy_to_store(index, store, indexed_rows=1)
     opened = open_index(store)
@@ -525,7 +524,7 @@ class FakeLance:
 def test_a_store_is_broken_only_where_it_was_looked_at(
     monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception], message: str
 ) -> None:
-    monkeypatch.setattr("noduleclip.io.index.lance.load_lance", lambda text: FakeLance(error))
+    monkeypatch.setattr("noduleclip.io.index.lance_binding.load_lance", lambda text: FakeLance(error))
     with pytest.raises(kind, match=message):
         open_index("s3://b/i")
     with pytest.raises(kind, match=message):  # it would be taken for a free place, and written over
@@ -534,7 +533,7 @@ def test_a_store_is_broken_only_where_it_was_looked_at(
 
 def test_an_interrupt_that_lance_makes_a_text_of_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     error = ValueError("Invalid argument error: Metric type '<unprintable str object>' is not supported")
-    monkeypatch.setattr("noduleclip.io.index.lance.load_lance", lambda text: FakeLance(error))
+    monkeypatch.setattr("noduleclip.io.index.lance_binding.load_lance", lambda text: FakeLance(error))
     with pytest.raises(KeyboardInterrupt):
         open_index("s3://b/i")
 

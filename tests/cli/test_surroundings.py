@@ -11,7 +11,7 @@ import pytest
 
 from conftest import Collection, Command
 from noduleclip import schema
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

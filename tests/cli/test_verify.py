@@ -15,8 +15,9 @@ from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.errors import ArtefactError
 from noduleclip.io.index import folder as index_store
-from noduleclip.io.index import lance as lance_store
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index import lance_writer
+from noduleclip.io.index.lance_binding import parse_row_files
+from noduleclip.io.index.open import open_index
 from stores import copy_to_store, write_small_index
 
 FILES = (schema.EMBEDDINGS, schema.META, schema.OUTLINES, schema.TEXT_TOWER)
@@ -122,7 +123,7 @@ def test_what_cannot_be_compared_of_a_store_is_said(
 ) -> None:
     """Stores of earlier versions, and those in object stores, have no checksums of their rows."""
     pytest.importorskip("lance")
-    monkeypatch.setattr(lance_store, "_describe_row_files", lambda *_: {})
+    monkeypatch.setattr(lance_writer, "_describe_row_files", lambda *_: {})
     store = f"lance://{tmp_path / 'store'}"
     copy_to_store(index, store, indexed_rows=1 << 30)
     done = noduleclip("verify", "--emb-dir", store)
@@ -138,7 +139,7 @@ def test_what_cannot_be_compared_of_a_store_is_said(
 def test_a_list_of_files_that_is_none_is_refused(index: Path, tmp_path: Path, files: str) -> None:
     pytest.importorskip("lance")
     with pytest.raises(ArtefactError, match=r"index\.lance is not of this tool"):
-        lance_store._parse_row_files(files, "lance://store")
+        parse_row_files(files, "lance://store")
 
 
 def test_shards_are_verified(

@@ -21,7 +21,7 @@ from noduleclip.engine.chunks import list_chunks
 from noduleclip.engine.shards import ShardNumber, open_shards
 from noduleclip.errors import UsageError
 from noduleclip.io.artefacts import locking
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 
 
 @pytest.fixture(autouse=True)

@@ -41,7 +41,7 @@ from noduleclip.importers.world_csv import read_world_csv
 from noduleclip.io.crop_cache import CropCache, CutSettings, SliceJob, cut_slice, make_jobs
 from noduleclip.io.dicom.slice import check_ct_slice, read_patient_id
 from noduleclip.io.index.conditions import build_expression, build_lance_filter, parse_condition
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 from noduleclip.io.nodules import group_nodules, parse_ratings
 from noduleclip.io.outlines import draw_nodules
 from noduleclip.io.patients import format_patient_list, read_patient_list

@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, IndexReplacedError
 from noduleclip.io.artefacts import LOCK_FILE
+from noduleclip.io.index import base as index_base
 from noduleclip.io.index import folder as index_store
-from noduleclip.io.index.folder import Index, open_index, write_manifest
+from noduleclip.io.index.base import Index
+from noduleclip.io.index.folder import write_manifest
+from noduleclip.io.index.open import open_index
 from stores import SMALL_MODEL, write_small_index
 
 FIRST, SECOND = ("first", 70), ("second", 50)
@@ -141,7 +144,7 @@ def test_an_index_that_is_replaced_at_every_try_is_given_up(
     folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _ = folders
-    original = index_store.check_columns
+    original = index_base.check_columns
 
     def replace_always(columns: pl.Schema, path: str) -> None:
         write_manifest(

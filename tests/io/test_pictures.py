@@ -9,7 +9,7 @@ from conftest import Collection
 from noduleclip import schema
 from noduleclip.errors import SliceError
 from noduleclip.io.dicom.slice import read_ct_slice
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 from noduleclip.io.outlines import draw_outline, parse_points
 from noduleclip.io.pictures import read_picture
 

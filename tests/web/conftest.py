@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from noduleclip import schema
 from noduleclip.engine.embed import write_index_files
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 from noduleclip.io.own_indexes import choose_slice_folders, remember_index
 from noduleclip.web.serving import Served, ServeOptions, make_guarded_app
 from noduleclip.workflows.search import open_text_encoder

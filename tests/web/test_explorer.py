@@ -20,7 +20,7 @@ from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.io.artefacts import hash_file
 from noduleclip.io.dicom.slice import read_ct_slice
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 from noduleclip.retrieval.plane import project_to_plane
 from noduleclip.web.questions import MOST_HITS, parse_request
 from web.conftest import HERE, open_client

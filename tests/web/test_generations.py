@@ -11,7 +11,7 @@ import pytest
 
 from conftest import call
 from noduleclip import schema
-from noduleclip.io.index.folder import open_index
+from noduleclip.io.index.open import open_index
 from web.conftest import open_client, serving, write_generation
 
 ASKED = {"q": "a lung nodule > 6 mm", "k": "20", "unique": ""}

@@ -20,7 +20,8 @@ from noduleclip.evaluation.implied import imply_diameters, make_sweep
 from noduleclip.evaluation.readers import Readers, list_known
 from noduleclip.evaluation.sizes import Estimates, measure_sizes
 from noduleclip.io.artefacts import format_json, write_together
-from noduleclip.io.index.folder import Index, open_index
+from noduleclip.io.index.base import Index
+from noduleclip.io.index.open import open_index
 from noduleclip.io.nodules import group_nodules, parse_ratings
 from noduleclip.io.reader_table import read_readers
 from noduleclip.io.score_table import read_scores

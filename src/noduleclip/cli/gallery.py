@@ -6,7 +6,7 @@ from noduleclip import schema
 from noduleclip.cli.pictures import PictureOptions, read_pictures
 from noduleclip.errors import SliceError, UsageError
 from noduleclip.io.artefacts import replacing, write_text
-from noduleclip.io.index.folder import Index
+from noduleclip.io.index.base import Index
 from noduleclip.io.pictures import read_picture
 from noduleclip.report.console import log_info
 from noduleclip.report.gallery import (

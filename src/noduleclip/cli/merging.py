@@ -15,7 +15,9 @@ from noduleclip.engine.shards import join_indexes, list_shard_folders, measure_j
 from noduleclip.errors import InputError, UsageError
 from noduleclip.io.artefacts import find_other, locking, refuse_link
 from noduleclip.io.disk import require_space
-from noduleclip.io.index.folder import FolderIndex, Manifest, open_index
+from noduleclip.io.index.base import Manifest
+from noduleclip.io.index.folder import FolderIndex
+from noduleclip.io.index.open import open_index
 from noduleclip.io.own_indexes import is_own_index
 from noduleclip.machine import allow_many_files
 from noduleclip.report.console import log_info, log_warning, progress

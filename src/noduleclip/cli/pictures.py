@@ -12,7 +12,7 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.errors import SliceError, UsageError
-from noduleclip.io.index.folder import Index
+from noduleclip.io.index.base import Index
 from noduleclip.io.own_indexes import SliceFolders, choose_slice_folders
 from noduleclip.report.console import data_console, log_info, log_warning, progress
 from noduleclip.report.tables import Answer, PictureColumn, find_picture_room

@@ -15,7 +15,8 @@ from noduleclip.cli.retries import retry_replaced
 from noduleclip.cli.slice_folders import settle_slice_folders
 from noduleclip.errors import ArtefactError, IndexReplacedError, UsageError
 from noduleclip.io.artefacts import replacing
-from noduleclip.io.index.folder import Index, open_index
+from noduleclip.io.index.base import Index
+from noduleclip.io.index.open import open_index
 from noduleclip.io.text_table import format_csv
 from noduleclip.language.query import list_attributes
 from noduleclip.report.console import CONSOLE, log_info, write_lines

@@ -60,7 +60,7 @@ def serve(
             raise
         raise UsageError(f'serve needs {library}: pip install "noduleclip[web]"') from error
     from noduleclip.cli.slice_folders import settle_slice_folders
-    from noduleclip.io.index.folder import open_index
+    from noduleclip.io.index.open import open_index
     from noduleclip.workflows.search import check_model, open_text_encoder
 
     wanted = ServeOptions(host, port, token, allow_host or ())

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from noduleclip.errors import make_printable
-from noduleclip.io.index.folder import Index, open_index
+from noduleclip.io.index.base import Index
+from noduleclip.io.index.open import open_index
 from noduleclip.io.own_indexes import SliceFolders, choose_slice_folders, remember_index
 from noduleclip.report.console import log_info, message_console
 

@@ -9,7 +9,8 @@ from noduleclip import schema
 from noduleclip.engine.shards import list_shard_folders, open_shards
 from noduleclip.errors import ArtefactError
 from noduleclip.io.artefacts import read_json
-from noduleclip.io.index.folder import Index, open_unhashed
+from noduleclip.io.index.base import Index
+from noduleclip.io.index.open import open_index
 from noduleclip.machine import allow_many_files
 from noduleclip.report.console import log_info, progress
 from noduleclip.retrieval.top_k import check_unit_norm
@@ -57,7 +58,7 @@ def _open_all(location: str) -> list[Index]:
     shards = [path for path in list_shard_folders(folder) if (path / schema.SHARD_MANIFEST).exists()]
     indexed = [path for path in shards if read_json(path / schema.SHARD_MANIFEST).get("rows") != 0]
     own = [] if shards and not (folder / schema.INDEX_MANIFEST).exists() else [location]
-    return [open_unhashed(one) for one in (*own, *map(str, indexed))]
+    return [open_index(one, check_files=False) for one in (*own, *map(str, indexed))]
 
 
 def _explain(indexes: Sequence[Index], changed: Sequence[str]) -> ArtefactError:

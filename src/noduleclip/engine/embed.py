@@ -21,7 +21,8 @@ from noduleclip.io.artefacts import flush_file, replacing
 from noduleclip.io.chunk_files import remove_chunks
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import measure_bytes, require_room, round_to_blocks
-from noduleclip.io.index.folder import META_GROUP_ROWS, Manifest, describe_file, format_manifest
+from noduleclip.io.index.base import Manifest, describe_file, format_manifest
+from noduleclip.io.index.folder import META_GROUP_ROWS
 from noduleclip.io.index.lance_tables import Place
 
 _ITEM_BYTES = 4  # of a float32
@@ -115,8 +116,7 @@ def write_store(
     Returns:
         The manifest written.
     """
-    from noduleclip.io.index.lance import bind_fragments, write_lance_index
-    from noduleclip.io.index.lance_tables import make_schema
+    from noduleclip.io.index.lance_writer import bind_fragments, make_schema, write_lance_index
 
     image, rejected, rows = encoders.image, _list_rejected(cache), _list_rows(frame, cache)
     require_room(measure_index(frame[rows], encoders, work_dir, keep, place))

@@ -27,7 +27,8 @@ from noduleclip.engine.encoders import open_encoders
 from noduleclip.errors import InputError, RejectCode, UsageError
 from noduleclip.io.artefacts import replacing, write_text
 from noduleclip.io.crop_cache import CropCache, CutSettings, Reject
-from noduleclip.io.index.lance_tables import parse_place, write_fragment
+from noduleclip.io.index.lance_tables import parse_place
+from noduleclip.io.index.lance_writer import write_fragment
 
 LOCAL: Final = "local"
 _ROWS_FILE: Final = "rows.parquet"
@@ -166,7 +167,7 @@ def write_fragments_with_ray(
         on_rows: Called with the rows of the table written since the last call.
 
     Returns:
-        The fragments in the order of their rows, for `lance_store.bind_fragments`.
+        The fragments in the order of their rows, for `lance_writer.bind_fragments`.
 
     Raises:
         UsageError: As `embed_with_ray`.

@@ -25,8 +25,10 @@ from noduleclip.errors import ArtefactError, UsageError
 from noduleclip.io.artefacts import hash_file, read_json, write_json
 from noduleclip.io.crop_cache import CropCache, CutSettings
 from noduleclip.io.disk import measure_bytes
-from noduleclip.io.index.folder import INDEX_FILES, FolderIndex, Manifest, open_index
+from noduleclip.io.index.base import Manifest
+from noduleclip.io.index.folder import INDEX_FILES, FolderIndex
 from noduleclip.io.index.lance_tables import Place
+from noduleclip.io.index.open import open_index
 
 _VERSION: Final = 1
 _NAME: Final = re.compile(r"(\d+)-of-(\d+)")
@@ -286,8 +288,7 @@ def store_indexes(
     Raises:
         OutputError: The store cannot be written.
     """
-    from noduleclip.io.index.lance import bind_fragments
-    from noduleclip.io.index.lance_tables import make_schema, write_fragment
+    from noduleclip.io.index.lance_writer import bind_fragments, make_schema, write_fragment
 
     first = indexes[0].manifest
     rows = sum(index.manifest.rows for index in indexes)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from noduleclip import schema
 from noduleclip.config import to_mapping
-from noduleclip.io.index.folder import Index
+from noduleclip.io.index.base import Index
 from noduleclip.io.roi_table import find_file, lies_below
 
 _RECORD = "own-indexes.txt"

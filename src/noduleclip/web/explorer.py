@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.io.index.folder import Index
+from noduleclip.io.index.base import Index
 from noduleclip.io.text_table import format_csv
 from noduleclip.language.query import ParsedQuery, describe_query, list_attributes, parse_query
 from noduleclip.retrieval.hits import satisfies_all

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from noduleclip.errors import UsageError
-from noduleclip.io.index.folder import Index
+from noduleclip.io.index.base import Index
 from noduleclip.io.own_indexes import SliceFolders
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.web.app import Opened, make_app

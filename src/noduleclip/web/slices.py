@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from noduleclip import schema
 from noduleclip.config import LUNG_WINDOW_HU
 from noduleclip.errors import InputError
-from noduleclip.io.index.folder import Index
+from noduleclip.io.index.base import Index
 from noduleclip.io.outlines import parse_points
 from noduleclip.io.own_indexes import SliceFolders
 from noduleclip.io.pictures import Picture, read_picture

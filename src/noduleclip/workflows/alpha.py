@@ -5,7 +5,8 @@ import numpy as np
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, InputError
 from noduleclip.evaluation.alpha import choose_alpha
-from noduleclip.io.index.folder import Index, open_index
+from noduleclip.io.index.base import Index
+from noduleclip.io.index.open import open_index
 from noduleclip.io.nodules import group_nodules
 from noduleclip.language import EVALUATION_QUERIES, parse_intervals
 from noduleclip.retrieval.top_k import check_unit_norm

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip import schema
+from noduleclip.io.index.base import Index
 from noduleclip.io.index.conditions import Condition, Membership, build_expression, build_lance_filter, parse_condition
-from noduleclip.io.index.folder import Index
 from noduleclip.io.index.lance_tables import name_column
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import select_patients

@@ -10,7 +10,7 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.errors import RejectCode, SliceError
-from noduleclip.io.index.folder import Index
+from noduleclip.io.index.base import Index
 from noduleclip.io.own_indexes import SliceFolders
 
 if TYPE_CHECKING:  # a query without pictures does not load the libraries that they need

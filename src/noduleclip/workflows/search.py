@@ -18,7 +18,7 @@ from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import ArtefactError, IndexReplacedError, InputError
 from noduleclip.io.artefacts import hash_file
 from noduleclip.io.bundled_model import find_checkpoint
-from noduleclip.io.index.folder import Index
+from noduleclip.io.index.base import Index
 from noduleclip.io.index.rows import apply_condition, find_groups
 from noduleclip.io.roi_table import select_patients
 from noduleclip.io.text_lines import read_lines

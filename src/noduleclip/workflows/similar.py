@@ -15,7 +15,7 @@ from noduleclip import schema
 from noduleclip.errors import ArtefactError, InputError, UsageError
 from noduleclip.io.artefacts import hash_file
 from noduleclip.io.bundled_model import SHIPPED, find_checkpoint
-from noduleclip.io.index.folder import Index
+from noduleclip.io.index.base import Index
 from noduleclip.io.own_indexes import choose_slice_folders
 from noduleclip.io.roi_table import find_file
 from noduleclip.retrieval.top_k import check_unit_norm

@@ -16,7 +16,9 @@ from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.errors import ArtefactError, LibraryError, UsageError
 from noduleclip.io.index import folder as index_store
-from noduleclip.io.index.folder import INDEX_FILES, Manifest, open_index, write_manifest
+from noduleclip.io.index.base import Manifest
+from noduleclip.io.index.folder import INDEX_FILES, write_manifest
+from noduleclip.io.index.open import open_index
 
 ROWS, EMB = 7, 8
 MODEL = ModelConfig(emb=EMB, crop=CropConfig(fov_mm=40, windows_hu=((-1000, 400),)))

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noduleclip import schema
-from noduleclip.io.index.folder import open_index, write_manifest
+from noduleclip.io.index.folder import write_manifest
+from noduleclip.io.index.open import open_index
 from noduleclip.io.index.rows import find_groups
 from stores import SMALL_MODEL, write_small_index
 

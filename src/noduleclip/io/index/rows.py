@@ -5,8 +5,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
+from noduleclip.io.index.base import Index
 from noduleclip.io.index.conditions import build_expression, list_columns, parse_condition
-from noduleclip.io.index.folder import Index
 
 UNIQUE_COLUMNS = {
     "nodule": (schema.PATIENT_ID, schema.NODULE_ID),
