@@ -147,7 +147,6 @@ def main() -> None:
     seconds = time.perf_counter() - started
     sizes = f"folder of {own / 1e6:,.0f} MB; store of {size / 1e6:,.0f} MB, made in {seconds:.0f} s"
     print(f"{options.rows:,} rows: {sizes}")
-    print(f"a query looks into {getattr(opened, 'probes', 0)} parts", flush=True)
     sentences = SentenceEncoder(place / schema.TEXT_TOWER).encode([*EVALUATION_QUERIES, *MORE])
     picked = np.sort(np.random.default_rng(1).integers(0, options.rows, 20))
     compare(folder, opened, {"sentences": sentences, "rows of the index": folder.embeddings[picked]})

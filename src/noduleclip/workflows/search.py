@@ -20,6 +20,7 @@ from noduleclip.io.artefacts import hash_file
 from noduleclip.io.bundled_model import find_checkpoint
 from noduleclip.io.index.base import Index
 from noduleclip.io.index.rows import apply_condition, find_groups
+from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import select_patients
 from noduleclip.io.text_lines import read_lines
 from noduleclip.language.query import ParsedQuery, describe_query, list_attributes, parse_queries, parse_query
@@ -27,7 +28,7 @@ from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, score_query
 from noduleclip.retrieval.hits import describe_hits
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import TopK, check_unit_norm, compute_cosines, find_top_k, select_top_k
-from noduleclip.workflows.approximate import approximate_search, list_patients, warn_of_unknown_patients
+from noduleclip.workflows.approximate import approximate_search
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.similar import Reference, exclude_own_rows
 
@@ -200,7 +201,8 @@ class Searcher:
             return None
         rows, unknown = self._find_rows(filters)
         if unknown and filters.patients is not None:
-            warn_of_unknown_patients(filters.patients, unknown, reporter)
+            name = str(filters.patients) if isinstance(filters.patients, Path) else "patients"
+            reporter.warning(f"{name}: {unknown} patient(s) are not among the rows to rank")
         return rows
 
     def find_groups(self, unique: str | None) -> Rows | None:
@@ -245,13 +247,12 @@ class Searcher:
         needs_all = request.exact or request.alpha is not None or request.unique is not None
         if vectors is None or needs_all or (reference is not None and request.sentences):
             return None
-        if filters.min_diameter_mm is not None or filters.max_diameter_mm is not None:
+        if filters != RowFilter(where=filters.where):
             return None
         own_rows = np.empty(0, np.int64) if reference is None else reference.own_rows
         found = approximate_search(
-            self.index, vectors, request.k, where=filters.where, patients=filters.patients, left_out=own_rows,
-            reporter=reporter,
-        )  # fmt: skip
+            self.index, vectors, request.k, where=filters.where, excluded=own_rows, reporter=reporter
+        )
         return None if found is None else [_take_similarity(best) for best in found]
 
     def _find_candidates(self, request: SearchRequest, reporter: Reporter) -> "_Candidates":
@@ -343,7 +344,8 @@ class Searcher:
         if filters.max_diameter_mm is not None:
             kept = kept.filter(pl.col(schema.DIAMETER_MM) <= filters.max_diameter_mm)
         if filters.patients is not None:
-            kept, unknown = select_patients(kept, list_patients(filters.patients))
+            listed = filters.patients
+            kept, unknown = select_patients(kept, read_patient_list(listed) if isinstance(listed, Path) else listed)
         return kept[schema.ROW].cast(pl.Int64).to_numpy(), len(unknown)
 
 

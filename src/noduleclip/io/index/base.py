@@ -72,7 +72,7 @@ class Index(abc.ABC):
         manifest: What it says of itself.
         embeddings: (N, D) float32 unit rows.
         generation: Identifies what was opened: two indexes at one location have different ones.
-        has_vector_index: Whether `count_rows` and `find_near` can be called.
+        has_vector_index: Whether `find_near` can be called.
     """
 
     manifest: Manifest
@@ -134,10 +134,6 @@ class Index(abc.ABC):
     @abc.abstractmethod
     def read_outlines(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str | None]:
         """Read the outlines of some rows as the table had them, None where there is none."""
-
-    def count_rows(self, condition: str | None) -> int:
-        """Count the rows that meet a condition of `find_near`."""
-        raise NotImplementedError
 
     def find_near(self, vector: NDArray[np.float32], k: int, condition: str | None) -> NDArray[np.int64]:
         """Find rows near a vector by the vector index, without looking at all of them.

@@ -27,7 +27,6 @@ from noduleclip.io.index.lance_tables import (
     VECTOR,
     VERSION,
     Place,
-    count_partitions,
     load_lance,
     name_column,
     parse_place,
@@ -36,7 +35,6 @@ from noduleclip.io.index.lance_tables import (
 )
 from noduleclip.io.polars_errors import FAILURES, blame_polars
 
-_LEAST_PROBES, _LEAST_SHARE = 64, 8  # partitions that are searched: 64 and an eighth, at least
 _REFINED = 4  # times the hits wanted are scored by their whole vectors
 _BATCH_ROWS = 1 << 15
 _SCANNED_ROWS = 1 << 14  # Lance takes four times as long a row for eight times as many at once
@@ -156,23 +154,15 @@ class LanceIndex(Index):
             file.write_bytes(self.text_encoder)
             yield file
 
-    def count_rows(self, condition: str | None) -> int:
-        """Count the rows that meet a condition in Lance's SQL."""
-        with self.binding.guard():
-            return int(self.rows.count_rows(filter=condition))
-
     def find_near(self, vector: NDArray[np.float32], k: int, condition: str | None) -> NDArray[np.int64]:
         """Find rows near a vector by the vector index, without those that fail the condition.
 
-        Under a condition all partitions are searched: rows that pass it may lie far away, as large nodules from a
-        small one.
+        Lance chooses how many partitions it searches. Under a condition all are searched: rows that pass it may lie far
+        away, as large nodules from a small one.
         """
-        partitions = count_partitions(self.manifest.rows)
-        share = max(_LEAST_PROBES, partitions // _LEAST_SHARE)
-        near = {
-            "column": VECTOR, "q": vector, "k": k, "metric": "cosine", "refine_factor": _REFINED,
-            "nprobes": min(share, partitions) if condition is None else partitions,
-        }  # fmt: skip
+        near = {"column": VECTOR, "q": vector, "k": k, "metric": "cosine", "refine_factor": _REFINED}
+        if condition is not None:
+            near["search_effort"] = 1.0
         with self.binding.guard():
             scanner = self.rows.scanner(
                 columns=[schema.ROW], nearest=near, filter=condition, prefilter=True,

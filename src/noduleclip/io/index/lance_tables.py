@@ -22,7 +22,6 @@ ROWS_TABLE, INDEX_TABLE = "rows.lance", "index.lance"
 VECTOR = "vector"
 MANIFEST, TEXT_ENCODER, VERSION, PROBES = "manifest", "text_tower", "rows_version", "probes"
 ROW_FILES = "row_files"
-_ROWS_OF_PARTITION, _MOST_PARTITIONS = 4096, 4096
 _MOST_LETTERS = 200
 _UPGRADE = 'pip install --upgrade "noduleclip[lance]"'
 # Lance's texts for Ctrl-C in a Python callback, or while it formats a Python object.
@@ -141,8 +140,3 @@ def name_column(name: str) -> str:
 def show_column(name: str) -> str:
     """Return the name of a column that `name_column` named."""
     return urllib.parse.unquote(name)
-
-
-def count_partitions(rows: int) -> int:
-    """Return the number of partitions of the vector index of a table."""
-    return min(max(rows // _ROWS_OF_PARTITION, 1), _MOST_PARTITIONS)

@@ -25,13 +25,13 @@ from noduleclip.io.index.lance_tables import (
     VECTOR,
     VERSION,
     Place,
-    count_partitions,
     load_lance,
     name_column,
     translate_lance_errors,
 )
 
 _ROWS_PER_FILE = 1 << 20
+_ROWS_OF_PARTITION, _MOST_PARTITIONS = 4096, 4096
 _LAST_VERSION = (1 << 64) - 1  # Lance counts the names of its versions down from here
 
 
@@ -180,7 +180,7 @@ def bind_fragments(
     with translate_lance_errors(place.text, writing=True):
         is_indexed = manifest.rows >= indexed_rows
         if is_indexed:
-            partitions = count_partitions(manifest.rows)
+            partitions = min(max(manifest.rows // _ROWS_OF_PARTITION, 1), _MOST_PARTITIONS)
             rows = rows.create_index(VECTOR, "IVF_SQ", metric="cosine", num_partitions=partitions)
         row_files = _describe_row_files(place, rows, earlier)
         _write_binding(lance, place, bound, text_encoder, rows.version, is_indexed, row_files)
