@@ -1,4 +1,4 @@
-"""Kinds of vector index, and how many of their partitions a query searches: `python benchmarks/vector_index.py INDEX OUT`.
+"""Kinds of vector index, and how much of it a query searches: `python benchmarks/vector_index.py INDEX OUT`.
 
 A store of N rows is made of INDEX's rows (benchmarks/large_index.py), with --random of unit vectors in all directions.
 For each kind, medians: recall@10 of the exact ranking and milliseconds of 20 sentences and of 20 rows of the index, and
