@@ -35,6 +35,12 @@ def tests(session: nox.Session) -> None:
     session.run(_shared_python(session), "-m", "pytest", *session.posargs, external=True)
 
 
+@nox.session(venv_backend="none")
+def slow(session: nox.Session) -> None:
+    """Run the slow tests: kills at every moment, fuzzing, several processes, stores, odd environments."""
+    session.run(_shared_python(session), "-m", "pytest", "-m", "slow", *session.posargs, external=True)
+
+
 @nox.session(python=PYTHONS)
 def pythons(session: nox.Session) -> None:
     """Run the tests on each version of Python that is named in pyproject.toml and installed here."""
@@ -57,7 +63,7 @@ def lowest(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def crash(session: nox.Session) -> None:
     """Kill every command at every moment."""
-    tests_of_crashes = ("tests/cli/test_crash.py", "--every-kill", "--tb=short")
+    tests_of_crashes = ("tests/cli/test_crash.py", "-m", "slow or not slow", "--every-kill", "--tb=short")
     session.run(_shared_python(session), "-m", "pytest", *tests_of_crashes, *session.posargs, external=True)
 
 
@@ -66,7 +72,17 @@ def ray(session: nox.Session) -> None:
     """Embed with Ray on this machine, and kill one of its workers."""
     python = _shared_python(session)
     session.run(python, "-m", "pip", "install", "--quiet", "-e", ".[dev,ray]", external=True)
-    session.run(python, "-m", "pytest", "tests/engine/test_ray.py", "--ray", *session.posargs, external=True)
+    session.run(
+        python,
+        "-m",
+        "pytest",
+        "tests/engine/test_ray.py",
+        "-m",
+        "slow or not slow",
+        "--ray",
+        *session.posargs,
+        external=True,
+    )
 
 
 @nox.session(venv_backend="none")

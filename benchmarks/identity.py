@@ -25,9 +25,7 @@ SEARCHES = (
 
 def run(*arguments: object) -> None:
     """Run a command of the package."""
-    subprocess.run(
-        [sys.executable, "-m", "noduleclip", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL
-    )
+    subprocess.run([sys.executable, "-m", "noduleclip", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
 
 def main() -> None:

@@ -118,6 +118,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 SENTENCES = [f"a lung nodule with diameter > {number / 7:.3f} mm, texture {1 + number % 5}" for number in range(10)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [
@@ -177,6 +178,7 @@ def test_too_many_hits_for_a_page_are_told_at_once(noduleclip: Command, index: P
     assert refused.out == ""
 
 
+@pytest.mark.slow
 def test_many_sentences_take_the_memory_of_a_batch(index: Path, tmp_path: Path) -> None:
     """Peak of 6,000 sentences is about that of 1,500; all at once took over twice as much."""
     peaks = []
@@ -208,6 +210,7 @@ def test_lists_have_an_end(noduleclip: Command, index: Path, tmp_path: Path, mon
     )
 
 
+@pytest.mark.slow
 def test_evaluate_has_room_for_a_thousand_sentences(noduleclip: Command, index: Path, tmp_path: Path) -> None:
     file = tmp_path / "sentences.txt"
     file.write_text("> 6 mm\n" * 1001)
@@ -294,6 +297,7 @@ def test_a_table_is_read_in_chunks_as_it_was_whole(tmp_path: Path, size: int, mo
         read_text_frame(file, "table", ["a"])
 
 
+@pytest.mark.slow
 def test_a_line_without_end_takes_no_memory(tmp_path: Path) -> None:
     """A line of 400 MB, most of it a hole, took 3 GB."""
     file = tmp_path / "line.csv"
@@ -399,6 +403,7 @@ def test_elements_without_end_are_rejected(tmp_path: Path, monkeypatch: pytest.M
             assert caught.value.code is RejectCode.TOO_LARGE
 
 
+@pytest.mark.slow
 def test_900_000_items_are_rejected_early(tmp_path: Path) -> None:
     """They took 33 s and 1.1 GB."""
     path = _dicom(tmp_path / "a.dcm", _sequence(UNUSED, ITEM * 900_000))
@@ -410,6 +415,7 @@ def test_900_000_items_are_rejected_early(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("undefined", [False, True])
 def test_frames_in_thousands_are_read(tmp_path: Path, undefined: bool) -> None:
     """2,500 frames with the groups that enhanced CT has: 25,000 items and 100,000 elements."""

@@ -138,14 +138,16 @@ def scenarios(
     }
 
 
-NAMES = (
-    "split", "split over", "phantom", "prepare", "prepare over",
-    "query", "query over", "fuse", "fuse over", "evaluate", "evaluate over",
-    "embed", "embed over", "shard", "shard over", "merge", "train", "train over", "train resumed",
+ONE_OF_EACH_WRITER = ("split over", "phantom", "prepare over", "query over", "embed over", "merge", "train resumed")
+OTHERS = (
+    "split", "prepare", "query", "fuse", "fuse over", "evaluate", "evaluate over",
+    "embed", "shard", "shard over", "train", "train over",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [*ONE_OF_EACH_WRITER, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+)
 def test_a_killed_command_leaves_what_is_whole(
     killer: Killer, totals: Totals, scenarios: dict[str, Scenario], name: str, request: pytest.FixtureRequest
 ) -> None:

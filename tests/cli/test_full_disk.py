@@ -12,6 +12,8 @@ from noduleclip import schema
 from noduleclip.io import disk as disk_module
 from noduleclip.io.artefacts import locking
 
+pytestmark = pytest.mark.slow
+
 BLOCK_BYTES = 4096
 
 

@@ -15,6 +15,8 @@ from noduleclip import schema
 from noduleclip.io.index.folder import write_manifest
 from noduleclip.io.index.open import open_index
 
+pytestmark = pytest.mark.slow
+
 MOST_MB = 300
 MOST_SECONDS = 60  # of which the imports on a busy machine take nearly all
 

@@ -18,6 +18,8 @@ from noduleclip import schema
 from noduleclip.io.index.folder import write_manifest
 from noduleclip.io.index.open import open_index
 
+pytestmark = pytest.mark.slow
+
 Change = Callable[[Path], object]
 MOST_MB = 600
 

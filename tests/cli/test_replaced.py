@@ -15,6 +15,8 @@ from noduleclip.io.index.open import open_index
 from noduleclip.workflows import alpha
 from stores import copy_to_store
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS: dict[str, list[object]] = {
     "query": ["query", "--query", "> 6 mm", "--where", "diameter_mm > 3", "--topk", 50],

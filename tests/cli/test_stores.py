@@ -27,6 +27,8 @@ from noduleclip.io.index.lance_writer import bind_fragments, make_schema, write_
 from noduleclip.io.index.open import open_index
 from stores import copy_index, copy_to_store, read_outlines
 
+pytestmark = pytest.mark.slow
+
 SENTENCE = "a lung nodule with diameter > 6 mm"
 KINDS = ("folder", "lance", "vector index", "object store")
 NOTE = "note: found by the vector index"

@@ -13,6 +13,8 @@ from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.io.index.open import open_index
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

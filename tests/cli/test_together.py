@@ -15,6 +15,8 @@ from noduleclip import schema
 from noduleclip.cli import together
 from noduleclip.models.checkpoint import load_model, read_checkpoint
 
+pytestmark = pytest.mark.slow
+
 SINGLE = 0.01  # AdamW's first steps turn rounding into steps; tests/engine/test_distributed.py is exact
 
 

@@ -15,6 +15,8 @@ from noduleclip.errors import UsageError
 from noduleclip.machine import Launch, find_launch
 from noduleclip.models.shared_norm import share_statistics
 
+pytestmark = pytest.mark.slow
+
 WORKER = Path(__file__).parents[1] / "team_worker.py"
 DOUBLE = 1e-8  # over a dozen steps of AdamW, in double precision; a wrong weight of a share shows at 1e-2
 

@@ -17,6 +17,8 @@ from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.io.index.open import open_index
 
+pytestmark = pytest.mark.slow
+
 BOX = ("bbox_xmin", "bbox_xmax")
 
 

@@ -114,7 +114,7 @@ def write_sound_index(folder: Path, *, rebind: bool) -> Path:
         contents = {
             schema.EMBEDDINGS: make_array_file(make_embeddings()),
             schema.META: _KEPT_META.read_bytes(),  # another polars writes other bytes, and manifests hold their hash
-            schema.TEXT_TOWER: b"encoder",
+            schema.TEXT_TOWER: b"tower",
         }
         for name, content in contents.items():
             (folder / name).unlink(missing_ok=True)  # an earlier one may still be mapped

@@ -18,6 +18,8 @@ from fuzz.targets import TARGETS, BrokenContractError, Target, check
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, InputError
 
+pytestmark = pytest.mark.slow
+
 UNSOUND = {"points", "no-weights", "legacy", "claims", "sound-3", "sound-5"}
 COLUMNS = (
     *(schema.DICOM_PATH, schema.DIAMETER_MM, *schema.BOX_COLUMNS),

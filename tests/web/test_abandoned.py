@@ -17,7 +17,7 @@ from noduleclip.web.serving import ServeOptions, make_guarded_app, make_server
 from noduleclip.web.slices import SliceReader
 from web.conftest import open_served
 
-pytestmark = pytest.mark.enable_socket
+pytestmark = [pytest.mark.enable_socket, pytest.mark.slow]
 GALLERY = "/hits.html?q=small&k=50&unique="
 PICTURE = "/picture/1.png"
 

@@ -15,7 +15,7 @@ from noduleclip.web.guard import HEADERS, Guard
 from noduleclip.web.serving import make_server
 from web.conftest import serving
 
-pytestmark = pytest.mark.enable_socket
+pytestmark = [pytest.mark.enable_socket, pytest.mark.slow]
 PROMPT_S = 2.0
 LARGE = 4 << 20
 

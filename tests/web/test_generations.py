@@ -14,6 +14,8 @@ from noduleclip import schema
 from noduleclip.io.index.open import open_index
 from web.conftest import open_client, serving, write_generation
 
+pytestmark = pytest.mark.slow
+
 ASKED = {"q": "a lung nodule > 6 mm", "k": "20", "unique": ""}
 REOPEN = {"X-Noduleclip-Reopen": "1"}
 REQUESTS = 1000
