@@ -12,7 +12,7 @@ import torch
 
 from noduleclip.models.checkpoint import read_checkpoint, save_checkpoint
 
-SHIPPED = Path(__file__).resolve().parents[1] / "src" / "noduleclip" / "weights" / "lidc.pth"
+BUNDLED = Path(__file__).resolve().parents[1] / "src" / "noduleclip" / "weights" / "lidc.pth"
 RECIPE = ("--img-size", "96", "--epochs", "64")
 
 
@@ -29,8 +29,8 @@ def ship(checkpoint: Path) -> None:
             name: tensor.half() if tensor.dtype == torch.float32 and tensor.ndim > 1 else tensor
             for name, tensor in values[part].items()
         }
-    save_checkpoint(SHIPPED, values)
-    print(f"{SHIPPED}: {SHIPPED.stat().st_size / 1e6:.1f} MB")
+    save_checkpoint(BUNDLED, values)
+    print(f"{BUNDLED}: {BUNDLED.stat().st_size / 1e6:.1f} MB")
 
 
 def main(data: Path, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""The failures that a user can cause, each with the exit code that it ends in.
+"""Errors that a user can cause, each with its exit code.
 
 Anything else that escapes a command is a defect of ours: it keeps its traceback and exits with 1.
 """
@@ -15,7 +15,7 @@ _WRONG_CALL: Final = re.compile(
 
 
 def make_printable(text: str) -> str:
-    """Return foreign text as one printable line: breaks become blanks, other controls are spelled out."""
+    """Return a text from outside as one printable line: line breaks become blanks, other controls are spelled out."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _spell_out(c) for c in text)
@@ -40,13 +40,13 @@ def is_encodable(text: str) -> bool:
 def _spell_out(character: str) -> str:
     if character.isspace():
         return " "
-    if "\udc80" <= character <= "\udcff":  # Python's way with a byte of a name that is not UTF-8
+    if "\udc80" <= character <= "\udcff":  # how Python decodes a byte of a file name that is not UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
 
 
 def shows_incompatibility(error: BaseException) -> bool:
-    """Return whether an error is the environment's, whatever file was being read.
+    """Return whether an error comes from the environment, such as an incompatible library, not from a file.
 
     A parser raises anything on a broken file, so code around one catches everything and rejects the file. What must
     pass there is a failed import, a name that a module or class of an installed library lacks, a call by this package
@@ -71,7 +71,7 @@ def _is_raised_here(error: BaseException) -> bool:
 
 
 class NoduleclipError(Exception):
-    """An expected failure, told to the user in one line that prints; of one too long the middle is left out."""
+    """Base class of expected failures, shown as one printable line; the middle of a long one is left out."""
 
     exit_code: ClassVar[int] = 1
 
@@ -82,35 +82,35 @@ class NoduleclipError(Exception):
 
 
 class UsageError(NoduleclipError):
-    """The command line, the environment or a config file asks for something that cannot be."""
+    """The command line, an argument, the environment or a config file is invalid."""
 
     exit_code = 2
 
 
 class ConfigError(UsageError):
-    """A setting lies outside its range, or is not a setting."""
+    """A setting is outside its range, or unknown."""
 
 
 class SizeLanguageError(UsageError):
-    """A sentence about size contradicts itself or has an unreadable number."""
+    """A size in a sentence contradicts itself or has an unreadable number."""
 
 
 class RatingLanguageError(UsageError):
-    """A sentence about rated attributes contradicts itself or asks for what is no range of ratings."""
+    """Ratings in a sentence contradict each other, or are no single range on their scale."""
 
 
 class LibraryError(UsageError):
-    """An installed library cannot do what is asked of it; no file is to blame."""
+    """An installed library is incompatible or broken."""
 
 
 class InputError(NoduleclipError):
-    """A table, a patient list or a DICOM file is not what it should be."""
+    """A table, a patient list or a DICOM file is unreadable or invalid."""
 
     exit_code = 3
 
 
 class OutputError(NoduleclipError):
-    """A file cannot be written: the disk is full, or writing is not allowed there."""
+    """A file cannot be written: no space, or no permission."""
 
     exit_code = 3
 
@@ -170,4 +170,4 @@ class ArtefactError(NoduleclipError):
 
 
 class IndexReplacedError(ArtefactError):
-    """Another process replaced an index while it was read; the same call on the index opened anew succeeds."""
+    """Another process replaced an index while it was read; open the index again and repeat the call."""

@@ -1,4 +1,4 @@
-"""What the machine has, as far as it can be said without torch."""
+"""Cores, accelerators and limits of this machine, found without importing torch."""
 
 import contextlib
 import ctypes

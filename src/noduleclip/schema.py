@@ -1,4 +1,4 @@
-"""Names that files carry: columns, file names, versions. The only place where a column name stands in quotes."""
+"""Names that files carry: columns, file names, versions. Column names are quoted here only."""
 
 from typing import Final
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from noduleclip.errors import ArtefactError
-from noduleclip.io.bundled_model import SHIPPED, find_checkpoint
+from noduleclip.io.bundled_model import BUNDLED, find_checkpoint
 
 LARGEST_BYTES = 25_000_000
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", BUNDLED)
 def test_it_is_there_and_fits_a_wheel(name: str) -> None:
     assert 1_000_000 < find_checkpoint(Path(name)).stat().st_size < LARGEST_BYTES
 

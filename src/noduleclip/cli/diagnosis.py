@@ -15,7 +15,7 @@ from rich.filesize import decimal
 
 from noduleclip import __version__
 from noduleclip.errors import ArtefactError
-from noduleclip.io.bundled_model import SHIPPED, find_checkpoint
+from noduleclip.io.bundled_model import BUNDLED, find_checkpoint
 from noduleclip.io.crop_cache import default_cache_folder
 from noduleclip.machine import count_cores
 from noduleclip.report.tables import choose_format, print_records
@@ -97,7 +97,7 @@ def _find_decoders() -> Iterator[Finding]:
 
 
 def _find_models() -> Iterator[Finding]:
-    for name in SHIPPED:
+    for name in BUNDLED:
         path = find_checkpoint(Path(name))
         is_sound = zipfile.is_zipfile(path)
         found = decimal(path.stat().st_size) if is_sound else "missing or broken"

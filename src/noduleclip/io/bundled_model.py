@@ -1,4 +1,4 @@
-"""Models that come with the package, by name."""
+"""Models bundled with the package, by name."""
 
 from importlib import resources
 from pathlib import Path
@@ -7,12 +7,12 @@ from noduleclip import schema
 from noduleclip.errors import ArtefactError
 from noduleclip.io.artefacts import read_json
 
-SHIPPED = {"lidc": "in-slice"}  # and the diameters that they were trained on
+BUNDLED = {"lidc": "in-slice"}  # and the diameters that they were trained on
 _WEIGHTS = Path(str(resources.files("noduleclip"))) / "weights"
 
 
 def find_checkpoint(model: Path) -> Path:
-    """Return the file of a checkpoint: a path, or the name of a model that comes with the package.
+    """Return the file of a checkpoint: a path, or the name of a bundled model.
 
     A file of that name in the working folder comes first.
 
@@ -21,21 +21,21 @@ def find_checkpoint(model: Path) -> Path:
     """
     if model.is_file():
         return model
-    if str(model) in SHIPPED:
+    if str(model) in BUNDLED:
         return _WEIGHTS / f"{model}.pth"
     raise ArtefactError(
-        f"{model}: no such checkpoint; noduleclip train writes one, and {' and '.join(SHIPPED)} comes with the package"
+        f"{model}: no such checkpoint; noduleclip train writes one, and {' and '.join(BUNDLED)} comes with the package"
     )
 
 
 def recall_diameter_kind(checkpoint: Path) -> str | None:
-    """Return the kind of diameters that a model was trained on: a shipped one's, else as the record beside it says.
+    """Return the kind of diameters that a model was trained on: of other models, as the run record beside it has it.
 
     Returns:
         None where nobody knows.
     """
     if checkpoint.parent == _WEIGHTS:
-        return SHIPPED.get(checkpoint.stem)
+        return BUNDLED.get(checkpoint.stem)
     try:
         data = read_json(checkpoint.parent / schema.RUN_RECORD).get("data")
     except ArtefactError:

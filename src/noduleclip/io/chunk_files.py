@@ -1,4 +1,4 @@
-"""The hidden folder in which `embed` keeps finished chunks until its index is whole, and what is recognised of it."""
+"""The hidden folder of finished chunks that an interrupted `embed` resumes from."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ _KEY = re.compile(rb"[0-9a-f]{64}")
 
 
 def read_key(folder: Path) -> str | None:
-    """Return the key of a folder of chunks; None where there is none of the form that `embed` writes."""
+    """Return the key of a folder of chunks; None where the folder or its key file is not as `embed` writes it."""
     path = folder / KEY_FILE
     try:
         if path.is_symlink() or not path.is_file():
@@ -27,12 +27,12 @@ def read_key(folder: Path) -> str | None:
 
 
 def holds_chunks(folder: Path) -> bool:
-    """Return whether a run of `embed` that did not finish left a folder: it has a key, and nothing of others."""
+    """Return whether a folder is of an unfinished run of `embed`: it has a key and no foreign files."""
     return read_key(folder) is not None and find_other(folder, (CHUNK_PATTERN,)) is None
 
 
 def refuse_foreign_chunks(folder: Path) -> None:
-    """Refuse a folder of chunks that holds what `embed` did not write there.
+    """Check that a folder of chunks holds no files of others.
 
     Args:
         folder: The folder; it need not be there.
@@ -49,7 +49,7 @@ def refuse_foreign_chunks(folder: Path) -> None:
 
 
 def remove_chunks(folder: Path) -> None:
-    """Remove a folder of chunks, the key last, so that what a killed process leaves of it is still recognised.
+    """Remove a folder of chunks, the key last, so that a partly removed folder is still recognised.
 
     Raises:
         UsageError: It holds what `embed` did not write there.

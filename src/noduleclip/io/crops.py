@@ -1,4 +1,4 @@
-"""Squares of a fixed physical side around a point: a nodule's size in pixels is its size in millimetres.
+"""Crops of a fixed physical size around a point, so that a nodule's size in pixels follows its size in millimetres.
 
 Knows arrays and spacings; knows nothing of files, tables or models.
 """
@@ -70,7 +70,7 @@ def make_crop(
 def find_rows(
     height_px: int, spacing_y_mm: float, centers_y_px: Sequence[float], *, fov_mm: float, size_px: int
 ) -> tuple[int, int]:
-    """Return the first row and the one behind the last that crops around some centres are made of; the rest is unread.
+    """Return the first image row that crops around some centres need, and the row after the last.
 
     Args:
         height_px: Rows of the image.

@@ -1,4 +1,4 @@
-"""What a person looks at: the tissue around a nodule as its slice has it, with outline and box in the same pixels."""
+"""Pictures of nodules: the tissue at the resolution of its slice, with outline and box in the same pixels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

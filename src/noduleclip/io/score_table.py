@@ -1,4 +1,4 @@
-"""Scores of some other way of ranking, so that it can be judged by the same protocol."""
+"""Scores of another ranking method, to evaluate it by the same protocol."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from noduleclip.io.text_table import read_text_frame
 
 
 def read_scores(path: Path, queries: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Read scores of an index's rows, higher ranks first.
+    """Load scores of the rows of an index; higher scores rank first.
 
     Args:
         path: CSV with a column `row`, the row of the index, and one column per sentence, named by it.

@@ -1,4 +1,4 @@
-"""How many rows of each patient fall into each of the three size bins."""
+"""Counts of rows by size bin, in all and for each patient."""
 
 import itertools
 

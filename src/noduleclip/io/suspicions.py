@@ -1,4 +1,4 @@
-"""What is odd about a ROI table without being an error: units, duplicates, rows of nobody. Needs no slice."""
+"""Checks of a ROI table for suspicious values: units, duplicates, missing patient ids. No slice is read."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ _APART = 3.0
 
 
 def find_suspicions(table: RoiTable) -> list[str]:
-    """Return a sentence for each thing that is odd about a table, for the user."""
+    """Return one sentence for each suspicious property of a table."""
     found = []
     if table.duplicates:
         found.append(f"{table.path}: dropped {table.duplicates} exact duplicate row(s)")

@@ -1,4 +1,4 @@
-"""The lines of a list: sentences or patient ids, of which there may be many, but not without end."""
+"""Lists in text files, one sentence or patient id a line, with an upper limit on lines and bytes."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ MOST_BYTES: Final = 1 << 25
 
 
 def read_lines(path: Path, what: str) -> Iterator[str]:
-    """Read the lines of a UTF-8 text file, trimmed, without blank ones and those that start with `#`.
+    """Load the lines of a UTF-8 text file, trimmed, without blank ones and those that start with `#`.
 
     Args:
         path: The file.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, InputError, UsageError
 from noduleclip.io.artefacts import hash_file
-from noduleclip.io.bundled_model import SHIPPED, find_checkpoint
+from noduleclip.io.bundled_model import BUNDLED, find_checkpoint
 from noduleclip.io.index.base import Index
 from noduleclip.io.own_indexes import choose_slice_folders
 from noduleclip.io.roi_table import find_file
@@ -250,7 +250,7 @@ def _find_maker(index: Index, model: Path | None, text: str) -> Path:
     """Find the checkpoint that made the embeddings: the one given, which was checked, or one of the package's."""
     if model is not None:
         return find_checkpoint(model)
-    for name in SHIPPED:
+    for name in BUNDLED:
         checkpoint = find_checkpoint(Path(name))
         if hash_file(checkpoint) == index.manifest.checkpoint_sha256:
             return checkpoint
