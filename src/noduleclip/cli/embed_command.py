@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from noduleclip import schema
 from noduleclip.cli import options
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import UsageError
@@ -100,11 +99,11 @@ def embed(
 
     Example: noduleclip embed --roi-csv rois.csv --out-dir index
     """
-    import contextlib
-
     from noduleclip.engine.shards import ShardNumber
+    from noduleclip.report.check import report_check
     from noduleclip.report.console import CONSOLE
-    from noduleclip.workflows.index_target import choose_target, target_lock
+    from noduleclip.workflows.embed import EmbedRequest, embed_table, estimate_embedding
+    from noduleclip.workflows.index_target import choose_target
     from noduleclip.workflows.roi_crops import TableRequest
 
     table = TableRequest(
@@ -116,19 +115,14 @@ def embed(
     if engine == "local" and ray_address != "local":
         raise UsageError(f"--ray-address {ray_address} is of no use without --engine ray")
     part = None if shard is None else ShardNumber.parse(shard)
-    target, results = choose_target(out_dir, store, vector_index_from), (schema.INDEX_MANIFEST,)
-    if part is not None:
-        target, results = target.for_shard(part.folder_name), (schema.SHARD_MANIFEST,)
-    beside = (schema.INDEX_MANIFEST,)
-    with (
-        contextlib.nullcontext()
-        if dry_run
-        else target_lock(target, results, replace=overwrite, beside=beside, reporter=CONSOLE)
-    ):
-        from noduleclip.cli.embedding import run_embedding
-
-        run_embedding(
-            table, patients_file, model, target,
-            img_size=img_size, emb=emb, bs=bs, device_name=device, shard=part, dry_run=dry_run,
-            ray_address=ray_address if engine == "ray" else None,
-        )  # fmt: skip
+    target = choose_target(out_dir, store, vector_index_from, part)
+    request = EmbedRequest(
+        table=table, target=target, model=model, patients_file=patients_file, img_size=img_size, emb=emb, bs=bs,
+        device=device, ray_address=ray_address if engine == "ray" else None, overwrite=overwrite,
+    )  # fmt: skip
+    if not dry_run:
+        embed_table(request, CONSOLE)
+        return
+    result = estimate_embedding(request, CONSOLE)
+    if result is not None:
+        report_check(result, enforce_limit=shard is None)  # the limit for shards is enforced by merge, which sees all

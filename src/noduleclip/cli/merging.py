@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.cli.slice_folders import record_index
 from noduleclip.engine.shards import join_indexes, list_shard_folders, measure_joined, open_shards, store_indexes
 from noduleclip.errors import InputError, UsageError
 from noduleclip.io.artefacts import find_other, locking, refuse_link
@@ -20,8 +19,8 @@ from noduleclip.io.index.folder import FolderIndex
 from noduleclip.io.index.open import open_index
 from noduleclip.io.own_indexes import is_own_index
 from noduleclip.machine import allow_many_files
-from noduleclip.report.console import log_info, log_warning, progress
-from noduleclip.workflows.index_target import INDEX_PATTERN, IndexTarget
+from noduleclip.report.console import CONSOLE, log_info, log_warning, progress
+from noduleclip.workflows.index_target import INDEX_PATTERN, IndexTarget, record_index
 from noduleclip.workflows.roi_crops import REJECT_SCHEMA, describe_reject_counts, save_rejects
 
 
@@ -94,7 +93,7 @@ def _write(indexes: Sequence[FolderIndex], target: IndexTarget, doing: str) -> M
         else:
             manifest = store_indexes(indexes, target.store, target.indexed_rows, advance)
     if own:
-        record_index(target.location)
+        record_index(target.location, CONSOLE)
     return manifest
 
 

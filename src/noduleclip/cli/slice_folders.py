@@ -6,8 +6,7 @@ from pathlib import Path
 
 from noduleclip.errors import make_printable
 from noduleclip.io.index.base import Index
-from noduleclip.io.index.open import open_index
-from noduleclip.io.own_indexes import SliceFolders, choose_slice_folders, remember_index
+from noduleclip.io.own_indexes import SliceFolders, choose_slice_folders
 from noduleclip.report.console import log_info, message_console
 
 _MOST_NAMED, _MOST_LETTERS = 5, 200
@@ -40,14 +39,3 @@ def settle_slice_folders(index: Index, given: Sequence[Path], *, ask: bool = Tru
         "name theirs with --dicom-root"
     )
     return folders
-
-
-def record_index(location: Path | str) -> None:
-    """Record that the index at a place was made here; where that fails, pictures will need `--dicom-root`."""
-    try:
-        remember_index(open_index(location))
-    except OSError as error:
-        reason = error.strerror or error
-        log_info(
-            f"note: pictures of {location} will need --dicom-root: the user's state folder is not writable ({reason})"
-        )

@@ -77,10 +77,10 @@ class ShardNumber:
         return f"{self.number}/{self.of}"
 
 
-def identify_whole(
+def fingerprint_table(
     frame: pl.DataFrame, roi_csv: Path, encoders: Encoders, settings: CutSettings, dicom_roots: Sequence[str], bs: int
 ) -> str:
-    """Return a hash of all that the shards of one index share."""
+    """Return a hash of what all shards of one index share: table, model and settings."""
     digest = hashlib.sha256(frame[schema.CSV_ROW].to_numpy().tobytes())
     facts = [
         hash_file(roi_csv),
@@ -101,7 +101,7 @@ def write_shard(
     encoders: Encoders,
     folder: Path,
     *,
-    whole: str,
+    fingerprint: str,
     rejects: pl.DataFrame,
     bs: int,
     keep: tuple[str, ...] = (),
@@ -116,7 +116,7 @@ def write_shard(
         cache: Crops of that part's rows, filled.
         encoders: The encoders.
         folder: Folder of the shard.
-        whole: What `identify_whole` says.
+        fingerprint: As `fingerprint_table` returns it.
         rejects: Rows of that part that cannot be used, as `rejects.csv` has them.
         bs: Rows in a forward pass.
         keep: As in `write_index`.
@@ -133,7 +133,7 @@ def write_shard(
     said: dict[str, Any] = {
         "schema_version": _VERSION,
         "shard": str(shard),
-        "whole": whole,
+        "whole": fingerprint,
         "model_id": encoders.image.model_id,
         "first_row": rows.start,
         "table_rows": len(rows),

@@ -4,13 +4,14 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 
 from rich.console import Console
 from rich.markup import escape
 
 from noduleclip.errors import make_printable
+from noduleclip.report.sparkline import choose_bars, describe_counts
 from noduleclip.workflows.reporter import Reporter
 
 _UNUSUAL = re.compile(r"[^ -~]")
@@ -108,6 +109,10 @@ class ConsoleReporter(Reporter):
     def warning(self, text: str) -> None:
         """Print a warning."""
         log_warning(text)
+
+    def histogram(self, title: str, counts: Mapping[str, int]) -> None:
+        """Print the counts in a line, each with a bar."""
+        log_info(f"{title}: {describe_counts(counts, choose_bars(message_console()))}")
 
     @contextlib.contextmanager
     def progress(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:

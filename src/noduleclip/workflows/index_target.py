@@ -8,11 +8,14 @@ from pathlib import Path
 
 from noduleclip import schema
 from noduleclip.config import INDEXED_ROWS
+from noduleclip.engine.shards import ShardNumber
 from noduleclip.errors import UsageError
 from noduleclip.io.artefacts import refuse_link, refuse_results
 from noduleclip.io.chunk_files import CHUNK_PATTERN, refuse_foreign_chunks
 from noduleclip.io.index.lance import holds_index
 from noduleclip.io.index.lance_tables import INDEX_TABLE, Place, load_lance, parse_place
+from noduleclip.io.index.open import open_index
+from noduleclip.io.own_indexes import remember_index
 from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 from noduleclip.workflows.reporter import SILENT, Reporter
 
@@ -37,11 +40,13 @@ class IndexTarget:
         out_dir: Folder of the index; with a store, the folder of rejects and unfinished chunks.
         store: The store; None = the index goes into the folder.
         indexed_rows: Rows from which a store gets a vector index.
+        shard: Part of the table that goes there, whose folder `out_dir` is; None = all rows.
     """
 
     out_dir: Path
     store: Place | None
     indexed_rows: int
+    shard: ShardNumber | None = None
 
     @property
     def location(self) -> Path | str:
@@ -51,32 +56,37 @@ class IndexTarget:
     def __str__(self) -> str:
         return str(self.location)
 
-    def for_shard(self, shard: str) -> "IndexTarget":
-        """Return the destination of a shard, a folder below this one.
 
-        Raises:
-            UsageError: The index goes into a store, or a folder in between is a link.
-        """
-        if self.store is not None:
-            raise UsageError("--shard and --store: shards are folders; give --out-dir alone, and --store to merge")
-        folder = self.out_dir / schema.SHARDS_FOLDER / shard
-        for one in (folder.parent, folder):
-            refuse_link(one)
-        return replace(self, out_dir=folder)
-
-
-def choose_target(out_dir: Path | None, store: str | None = None, vector_index_from: int | None = None) -> IndexTarget:
+def choose_target(
+    out_dir: Path | None,
+    store: str | None = None,
+    vector_index_from: int | None = None,
+    shard: ShardNumber | None = None,
+) -> IndexTarget:
     """Choose the destination of an index.
 
     Args:
         out_dir: Folder of the index, or the one beside a store.
         store: Address of a Lance store; None = the index goes into the folder.
         vector_index_from: Rows from which a store gets a vector index; None = the default.
+        shard: Part of the table, which goes into a folder of its own below `out_dir`; None = all rows.
 
     Raises:
-        UsageError: Neither folder nor store is given, rows are given without a store, an object store has no folder
-            beside it, or the store lies among the parts of an index.
+        UsageError: Neither folder nor store is given, rows or a shard do not go with it, an object store has no folder
+            beside it, the store lies among the parts of an index, or the folder of a shard is a link.
     """
+    target = _choose_place(out_dir, store, vector_index_from)
+    if shard is None:
+        return target
+    if target.store is not None:
+        raise UsageError("--shard and --store: shards are folders; give --out-dir alone, and --store to merge")
+    folder = target.out_dir / schema.SHARDS_FOLDER / shard.folder_name
+    for one in (folder.parent, folder):
+        refuse_link(one)
+    return replace(target, out_dir=folder, shard=shard)
+
+
+def _choose_place(out_dir: Path | None, store: str | None, vector_index_from: int | None) -> IndexTarget:
     if out_dir is not None and ":/" in out_dir.as_posix()[2:]:
         raise UsageError(f"--out-dir {out_dir}: is a folder on this machine; a Lance store is given with --store")
     if store is None:
@@ -163,3 +173,17 @@ def _store_lock(
         if is_apart:
             lock(out_dir, (), partial)
         yield
+
+
+def record_index(location: Path | str, reporter: Reporter = SILENT) -> None:
+    """Record that this user made an index here, so that its slices are shown without `--dicom-root`.
+
+    Where the record cannot be written, the reporter receives a note.
+    """
+    try:
+        remember_index(open_index(location))
+    except OSError as error:
+        reporter.note(
+            f"pictures of {location} will need --dicom-root: the user's state folder is not writable "
+            f"({error.strerror or error})"
+        )

@@ -1,7 +1,7 @@
 """Messages and progress of a workflow, delivered to whoever called it."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 
 class Reporter:
@@ -18,6 +18,9 @@ class Reporter:
 
     def warning(self, text: str) -> None:
         """Receive why the result may not be what the user expects."""
+
+    def histogram(self, title: str, counts: Mapping[str, int]) -> None:
+        """Receive counts by bin, such as the sizes of the nodules."""
 
     @contextlib.contextmanager
     def progress(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:

@@ -1,0 +1,282 @@
+"""Embedding of a ROI table: crops are cut, encoded, and written as an index, a Lance store or one shard (`embed`)."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from noduleclip import schema
+from noduleclip.engine.chunks import CHUNK_ROWS, CHUNKS_FOLDER, open_chunks
+from noduleclip.engine.embed import measure_index, write_index, write_store
+from noduleclip.engine.encoders import Encoder, Encoders, open_encoders
+from noduleclip.engine.ray_engine import ChunkWork, embed_with_ray, write_fragments_with_ray
+from noduleclip.engine.shards import ShardNumber, fingerprint_table, write_shard
+from noduleclip.errors import UsageError
+from noduleclip.io.bundled_model import find_checkpoint, recall_diameter_kind
+from noduleclip.io.crop_cache import CropCache, CutSettings
+from noduleclip.io.disk import require_room
+from noduleclip.io.index.lance_tables import Place
+from noduleclip.io.roi_table import RoiTable, find_diameter_kind
+from noduleclip.io.size_bins import count_sizes
+from noduleclip.workflows.check import CheckResult, Estimate, check_rows
+from noduleclip.workflows.index_target import IndexTarget, record_index, target_lock
+from noduleclip.workflows.reporter import SILENT, Reporter
+from noduleclip.workflows.roi_crops import (
+    TableRequest,
+    count_workers,
+    cut_crops,
+    enforce_reject_limit,
+    list_rejects,
+    load_table,
+    pick_patients,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedRequest:
+    """Which nodules to embed, with which model, and where the index goes.
+
+    Attributes:
+        table: The ROI table, and the policy on unusable rows.
+        target: Destination of the index, or of a shard, as `choose_target` returns it.
+        model: Checkpoint, or the name of a bundled model.
+        patients_file: Patients to embed, one id a line; None = all.
+        img_size: Crop size in pixels that the checkpoint must have; None = not checked.
+        emb: Embedding width that the checkpoint must have; None = not checked.
+        bs: Crops in a forward pass.
+        device: "auto", or a device as `torch.device` takes it.
+        ray_address: Ray cluster whose actors cut and embed; None = this process.
+        overwrite: Replace an index that is already there.
+    """
+
+    table: TableRequest
+    target: IndexTarget
+    model: Path = Path("lidc")
+    patients_file: Path | None = None
+    img_size: int | None = None
+    emb: int | None = None
+    bs: int = 64
+    device: str = "auto"
+    ray_address: str | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class EmbedResult:
+    """An index, or a shard of one, that was written.
+
+    Attributes:
+        location: Its folder, or the address of its store.
+        rows: Rows embedded; 0 for a shard without usable rows, which has no index.
+        emb: Width of the embeddings.
+        rejects: Rows that cannot be used, as `rejects.csv` lists them.
+    """
+
+    location: Path | str
+    rows: int
+    emb: int
+    rejects: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A request with its model and its rows loaded.
+
+    Attributes:
+        request: The request.
+        checkpoint: File of the model.
+        encoders: The encoders.
+        table: The table as it was read.
+        everything: Rows to embed by all shards together.
+        rows: Which of them this run embeds.
+        frame: Those rows.
+        settings: How their crops are cut.
+    """
+
+    request: EmbedRequest
+    checkpoint: Path
+    encoders: Encoders
+    table: RoiTable
+    everything: pl.DataFrame
+    rows: range
+    frame: pl.DataFrame
+    settings: CutSettings
+
+
+def embed_table(request: EmbedRequest, reporter: Reporter = SILENT) -> EmbedResult:
+    """Cut the crops of a table, embed them, and write the index, or one shard of it.
+
+    A killed run continues where it was when the same request is made again.
+
+    Raises:
+        UsageError: An index is already there, or the model does not have the size asked for.
+        InputError: The table or the patient list cannot be read, or too many rows are unusable.
+        ArtefactError: The checkpoint is broken.
+        OutputError: There is no room, or the destination cannot be written.
+    """
+    target = request.target
+    results = (schema.INDEX_MANIFEST,) if target.shard is None else (schema.SHARD_MANIFEST,)
+    beside = (schema.INDEX_MANIFEST,)
+    with target_lock(target, results, replace=request.overwrite, beside=beside, reporter=reporter):
+        job = _load(request, reporter)
+        reporter.histogram("sizes in mm", count_sizes(job.frame))
+        index_bytes = measure_index(job.frame, job.encoders, target.out_dir, request.table.keep, target.store)
+        work = _describe_ray_work(job)
+        if work is None:
+            cache = cut_crops(job.frame, job.settings, request.table, index_bytes, reporter)
+        else:
+            require_room(index_bytes)
+            cache = _embed_with_ray(job, work, reporter)
+        if target.shard is not None:
+            return _write_shard(job, target.shard, cache, reporter)
+        enforce_reject_limit(job.frame, cache.rejects, request.table, target.out_dir, reporter)
+        if target.store is None:
+            return _write_folder(job, cache, reporter)
+        return _write_store(job, cache, target.store, work, reporter)
+
+
+def estimate_embedding(request: EmbedRequest, reporter: Reporter = SILENT) -> CheckResult | None:
+    """Check the rows and estimate the work without cutting a crop or writing an index.
+
+    Returns:
+        The check; None for a shard that has no rows.
+
+    Raises:
+        UsageError: The model does not have the size asked for.
+        InputError: The table or the patient list cannot be read.
+        ArtefactError: The checkpoint is broken.
+    """
+    job = _load(request, reporter)
+    if not job.rows:
+        return None
+    estimate = _estimate(job.encoders.image, job.frame.height, request.bs)
+    return check_rows(job.frame, {}, job.settings, request.table, [estimate], reporter=reporter)
+
+
+def _load(request: EmbedRequest, reporter: Reporter) -> _Job:
+    checkpoint = find_checkpoint(request.model)
+    preparing = f"{request.model}: preparing the model, which takes some seconds the first time"
+    encoders = open_encoders(
+        checkpoint, request.table.make_cache_folder(), request.device, lambda: reporter.info(preparing)
+    )
+    config = encoders.image.config
+    for option, given, known in (
+        ("--img-size", request.img_size, config.crop.size_px),
+        ("--emb", request.emb, config.emb),
+    ):
+        if given is not None and given != known:
+            raise UsageError(f"{option} {given}: {request.model} was trained with {known}; leave the option out")
+    reporter.info(f"device: {encoders.device}")
+    table = load_table(request.table, reporter)
+    kind, trained_kind = find_diameter_kind(table.frame), recall_diameter_kind(checkpoint)
+    if kind and trained_kind and kind != trained_kind:
+        reporter.warning(
+            f"diameters of the table are {kind}, {request.model} learned its sizes from {trained_kind} ones"
+        )
+    limit = request.table.limit
+    everything = table.frame.head(limit) if limit else table.frame
+    if request.patients_file is not None:
+        everything = pick_patients(table, request.patients_file, limit, reporter)
+    rows, frame = range(everything.height), everything
+    shard = request.target.shard
+    if shard is not None:
+        rows = shard.choose_rows(everything.height)
+        frame = everything[rows.start : rows.stop]
+        reporter.info(
+            f"shard {shard}: rows {rows.start + 1:,} to {rows.stop:,} of {everything.height:,}"
+            if rows
+            else f"shard {shard}: no rows, the table has fewer chunks of {CHUNK_ROWS:,}"
+        )
+    settings = request.table.cut_settings(config.crop)
+    return _Job(request, checkpoint, encoders, table, everything, rows, frame, settings)
+
+
+def _describe_ray_work(job: _Job) -> ChunkWork | None:
+    request = job.request
+    if request.ray_address is None:
+        return None
+    chunks, cache = request.target.out_dir.absolute() / CHUNKS_FOLDER, request.table.cache_folder.absolute()
+    return ChunkWork(chunks, cache, job.checkpoint.absolute(), request.device, job.settings, request.bs)
+
+
+def _embed_with_ray(job: _Job, work: ChunkWork, reporter: Reporter) -> CropCache:
+    """Embed all chunks with Ray, and return the cache, which knows the rejected rows."""
+    address, table = job.request.ray_address, job.request.table
+    assert address is not None
+    cache = table.open_cache(job.frame, job.settings)
+    open_chunks(work.chunks, job.encoders.image.model_id, cache, work.bs)
+    with reporter.progress("cutting and embedding", job.frame.height, "rows") as advance:
+        cache.rejects = embed_with_ray(
+            job.frame, work, address=address, workers=count_workers(table.workers), on_rows=advance
+        )
+    return cache
+
+
+def _write_folder(job: _Job, cache: CropCache, reporter: Reporter) -> EmbedResult:
+    with reporter.progress("embedding", job.frame.height - len(cache.rejects), "crops") as advance:
+        manifest = write_index(
+            job.frame, cache, job.encoders, job.request.target.out_dir,
+            bs=job.request.bs, keep=job.request.table.keep, dicom_roots=job.table.dicom_roots, on_rows=advance,
+        )  # fmt: skip
+    return _finish(job, cache, manifest.rows, reporter)
+
+
+def _write_store(job: _Job, cache: CropCache, store: Place, work: ChunkWork | None, reporter: Reporter) -> EmbedResult:
+    request, keep = job.request, job.request.table.keep
+    fragments: list[str] | None = None
+    if work is not None and request.ray_address is not None:
+        with reporter.progress("writing", job.frame.height, "rows") as advance:
+            fragments = write_fragments_with_ray(
+                job.frame.height, work, store.absolute_text, keep,
+                address=request.ray_address, workers=count_workers(request.table.workers), on_rows=advance,
+            )  # fmt: skip
+    with reporter.progress("embedding", job.frame.height - len(cache.rejects), "crops") as advance:
+        manifest = write_store(
+            job.frame, cache, job.encoders, store, request.target.out_dir,
+            bs=request.bs, indexed_rows=request.target.indexed_rows, keep=keep, dicom_roots=job.table.dicom_roots,
+            fragments=fragments, on_rows=advance,
+        )  # fmt: skip
+    return _finish(job, cache, manifest.rows, reporter)
+
+
+def _finish(job: _Job, cache: CropCache, rows: int, reporter: Reporter) -> EmbedResult:
+    target = job.request.target
+    record_index(target.location, reporter)
+    emb = job.encoders.image.config.emb
+    reporter.info(f"{rows:,} rows of width {emb} in {target}")
+    return EmbedResult(target.location, rows, emb, list_rejects(job.frame, cache.rejects))
+
+
+def _write_shard(job: _Job, shard: ShardNumber, cache: CropCache, reporter: Reporter) -> EmbedResult:
+    """Write one shard; the limit of unusable rows is enforced by `merge`, which sees all shards."""
+    table, bs, folder = job.request.table, job.request.bs, job.request.target.out_dir
+    rejects = list_rejects(job.frame, cache.rejects)
+    fingerprint = fingerprint_table(
+        job.everything, table.roi_csv, job.encoders, cache.settings, job.table.dicom_roots, bs
+    )
+    with reporter.progress("embedding", len(job.rows) - rejects.height, "crops") as advance:
+        embedded = write_shard(
+            job.everything, shard, cache, job.encoders, folder,
+            fingerprint=fingerprint, rejects=rejects, bs=bs, keep=table.keep, dicom_roots=job.table.dicom_roots,
+            on_rows=advance,
+        )  # fmt: skip
+    if embedded:
+        record_index(folder, reporter)
+    if rejects.height:
+        reporter.warning(f"{rejects.height:,} of {len(job.rows):,} rows cannot be used; merge lists them all")
+    reporter.info(f"shard {shard}: {embedded:,} rows in {folder}")
+    reporter.info(f"when all {shard.of} are there: noduleclip merge --out-dir {folder.parents[1]}")
+    return EmbedResult(folder, embedded, job.encoders.image.config.emb, rejects)
+
+
+def _estimate(encoder: Encoder, rows: int, bs: int) -> Estimate:
+    """Time one batch of noise after a warm-up."""
+    size_px, count = encoder.config.crop.size_px, min(bs, rows)
+    crops = np.random.default_rng(0).integers(-1000, 400, (count, size_px, size_px)).astype(np.int16)
+    encoder.encode(crops)
+    started = time.perf_counter()
+    encoder.encode(crops)
+    seconds = rows / count * (time.perf_counter() - started)
+    return Estimate("embedding", f"{rows:,} crops", seconds, 4 * rows * encoder.config.emb)
