@@ -12,7 +12,6 @@ import typer
 
 from noduleclip import schema
 from noduleclip.cli import app
-from noduleclip.cli.evaluation import MOST_QUERIES
 from noduleclip.errors import RejectCode
 from noduleclip.importers.nodule_table import NODULE_COLUMNS
 from noduleclip.importers.pylidc_db import MOST_POINTS
@@ -27,6 +26,7 @@ from noduleclip.io.text_lines import MOST_BYTES, MOST_LINES
 from noduleclip.io.text_table import LARGEST_BYTES, LONGEST_ROW_BYTES, MOST_COLUMNS
 from noduleclip.language import describe_ratings as describe_ranges
 from noduleclip.language.rating_words import EDGES, PHRASES
+from noduleclip.workflows.evaluate import MOST_QUERIES
 
 DOCS = Path(__file__).parent
 EVALUATION = DOCS / "models" / "lidc-evaluation.json"

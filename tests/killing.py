@@ -153,14 +153,6 @@ def _be_the_command(job: dict[str, Any]) -> None:
 
 def _serve() -> None:
     """Fork a child for each line of stdin, and print how it ended."""
-    import noduleclip.cli.evaluation
-    import noduleclip.cli.search
-    import noduleclip.cli.training
-    import noduleclip.engine.torch_encoder
-    import noduleclip.io.dicom.slice
-    import noduleclip.models.onnx_export
-    import noduleclip.phantom.patients
-    import noduleclip.report.evaluation_page  # noqa: F401
 
     for line in sys.stdin:
         child = os.fork()

@@ -54,11 +54,26 @@ def evaluate(
 
     Example: noduleclip evaluate --emb-dir runs/first/test_readers --out report
     """
-    from noduleclip.cli.evaluation import EvaluationOptions, run_evaluation
+    from noduleclip.cli.retries import retry_replaced
+    from noduleclip.io.index.open import open_index
+    from noduleclip.report.console import CONSOLE, log_info
+    from noduleclip.report.evaluation import print_evaluation, write_evaluation
     from noduleclip.report.tables import choose_format
+    from noduleclip.workflows.evaluate import EVALUATION_FILES, EvaluateRequest
+    from noduleclip.workflows.evaluate import evaluate as evaluate_index
+    from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 
-    run_evaluation(
-        EvaluationOptions(
-            emb_dir, queries, readers, scores, draws, resamples, seed, choose_format(output_format), out, overwrite
-        )
-    )
+    form = choose_format(output_format)
+
+    def run() -> None:
+        request = EvaluateRequest(
+            index=open_index(emb_dir), queries=queries, readers_csv=readers, scores_csv=scores,
+            draws=draws, resamples=resamples, seed=seed,
+        )  # fmt: skip
+        result = evaluate_index(request, CONSOLE)
+        print_evaluation(result, form)
+        if out is not None:
+            log_info(f"report: {write_evaluation(result, out, CONSOLE)}")
+
+    with output_lock(out, EVALUATION_FILES, OVERWRITE, replace=overwrite, reporter=CONSOLE):
+        retry_replaced(run)

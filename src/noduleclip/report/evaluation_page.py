@@ -6,9 +6,10 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from noduleclip.evaluation.breakdown import Breakdown, Part
+from noduleclip.evaluation.breakdown import Part
 from noduleclip.evaluation.curves import RECALLS, PrecisionCurves, Reliability, SizeErrors
 from noduleclip.report.page import MODEL_COLOUR, PLAIN_COLOUR, READER_COLOUR, inline_figure, render_page
+from noduleclip.workflows.evaluate import EvaluationCurves
 
 _COLUMNS = 5
 _TEMPLATE = "evaluation.html.jinja"
@@ -17,23 +18,18 @@ _TEMPLATE = "evaluation.html.jinja"
 def render_evaluation(
     found: Mapping[str, Any],
     queries: Sequence[str],
-    curves: Sequence[PrecisionCurves | None],
-    sizes: SizeErrors | None,
-    reliability: Reliability | None,
-    breakdown: Breakdown | None,
+    curves: EvaluationCurves,
     source: str,
 ) -> str:
     """Return the page.
 
     Args:
-        found: What `evaluation.json` holds; None for what is not known.
-        queries: All sentences judged.
-        curves: Their precision over recall.
-        sizes: Implied and read diameters.
-        reliability: Probabilities beside what readers say.
-        breakdown: Its parts.
-        source: Where the index lies.
+        found: Content of `evaluation.json`; None for unknown values.
+        queries: All evaluated sentences.
+        curves: Curves and breakdown.
+        source: Location of the index.
     """
+    sizes, reliability, breakdown = curves.sizes, curves.reliability, curves.breakdown
     groups = [("Sentences", found)]
     if found["ratings"]:
         groups = [("Sizes", found), ("What readers rated", found["ratings"])]
@@ -44,7 +40,7 @@ def render_evaluation(
         source=source,
         found=found,
         groups=groups,
-        precision=inline_figure(_plot_precision(queries, curves)),
+        precision=inline_figure(_plot_precision(queries, curves.precision)),
         sizes=inline_figure(_plot_sizes(sizes)) if sizes and found["sizes"] else None,
         errors=sizes,
         reliability=inline_figure(_plot_reliability(reliability)) if reliability else None,

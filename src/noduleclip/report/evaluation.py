@@ -1,0 +1,154 @@
+"""Results of an evaluation: tables, CSV or JSON on stdout, and the files of a report."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from noduleclip import schema
+from noduleclip.io.artefacts import format_json, write_together
+from noduleclip.report.console import data_console, write_json_lines
+from noduleclip.report.tables import print_records
+from noduleclip.workflows.evaluate import EvaluationResult, trace_curves
+from noduleclip.workflows.reporter import SILENT, Reporter
+
+_COMMON_START = "a lung nodule with diameter "
+_DIFFERENCES = {"above_second": "- second", "above_panel": "- panel"}
+_READER_HEADS = (("second_reader", "second"), ("panel", "panel"))
+_MEAN_LABELS = {
+    "model": "mean AP, nodules with two readers or more",
+    "second_reader": "  a second reader there",
+    "panel": "  the panel of all other readers there",
+    "above_second": "model - second reader",
+    "above_panel": "model - panel",
+}
+_AP_TITLE = "AP there; P@50 and nDCG above the panel's; ! = the 95 % interval over patients excludes zero"
+_SIZES_TITLE = "nodules with two readers or more; ! = the 95 % interval over patients excludes zero"
+
+
+def print_evaluation(result: EvaluationResult, form: str) -> None:
+    """Print an evaluation.
+
+    Args:
+        result: The evaluation.
+        form: "table" for tables of sentences and sizes and the means, "csv" for a row per sentence, "json" for one
+            object with everything.
+    """
+    if form == "json":
+        write_json_lines([json.dumps(_without_nan(result.to_mapping()))])
+    elif form == "csv":
+        print_records(flatten_queries(result), form, "")
+    else:
+        _print_tables(result.to_mapping())
+
+
+def flatten_queries(result: EvaluationResult) -> list[dict[str, Any]]:
+    """Return a record per sentence: mean and interval of each metric, of the model and of the readers."""
+    return [_flatten(query) for group in _list_groups(result.to_mapping()) for query in group["queries"]]
+
+
+def write_evaluation(result: EvaluationResult, folder: Path, reporter: Reporter = SILENT) -> Path:
+    """Write `evaluation.json` and a page with plots.
+
+    Returns:
+        The page.
+    """
+    from noduleclip.report.evaluation_page import render_evaluation
+
+    found = _without_nan(result.to_mapping())
+    curves = trace_curves(result, reporter)
+    page = render_evaluation(found, result.queries, curves, str(result.request.index.location))
+    texts = {schema.EVALUATION_PAGE: page, schema.EVALUATION_JSON: format_json(found)}
+    write_together({folder / name: text for name, text in texts.items()})
+    return folder / schema.EVALUATION_PAGE
+
+
+def _list_groups(evaluation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [group for group in (evaluation, evaluation["ratings"]) if group is not None]
+
+
+def _print_tables(evaluation: Mapping[str, Any]) -> None:
+    form = "table"
+    title = f"{evaluation['nodules']} nodules, {evaluation['common']} with two readers or more (*)"
+    for group in _list_groups(evaluation):
+        print_records([_describe_query(query) for query in group["queries"]], form, title)
+        title = "what readers rated"
+        if group["readers"]:
+            print_records([_compare_query(query) for query in group["queries"] if query["readers"]], form, _AP_TITLE)
+        _print_means(group)
+    if evaluation["sizes"]:
+        data_console().print()
+        print_records([_describe_measure(measure) for measure in evaluation["sizes"]], form, _SIZES_TITLE)
+
+
+def _describe_query(query: Mapping[str, Any]) -> dict[str, Any]:
+    model = {name: interval["mean"] for name, interval in query["model"].items()}
+    return {
+        "query": query["query"].removeprefix(_COMMON_START),
+        "base": query["base_rate"],
+        "P@10": model["precision_10"],
+        "lift": _lift(query["lift_10"]),
+        "P@50": model["precision_50"],
+        "lift ": _lift(query["lift_50"]),
+        "nDCG": model["ndcg"],
+        "AP": model["ap"],
+    }
+
+
+def _lift(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}x"
+
+
+def _compare_query(query: Mapping[str, Any]) -> dict[str, Any]:
+    ap = query["readers"]["ap"]
+    ranked = {f"{head}*": ap[name]["mean"] for name, head in (("model", "AP"), *_READER_HEADS)}
+    return {
+        "query": query["query"].removeprefix(_COMMON_START),
+        **ranked,
+        **{head: _signed(ap[name], 3) for name, head in _DIFFERENCES.items()},
+        "P@50": _signed(query["readers"]["precision_50"]["above_panel"], 3),
+        "nDCG": _signed(query["readers"]["ndcg"]["above_panel"], 3),
+    }
+
+
+def _print_means(group: Mapping[str, Any]) -> None:
+    rows = [("mean AP, all nodules", group["model"]["ap"])]
+    if group["readers"]:
+        rows += [(label, group["readers"]["ap"][name]) for name, label in _MEAN_LABELS.items()]
+    for label, value in rows:
+        data_console().print(
+            f"{label:<44}{value['mean']:>7.3f}  [{value['low']:.3f}, {value['high']:.3f}]", markup=False
+        )
+
+
+def _describe_measure(measure: Mapping[str, Any]) -> dict[str, Any]:
+    readers = measure["readers"]
+    means = {head: readers[name]["mean"] for name, head in (("model", "model"), *_READER_HEADS)}
+    differences = {head: _signed(readers[name], 2) for name, head in _DIFFERENCES.items()}
+    return {"sizes": measure["name"], "nodules": round(measure["nodules"]), **means, **differences}
+
+
+def _signed(value: Mapping[str, float], digits: int) -> str:
+    """Format a difference, with a ! where its interval excludes zero."""
+    if math.isnan(value["mean"]):
+        return "-"
+    return f"{value['mean']:+.{digits}f}" + ("!" if value["low"] > 0 or value["high"] < 0 else " ")
+
+
+def _flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn {"x": {"mean": 1, "low": 0}} into {"x": 1, "x_low": 0}, at any depth."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        key = prefix.rstrip("_") if name == "mean" else f"{prefix}{name}"
+        flat |= _flatten(value, f"{key}_") if isinstance(value, Mapping) else {key: value}
+    return flat
+
+
+def _without_nan(value: Any) -> Any:
+    """Replace NaN, which JSON lacks, by None."""
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, Mapping):
+        return {name: _without_nan(item) for name, item in value.items()}
+    return [_without_nan(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,298 @@
+"""Evaluation of an index by the protocol: sentences, readers, sizes, and the curves of the report (`evaluate`)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from noduleclip import schema
+from noduleclip.config import SOFTNESS_MM
+from noduleclip.errors import InputError
+from noduleclip.evaluation.breakdown import BANDS, Breakdown, evaluate_bands, judge_groups, sweep_alpha
+from noduleclip.evaluation.curves import (
+    PrecisionCurves,
+    Reliability,
+    SizeErrors,
+    compare_sizes,
+    trace_precision,
+    trace_reliability,
+)
+from noduleclip.evaluation.evaluation import Evaluation, Rankings, evaluate_rankings
+from noduleclip.evaluation.implied import imply_diameters, make_sweep
+from noduleclip.evaluation.readers import Readers, list_known
+from noduleclip.evaluation.sizes import Estimates, Measure, measure_sizes
+from noduleclip.io.index.base import Index
+from noduleclip.io.nodules import group_nodules, parse_ratings
+from noduleclip.io.reader_table import read_readers
+from noduleclip.io.score_table import read_scores
+from noduleclip.language import BIN_PROMPTS, BIN_SYNONYMS, EVALUATION_QUERIES, RATING_QUERIES, parse_intervals
+from noduleclip.language.query import ParsedQuery, list_attributes, parse_queries
+from noduleclip.retrieval.text_query import SentenceEncoder
+from noduleclip.retrieval.top_k import check_unit_norm
+from noduleclip.workflows.reporter import SILENT, Reporter
+from noduleclip.workflows.search import load_sentences, open_text_encoder
+
+MOST_QUERIES = 1000
+"""Most sentences that are evaluated at once: their scores of all nodules are held in memory."""
+EVALUATION_FILES = (schema.EVALUATION_JSON, schema.EVALUATION_PAGE)
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest:
+    """What to evaluate and by whose readings.
+
+    Attributes:
+        index: The index.
+        queries: Sentences, or a file with one a line, each with a size or a rating; None = those of the protocol.
+        readers_csv: ROI table with a row of every reader for the same nodules; None = the index's own rows.
+        scores_csv: Scores to evaluate instead of the index's cosines: a column `row` and one per sentence.
+        draws: Draws of the reader who is the truth.
+        resamples: Bootstrap samples of patients.
+        seed: Seed of draws and bootstrap.
+    """
+
+    index: Index
+    queries: tuple[str, ...] | Path | None = None
+    readers_csv: Path | None = None
+    scores_csv: Path | None = None
+    draws: int = 50
+    resamples: int = 300
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class EvaluatedNodules:
+    """The N nodules of an index that have a diameter.
+
+    Attributes:
+        rows: (N,) their rows in the index.
+        embeddings: (N, D) unit vectors.
+        readers: What their readers measured and rated.
+        patients: (N,) number of each nodule's patient.
+        manufacturers: (N,) manufacturer of the scanner; empty where it is unknown.
+    """
+
+    rows: NDArray[np.int64]
+    embeddings: NDArray[np.float32]
+    readers: Readers
+    patients: NDArray[np.int64]
+    manufacturers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Result of an evaluation.
+
+    Attributes:
+        request: The request.
+        groups: Evaluated sentences by group: "sizes" and "ratings" of the protocol, or "sentences" of the request.
+        evaluations: The evaluation of each group.
+        sizes: How well the model measures; empty for scores from a file.
+        implied_mm: (N,) diameters that the model implies; None for scores from a file.
+        nodules: The nodules.
+        encoder: The text encoder of the index.
+    """
+
+    request: EvaluateRequest
+    groups: Mapping[str, tuple[str, ...]]
+    evaluations: Mapping[str, Evaluation]
+    sizes: tuple[Measure, ...]
+    implied_mm: Floats | None = field(repr=False)
+    nodules: EvaluatedNodules = field(repr=False)
+    encoder: SentenceEncoder = field(repr=False)
+
+    @property
+    def queries(self) -> list[str]:
+        """All evaluated sentences."""
+        return [query for group in self.groups.values() for query in group]
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the content of `evaluation.json`, with NaN where a value is unknown."""
+        first, *further = self.evaluations.values()
+        return {
+            **asdict(first),
+            "ratings": asdict(further[0]) if further else None,
+            "sizes": [asdict(measure) for measure in self.sizes],
+        }
+
+
+@dataclass(frozen=True)
+class EvaluationCurves:
+    """What the page of an evaluation shows beside its tables.
+
+    Attributes:
+        precision: Precision over recall of each sentence; None where it has no nodules of two readers.
+        sizes: Implied and read diameters; None for scores from a file.
+        reliability: Probabilities beside the readers' agreement; None for scores from a file.
+        breakdown: Results by size, manufacturer and alpha; None for scores from a file.
+    """
+
+    precision: Sequence[PrecisionCurves | None]
+    sizes: SizeErrors | None = None
+    reliability: Reliability | None = None
+    breakdown: Breakdown | None = None
+
+
+def evaluate(request: EvaluateRequest, reporter: Reporter = SILENT) -> EvaluationResult:
+    """Rank the nodules of an index for sentences, and compare the rankings with those of readers.
+
+    Raises:
+        InputError: The index has too few nodules with a diameter, or a table or a sentence cannot be used.
+        ArtefactError: The index is broken.
+    """
+    index = request.index
+    encoder = open_text_encoder(index)
+    nodules = _load_nodules(index, request.readers_csv, reporter)
+    groups = _choose_queries(request, nodules.readers.attributes, encoder.attributes)
+    evaluations = {
+        name: _evaluate_group(name, queries, nodules, encoder, request, reporter) for name, queries in groups.items()
+    }
+    first = next(iter(evaluations.values()))
+    if np.isnan(first.model["ap"].mean):
+        raise InputError(f"no nodule in {index.location} satisfies any of the {len(first.queries)} sentence(s)")
+    if request.scores_csv is not None:
+        return EvaluationResult(request, groups, evaluations, (), None, nodules, encoder)
+    bins, implied_mm = _estimate_sizes(encoder, nodules.embeddings)
+    estimates = Estimates(bins, implied_mm, nodules.readers.diameters_mm, nodules.patients)
+    sizes = measure_sizes(
+        estimates,
+        parse_intervals(BIN_PROMPTS),
+        draws=request.draws,
+        resamples=request.resamples,
+        seed=request.seed,
+    )
+    return EvaluationResult(request, groups, evaluations, sizes, implied_mm, nodules, encoder)
+
+
+def trace_curves(result: EvaluationResult, reporter: Reporter = SILENT) -> EvaluationCurves:
+    """Compute the curves and the breakdown of an evaluation, from the same rankings and draws."""
+    request, nodules, encoder = result.request, result.nodules, result.encoder
+    parsed_queries = parse_queries(result.queries)
+    scores = _score(result.queries, nodules, encoder, request)
+    precision = trace_precision(scores, nodules.readers, parsed_queries, draws=request.draws, seed=request.seed)
+    if result.implied_mm is None:
+        return EvaluationCurves(precision)
+    probabilities = encoder.calibration.to_probability(scores)
+    return EvaluationCurves(
+        precision,
+        compare_sizes(result.implied_mm, nodules.readers),
+        trace_reliability(probabilities, nodules.readers, parsed_queries),
+        _break_down(request, nodules, encoder, reporter),
+    )
+
+
+def _load_nodules(index: Index, readers_csv: Path | None, reporter: Reporter) -> EvaluatedNodules:
+    meta = index.collect(index.scan().drop(schema.ROW))
+    rows = pl.Series(np.arange(meta.height))
+    if readers_csv is not None:
+        meta, missing = read_readers(readers_csv, meta)
+        if missing:
+            reporter.warning(
+                f"{readers_csv}: does not know {missing} nodule(s) of the index; their own rows judge them"
+            )
+        rows = meta[schema.ROW]
+        meta = meta.drop(schema.ROW)
+    nodules = group_nodules(meta)
+    if len(nodules) < 2:
+        raise InputError(f"{index.location}: {len(nodules)} nodule(s) with a diameter, at least 2 are needed")
+    rows_of_index = rows.to_numpy()[nodules.rows]
+    check_unit_norm(index.embeddings, rows_of_index)
+    first_rows = meta[nodules.rows.tolist()]
+    patients = first_rows[schema.PATIENT_ID].rank("dense").to_numpy().astype(np.int64)
+    readers = Readers(nodules.diameters_mm, *parse_ratings(meta, nodules))
+    manufacturers = first_rows[schema.MANUFACTURER].to_list() if schema.MANUFACTURER in first_rows.columns else []
+    named = tuple(name or "" for name in manufacturers) or ("",) * len(nodules)
+    return EvaluatedNodules(rows_of_index, index.embeddings[rows_of_index], readers, patients, named)
+
+
+def _choose_queries(
+    request: EvaluateRequest, rated: Sequence[str], trained: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Return the sentences by group: those of the request, or the ten sizes and what both readers and model rate."""
+    if request.queries is not None:
+        is_file = isinstance(request.queries, Path)
+        queries = tuple(load_sentences(request.queries)) if isinstance(request.queries, Path) else request.queries
+        if len(queries) > MOST_QUERIES:
+            source = f"{request.queries}: " if is_file else ""
+            raise InputError(
+                f"{source}holds {len(queries):,} sentences, at most {MOST_QUERIES:,} are evaluated at once; split it"
+            )
+        for query, parsed in zip(queries, parse_queries(queries), strict=True):
+            _check_query(query, parsed, rated)
+        return {"sentences": queries}
+    groups = {"sizes": EVALUATION_QUERIES}
+    known = list_known(parse_queries(RATING_QUERIES), [name for name in rated if name in trained])
+    if known and request.scores_csv is None:
+        groups["ratings"] = tuple(RATING_QUERIES[at] for at in known)
+    return groups
+
+
+def _check_query(query: str, parsed: ParsedQuery, rated: Sequence[str]) -> None:
+    if not parsed.has_criteria:
+        raise InputError(f"{query!r} has no size and no rating: no reader can say what is relevant")
+    missing = [name for name in list_attributes([parsed]) if name not in rated]
+    if missing:
+        raise InputError(f"{query!r}: no reader has rated {missing[0]} in this table; rated are {list(rated)}")
+
+
+def _evaluate_group(
+    name: str,
+    queries: Sequence[str],
+    nodules: EvaluatedNodules,
+    encoder: SentenceEncoder,
+    request: EvaluateRequest,
+    reporter: Reporter,
+) -> Evaluation:
+    rankings = _rank(queries, nodules, encoder, request)
+    with reporter.progress(f"evaluating {name}", len(queries), "queries") as advance:
+        return evaluate_rankings(
+            rankings, queries, parse_queries(queries),
+            draws=request.draws, resamples=request.resamples, seed=request.seed, on_query=lambda: advance(1),
+        )  # fmt: skip
+
+
+def _rank(
+    queries: Sequence[str], nodules: EvaluatedNodules, encoder: SentenceEncoder, request: EvaluateRequest
+) -> Rankings:
+    return Rankings(_score(queries, nodules, encoder, request), nodules.readers, nodules.patients)
+
+
+def _score(
+    queries: Sequence[str], nodules: EvaluatedNodules, encoder: SentenceEncoder, request: EvaluateRequest
+) -> Floats:
+    if request.scores_csv is not None:
+        return read_scores(request.scores_csv, queries, nodules.rows)
+    return np.asarray(encoder.encode(queries) @ nodules.embeddings.T, np.float64)
+
+
+def _estimate_sizes(encoder: SentenceEncoder, embeddings: NDArray[np.float32]) -> tuple[NDArray[np.int64], Floats]:
+    """Return the most probable of the three bins, and the diameter that the sweep over "> x mm" implies."""
+    bins = np.argmax(encoder.encode(BIN_SYNONYMS) @ embeddings.T, axis=0)
+    sweep = encoder.calibration.to_probability(encoder.encode(make_sweep()) @ embeddings.T)
+    return bins.astype(np.int64), imply_diameters(sweep)
+
+
+def _break_down(
+    request: EvaluateRequest, nodules: EvaluatedNodules, encoder: SentenceEncoder, reporter: Reporter
+) -> Breakdown:
+    """Evaluate by size and, on the ten sizes of the protocol, by manufacturer and by alpha."""
+    settings = {"draws": request.draws, "seed": request.seed}
+    with reporter.progress("evaluating parts", 3, "parts") as advance:
+        bands = _rank(BANDS, nodules, encoder, request)
+        by_size = evaluate_bands(bands, parse_queries(BANDS), **settings)
+        advance(1)
+        rankings = _rank(EVALUATION_QUERIES, nodules, encoder, request)
+        parsed_queries = parse_queries(EVALUATION_QUERIES)
+        by_manufacturer = judge_groups(rankings, nodules.manufacturers, EVALUATION_QUERIES, parsed_queries, **settings)
+        advance(1)
+        probabilities = encoder.calibration.to_probability(rankings.scores)
+        intervals = parse_intervals(EVALUATION_QUERIES)
+        by_alpha = sweep_alpha(probabilities, nodules.readers.diameters_mm, intervals, SOFTNESS_MM)
+        advance(1)
+    return Breakdown(by_size, by_manufacturer, by_alpha)
