@@ -118,6 +118,7 @@ CHECK_REPORT: Final = "check.json"
 TRAIN_PATIENTS: Final = "train_patients.txt"
 VAL_PATIENTS: Final = "val_patients.txt"
 TEST_PATIENTS: Final = "test_patients.txt"
+SPLIT_FILES: Final = (TRAIN_PATIENTS, VAL_PATIENTS, TEST_PATIENTS)
 ROI_CSV: Final = "roi_with_diam.csv"
 NODULES_CSV: Final = "nodules.csv"
 PREPARE_JSON: Final = "prepare.json"

@@ -296,7 +296,10 @@ def test_merge_removes_nothing_but_shards(
     notes.write_text(MINE)
     done = noduleclip("merge", "--out-dir", tmp_path, "--remove-shards")
     assert done.code == 0, done.err
-    assert f"warning: {notes}: is of no shard; the index is whole, and {notes.parents[1]} is left as it is" in done.err
+    assert (
+        f"warning: {notes}: is not part of a shard; the index is complete, and {notes.parents[1]} is left as it is"
+        in done.err
+    )
     assert notes.read_text() == MINE
     notes.unlink()
     assert noduleclip("merge", "--out-dir", tmp_path, "--remove-shards", "--overwrite").code == 0

@@ -147,7 +147,7 @@ def test_merge_tells_of_rejects_and_keeps_the_index_where_shards_cannot_go(
     told = runs.merge(tmp_path / "parts", "--max-rejects", 0.5, "--remove-shards")
     assert "10 of 101 rows cannot be used (10 missing-file); first: " in told
     assert f"all are in {tmp_path / 'parts' / schema.REJECTS_CSV}" in told
-    assert "the index is whole, but its shards cannot all be removed (Device or resource busy)" in told
+    assert "the index is complete, but its shards cannot all be removed (Device or resource busy)" in told
     assert mapped == [False], "NFS keeps what is mapped"
 
 

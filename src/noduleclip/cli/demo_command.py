@@ -16,7 +16,7 @@ from noduleclip.cli.evaluate_command import evaluate
 from noduleclip.cli.fuse_command import fuse
 from noduleclip.cli.phantom_command import Patients, phantom
 from noduleclip.cli.query_command import query
-from noduleclip.cli.split_command import SPLIT_FILES, split
+from noduleclip.cli.split_command import split
 from noduleclip.cli.train_command import TRAIN_FILES, train
 from noduleclip.errors import UsageError, make_printable
 
@@ -78,7 +78,7 @@ def _list_made() -> dict[str, tuple[str, ...]]:
 
     return {
         "phantoms": (re.escape(schema.ROI_CSV), r"dicom/PHANTOM-\d{4}/\d{5}\.dcm"),
-        "splits": tuple(map(re.escape, SPLIT_FILES)),
+        "splits": tuple(map(re.escape, schema.SPLIT_FILES)),
         "run": tuple(map(re.escape, (*TRAIN_FILES, schema.REJECTS_CSV))),
         "index": (INDEX_PATTERN,),
     }

@@ -8,6 +8,14 @@ def doctor(cache_dir: options.CacheDir = None, output_format: options.OutputForm
 
     Example: noduleclip doctor
     """
-    from noduleclip.cli.diagnosis import run_doctor
+    from dataclasses import asdict
 
-    run_doctor(cache_dir, output_format)
+    from noduleclip.errors import ArtefactError
+    from noduleclip.report.tables import choose_format, print_records
+    from noduleclip.workflows.doctor import diagnose
+
+    findings = diagnose(cache_dir)
+    print_records([asdict(finding) for finding in findings], choose_format(output_format), "")
+    broken = next((finding for finding in findings if finding.remedy), None)
+    if broken is not None:
+        raise ArtefactError(f"{broken.what}: {broken.found}; {broken.remedy}")

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from noduleclip import schema
 from noduleclip.cli import options
 
 
@@ -35,11 +34,12 @@ def merge(
     Example: noduleclip merge --out-dir index
     """
     from noduleclip.report.console import CONSOLE
-    from noduleclip.workflows.index_target import choose_target, target_lock
+    from noduleclip.workflows.index_target import choose_target
+    from noduleclip.workflows.merge import MergeRequest
+    from noduleclip.workflows.merge import merge as merge_shards
 
-    target, joins = choose_target(out_dir, store, vector_index_from), (out_dir / schema.SHARDS_FOLDER).is_dir()
-    results = (schema.INDEX_MANIFEST,)
-    with target_lock(target, results, replace=overwrite, writes_rejects=joins, reporter=CONSOLE):
-        from noduleclip.cli.merging import merge_index
-
-        merge_index(target, 0 if strict else max_rejects, remove_shards)
+    request = MergeRequest(
+        target=choose_target(out_dir, store, vector_index_from), max_rejects=0 if strict else max_rejects,
+        remove_shards=remove_shards, overwrite=overwrite,
+    )  # fmt: skip
+    merge_shards(request, CONSOLE)

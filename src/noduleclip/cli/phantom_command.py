@@ -23,21 +23,12 @@ def phantom(
 
     Example: noduleclip phantom --out phantoms --patients 20
     """
-    from noduleclip.phantom.patients import PhantomConfig, make_phantoms
-    from noduleclip.report.console import CONSOLE, log_info, progress
-    from noduleclip.workflows.output_lock import output_lock
-    from noduleclip.workflows.roi_crops import count_workers
+    from noduleclip.phantom.patients import PhantomConfig
+    from noduleclip.report.console import CONSOLE, log_info
+    from noduleclip.workflows.phantoms import write_phantoms
 
-    with (
-        output_lock(out, (), "", replace=True, whole=True, reporter=CONSOLE),
-        progress("drawing phantoms", patients, "patients") as advance,
-    ):
-        summary = make_phantoms(
-            out,
-            PhantomConfig(patients=patients, seed=seed),
-            on_patient=lambda _: advance(1),
-            workers=count_workers(workers),
-        )
+    config = PhantomConfig(patients=patients, seed=seed)
+    summary = write_phantoms(out, config, workers=workers, reporter=CONSOLE)
     log_info(
         f"{summary.patients} patients, {summary.slices} slices, {summary.nodules} nodules, "
         f"{summary.rois} readers' rows in {summary.roi_csv}"

@@ -5,10 +5,7 @@ from typing import Annotated
 
 import typer
 
-from noduleclip import schema
 from noduleclip.cli import options
-
-SPLIT_FILES = (schema.TRAIN_PATIENTS, schema.VAL_PATIENTS, schema.TEST_PATIENTS)
 
 
 def split(
@@ -26,19 +23,14 @@ def split(
 
     Example: noduleclip split --roi-csv rois.csv --out splits --seed 1
     """
-    import polars as pl
-
-    from noduleclip.io.artefacts import write_together
-    from noduleclip.io.patients import format_patient_list, split_patients
-    from noduleclip.io.size_bins import count_bins
     from noduleclip.report.console import CONSOLE
     from noduleclip.report.tables import choose_format, print_split
-    from noduleclip.workflows.output_lock import OVERWRITE, output_lock
-    from noduleclip.workflows.roi_crops import TableRequest, load_table
+    from noduleclip.workflows.roi_crops import TableRequest
+    from noduleclip.workflows.split import SplitRequest
+    from noduleclip.workflows.split import split as split_table
 
-    with output_lock(out, SPLIT_FILES, OVERWRITE, replace=overwrite, reporter=CONSOLE):
-        table = load_table(TableRequest(roi_csv, dicom_root), reporter=CONSOLE)
-        bins = count_bins(table.frame.filter(pl.col(schema.PATIENT_ID) != ""))
-        patients = split_patients(bins, (train, val, test), seed)
-        write_together({out / name: format_patient_list(ids) for name, ids in zip(SPLIT_FILES, patients, strict=True)})
-    print_split(dict(zip(SPLIT_FILES, patients, strict=True)), bins, choose_format(output_format))
+    request = SplitRequest(
+        table=TableRequest(roi_csv, dicom_root), out=out, shares=(train, val, test), seed=seed, overwrite=overwrite
+    )
+    result = split_table(request, CONSOLE)
+    print_split(result.patients, result.bins, choose_format(output_format))

@@ -130,7 +130,7 @@ def write_shard(
     part = frame[rows.start : rows.stop]
     (folder / schema.SHARD_MANIFEST).unlink(missing_ok=True)
     embedded = part.height - rejects.height
-    said: dict[str, Any] = {
+    record: dict[str, Any] = {
         "schema_version": _VERSION,
         "shard": str(shard),
         "whole": fingerprint,
@@ -144,8 +144,8 @@ def write_shard(
 
     def finish() -> None:
         if embedded:
-            said["index_sha256"] = hash_file(folder / schema.INDEX_MANIFEST)
-        write_json(folder / schema.SHARD_MANIFEST, said)
+            record["index_sha256"] = hash_file(folder / schema.INDEX_MANIFEST)
+        write_json(folder / schema.SHARD_MANIFEST, record)
 
     if embedded:
         write_index(
@@ -165,13 +165,13 @@ class Shard:
     Attributes:
         number: Which one.
         folder: Where it lies.
-        said: What `shard.json` says.
+        record: Content of `shard.json`.
         index: Its rows; None where it has none.
     """
 
     number: ShardNumber
     folder: Path
-    said: dict[str, Any]
+    record: dict[str, Any]
     index: FolderIndex | None
 
 
@@ -207,30 +207,30 @@ def open_shards(out_dir: Path) -> list[Shard]:
     shards = [_open_shard(number, path) for number, path in found]
     first, row = shards[0], 0
     for shard in shards:
-        if shard.said["whole"] != first.said["whole"]:
+        if shard.record["whole"] != first.record["whole"]:
             raise ArtefactError(
                 f"{shard.folder}: is of another table, model or setting than {first.folder.name}; "
                 f"make it again: embed --shard {shard.number} --overwrite"
             )
-        if shard.said["first_row"] != row:
-            begins = shard.said["first_row"]
+        if shard.record["first_row"] != row:
+            begins = shard.record["first_row"]
             raise ArtefactError(f"{shard.folder}: begins at row {begins}, expected {row}; make it again")
-        row += shard.said["table_rows"]
+        row += shard.record["table_rows"]
     return shards
 
 
 def _open_shard(number: ShardNumber, folder: Path) -> Shard:
-    said = read_json(folder / schema.SHARD_MANIFEST)
+    record = read_json(folder / schema.SHARD_MANIFEST)
     kinds = {"whole": str, "first_row": int, "table_rows": int, "rows": int, "rejects": list}
-    right = said.get("schema_version") == _VERSION and said.get("shard") == str(number)
-    if not right or any(not isinstance(said.get(name), kind) for name, kind in kinds.items()):
+    right = record.get("schema_version") == _VERSION and record.get("shard") == str(number)
+    if not right or any(not isinstance(record.get(name), kind) for name, kind in kinds.items()):
         raise ArtefactError(f"{folder / schema.SHARD_MANIFEST}: not a shard of this tool; make it again")
-    if any(not isinstance(one, dict) or not one.keys() >= _REJECT_NAMES for one in said["rejects"]):
+    if any(not isinstance(one, dict) or not one.keys() >= _REJECT_NAMES for one in record["rejects"]):
         raise ArtefactError(f"{folder / schema.SHARD_MANIFEST}: lists rejects that are none; make it again")
-    rows, rejected = said["rows"], len(said["rejects"])
-    if rows + rejected != said["table_rows"]:
+    rows, rejected = record["rows"], len(record["rejects"])
+    if rows + rejected != record["table_rows"]:
         raise ArtefactError(
-            f"{folder / schema.SHARD_MANIFEST}: {rows} rows and {rejected} rejects are not the {said['table_rows']} "
+            f"{folder / schema.SHARD_MANIFEST}: {rows} rows and {rejected} rejects are not the {record['table_rows']} "
             f"rows of its part of the table; embed --shard {number} --overwrite"
         )
     if not rows and os.path.lexists(folder / schema.INDEX_MANIFEST):
@@ -239,14 +239,15 @@ def _open_shard(number: ShardNumber, folder: Path) -> Shard:
             f"embed --shard {number} --overwrite"
         )
     index = open_index(folder) if rows else None
-    if index is not None and index.manifest.rows != said["rows"]:
-        raise ArtefactError(f"{folder}: has {index.manifest.rows} rows, {schema.SHARD_MANIFEST} says {said['rows']}")
-    if index is not None and said.get("index_sha256", index.generation) != index.generation:  # older ones have no hash
+    if index is not None and index.manifest.rows != record["rows"]:
+        raise ArtefactError(f"{folder}: has {index.manifest.rows} rows, {schema.SHARD_MANIFEST} says {record['rows']}")
+    # shards of older versions have no hash
+    if index is not None and record.get("index_sha256", index.generation) != index.generation:
         raise ArtefactError(
             f"{folder / schema.INDEX_MANIFEST}: is not the file that {schema.SHARD_MANIFEST} names; "
             f"embed --shard {number} --overwrite"
         )
-    return Shard(number, folder, said, index)
+    return Shard(number, folder, record, index)
 
 
 def measure_joined(indexes: Sequence[FolderIndex]) -> int:

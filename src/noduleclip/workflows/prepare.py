@@ -29,7 +29,6 @@ from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.roi_crops import count_workers
 
-_SPLITS: Final = (schema.TRAIN_PATIENTS, schema.VAL_PATIENTS, schema.TEST_PATIENTS)
 _SHARES: Final = (0.7, 0.1, 0.2)
 _PREPARED_FILES: Final = (
     schema.ROI_CSV,
@@ -37,7 +36,7 @@ _PREPARED_FILES: Final = (
     schema.REJECTS_CSV,
     schema.PREPARE_JSON,
     schema.PREPARE_PAGE,
-    *(f"{schema.SPLITS_FOLDER}/{name}" for name in _SPLITS),
+    *(f"{schema.SPLITS_FOLDER}/{name}" for name in schema.SPLIT_FILES),
 )
 _CATALOGUE_FOLDER: Final = ".catalogue"
 
@@ -249,12 +248,12 @@ def _split(
     if annotations.splits is not None:
         return annotations.splits
     bins = count_bins(rois.filter(pl.col(schema.PATIENT_ID) != ""))
-    if len(bins) < len(_SPLITS):
+    if len(bins) < len(schema.SPLIT_FILES):
         reporter.warning(
             f"{len(bins)} patient(s) are too few for three splits; noduleclip split makes them of a larger table"
         )
         return {}
-    return dict(zip(_SPLITS, split_patients(bins, _SHARES, request.seed), strict=True))
+    return dict(zip(schema.SPLIT_FILES, split_patients(bins, _SHARES, request.seed), strict=True))
 
 
 def _write(result: PrepareResult, page: str | None) -> None:
@@ -271,5 +270,5 @@ def _write(result: PrepareResult, page: str | None) -> None:
         texts[out / schema.REJECTS_CSV] = format_csv(result.rejects)
     if folder.is_dir():
         remove_parts(folder)
-    replaced = {out / schema.REJECTS_CSV, out / schema.PREPARE_PAGE, *(folder / name for name in _SPLITS)}
+    replaced = {out / schema.REJECTS_CSV, out / schema.PREPARE_PAGE, *(folder / name for name in schema.SPLIT_FILES)}
     write_together(texts, replaced - set(texts))

@@ -1,4 +1,7 @@
-"""What `doctor` looks at. A broken part is a finding, never a traceback."""
+"""Diagnosis of an installation: packages, device, decoders, models, cache (`doctor`).
+
+A broken part is a finding, not an exception.
+"""
 
 import importlib.metadata
 import os
@@ -8,17 +11,14 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from rich.filesize import decimal
-
 from noduleclip import __version__
-from noduleclip.errors import ArtefactError
 from noduleclip.io.bundled_model import BUNDLED, find_checkpoint
 from noduleclip.io.crop_cache import default_cache_folder
+from noduleclip.io.disk import describe_bytes
 from noduleclip.machine import count_cores
-from noduleclip.report.tables import choose_format, print_records
 
 _COMPLETIONS = {
     "bash": ".bash_completions/noduleclip.sh",
@@ -29,12 +29,12 @@ _COMPLETIONS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """State of one part of the installation.
 
     Attributes:
-        what: Its name.
-        found: What was found.
-        remedy: What to do where it is broken; empty where all is well.
+        what: Name of the part.
+        found: Its state.
+        remedy: What to do about a broken part; empty for a sound one.
     """
 
     what: str
@@ -42,13 +42,13 @@ class Finding:
     remedy: str = ""
 
 
-def run_doctor(cache_dir: Path | None, output_format: str) -> None:
-    """Print all findings.
+def diagnose(cache_dir: Path | None = None) -> list[Finding]:
+    """Examine the installation.
 
-    Raises:
-        ArtefactError: Something is broken.
+    Args:
+        cache_dir: Folder of the crop cache; None = the user's.
     """
-    findings = [
+    return [
         Finding("noduleclip", f"{__version__}, Python {platform.python_version()}, {platform.system()}"),
         *_find_packages(),
         _find_device(),
@@ -58,14 +58,10 @@ def run_doctor(cache_dir: Path | None, output_format: str) -> None:
         _find_completion(),
         Finding("terminal", f"{sys.stdout.encoding}, NO_COLOR {'set' if os.environ.get('NO_COLOR') else 'not set'}"),
     ]
-    print_records([asdict(finding) for finding in findings], choose_format(output_format), "")
-    broken = [finding for finding in findings if finding.remedy]
-    if broken:
-        raise ArtefactError(f"{broken[0].what}: {broken[0].found}; {broken[0].remedy}")
 
 
 def _list_dependencies() -> list[str]:
-    """Name the packages that every installation has, on any version of Python."""
+    """Return the names of the required packages, without those that only some Python versions need."""
     wanted = importlib.metadata.requires("noduleclip") or []
     return [name.group() for line in wanted if ";" not in line and (name := re.match(r"[\w.-]+", line))]
 
@@ -83,7 +79,7 @@ def _find_device() -> Finding:
         from noduleclip.engine.runtime import choose_device
 
         return Finding("device", f"{choose_device('auto').why}; {count_cores()} core(s)")
-    except Exception as error:  # a torch that does not fit its libraries raises whatever it runs into
+    except Exception as error:  # a torch that does not fit its libraries raises errors of any class
         return Finding("device", f"torch cannot be loaded ({type(error).__name__})", "install torch again")
 
 
@@ -100,7 +96,7 @@ def _find_models() -> Iterator[Finding]:
     for name in BUNDLED:
         path = find_checkpoint(Path(name))
         is_sound = zipfile.is_zipfile(path)
-        found = decimal(path.stat().st_size) if is_sound else "missing or broken"
+        found = describe_bytes(path.stat().st_size) if is_sound else "missing or broken"
         yield Finding(f"model {name}", found, "" if is_sound else "install noduleclip again")
 
 
@@ -112,8 +108,8 @@ def _find_cache(folder: Path) -> Finding:
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not os.access(there, os.W_OK):
         return Finding("crop cache", f"{folder}: cannot be written to", "name another folder with --cache-dir")
-    free = decimal(shutil.disk_usage(there).free)
-    return Finding("crop cache", f"{folder}: {files:,} files, {decimal(bytes_held)}; {free} free")
+    free = describe_bytes(shutil.disk_usage(there).free)
+    return Finding("crop cache", f"{folder}: {files:,} files, {describe_bytes(bytes_held)}; {free} free")
 
 
 def _size(path: Path) -> int:
