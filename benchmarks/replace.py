@@ -71,20 +71,23 @@ def run_query(location: str, sentence: str) -> str:
     Raises:
         NoduleclipError: It failed.
     """
-    from noduleclip.cli.search import SearchOptions, run_search
+    from noduleclip.cli import main
 
-    shown, said = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(said):
-        run_search(
-            SearchOptions(location, None, sentence, None, TOPK, None, None, None, None, "csv", False, False)
-        )  # fmt: skip
-    return shown.getvalue()
+    arguments = ["query", "--emb-dir", location, "--query", sentence, "--topk", str(TOPK), "--format", "csv"]
+    printed, messages = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(messages):
+        try:
+            main(arguments)
+        except SystemExit as end:
+            if end.code:
+                raise NoduleclipError(messages.getvalue()) from end
+    return printed.getvalue()
 
 
 def search_opened(index: Index, sentence: str) -> str:
     """Search an index that was opened before, as `serve` does, reading its metadata anew."""
     from noduleclip.retrieval.top_k import find_top_k
-    from noduleclip.workflows.search import open_text_encoder
+    from noduleclip.workflows.text_encoder import open_text_encoder
 
     best = find_top_k(open_text_encoder(index).encode([sentence]), index.embeddings, TOPK, None)[0]
     return str(index.read_rows(best.rows).with_columns(pl.Series("score", best.scores)).to_dicts())

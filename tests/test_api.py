@@ -141,7 +141,7 @@ def test_hits_without_slices_say_why(index: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "needs a sentence, or like="),
+        ({}, "needs a sentence, or a nodule to resemble (like)"),
         ({"sentence": "> 6 mm", "k": 0}, "k must be at least 1"),
         ({"sentence": "> 6 mm", "unique": "lobe"}, "unique must be one of nodule, slice, series, patient"),
         ({"sentence": "> 6 mm", "like": 0, "like_weight": 2}, "like_weight must lie in"),

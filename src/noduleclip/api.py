@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,15 +18,9 @@ from noduleclip.io.index.open import open_index as open_stored_index
 from noduleclip.io.own_indexes import choose_slice_folders
 from noduleclip.language.query import parse_query
 from noduleclip.workflows.reporter import NoteCollector
-from noduleclip.workflows.search import (
-    RowFilter,
-    Searcher,
-    SearchRequest,
-    SearchResult,
-    check_model,
-    open_text_encoder,
-)
-from noduleclip.workflows.similar import find_reference
+from noduleclip.workflows.search import Answer, Searcher
+from noduleclip.workflows.search_request import RowFilter, SearchRequest
+from noduleclip.workflows.text_encoder import check_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,17 +35,28 @@ class Hits:
     """The best rows of an index for one sentence; shown as a gallery in a notebook.
 
     Attributes:
-        table: One row per hit, best first, with rank, scores, metadata, and `satisfies`: the columns of `topk.csv`.
-        sentence: What was asked.
-        description: How it was understood, in one line.
+        answer: The ranking and its hits.
         notes: What the user should know about the result.
     """
 
-    table: pl.DataFrame
-    sentence: str
-    description: str
+    answer: Answer
     notes: tuple[str, ...]
     _index: "Index"
+
+    @property
+    def table(self) -> pl.DataFrame:
+        """One row per hit, best first, with rank, scores, metadata, and `satisfies`: the columns of `topk.csv`."""
+        return self.answer.hits
+
+    @property
+    def sentence(self) -> str:
+        """What was asked."""
+        return self.answer.ranking.question
+
+    @property
+    def description(self) -> str:
+        """How the sentence was understood, in one line."""
+        return self.answer.ranking.description
 
     def __len__(self) -> int:
         return self.table.height
@@ -72,14 +77,13 @@ class Hits:
 
         A hit whose slice cannot be read is shown with the reason.
         """
-        from noduleclip.report.gallery import GALLERY_FOV_MM, GALLERY_SIZE_PX, Section, Shown, render_gallery
+        from noduleclip.report.gallery import GALLERY_FOV_MM, GALLERY_SIZE_PX, make_section, render_gallery
         from noduleclip.workflows.pictures import load_pictures
 
-        first, index = self.table.head(_GALLERY_HITS), self._index
+        first, index = replace(self.answer, hits=self.table.head(_GALLERY_HITS)), self._index
         folders = choose_slice_folders(index.stored, index.dicom_roots)
-        pictures = load_pictures(index.stored, first, folders, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX)
-        shown = [Shown(hit, picture) for hit, picture in zip(first.iter_rows(named=True), pictures, strict=True)]
-        return render_gallery([Section(self.sentence, self.description, shown)], "", None)
+        pictures = load_pictures(index.stored, first.hits, folders, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX)
+        return render_gallery([make_section(first, pictures)], "", None)
 
     def _repr_html_(self) -> str:
         page = html.escape(self.to_html(), quote=True)
@@ -142,20 +146,16 @@ class Index:
             InputError: No row is left to rank.
             ArtefactError: The index is broken.
         """
-        if sentence is None and like is None:
-            raise UsageError("query needs a sentence, or like=")
-        collector = NoteCollector()
-        reference = None if like is None else find_reference(self.stored, str(like), reporter=collector)
         request = SearchRequest(
             sentences=() if sentence is None else (sentence,),
-            reference=reference,
-            like_weight=_check_share("like_weight", like_weight),
-            k=_check_count(k),
-            filters=RowFilter(where=where, patients=_as_patients(patients)),
-            unique=_check_unique(unique),
+            like=None if like is None else str(like),
+            like_weight=like_weight,
+            k=k,
+            filters=RowFilter(where=where, patients=patients),
+            unique=unique,
             exact=exact,
         )
-        return self._search(request, collector)
+        return self._search(request)
 
     def fuse(
         self,
@@ -184,28 +184,24 @@ class Index:
             InputError: No row is left to rank.
             ArtefactError: The index is broken.
         """
-        if not softness_mm >= 0:
-            raise UsageError(f"softness_mm must be at least 0, got {softness_mm}")
         request = SearchRequest(
             sentences=(sentence,),
-            k=_check_count(k),
-            filters=RowFilter(where=where, patients=_as_patients(patients)),
-            unique=_check_unique(unique),
-            alpha=_check_share("alpha", alpha),
+            k=k,
+            filters=RowFilter(where=where, patients=patients),
+            unique=unique,
+            alpha=alpha,
             softness_mm=softness_mm,
         )
-        return self._search(request, NoteCollector())
+        return self._search(request)
 
     @cached_property
     def _searcher(self) -> Searcher:
-        return Searcher(self.stored, open_text_encoder(self.stored), kept=0 if self.stored.has_vector_index else _KEPT)
+        return Searcher(self.stored, kept=0 if self.stored.has_vector_index else _KEPT)
 
-    def _search(self, request: SearchRequest, collector: NoteCollector) -> Hits:
-        searcher = self._searcher if request.sentences else Searcher(self.stored, None)
-        result: SearchResult
-        (result,) = searcher.search(request, collector)
-        (table,) = searcher.describe([result])
-        return Hits(table, result.question, result.description, tuple(collector.notes), self)
+    def _search(self, request: SearchRequest) -> Hits:
+        collector = NoteCollector()
+        ((answer,),) = self._searcher.search(request, collector)
+        return Hits(answer, tuple(collector.notes), self)
 
 
 def open_index(
@@ -247,29 +243,3 @@ def read_crop(
     from noduleclip.io.crop_cache import CutSettings, cut_crop
 
     return cut_crop(Path(path), center_xy_px, CutSettings.for_crop(CropConfig(fov_mm=fov_mm, size_px=size_px)))
-
-
-def _as_patients(patients: Sequence[str] | Path | None) -> tuple[str, ...] | Path | None:
-    if isinstance(patients, str):
-        raise UsageError("patients must be a sequence of ids or a Path, not a single text")
-    return patients if patients is None or isinstance(patients, Path) else tuple(patients)
-
-
-def _check_count(k: int) -> int:
-    if k < 1:
-        raise UsageError(f"k must be at least 1, got {k}")
-    return k
-
-
-def _check_share(name: str, value: float) -> float:
-    if not 0 <= value <= 1:
-        raise UsageError(f"{name} must lie in [0, 1], got {value}")
-    return value
-
-
-def _check_unique(unique: str | None) -> str | None:
-    from noduleclip.io.index.rows import UNIQUE_COLUMNS
-
-    if unique is not None and unique not in UNIQUE_COLUMNS:
-        raise UsageError(f"unique must be one of {', '.join(UNIQUE_COLUMNS)}, got {unique!r}")
-    return unique

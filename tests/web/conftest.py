@@ -17,15 +17,15 @@ from noduleclip import schema
 from noduleclip.engine.embed import write_index_files
 from noduleclip.io.index.open import open_index
 from noduleclip.io.own_indexes import choose_slice_folders, remember_index
-from noduleclip.web.serving import Served, ServeOptions, make_guarded_app
-from noduleclip.workflows.search import open_text_encoder
+from noduleclip.web.app import Opened
+from noduleclip.web.serving import ServeOptions, make_guarded_app
 
 HERE = "http://127.0.0.1:8765"
 
 
-def open_served(index: Path | str, roots: tuple[Path, ...] = ()) -> Served:
+def open_served(index: Path | str, roots: tuple[Path, ...] = ()) -> Opened:
     opened = open_index(index)
-    return Served(opened, open_text_encoder(opened), choose_slice_folders(opened, roots))
+    return Opened(opened, choose_slice_folders(opened, roots))
 
 
 def open_client(

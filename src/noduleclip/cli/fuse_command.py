@@ -1,5 +1,6 @@
 """`noduleclip fuse`."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -61,15 +62,17 @@ def fuse(
     if weight is None and val_emb_dir is None:
         raise UsageError("--alpha auto needs --val-emb-dir: an index of validation patients, read by several readers")
     from noduleclip.cli.pictures import PictureOptions
-    from noduleclip.cli.search import FusionOptions, SearchOptions, run_search
+    from noduleclip.cli.search import SearchOptions, make_request, run_search
 
+    request = make_request(query, queries_file, topk=topk, where=where, unique=unique, patients_file=patients_file)
+    pictures = PictureOptions(dicom_root, preview, html=html, contact_sheet=contact_sheet, viewer_url=viewer_url)
     run_search(
+        replace(request, alpha=weight, softness_mm=softness_mm),
         SearchOptions(
-            emb_dir, model, query, queries_file, topk, where, unique, patients_file,
-            out, output_format, paths_only, overwrite,
-            PictureOptions(dicom_root, preview, html=html, contact_sheet=contact_sheet, viewer_url=viewer_url),
+            emb_dir=emb_dir, model=model, queries_file=queries_file, out=out, output_format=output_format,
+            paths_only=paths_only, overwrite=overwrite, pictures=pictures,
+            val_emb_dir=val_emb_dir if weight is None else None,
         ),
-        FusionOptions(weight, softness_mm, val_emb_dir),
     )  # fmt: skip
 
 

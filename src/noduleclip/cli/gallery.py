@@ -12,14 +12,15 @@ from noduleclip.report.console import log_info
 from noduleclip.report.gallery import (
     GALLERY_FOV_MM,
     GALLERY_SIZE_PX,
-    Section,
     Shown,
     check_viewer_url,
     draw_contact_sheet,
+    make_section,
     render_gallery,
 )
-from noduleclip.report.tables import Answer
 from noduleclip.workflows.output_lock import check_file
+from noduleclip.workflows.search import Answer
+from noduleclip.workflows.similar import Reference
 
 _MOST_HITS = 500
 
@@ -38,11 +39,11 @@ def check_gallery(options: PictureOptions, *, replace: bool) -> None:
         check_viewer_url(options.viewer_url)
 
 
-def _show_reference(index: Index, answer: Answer, options: PictureOptions) -> Shown | None:
+def _show_reference(index: Index, reference: Reference | None, options: PictureOptions) -> Shown | None:
     """Return the nodule that the hits are to resemble; one outside the index has a place instead of a box."""
-    if answer.reference is None:
+    if reference is None:
         return None
-    row = dict(answer.reference)
+    row = dict(reference.facts)
     if schema.ROW in row:
         found = index.read_rows([row[schema.ROW]])
         return Shown(row, read_pictures(index, found, options, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX)[0])
@@ -77,8 +78,8 @@ def write_gallery(index: Index, answers: Sequence[Answer], options: PictureOptio
     sections = []
     for answer in answers:
         pictures = read_pictures(index, answer.hits, options, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX)
-        shown = [Shown(hit, one) for hit, one in zip(answer.hits.iter_rows(named=True), pictures, strict=True)]
-        sections.append(Section(answer.sentence, answer.reading, shown, _show_reference(index, answer, options)))
+        reference = _show_reference(index, answer.ranking.reference, options)
+        sections.append(make_section(answer, pictures, reference))
     if options.html is not None:
         write_text(options.html, render_gallery(sections, command, options.viewer_url))
         log_info(f"{hits} hits in {options.html}")

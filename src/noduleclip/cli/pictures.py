@@ -15,8 +15,9 @@ from noduleclip.errors import SliceError, UsageError
 from noduleclip.io.index.base import Index
 from noduleclip.io.own_indexes import SliceFolders, choose_slice_folders
 from noduleclip.report.console import data_console, log_info, log_warning, progress
-from noduleclip.report.tables import Answer, PictureColumn, find_picture_room
+from noduleclip.report.tables import PictureColumn, find_picture_room
 from noduleclip.workflows.pictures import load_pictures
+from noduleclip.workflows.search import Answer
 
 if TYPE_CHECKING:  # a query without pictures does without the libraries that they take
     from noduleclip.io.pictures import Picture

@@ -48,14 +48,17 @@ def query(
     Example: noduleclip query --emb-dir runs/first/test --query "a lung nodule with diameter > 6 mm" --topk 20
     """
     from noduleclip.cli.pictures import PictureOptions
-    from noduleclip.cli.search import LikeOptions, SearchOptions, run_search
+    from noduleclip.cli.search import SearchOptions, make_request, run_search
 
+    request = make_request(
+        query, queries_file, topk=topk, where=where, unique=unique, patients_file=patients_file, like=like,
+        like_weight=like_weight, exact=exact,
+    )  # fmt: skip
+    pictures = PictureOptions(dicom_root, preview, html=html, contact_sheet=contact_sheet, viewer_url=viewer_url)
     run_search(
+        request,
         SearchOptions(
-            emb_dir, model, query, queries_file, topk, where, unique, patients_file,
-            out, output_format, paths_only, overwrite,
-            PictureOptions(dicom_root, preview, html=html, contact_sheet=contact_sheet, viewer_url=viewer_url),
-            like=None if like is None else LikeOptions(like, like_weight, cache_dir),
-            exact=exact,
-        )
+            emb_dir=emb_dir, model=model, queries_file=queries_file, out=out, output_format=output_format,
+            paths_only=paths_only, overwrite=overwrite, pictures=pictures, cache_dir=cache_dir,
+        ),
     )  # fmt: skip

@@ -1,10 +1,8 @@
-"""`query` and `fuse`: from options to a search, and from its results to stdout, `topk.csv` and pages."""
+"""`query` and `fuse`: from options to a search, and from its answers to stdout, `topk.csv` and pages."""
 
 import contextlib
-import itertools
-import shlex
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -18,97 +16,100 @@ from noduleclip.io.artefacts import replacing
 from noduleclip.io.index.base import Index
 from noduleclip.io.index.open import open_index
 from noduleclip.io.text_table import format_csv
-from noduleclip.language.query import list_attributes
 from noduleclip.report.console import CONSOLE, log_info, write_lines
-from noduleclip.report.tables import Answer, choose_format, print_hits
+from noduleclip.report.tables import choose_format, print_hits
 from noduleclip.workflows.output_lock import OVERWRITE, output_lock
-from noduleclip.workflows.search import (
-    RowFilter,
-    Searcher,
-    SearchRequest,
-    SearchResult,
-    check_model,
-    load_sentences,
-    open_text_encoder,
-    split_sentences,
-)
-from noduleclip.workflows.similar import Reference, find_reference
+from noduleclip.workflows.search import Answer, Searcher
+from noduleclip.workflows.search_request import RowFilter, SearchRequest, format_command, load_sentences
+from noduleclip.workflows.text_encoder import check_model
 
 
-@dataclass(frozen=True)
-class LikeOptions:
-    """The nodule that the hits are to resemble, and its weight beside a sentence."""
-
-    text: str
-    weight: float
-    cache_dir: Path | None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """What to search for, among which rows, and where the hits go."""
+    """Which index is searched, and where the hits go.
+
+    Attributes:
+        emb_dir: The index.
+        model: Checkpoint that must have made the embeddings.
+        queries_file: File that the sentences come from.
+        out: Folder for `topk.csv`.
+        output_format: Format of stdout; "auto" is a table on a terminal, else CSV.
+        paths_only: Print DICOM paths only.
+        overwrite: Replace results that are there.
+        pictures: How hits are shown as pictures.
+        cache_dir: Folder of the exported model, for a nodule outside the index.
+        val_emb_dir: Index of validation patients, on which `alpha` is chosen.
+    """
 
     emb_dir: str
     model: Path | None
-    query: str | None
     queries_file: Path | None
-    topk: int
-    where: str | None
-    unique: str | None
-    patients_file: Path | None
     out: Path | None
     output_format: str
     paths_only: bool
     overwrite: bool
-    pictures: PictureOptions = field(default_factory=PictureOptions)
-    like: LikeOptions | None = None
-    exact: bool = False
-
-
-@dataclass(frozen=True)
-class FusionOptions:
-    """How measured diameters and ratings are mixed in: `alpha` times the image, the rest by the rule.
-
-    Attributes:
-        alpha: Weight of the image; None = the best one on `val_emb_dir`.
-        softness_mm: Width over which the rule falls off.
-        val_emb_dir: Index of validation patients.
-    """
-
-    alpha: float | None
-    softness_mm: float
+    pictures: PictureOptions
+    cache_dir: Path | None = None
     val_emb_dir: str | None = None
 
 
-def run_search(options: SearchOptions, fusion: FusionOptions | None = None) -> None:
+def make_request(
+    query: str | None,
+    queries_file: Path | None,
+    *,
+    topk: int,
+    where: str | None,
+    unique: str | None,
+    patients_file: Path | None,
+    like: str | None = None,
+    like_weight: float = 0.5,
+    exact: bool = False,
+) -> SearchRequest:
+    """Return the request of the options that `query` and `fuse` share.
+
+    Raises:
+        UsageError: There are no sentences, or two sources of them, or a value is not allowed.
+        InputError: The file of sentences cannot be read.
+    """
+    if like is not None:
+        _check_decoded("--like", like, "name a row")
+    return SearchRequest(
+        sentences=_read_sentences(query, queries_file, is_optional=like is not None),
+        like=like,
+        like_weight=like_weight,
+        k=topk,
+        filters=RowFilter(where=where or "", patients=patients_file),
+        unique=unique,
+        exact=exact,
+    )
+
+
+def run_search(request: SearchRequest, options: SearchOptions) -> None:
     """Answer every sentence.
 
     Raises:
         NoduleclipError: Anything that a user can cause.
     """
-    sentences = _read_sentences(options)
     if options.pictures.writes_files:
         from noduleclip.cli.gallery import check_gallery
 
         check_gallery(options.pictures, replace=options.overwrite)
     with output_lock(options.out, (schema.TOP_K_CSV,), OVERWRITE, replace=options.overwrite, reporter=CONSOLE):
-        retry_replaced(lambda: _search(options, fusion, sentences))
+        retry_replaced(lambda: _search(request, options))
 
 
-def _search(options: SearchOptions, fusion: FusionOptions | None, sentences: Sequence[str]) -> None:
+def _search(request: SearchRequest, options: SearchOptions) -> None:
     index = open_index(options.emb_dir)
     check_model(index, options.model)
-    if fusion is not None and fusion.alpha is None:
+    if options.val_emb_dir is not None:
         from noduleclip.workflows.alpha import choose_alpha_on
 
-        assert fusion.val_emb_dir is not None
-        fusion = replace(fusion, alpha=choose_alpha_on(fusion.val_emb_dir, index, fusion.softness_mm, CONSOLE))
+        request = replace(request, alpha=choose_alpha_on(options.val_emb_dir, index, request.softness_mm, CONSOLE))
     if options.pictures.wanted:
         folders = settle_slice_folders(index, options.pictures.given_folders)
         options = replace(options, pictures=replace(options.pictures, folders=folders))
-    reference = _find_reference(index, options)
-    searcher = Searcher(index, open_text_encoder(index) if sentences else None)
-    batches = _answer(searcher, _make_request(options, fusion, sentences, reference), reference)
+    searcher = Searcher(index, model=options.model, cache_dir=options.cache_dir)
+    batches = _log_descriptions(searcher.search(request, CONSOLE))
     with _delivering(index, options) as deliver:
         if options.pictures.writes_files:
             from noduleclip.cli.gallery import refuse_many_hits, write_gallery
@@ -117,7 +118,8 @@ def _search(options: SearchOptions, fusion: FusionOptions | None, sentences: Seq
             for answers in batches:
                 shown += answers
                 refuse_many_hits(shown)
-            write_gallery(index, shown, options.pictures, _type_command(options, fusion))
+            command = format_command(request, options.emb_dir, model=options.model, queries_file=options.queries_file)
+            write_gallery(index, shown, options.pictures, command)
             deliver(shown)
             return
         delivered = False
@@ -131,78 +133,24 @@ def _search(options: SearchOptions, fusion: FusionOptions | None, sentences: Seq
             raise
 
 
-def _find_reference(index: Index, options: SearchOptions) -> Reference | None:
-    like = options.like
-    if like is None:
-        return None
-    _check_decoded("--like", like.text, "name a row")
-    return find_reference(index, like.text, model=options.model, cache_dir=like.cache_dir, reporter=CONSOLE)
+def _log_descriptions(batches: Iterator[list[Answer]]) -> Iterator[list[Answer]]:
+    """Print how each sentence was understood."""
+    for answers in batches:
+        for answer in answers:
+            log_info(answer.ranking.description)
+        yield answers
 
 
-def _make_request(
-    options: SearchOptions, fusion: FusionOptions | None, sentences: Sequence[str], reference: Reference | None
-) -> SearchRequest:
-    request = SearchRequest(
-        sentences=sentences,
-        reference=reference,
-        k=options.topk,
-        filters=RowFilter(where=options.where or "", patients=options.patients_file),
-        unique=options.unique,
-        exact=options.exact,
-    )
-    if options.like is not None:
-        request = replace(request, like_weight=options.like.weight)
-    if fusion is not None:
-        request = replace(request, alpha=fusion.alpha, softness_mm=fusion.softness_mm)
-    return request
-
-
-def _answer(searcher: Searcher, request: SearchRequest, reference: Reference | None) -> Iterator[list[Answer]]:
-    """Yield the answers in batches that fit into memory, and print how each sentence was understood."""
-    facts = None if reference is None else reference.facts
-    results, is_first = searcher.search(request, CONSOLE), True
-    for sentences in split_sentences(request.sentences, min(request.k, searcher.index.manifest.rows)):
-        batch: list[SearchResult] = []
-        for result in itertools.islice(results, max(1, len(sentences))):
-            if is_first and result.distinct is not None and result.distinct < request.k:
-                what = "rows" if request.unique is None else f"of one {request.unique} each"
-                log_info(f"note: {request.k} hits were asked for, there are {result.distinct} {what} to rank")
-            is_first = False
-            log_info(result.description)
-            batch.append(result)
-        tables = searcher.describe(batch)
-        yield [
-            Answer(result.question, result.description, list_attributes([result.parsed]), table, facts)
-            for result, table in zip(batch, tables, strict=True)
-        ]
-
-
-def _type_command(options: SearchOptions, fusion: FusionOptions | None) -> str:
-    """Return the command line of the search, without the options at their defaults."""
-    typed: list[tuple[str, object]] = [
-        ("--emb-dir", options.emb_dir), ("--model", options.model), ("--query", options.query),
-        ("--queries-file", options.queries_file), ("--topk", options.topk), ("--where", options.where),
-        ("--unique", options.unique), ("--patients-file", options.patients_file),
-    ]  # fmt: skip
-    if options.like is not None:
-        typed += [("--like", options.like.text), ("--like-weight", f"{options.like.weight:g}")]
-    if fusion is not None:
-        typed += [("--alpha", f"{fusion.alpha:g}"), ("--softness-mm", f"{fusion.softness_mm:g}")]
-    words = [text for option, value in typed if value is not None for text in (option, str(value))]
-    words += ["--exact"] if options.exact else []
-    return shlex.join(["noduleclip", "query" if fusion is None else "fuse", *words])
-
-
-def _read_sentences(options: SearchOptions) -> list[str]:
-    if options.like is not None and options.query is None and options.queries_file is None:
+def _read_sentences(query: str | None, queries_file: Path | None, *, is_optional: bool) -> list[str]:
+    if is_optional and query is None and queries_file is None:
         return []
-    if (options.query is None) == (options.queries_file is None):
+    if (query is None) == (queries_file is None):
         raise UsageError('give a sentence with --query "…", or many with --queries-file FILE, not both')
-    if options.query is not None:
-        _check_decoded("--query", options.query, "write >=")
-        return [options.query]
-    assert options.queries_file is not None
-    return load_sentences(options.queries_file)
+    if query is not None:
+        _check_decoded("--query", query, "write >=")
+        return [query]
+    assert queries_file is not None
+    return load_sentences(queries_file)
 
 
 def _check_decoded(option: str, text: str, remedy: str) -> None:
@@ -217,7 +165,7 @@ def _check_decoded(option: str, text: str, remedy: str) -> None:
 
 @contextlib.contextmanager
 def _delivering(index: Index, options: SearchOptions) -> Iterator[Callable[[Sequence[Answer]], None]]:
-    """Yield what writes the answers of a batch to stdout and to `topk.csv`, which appears whole after the last one."""
+    """Yield a function that writes answers to stdout and to `topk.csv`, which appears whole after the last batch."""
     form = None if options.paths_only else choose_format(options.output_format)
     batches, count = 0, 0
     paths: dict[str, None] = {}

@@ -52,7 +52,8 @@ def serve(
     from noduleclip.report.console import log_info
 
     try:
-        from noduleclip.web.serving import Served, ServeOptions
+        from noduleclip.web.app import Opened
+        from noduleclip.web.serving import ServeOptions
         from noduleclip.web.serving import serve as serve_index
     except ModuleNotFoundError as error:
         library = str(error.name).split(".")[0]
@@ -61,19 +62,18 @@ def serve(
         raise UsageError(f'serve needs {library}: pip install "noduleclip[web]"') from error
     from noduleclip.cli.slice_folders import settle_slice_folders
     from noduleclip.io.index.open import open_index
-    from noduleclip.workflows.search import check_model, open_text_encoder
+    from noduleclip.workflows.text_encoder import check_model
 
     wanted = ServeOptions(host, port, token, allow_host or ())
 
-    def open_parts(ask: bool = False) -> Served:
+    def open_explorer(ask: bool = False) -> Opened:
         index = open_index(emb_dir)
         check_model(index, model)
-        folders = settle_slice_folders(index, dicom_root or (), ask=ask)
-        return Served(index, open_text_encoder(index), folders)
+        return Opened(index, settle_slice_folders(index, dicom_root or (), ask=ask))
 
     try:
         serve_index(
-            open_parts(ask=True), open_parts, wanted, lambda address: log_info(f"open {address} ; Ctrl-C ends it")
+            open_explorer(ask=True), open_explorer, wanted, lambda address: log_info(f"open {address} ; Ctrl-C ends it")
         )
     except KeyboardInterrupt:
         log_info("ended")

@@ -15,6 +15,7 @@ from noduleclip.errors import SliceError, UsageError
 from noduleclip.io.pictures import Picture
 from noduleclip.report.page import render_page
 from noduleclip.report.windows import encode_for_page, window_grey
+from noduleclip.workflows.search import Answer
 
 GALLERY_FOV_MM, GALLERY_SIZE_PX = 64.0, 224
 SCALE_MM = 10.0
@@ -28,11 +29,11 @@ _SHEET_COLUMNS, _CAPTION_PX, _GAP_PX = 5, 18, 4
 
 @dataclass(frozen=True)
 class Shown:
-    """A hit as it is shown.
+    """A hit and its picture.
 
     Attributes:
         hit: Its row of the Top-K.
-        picture: What its slice shows, or why there is none.
+        picture: The picture, or why there is none.
     """
 
     hit: Mapping[str, Any]
@@ -44,16 +45,23 @@ class Section:
     """The hits of one sentence, best first.
 
     Attributes:
-        sentence: As it was asked.
-        reading: How it was read.
+        question: What was asked.
+        description: How it was understood.
         shown: The hits.
         reference: The nodule that they are to resemble, shown first.
     """
 
-    sentence: str
-    reading: str
+    question: str
+    description: str
     shown: Sequence[Shown]
     reference: Shown | None = None
+
+
+def make_section(answer: Answer, pictures: Sequence[Picture | SliceError], reference: Shown | None = None) -> Section:
+    """Combine the hits of an answer with their pictures."""
+    hits = answer.hits.iter_rows(named=True)
+    shown = [Shown(hit, picture) for hit, picture in zip(hits, pictures, strict=True)]
+    return Section(answer.ranking.question, answer.ranking.description, shown, reference)
 
 
 def check_viewer_url(template: str) -> None:
@@ -84,8 +92,8 @@ def render_gallery(sections: Sequence[Section], command: str, viewer_url: str | 
     """
     described = [
         {
-            "sentence": section.sentence,
-            "reading": section.reading,
+            "sentence": section.question,
+            "reading": section.description,
             "cards": [
                 _describe(shown, viewer_url)
                 for shown in (*([section.reference] if section.reference else []), *section.shown)

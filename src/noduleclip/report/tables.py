@@ -15,33 +15,15 @@ from rich.table import Table
 from noduleclip import schema
 from noduleclip.errors import make_printable
 from noduleclip.io.text_table import format_csv
+from noduleclip.language.query import list_attributes
 from noduleclip.report.console import data_console, plain, write_json_lines, write_lines
+from noduleclip.workflows.search import Answer
 
 _MIN_PATH_WIDTH = 16
 _DIAMETER_WIDTH = 6
 _GAP = 3
 _WIDEST = 500
 _BIN_LABELS = ("<= 6 mm", "6-10 mm", "> 10 mm")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What was found for a sentence.
-
-    Attributes:
-        sentence: As it was asked.
-        reading: How it was read, in one line.
-        attributes: Columns of the ratings that it asks for.
-        hits: The hits, best first.
-        reference: The nodule that the hits are to resemble: its row of the metadata with its number as `row`, or the
-            path and the centre of one outside the index; None where none was given.
-    """
-
-    sentence: str
-    reading: str
-    attributes: tuple[str, ...]
-    hits: pl.DataFrame
-    reference: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +102,7 @@ def _list_columns(answer: Answer, is_short: bool = False) -> _HitColumns:
         name for name in (schema.SCORE, schema.COSINE, schema.RULE, schema.LIKENESS) if name in hits.columns
     ]
     scores = fused or [schema.SIMILARITY]
-    rated = [name for name in answer.attributes if name in hits.columns]
+    rated = [name for name in list_attributes([answer.ranking.parsed]) if name in hits.columns]
     if is_short:
         return _HitColumns(scores[:1], rated, 0, _fixed_width(hits.height, scores[:1], rated))
     patient_width = max([7, *(cell_len(make_printable(name or "-")) for name in hits[schema.PATIENT_ID])])
@@ -145,8 +127,8 @@ def _make_hits_table(answer: Answer, pictures: PictureColumn | None) -> Table:
     room = max(_MIN_PATH_WIDTH, window - columns.width)
     table = Table(
         box=box.SIMPLE_HEAD,
-        title=plain(answer.sentence),
-        caption=plain(answer.reading),
+        title=plain(answer.ranking.question),
+        caption=plain(answer.ranking.description),
         title_justify="left",
         caption_justify="left",
         leading=0 if pictures is None else 1,

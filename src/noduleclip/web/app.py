@@ -6,10 +6,9 @@ that was made of one generation names it in its requests, which no other generat
 
 import asyncio
 import math
-import shlex
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,13 +34,16 @@ from noduleclip.errors import (
     SliceError,
     UsageError,
 )
+from noduleclip.io.index.base import Index
+from noduleclip.io.index.rows import UNIQUE_COLUMNS
+from noduleclip.io.own_indexes import SliceFolders
 from noduleclip.io.pictures import Picture
-from noduleclip.report.gallery import GALLERY_FOV_MM, GALLERY_SIZE_PX, Section, Shown, render_gallery
-from noduleclip.web.explorer import Explorer, describe_answer
+from noduleclip.report.gallery import GALLERY_FOV_MM, GALLERY_SIZE_PX, make_section, render_gallery
+from noduleclip.web.explorer import Explorer
 from noduleclip.web.guard import FAILED
-from noduleclip.web.questions import MAX_SOFTNESS_MM, MOST_HITS, UNIQUE, parse_request, read_values
+from noduleclip.web.questions import MAX_SOFTNESS_MM, MOST_HITS, parse_request, read_values
 from noduleclip.web.slices import SliceReader
-from noduleclip.workflows.search import SearchRequest
+from noduleclip.workflows.search_request import SearchRequest, format_command
 
 NEIGHBOURS = 12
 MOST_PICTURES = 50  # of a page
@@ -57,21 +59,20 @@ _LOOK_SECONDS = 1.0  # between two looks whether the index was replaced
 Made = TypeVar("Made")
 
 
-@dataclass(frozen=True)
 class Opened:
-    """One generation of an index, and all that answers from it.
+    """One generation of an index, and everything that answers from it.
 
     Attributes:
         explorer: Ranks its rows.
         slices: Reads their slices.
     """
 
-    explorer: Explorer
-    slices: SliceReader
+    def __init__(self, index: Index, folders: SliceFolders) -> None:
+        self.explorer, self.slices = Explorer(index), SliceReader(index, folders)
 
     @property
     def generation(self) -> str:
-        """What tells it from every other one."""
+        """Identifies this generation."""
         return self.explorer.index.generation
 
 
@@ -194,7 +195,7 @@ class _Site:
             name=opened.explorer.index.name,
             most_hits=MOST_HITS,
             most_softness=f"{MAX_SOFTNESS_MM:g}",
-            uniques=UNIQUE[1:],
+            uniques=tuple(UNIQUE_COLUMNS),
         )
         return HTMLResponse(page)
 
@@ -210,13 +211,7 @@ class _Site:
     async def search(self, opened: Opened, request: Request) -> Response:
         """Return the hits of a sentence."""
         started = time.perf_counter()
-        search, explorer = _parse_search(request), opened.explorer
-
-        def work() -> dict[str, Any]:
-            answer = explorer.answer(search)
-            return {**describe_answer(answer), "hits": explorer.describe(answer)}
-
-        found = await self._ranking.run(work)
+        found = await self._ranking.run(partial(opened.explorer.answer, _parse_search(request)))
         return _send_json({**found, "milliseconds": round(1e3 * (time.perf_counter() - started), 1)})
 
     async def send_csv(self, opened: Opened, request: Request) -> Response:
@@ -230,15 +225,12 @@ class _Site:
         """Return the first hits of a sentence as a page of pictures to keep."""
         search = _parse_search(request)
         search = replace(search, k=min(search.k, MOST_PICTURES))
-        answer, hits = await self._ranking.run(partial(opened.explorer.list_hits, search))
-
-        shown = []
-        for hit in hits.iter_rows(named=True):  # one at a time: others have their turn between two pictures
-            picture = await self._drawing.run(partial(_try_cut, opened.slices, hit[schema.ROW]))
-            shown.append(Shown(hit, picture))
-        section = Section(answer.result.question, answer.result.description, shown)
-        command = _type_command(opened.explorer.index.name, search)
-        page = await self._drawing.run(partial(render_gallery, [section], command, None))
+        answer = await self._ranking.run(partial(opened.explorer.find_hits, search))
+        pictures = [  # one at a time: other requests have their turn between two pictures
+            await self._drawing.run(partial(_try_cut, opened.slices, row)) for row in answer.hits[schema.ROW]
+        ]
+        command = format_command(search, opened.explorer.index.name)
+        page = await self._drawing.run(partial(render_gallery, [make_section(answer, pictures)], command, None))
         return HTMLResponse(page, headers={"Content-Disposition": 'attachment; filename="hits.html"'})
 
     async def describe_nodule(self, opened: Opened, request: Request) -> Response:
@@ -305,17 +297,6 @@ def _row_of(opened: Opened, request: Request) -> int:
     if row >= opened.explorer.rows:
         raise HTTPException(404, f"there is no row {row}; rows are 0 to {opened.explorer.rows - 1}")
     return row
-
-
-def _type_command(name: str, search: SearchRequest) -> str:
-    """Return the search as one would type it."""
-    typed: list[object] = [
-        "--emb-dir", name, "--query", search.sentences[0], "--alpha", search.alpha,
-        "--softness-mm", search.softness_mm, "--topk", search.k,
-    ]  # fmt: skip
-    for option, value in (("--unique", search.unique), ("--where", search.filters.where)):
-        typed += [option, value] if value else []
-    return shlex.join(["noduleclip", "fuse", *map(str, typed)])
 
 
 def _try_cut(slices: SliceReader, row: int) -> Picture | SliceError:

@@ -1,8 +1,6 @@
-"""What the page shows of an index: hits, neighbours, the histogram of diameters, and the map."""
+"""The data of the explorer's page: hits, neighbours, the histogram of diameters, and the map."""
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +13,10 @@ from noduleclip.io.text_table import format_csv
 from noduleclip.language.query import ParsedQuery, describe_query, list_attributes, parse_query
 from noduleclip.retrieval.hits import satisfies_all
 from noduleclip.retrieval.plane import project_to_plane
-from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import compute_cosines, select_top_k
 from noduleclip.workflows.reporter import NoteCollector
-from noduleclip.workflows.search import Searcher, SearchRequest, SearchResult
+from noduleclip.workflows.search import Answer, Ranking, Searcher
+from noduleclip.workflows.search_request import SearchRequest
 
 HISTOGRAM_MM = 40  # bins of 1 mm, and one for all above
 _KEPT = 4  # sentences, filters and groupings
@@ -27,28 +25,6 @@ _SHOWN = (schema.PATIENT_ID, schema.NODULE_ID, schema.READER)
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The best rows for a sentence.
-
-    Attributes:
-        result: The hits, and how the sentence was understood.
-        ranked: Rows that the filters left.
-        inside: Rows of those whose diameter lies in the interval; None without one.
-        notes: What the user should know.
-    """
-
-    result: SearchResult
-    ranked: int
-    inside: int | None
-    notes: tuple[str, ...]
-
-    @property
-    def parsed(self) -> ParsedQuery:
-        """The parsed sentence."""
-        return self.result.parsed
 
 
 class Explorer:
@@ -60,49 +36,69 @@ class Explorer:
         diameters_mm: (N,) diameters, NaN where none was measured.
     """
 
-    def __init__(self, index: Index, encoder: SentenceEncoder) -> None:
+    def __init__(self, index: Index) -> None:
         self.index, self.rows = index, index.manifest.rows
-        self._searcher = Searcher(index, encoder, kept=_KEPT)
+        self._searcher = Searcher(index, kept=_KEPT)
+        _ = self._searcher.encoder  # a broken one is reported before the first request
         held = index.scan().collect_schema().names()
         self._shown = index.read_columns([name for name in _SHOWN if name in held])
         self.diameters_mm: Floats = self._searcher.read_numbers(schema.DIAMETER_MM)
 
-    def answer(self, request: SearchRequest) -> Answer:
+    def answer(self, request: SearchRequest) -> dict[str, Any]:
         """Rank the rows that the filters leave, as `fuse` does.
+
+        Returns:
+            What the page shows, for JSON: the query as understood, its interval, how many rows were ranked and how many
+            of them lie in the interval, notes, and the hits.
 
         Raises:
             UsageError: The sentence or the condition cannot be parsed.
             ArtefactError: The index is broken.
         """
-        (sentence,) = request.sentences
-        rows = self._searcher.find_rows(request.filters)
-        collector = NoteCollector()
-        if rows is None or len(rows):
-            (result,) = self._searcher.search(request, collector)
-        else:
-            parsed = parse_query(sentence)
-            result = SearchResult(sentence, describe_query(parsed), parsed, np.empty(0, np.int64), {}, 0, 0)
-            collector.note("no row passes the filters")
-        texts = tuple(f"{note[0].upper()}{note[1:]}." for note in collector.notes)
-        return Answer(result, result.ranked or 0, self._count_inside(result.parsed, rows), texts)
+        ranking, notes = self._rank(request)
+        interval = ranking.parsed.interval
+        bounds = interval and {
+            "low_mm": interval.low_mm,
+            "high_mm": _to_number(interval.high_mm),
+            "text": str(interval),
+        }
+        return {
+            "reading": ranking.description,
+            "interval": bounds,
+            "ranked": ranking.ranked or 0,
+            "inside": self._count_inside(ranking.parsed, request),
+            "notes": tuple(f"{note[0].upper()}{note[1:]}." for note in notes),
+            "hits": self._describe_hits(ranking),
+        }
 
-    def describe(self, answer: Answer) -> list[dict[str, Any]]:
-        """Return what a list of hits shows of each."""
-        found = self._describe_rows(answer.result.rows, list_attributes([answer.parsed]))
-        for place, hit in enumerate(found):
-            hit[schema.SATISFIES] = satisfies_all(answer.parsed, hit)
-            hit |= {name: _to_number(values[place]) for name, values in answer.result.scores.items()}
-        return found
-
-    def list_hits(self, request: SearchRequest) -> tuple[Answer, pl.DataFrame]:
-        """Return the hits with all that the index says of them, as `fuse` has them."""
-        answer = self.answer(request)
-        (table,) = self._searcher.describe([answer.result])
-        return answer, table
+    def find_hits(self, request: SearchRequest) -> Answer:
+        """Return the hits with all their metadata, as `fuse` has them."""
+        (answer,) = self._searcher.read_hits([self._rank(request)[0]])
+        return answer
 
     def write_csv(self, request: SearchRequest) -> str:
         """Return the hits as `fuse --out` writes them."""
-        return format_csv(self.list_hits(request)[1])
+        return format_csv(self.find_hits(request).hits)
+
+    def _rank(self, request: SearchRequest) -> tuple[Ranking, list[str]]:
+        """Rank, also where no row passes the filters."""
+        collector = NoteCollector()
+        rows = self._searcher.find_rows(request.filters)
+        if rows is None or len(rows):
+            ((ranking,),) = self._searcher.rank(request, collector)
+            return ranking, collector.notes
+        (sentence,) = request.sentences
+        parsed = parse_query(sentence)
+        empty = Ranking(sentence, describe_query(parsed), parsed, None, np.empty(0, np.int64), {}, 0, 0)
+        return empty, ["no row passes the filters"]
+
+    def _describe_hits(self, ranking: Ranking) -> list[dict[str, Any]]:
+        """Return what a list of hits shows of each, from columns in memory."""
+        found = self._describe_rows(ranking.rows, list_attributes([ranking.parsed]))
+        for place, hit in enumerate(found):
+            hit[schema.SATISFIES] = satisfies_all(ranking.parsed, hit)
+            hit |= {name: _to_number(values[place]) for name, values in ranking.scores.items()}
+        return found
 
     def find_neighbours(self, row: int, count: int, unique: str | None) -> list[dict[str, Any]]:
         """Find the rows whose embeddings are most similar to that of a row, which is not among them."""
@@ -140,24 +136,12 @@ class Explorer:
         )
         return found.to_dicts()
 
-    def _count_inside(self, parsed: ParsedQuery, rows: Rows | None) -> int | None:
+    def _count_inside(self, parsed: ParsedQuery, request: SearchRequest) -> int | None:
         if parsed.interval is None:
             return None
+        rows = self._searcher.find_rows(request.filters)
         sizes = self.diameters_mm if rows is None else self.diameters_mm[rows]
         return int(parsed.interval.contains_each(sizes).sum())
-
-
-def describe_answer(answer: Answer) -> Mapping[str, Any]:
-    """Return what the page shows of an answer as a whole."""
-    interval = answer.parsed.interval
-    bounds = interval and {"low_mm": interval.low_mm, "high_mm": _to_number(interval.high_mm), "text": str(interval)}
-    return {
-        "reading": describe_query(answer.parsed),
-        "interval": bounds,
-        "ranked": answer.ranked,
-        "inside": answer.inside,
-        "notes": answer.notes,
-    }
 
 
 def _to_number(value: float | np.floating) -> float | None:

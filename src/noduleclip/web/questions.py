@@ -1,4 +1,4 @@
-"""From the address of a request to a `SearchRequest`; the same names stand in the address of the page."""
+"""Parsing of a request's address into a `SearchRequest`; the address of the page has the same names."""
 
 import math
 import re
@@ -7,11 +7,10 @@ from urllib.parse import parse_qsl
 
 from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import UsageError
-from noduleclip.workflows.search import RowFilter, SearchRequest
+from noduleclip.workflows.search_request import RowFilter, SearchRequest
 
 MOST_HITS = 200
 MAX_SOFTNESS_MM = 20.0
-UNIQUE = ("", "nodule", "slice", "series", "patient")
 _MOST_CHARACTERS = {"where": 500, "patients": 4000}
 _MOST_VALUES = 50
 
@@ -41,9 +40,6 @@ def parse_request(values: Mapping[str, str]) -> SearchRequest:
     Raises:
         UsageError: A value is not allowed.
     """
-    unique = values.get("unique", "nodule")
-    if unique not in UNIQUE:
-        raise UsageError(f"unique must be one of {', '.join(UNIQUE[1:])}, or empty, got {unique[:50]!r}")
     alpha = _read_number(values, "alpha", 0, 1)
     softness_mm = _read_number(values, "softness", 0, MAX_SOFTNESS_MM)
     hits = _read_number(values, "k", 1, MOST_HITS)
@@ -57,7 +53,7 @@ def parse_request(values: Mapping[str, str]) -> SearchRequest:
             min_diameter_mm=_read_number(values, "min", 0, math.inf),
             max_diameter_mm=_read_number(values, "max", 0, math.inf),
         ),
-        unique=unique or None,
+        unique=values.get("unique", "nodule") or None,
         alpha=0.5 if alpha is None else alpha,
         softness_mm=SOFTNESS_MM if softness_mm is None else softness_mm,
     )

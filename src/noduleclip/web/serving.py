@@ -1,4 +1,4 @@
-"""From options to a running server."""
+"""The server of the explorer: its options, its address, its guard."""
 
 import ipaddress
 import os
@@ -11,32 +11,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from noduleclip.errors import UsageError
-from noduleclip.io.index.base import Index
-from noduleclip.io.own_indexes import SliceFolders
-from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.web.app import Opened, make_app
 from noduleclip.web.connections import LimitedProtocol
-from noduleclip.web.explorer import Explorer
 from noduleclip.web.guard import TOKEN, Guard
-from noduleclip.web.slices import SliceReader
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LEAST_TOKEN, _LEAST_DISTINCT = 16, 8
-
-
-@dataclass(frozen=True)
-class Served:
-    """An index with what else is needed to answer about it, all opened at one time.
-
-    Attributes:
-        index: The index.
-        encoder: Its text encoder.
-        folders: Where its slices may be read.
-    """
-
-    index: Index
-    encoder: SentenceEncoder
-    folders: SliceFolders
 
 
 @dataclass(frozen=True)
@@ -91,41 +71,33 @@ def _check_token(token: str) -> None:
         )
 
 
-def make_guarded_app(served: Served, reopen: Callable[[], Served], options: ServeOptions) -> Guard:
-    """Make the application and set its guard before it.
+def make_guarded_app(opened: Opened, reopen: Callable[[], Opened], options: ServeOptions) -> Guard:
+    """Return the application behind its guard.
 
     Args:
-        served: What to serve.
-        reopen: Opens what lies at the same place by now; called when a page asks for it.
+        opened: The index.
+        reopen: Opens the index that now lies at the same place; called when a page asks for it.
         options: How to serve, and to whom.
-
-    Raises:
-        ArtefactError: The index is broken.
     """
-
-    def prepare(served: Served) -> Opened:
-        return Opened(Explorer(served.index, served.encoder), SliceReader(served.index, served.folders))
-
     hosts = {*LOOPBACK, options.host.lower(), *(name.lower() for name in options.allowed_hosts)}
-    app = make_app(prepare(served), lambda: prepare(reopen()))
-    return Guard(app, frozenset(hosts), options.token)
+    return Guard(make_app(opened, reopen), frozenset(hosts), options.token)
 
 
 def serve(
-    served: Served, reopen: Callable[[], Served], options: ServeOptions, on_address: Callable[[str], None]
+    opened: Opened, reopen: Callable[[], Opened], options: ServeOptions, on_address: Callable[[str], None]
 ) -> None:
     """Serve until interrupted.
 
     Args:
-        served: What to serve.
-        reopen: Opens what lies at the same place by now.
-        options: How, and to whom.
-        on_address: Told the address of the page once it can be opened.
+        opened: The index.
+        reopen: Opens the index that now lies at the same place.
+        options: How to serve, and to whom.
+        on_address: Called with the address of the page once it can be opened.
 
     Raises:
         NoduleclipError: Anything that a user can cause.
     """
-    app = make_guarded_app(served, reopen, options)
+    app = make_guarded_app(opened, reopen, options)
     with _listen(options.host, options.port) as listener:
         shown = f"[{options.host}]" if ":" in options.host else options.host
         asked = "" if options.token is None else f"?{urlencode({TOKEN: options.token})}"

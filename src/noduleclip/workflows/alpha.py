@@ -11,7 +11,7 @@ from noduleclip.io.nodules import group_nodules
 from noduleclip.language import EVALUATION_QUERIES, parse_intervals
 from noduleclip.retrieval.top_k import check_unit_norm
 from noduleclip.workflows.reporter import Reporter
-from noduleclip.workflows.search import open_text_encoder
+from noduleclip.workflows.text_encoder import open_text_encoder
 
 
 def choose_alpha_on(val_emb_dir: str, searched: Index, softness_mm: float, reporter: Reporter) -> float:

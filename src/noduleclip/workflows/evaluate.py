@@ -34,7 +34,8 @@ from noduleclip.language.query import ParsedQuery, list_attributes, parse_querie
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import check_unit_norm
 from noduleclip.workflows.reporter import SILENT, Reporter
-from noduleclip.workflows.search import load_sentences, open_text_encoder
+from noduleclip.workflows.search_request import load_sentences
+from noduleclip.workflows.text_encoder import open_text_encoder
 
 MOST_QUERIES = 1000
 """Most sentences that are evaluated at once: their scores of all nodules are held in memory."""

@@ -6,7 +6,7 @@
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +14,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.config import SOFTNESS_MM
-from noduleclip.errors import ArtefactError, IndexReplacedError, InputError
-from noduleclip.io.artefacts import hash_file
-from noduleclip.io.bundled_model import find_checkpoint
+from noduleclip.errors import InputError
 from noduleclip.io.index.base import Index
 from noduleclip.io.index.rows import apply_condition, find_groups
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import select_patients
-from noduleclip.io.text_lines import read_lines
 from noduleclip.language.query import ParsedQuery, describe_query, list_attributes, parse_queries, parse_query
 from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, score_query
 from noduleclip.retrieval.hits import describe_hits
@@ -30,7 +26,9 @@ from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import TopK, check_unit_norm, compute_cosines, find_top_k, select_top_k
 from noduleclip.workflows.approximate import approximate_search
 from noduleclip.workflows.reporter import SILENT, Reporter
-from noduleclip.workflows.similar import Reference, exclude_own_rows
+from noduleclip.workflows.search_request import RowFilter, SearchRequest
+from noduleclip.workflows.similar import Reference, exclude_own_rows, find_reference
+from noduleclip.workflows.text_encoder import open_text_encoder
 
 _BATCH_SENTENCES = 128  # the tables of hits take 300 kB a sentence
 _BATCH_HITS = 1 << 17
@@ -40,61 +38,15 @@ Rows = NDArray[np.int64]
 Scores = dict[str, NDArray[np.floating]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class RowFilter:
-    """Which rows are ranked; all conditions together.
-
-    Attributes:
-        where: Condition in the language of `io.index.conditions`; empty = none.
-        patients: Ids, or a file with one a line; None = all patients. Ids are compared trimmed and case-folded.
-        min_diameter_mm: Smallest diameter.
-        max_diameter_mm: Largest diameter.
-    """
-
-    where: str = ""
-    patients: tuple[str, ...] | Path | None = None
-    min_diameter_mm: float | None = None
-    max_diameter_mm: float | None = None
-
-    def __bool__(self) -> bool:
-        return self != RowFilter()
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchRequest:
-    """What to search for, among which rows, and how they are scored.
-
-    Attributes:
-        sentences: Each is answered by itself; none where only a reference is given.
-        reference: Nodule that the hits are to resemble, alone or beside a sentence.
-        like_weight: Weight of the resemblance beside a sentence, in [0, 1].
-        k: Hits per sentence.
-        filters: Which rows are ranked.
-        unique: Column group of which only the best row is a hit: nodule, slice, series or patient; None = every row.
-        alpha: Weight of the image beside measured diameters and ratings, in [0, 1]; None = the image alone ranks.
-        softness_mm: How far outside the interval a diameter still counts.
-        exact: Rank all rows where a vector index could answer.
-    """
-
-    sentences: Sequence[str] = ()
-    reference: Reference | None = None
-    like_weight: float = 0.5
-    k: int = 10
-    filters: RowFilter = field(default_factory=RowFilter)
-    unique: str | None = None
-    alpha: float | None = None
-    softness_mm: float = SOFTNESS_MM
-    exact: bool = False
-
-
 @dataclass(frozen=True)
-class SearchResult:
+class Ranking:
     """The best rows for one sentence.
 
     Attributes:
         question: What was asked, with the reference: "> 6 mm, like row 17".
         description: How it was understood, in one line.
         parsed: The parsed sentence; without criteria where only a reference was given.
+        reference: The nodule that the hits are to resemble.
         rows: (k,) rows of the index, best first.
         scores: (k,) scores by column, NaN where there is none.
         ranked: Rows that were ranked; None where a vector index answered.
@@ -104,10 +56,24 @@ class SearchResult:
     question: str
     description: str
     parsed: ParsedQuery
+    reference: Reference | None
     rows: Rows
     scores: Scores
     ranked: int | None
     distinct: int | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The best rows for one sentence, with their metadata.
+
+    Attributes:
+        ranking: The rows, and how the sentence was understood.
+        hits: One row per hit, best first: rank, metadata, scores, and whether it satisfies the sentence.
+    """
+
+    ranking: Ranking
+    hits: pl.DataFrame
 
 
 class Searcher:
@@ -115,43 +81,60 @@ class Searcher:
 
     Attributes:
         index: The index.
-        encoder: Its text encoder; None where no sentence will be asked.
         read_numbers: Returns a column as (N,) numbers, NaN where a value or the whole column is missing.
     """
 
-    def __init__(self, index: Index, encoder: SentenceEncoder | None, *, kept: int = 0) -> None:
+    def __init__(
+        self, index: Index, *, kept: int = 0, model: Path | None = None, cache_dir: Path | None = None
+    ) -> None:
         """Prepare to search.
 
         Args:
             index: The index.
-            encoder: Its text encoder, as `open_text_encoder` returns it.
             kept: How many sentences, filters and columns are kept in memory for later requests.
+            model: Checkpoint that made the embeddings, for a nodule outside the index; None = one of the package's.
+            cache_dir: Folder of the exported model; None = the user's cache.
         """
-        self.index, self.encoder, self._kept = index, encoder, kept
+        self.index, self._kept, self._model, self._cache_dir = index, kept, model, cache_dir
         self._columns = index.scan().collect_schema().names()
         self._find_rows = functools.lru_cache(kept)(self._filter_rows)
         self._find_groups = functools.lru_cache(kept)(lambda unique: find_groups(index, unique, None))
         self.read_numbers = functools.lru_cache(kept)(self._load_numbers)
         self._compare_all = functools.lru_cache(kept)(
-            lambda sentence: compute_cosines(self._encode([sentence])[0], index.embeddings)
+            lambda sentence: compute_cosines(self.encoder.encode([sentence])[0], index.embeddings)
         )
 
-    def search(self, request: SearchRequest, reporter: Reporter = SILENT) -> Iterator[SearchResult]:
-        """Rank the rows that the filters leave, sentence by sentence.
+    @functools.cached_property
+    def encoder(self) -> SentenceEncoder:
+        """The text encoder, opened when it is first needed.
+
+        Raises:
+            ArtefactError: It is broken or belongs to another model.
+        """
+        return open_text_encoder(self.index)
+
+    def search(self, request: SearchRequest, reporter: Reporter = SILENT) -> Iterator[list[Answer]]:
+        """Rank rows, and read the metadata of the best ones.
 
         Args:
             request: What to search for.
-            reporter: Receives notes, before the result that they are about.
+            reporter: Receives notes, before the answers that they are about.
 
         Yields:
-            One result per sentence, in order; one for a reference alone.
+            Answers in the order of the sentences, in batches that fit into memory; one answer for a reference alone.
 
         Raises:
-            UsageError: A sentence or the condition cannot be parsed.
+            UsageError: A sentence or the condition cannot be parsed, or there is no nodule such as `like` names.
             InputError: No row is left to rank.
             ArtefactError: The index is broken.
         """
-        if self.encoder is not None:
+        for rankings in self.rank(request, reporter):
+            yield self.read_hits(rankings)
+
+    def rank(self, request: SearchRequest, reporter: Reporter = SILENT) -> Iterator[list[Ranking]]:
+        """Rank the rows that the filters leave; see `search`."""
+        reference = self._find_reference(request, reporter)
+        if request.sentences:
             self._check_attributes(request.sentences, reporter)
         candidates: _Candidates | None = None
         for number, sentences in enumerate(
@@ -159,35 +142,38 @@ class Searcher:
         ):
             self.index.check_unchanged()  # before the mapped embeddings are read: a shorter file ends the process
             parsed_queries = parse_queries(sentences) or [ParsedQuery(None, (), ())]
-            questions = _name_questions(sentences, request.reference)
-            descriptions = [_describe(parsed, sentences, request.reference) for parsed in parsed_queries]
-            vectors = self._make_vectors(sentences, request)
+            batch = _Batch(sentences, parsed_queries, reference, self._make_vectors(sentences, reference))
             found: Iterable[tuple[Rows, Scores]] | None
-            found = self._approximate(vectors, request, reporter if number == 0 else SILENT)
+            found = self._approximate(batch, request, reporter if number == 0 else SILENT)
             if found is None:
-                candidates = candidates or self._find_candidates(request, reporter)
-                found = self._rank(sentences, parsed_queries, vectors, request, candidates, reporter)
+                if candidates is None:
+                    candidates = self._find_candidates(request, reference, reporter)
+                found = self._rank(batch, request, candidates, reporter)
             found = list(found)
             self.index.check_unchanged()
+            if number == 0 and candidates is not None and candidates.distinct < request.k:
+                what = "rows" if request.unique is None else f"of one {request.unique} each"
+                reporter.note(f"{request.k} hits were asked for, there are {candidates.distinct} {what} to rank")
             counts = (None, None) if candidates is None else (candidates.count, candidates.distinct)
+            rankings = []
             for question, description, parsed, (rows, scores) in zip(
-                questions, descriptions, parsed_queries, found, strict=True
+                _name_questions(sentences, reference), batch.describe(), parsed_queries, found, strict=True
             ):
                 check_unit_norm(self.index.embeddings, rows)
-                yield SearchResult(question, description, parsed, rows, scores, *counts)
+                rankings.append(Ranking(question, description, parsed, reference, rows, scores, *counts))
+            yield rankings
 
-    def describe(self, results: Sequence[SearchResult]) -> list[pl.DataFrame]:
-        """Read the metadata of hits.
-
-        Returns:
-            A table per result: rank, metadata, scores, and whether the row satisfies the sentence.
-        """
-        found = self.index.read_rows(np.concatenate([result.rows for result in results]))
+    def read_hits(self, rankings: Sequence[Ranking]) -> list[Answer]:
+        """Read the metadata of ranked rows."""
+        found = self.index.read_rows(np.concatenate([ranking.rows for ranking in rankings]))
         self.index.check_unchanged()
-        ends = np.cumsum([len(result.rows) for result in results]).tolist()
+        ends = np.cumsum([len(ranking.rows) for ranking in rankings]).tolist()
         return [
-            describe_hits(found[end - len(result.rows) : end], result.scores, result.question, result.parsed)
-            for result, end in zip(results, ends, strict=True)
+            Answer(
+                ranking,
+                describe_hits(found[end - len(ranking.rows) : end], ranking.scores, ranking.question, ranking.parsed),
+            )
+            for ranking, end in zip(rankings, ends, strict=True)
         ]
 
     def find_rows(self, filters: RowFilter, reporter: Reporter = SILENT) -> Rows | None:
@@ -215,18 +201,17 @@ class Searcher:
             return np.full(self.index.manifest.rows, np.nan)
         return self.index.read_columns([name])[name].cast(pl.Float64).to_numpy()
 
-    def _encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
-        if self.encoder is None:
-            raise ValueError("the searcher was made without a text encoder")
-        return self.encoder.encode(sentences)
+    def _find_reference(self, request: SearchRequest, reporter: Reporter) -> Reference | None:
+        if request.like is None:
+            return None
+        return find_reference(self.index, request.like, model=self._model, cache_dir=self._cache_dir, reporter=reporter)
 
-    def _make_vectors(self, sentences: Sequence[str], request: SearchRequest) -> NDArray[np.float32] | None:
+    def _make_vectors(self, sentences: Sequence[str], reference: Reference | None) -> NDArray[np.float32] | None:
         """Return the (Q, D) vectors to rank by; None where kept cosines make them unnecessary."""
         if not sentences:
-            if request.reference is None:
-                raise ValueError("a search needs a sentence or a reference")
-            return request.reference.vector[None]
-        return None if self._kept else self._encode(sentences)
+            assert reference is not None  # a request has a sentence or a reference
+            return reference.vector[None]
+        return None if self._kept else self.encoder.encode(sentences)
 
     def _check_attributes(self, sentences: Sequence[str], reporter: Reporter) -> None:
         """Note the ratings asked for that the model was not trained on.
@@ -234,33 +219,35 @@ class Searcher:
         All sentences are parsed here once, so that an error in any of them comes before the first result.
         """
         asked = dict.fromkeys(name for one in sentences for name in list_attributes([parse_query(one)]))
-        unknown = [name for name in asked if self.encoder is not None and name not in self.encoder.attributes]
+        unknown = [name for name in asked if name not in self.encoder.attributes]
         if unknown:
             names = ", ".join(unknown)
             reporter.warning(f"the model was not trained on ratings of {names}: the image says nothing of them here")
 
     def _approximate(
-        self, vectors: NDArray[np.float32] | None, request: SearchRequest, reporter: Reporter
-    ) -> "list[tuple[Rows, Scores]] | None":
+        self, batch: "_Batch", request: SearchRequest, reporter: Reporter
+    ) -> list[tuple[Rows, Scores]] | None:
         """Search by the vector index of a Lance store, where there is one and it can answer."""
-        reference, filters = request.reference, request.filters
+        reference, filters = batch.reference, request.filters
         needs_all = request.exact or request.alpha is not None or request.unique is not None
-        if vectors is None or needs_all or (reference is not None and request.sentences):
+        if batch.vectors is None or needs_all or (reference is not None and batch.sentences):
             return None
         if filters != RowFilter(where=filters.where):
             return None
         own_rows = np.empty(0, np.int64) if reference is None else reference.own_rows
         found = approximate_search(
-            self.index, vectors, request.k, where=filters.where, excluded=own_rows, reporter=reporter
+            self.index, batch.vectors, request.k, where=filters.where, excluded=own_rows, reporter=reporter
         )
         return None if found is None else [_take_similarity(best) for best in found]
 
-    def _find_candidates(self, request: SearchRequest, reporter: Reporter) -> "_Candidates":
+    def _find_candidates(
+        self, request: SearchRequest, reference: Reference | None, reporter: Reporter
+    ) -> "_Candidates":
         rows = self.find_rows(request.filters, reporter)
         if rows is not None and len(rows) == 0:
             raise InputError(f"no row of {self.index.location} passes --where and --patients-file")
-        if request.reference is not None:
-            rows = exclude_own_rows(request.reference, rows, self.index)
+        if reference is not None:
+            rows = exclude_own_rows(reference, rows, self.index)
         groups = self._find_groups(request.unique)
         if groups is not None and rows is not None:
             groups = groups[rows]
@@ -268,25 +255,19 @@ class Searcher:
         return _Candidates(rows, groups, count, count if groups is None else len(np.unique(groups)))
 
     def _rank(
-        self,
-        sentences: Sequence[str],
-        parsed_queries: Sequence[ParsedQuery],
-        vectors: NDArray[np.float32] | None,
-        request: SearchRequest,
-        candidates: "_Candidates",
-        reporter: Reporter,
-    ) -> "Iterator[tuple[Rows, Scores]]":
+        self, batch: "_Batch", request: SearchRequest, candidates: "_Candidates", reporter: Reporter
+    ) -> Iterator[tuple[Rows, Scores]]:
         """Rank the candidates for each sentence; all scores are kept only where a rule or a group needs them."""
-        rows, groups, reference = candidates.rows, candidates.groups, request.reference
+        rows, groups, vectors, reference = candidates.rows, candidates.groups, batch.vectors, batch.reference
         likeness = None
-        if sentences and reference is not None:
+        if batch.sentences and reference is not None:
             likeness = compute_cosines(reference.vector, self.index.embeddings, rows)
         if vectors is not None and request.alpha is None and groups is None and likeness is None:
             yield from map(_take_similarity, find_top_k(vectors, self.index.embeddings, request.k, rows))
             return
-        for number, parsed in enumerate(parsed_queries):
+        for number, parsed in enumerate(batch.parsed_queries):
             if vectors is None:
-                similarity = self._compare_all(sentences[number])
+                similarity = self._compare_all(batch.sentences[number])
                 similarity = similarity if rows is None else similarity[rows]
             else:
                 similarity = compute_cosines(vectors[number], self.index.embeddings, rows)
@@ -307,7 +288,6 @@ class Searcher:
         reporter: Reporter,
     ) -> Scores:
         """Mix the probability that the sentence is true with the likeness, or with the rule."""
-        assert self.encoder is not None
         probability = self.encoder.calibration.to_probability(similarity)
         if request.alpha is None:
             assert likeness is not None
@@ -350,6 +330,31 @@ class Searcher:
 
 
 @dataclass(frozen=True)
+class _Batch:
+    """Sentences that are answered together; none where only a reference is given.
+
+    Attributes:
+        sentences: Q sentences.
+        parsed_queries: Their parsed form; a query without criteria for a reference alone.
+        reference: The nodule that the hits are to resemble.
+        vectors: (Q, D) unit vectors to rank by; None where kept cosines make them unnecessary.
+    """
+
+    sentences: Sequence[str]
+    parsed_queries: Sequence[ParsedQuery]
+    reference: Reference | None
+    vectors: NDArray[np.float32] | None
+
+    def describe(self) -> list[str]:
+        """Return in one line how each question was understood."""
+        similar = [] if self.reference is None else [f"similar to {self.reference.description}"]
+        return [
+            "; ".join([*([describe_query(parsed)] if self.sentences else []), *similar])
+            for parsed in self.parsed_queries
+        ]
+
+
+@dataclass(frozen=True)
 class _Candidates:
     """The rows to rank, ascending, and the numbers of their groups; None = all rows, no groups."""
 
@@ -357,21 +362,6 @@ class _Candidates:
     groups: Rows | None
     count: int
     distinct: int
-
-
-def load_sentences(path: Path) -> list[str]:
-    """Load sentences from a file, one a line; blank lines and lines starting with `#` are skipped.
-
-    Raises:
-        InputError: The file cannot be read, holds none, or too many.
-    """
-    try:
-        sentences = list(read_lines(path, "sentences"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    if not sentences:
-        raise InputError(f"{path}: holds no sentence; expected one a line")
-    return sentences
 
 
 def _take_similarity(best: TopK) -> tuple[Rows, Scores]:
@@ -393,52 +383,3 @@ def _name_questions(sentences: Sequence[str], reference: Reference | None) -> li
     if reference is None:
         return list(sentences)
     return [f"{sentence}, like {reference.name}" for sentence in sentences] or [f"like {reference.name}"]
-
-
-def _describe(parsed: ParsedQuery, sentences: Sequence[str], reference: Reference | None) -> str:
-    parts = [describe_query(parsed)] if sentences else []
-    if reference is not None:
-        parts.append(f"similar to {reference.description}")
-    return "; ".join(parts)
-
-
-def check_model(index: Index, checkpoint: Path | None) -> None:
-    """Check that a checkpoint made the embeddings of an index.
-
-    Raises:
-        ArtefactError: It is missing, or another one made them.
-    """
-    if checkpoint is None:
-        return
-    if hash_file(find_checkpoint(checkpoint)) != index.manifest.checkpoint_sha256:
-        raise ArtefactError(
-            f"{checkpoint} did not make the embeddings in {index.location}; embed again, or leave --model out"
-        )
-
-
-def open_text_encoder(index: Index) -> SentenceEncoder:
-    """Open the text encoder of an index.
-
-    Raises:
-        ArtefactError: It is broken or belongs to another model.
-    """
-    try:
-        return _load_text_encoder(index)
-    except IndexReplacedError:  # an opened folder still has its own, and lends a copy of it from now on
-        return _load_text_encoder(index)
-
-
-def _load_text_encoder(index: Index) -> SentenceEncoder:
-    with index.text_encoder_path() as file:
-        encoder = SentenceEncoder(file)
-    if encoder.emb != index.manifest.emb:
-        raise ArtefactError(
-            f"{index.location}: {schema.TEXT_TOWER} gives vectors of {encoder.emb} numbers, "
-            f"the embeddings have {index.manifest.emb}; embed again"
-        )
-    if encoder.model_id != index.manifest.model_id:
-        raise ArtefactError(
-            f"{index.location}: {schema.TEXT_TOWER} is of model {encoder.model_id}, "
-            f"the embeddings are of model {index.manifest.model_id}; embed again"
-        )
-    return encoder
