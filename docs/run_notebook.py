@@ -17,7 +17,10 @@ def run(path: Path) -> None:
         NotebookClient(notebook, timeout=600, record_timing=False, resources={"metadata": {"path": folder}}).execute()
     for cell in notebook.cells:
         cell.metadata = {"executed_source": cell.source} if cell.cell_type == "code" else {}
-    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
     nbformat.write(notebook, path)
 
 
