@@ -4,6 +4,7 @@ A test compares the committed pages with what this script generates.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from noduleclip.workflows.evaluate import MOST_QUERIES
 
 DOCS = Path(__file__).parent
 EVALUATION = DOCS / "models" / "lidc-evaluation.json"
-NOTE = "<!-- Written by docs/make_reference.py: change the help texts or the schema, not this page. -->\n"
+NOTE = "<!-- Written by docs/make_reference.py: edit the help texts or the schema instead. -->\n"
 TABLE_COLUMNS = tuple(dict.fromkeys((*schema.REQUIRED_COLUMNS, *schema.NUMBER_COLUMNS, *schema.TEXT_COLUMNS)))
 HIT_COLUMNS = (
     schema.QUERY, schema.RANK, schema.DICOM_PATH, schema.PATIENT_ID, schema.DIAMETER_MM, schema.SIMILARITY,
@@ -40,7 +41,7 @@ HIT_COLUMNS = (
 
 
 def list_commands() -> dict[str, Any]:
-    """Return every command by what one types, those of groups, too."""
+    """Return every command by its full name, including those of groups."""
     group: Any = typer.main.get_command(app)
     commands: dict[str, Any] = {}
     for name, command in group.commands.items():
@@ -53,9 +54,16 @@ def describe_commands() -> str:
     """Return the page of all commands and options."""
     pages = [NOTE, "# Commands\n"]
     for name, command in list_commands().items():
-        pages.append(f"## noduleclip {name}\n\n{command.help}\n")
-        pages.append(_table(("option", "value", "default", "what"), map(_describe_option, command.params)))
+        example = re.sub(r"Example: (.+?)(?=\n\n|\Z)", _format_example, command.help, flags=re.DOTALL)
+        help_text = re.sub(r"NODULECLIP_\w+_OPTION_NAME", r"`\g<0>`", example)
+        pages.append(f"## noduleclip {name}\n\n{help_text}\n")
+        pages.append(_table(("option", "value", "default", "description"), map(_describe_option, command.params)))
     return "\n".join(pages)
+
+
+def _format_example(found: re.Match[str]) -> str:
+    command = found[1].replace("\n", " \\\n    ")
+    return f"```console\n$ {command}\n```"
 
 
 def _describe_option(option: Any) -> tuple[str, ...]:
@@ -73,7 +81,7 @@ def _describe_option(option: Any) -> tuple[str, ...]:
 
 _REJECTS = (
     f"`{schema.REJECTS_CSV}`",
-    "rows that could not be used, if any: "
+    "unusable rows, if any: "
     + ", ".join(f"`{c}`" for c in (schema.CSV_ROW, schema.DICOM_PATH, schema.REJECT_CODE, schema.REJECT_REASON)),
 )
 
@@ -88,36 +96,36 @@ def describe_files() -> str:
         [
             NOTE,
             "# Files\n",
-            "## The ROI table\n\nCSV in UTF-8 with commas and decimal points, one row per outline. Other columns are\n"
-            "left out of the index unless `embed --keep NAME` asks for them.\n",
-            _table(("column", "", "what"), columns),
-            "## CSV and spreadsheets\n\nAll CSV that noduleclip writes, into a file or to stdout, puts a quote (`'`) before text that a spreadsheet\n"
-            "would run: cells and column names that begin with `=`, `+`, `-` or `@` (also after blanks, and full-width), with a\n"
-            "tab or a line break, and such a beginning behind a `;` within a cell. Numbers stay as they are. Every command\n"
-            "that reads the table removes exactly these quotes.\n",
+            "## The ROI table\n\nCSV in UTF-8 with commas and decimal points, one row per outline. `embed --keep NAME` copies other columns\n"
+            "to the index.\n",
+            _table(("column", "", "meaning"), columns),
+            "## CSV and spreadsheets\n\nIn all CSV output, text that a spreadsheet would run as a formula gets a quote (`'`) before it: cells and\n"
+            "column names that begin with `=`, `+`, `-` or `@` (also after blanks, and full-width), with a tab or a line\n"
+            "break, and such a beginning behind a `;` within a cell. Numbers are unchanged. Every command that reads the\n"
+            "table removes exactly these quotes.\n",
             "## Patient lists\n\nOne patient id a line; blank lines and lines that start with `#` are skipped.\n"
             f"`split` writes `{schema.TRAIN_PATIENTS}`, `{schema.VAL_PATIENTS}` and `{schema.TEST_PATIENTS}`.\n",
-            "## Limits\n\nWhat is larger is refused before it is parsed, with a message that says so.\n",
+            "## Limits\n\nLarger inputs are refused before they are parsed, with a message that names the limit.\n",
             _table(("input", "at most"), _list_limits()),
-            f"## {schema.NODULES_CSV}\n\nA row per nodule of a ROI table: the slice where its readers' outlines are largest in the mean, the mean of their\n"
-            "diameters and centroids there, and the means of all its readers' ratings.\n",
-            _table(("column", "what"), ((f"`{name}`", meaning[name]) for name in NODULE_COLUMNS)),
-            f"## What prepare writes\n\nThe table, and what belongs to it. `{schema.ROI_CSV}` comes last: where it is, all is.\n",
+            f"## {schema.NODULES_CSV}\n\nOne row per nodule of a ROI table: the slice where its readers' outlines are largest in the mean, the mean of\n"
+            "their diameters and centroids there, and the means of all its readers' ratings.\n",
+            _table(("column", "meaning"), ((f"`{name}`", meaning[name]) for name in NODULE_COLUMNS)),
+            f"## What prepare writes\n\n`{schema.ROI_CSV}` is written last: if it exists, the folder is complete.\n",
             _table(
-                ("file", "what"),
+                ("file", "content"),
                 (
                     (f"`{schema.ROI_CSV}`", "the ROI table: a row per curve of each reader's outline, or per sphere"),
                     (f"`{schema.NODULES_CSV}`", "a row per nodule, as above"),
-                    (f"`{schema.SPLITS_FOLDER}/`", "patient lists as `split` writes them, seven, one and two tenths of the patients; none of fewer than three patients"),
-                    (f"`{schema.REJECTS_CSV}`", "annotations that give no row, annotations of series that are not here, DICOM files that cannot be used, and folders that cannot be opened, if any: the file in `dicom_path`, `code`, `reason`"),
+                    (f"`{schema.SPLITS_FOLDER}/`", "patient lists as `split` writes them (70, 10 and 20 % of the patients); none if there are fewer than three patients"),
+                    (f"`{schema.REJECTS_CSV}`", "annotations that give no row, annotations of absent series, unusable DICOM files, and folders that cannot be opened, if any: the file in `dicom_path`, `code`, `reason`"),
                     (f"`{schema.PREPARE_JSON}`", "`data_root`, `source`, `diameter_kind`; `counts`; `sizes` of nodules; `series` with rows: `slices`, `gap_mm`, `slice_thickness` and others; `splits`; `remarks`; `rejected` by code"),
-                    (f"`{schema.PREPARE_PAGE}`", "the same as a page, with sizes, spacings, makers, what is odd, and outlines on their slices; it needs nothing else"),
-                    ("`.catalogue/`", "what was read of the headers, so that a killed run goes on and a later one reads only what is new; may be removed"),
+                    (f"`{schema.PREPARE_PAGE}`", "the same as a self-contained page, with sizes, spacings, manufacturers, anomalies, and outlines on their slices"),
+                    ("`.catalogue/`", "the headers that were read, so that a killed run resumes and a later one reads only new files; may be deleted"),
                 ),
             ),
             "## What check writes\n\nWith `--out`; `--format json` prints the same report.\n",
             _table(
-                ("file", "what"),
+                ("file", "content"),
                 (
                     (f"`{schema.CHECK_REPORT}`", "`roi_csv`; `slices`; `rejected`: `code`, `rows`, `first` reason; `syntaxes`: `syntax`, `slices`, `decoder`; `parts`, all rows and each patient list: `part`, `patients`, `rows`, `sizes` by diameter in mm; `estimates`: `step`, `work`, `seconds`, `bytes`"),
                     _REJECTS,
@@ -125,38 +133,38 @@ def describe_files() -> str:
             ),
             "## What train writes\n",
             _table(
-                ("file", "what"),
+                ("file", "content"),
                 (
                     (f"`{schema.BEST_CHECKPOINT}`", "image encoder, text encoder, vocabulary and configuration of the best epoch; loads with `weights_only=True`"),
                     (f"`{schema.LAST_CHECKPOINT}`", "the state after the last whole epoch, for `--resume`"),
                     (f"`{schema.METRICS_LOG}`", "a JSON object per epoch: loss, validation AP, rate"),
-                    (f"`{schema.TRAINING_PAGE}`", "curves, and validation nodules that the best model finds and misses; one page that needs nothing else"),
+                    (f"`{schema.TRAINING_PAGE}`", "curves, and validation nodules that the best model finds and misses; a self-contained page"),
                     (f"`{schema.RUN_RECORD}`", "arguments, versions, data fingerprint, git state, timings; `--config` accepts it"),
                     _REJECTS,
                 ),
             ),
-            "## What embed writes\n\nThe folder is self-contained: a query needs no checkpoint, no table and no torch.\n",
+            "## What embed writes\n\nThe folder is self-contained: a query needs no checkpoint, table or torch.\n",
             _table(
-                ("file", "what"),
+                ("file", "content"),
                 (
                     (f"`{schema.EMBEDDINGS}`", "(N, emb) float32 unit rows"),
                     (f"`{schema.META}`", "N rows in the same order: the known columns of the table but the outlines, and the kept ones"),
                     (f"`{schema.OUTLINES}`", "the outlines of the same rows, where the table has any; for pictures"),
                     (f"`{schema.TEXT_TOWER}`", "the text encoder as ONNX, with vocabulary, scale and bias in its metadata; `query` takes its weights and does not run its graph"),
-                    (f"`{schema.INDEX_MANIFEST}`", "schema version, model id, configuration, row count, checksums, the folders that DICOM paths started from; written last"),
+                    (f"`{schema.INDEX_MANIFEST}`", "schema version, model id, configuration, row count, checksums, the folders that DICOM paths start from; written last"),
                     _REJECTS,
                 ),
             ),
-            f"`embed --shard I/N` writes `{schema.SHARDS_FOLDER}/I-of-N/` instead: an index of its rows, if it has any, and `{schema.SHARD_MANIFEST}`,\nwhich says what it is a part of, names its `index.json` by its checksum and lists its unusable rows; `merge` makes the index of them.\n",
-            f"## {schema.TOP_K_CSV}\n\nWhat `query` and `fuse` write with `--out`, and print when piped. These columns, then the\n"
+            f"`embed --shard I/N` writes `{schema.SHARDS_FOLDER}/I-of-N/` instead: an index of its rows, if it has any, and `{schema.SHARD_MANIFEST}`,\nwhich names the whole that it is a part of and the checksum of its `index.json`, and lists its unusable rows. `merge` joins them.\n",
+            f"## {schema.TOP_K_CSV}\n\n`query` and `fuse` write it with `--out`, and print it when piped: these columns, then the\n"
             "other columns of the index.\n",
-            _table(("column", "what"), hits),
+            _table(("column", "meaning"), hits),
             "## What evaluate writes\n",
             _table(
-                ("file", "what"),
+                ("file", "content"),
                 (
-                    (f"`{schema.EVALUATION_JSON}`", "all that was measured, as `--format json` prints it: `queries`, the means `model` and `readers`, `ratings` (the same for what readers rated), `sizes`; an interval is `mean`, `low`, `high`; null is not known"),
-                    (f"`{schema.EVALUATION_PAGE}`", "tables, precision over recall, agreement of diameters, AP by band of sizes and by manufacturer, the fusion over alpha, reliability of probabilities; one page that needs nothing else"),
+                    (f"`{schema.EVALUATION_JSON}`", "all figures, as `--format json` prints them: `queries`, the means `model` and `readers`, `ratings` (the same for queries about ratings), `sizes`; an interval is `mean`, `low`, `high`; null is unknown"),
+                    (f"`{schema.EVALUATION_PAGE}`", "tables, precision over recall, agreement of diameters, AP by band of sizes and by manufacturer, the fusion over alpha, reliability of probabilities; a self-contained page"),
                 ),
             ),
             "`--scores` takes a CSV with the column `row`, the row of the index, and one column per sentence, named by it:\n"
@@ -165,14 +173,14 @@ def describe_files() -> str:
             "## Exit codes\n",
             _table(
                 ("code", "meaning"),
-                (("0", "done"), ("2", "usage"), ("3", "input data, or a disk that cannot be written"), ("4", "artefact or model"), ("130", "interrupted"), ("1", "a defect of ours, with its traceback")),
+                (("0", "done"), ("2", "usage"), ("3", "input data, or a disk that cannot be written"), ("4", "artefact or model"), ("130", "interrupted"), ("1", "an internal error, with its traceback")),
             ),
         ]
     )  # fmt: skip
 
 
 def _list_limits() -> list[tuple[str, str]]:
-    """Describe how much is read of each input."""
+    """Return the limits of each input."""
     return [
         ("a table", f"{LARGEST_BYTES >> 30} GB, {MOST_COLUMNS:,} columns, {LONGEST_ROW_BYTES >> 20} MB a row"),
         (
@@ -200,22 +208,22 @@ def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 def describe_ratings() -> str:
     """Return the page of the words for ratings."""
     phrases: dict[str, list[str]] = {}
-    for words, ranges in PHRASES.items():
-        if words[-1] in EDGES:
+    for phrase, ranges in PHRASES.items():
+        if phrase[-1] in EDGES:
             continue
-        phrases.setdefault(describe_ranges(ranges), []).append(" ".join(words))
-    rows = ((f"`{asked}`", ", ".join(said)) for asked, said in sorted(phrases.items()))
+        phrases.setdefault(describe_ranges(ranges), []).append(" ".join(phrase))
+    rows = ((f"`{asked}`", ", ".join(words)) for asked, words in sorted(phrases.items()))
     return "\n".join(
         [
             NOTE,
             "# Words for ratings\n",
-            "LIDC's readers rated each nodule from 1 to 5; calcification has six kinds, of which 6 is none. A sentence asks for\n"
-            "ratings in these words, with or without hyphens, or in numbers: `malignancy 4`, `texture >= 3`, `spiculation 2 to 4`.\n"
-            "`not` before a phrase asks for the other ratings, `or` joins two ranges of one attribute that touch, and sizes may\n"
-            "stand beside them: `a spiculated solid nodule larger than 10 mm`.\n",
+            "LIDC's readers rated each nodule from 1 to 5; calcification has six categories, of which 6 is none. A sentence asks\n"
+            "for ratings in these words, with or without hyphens, or in numbers: `malignancy 4`, `texture >= 3`, `spiculation 2\n"
+            "to 4`. `not` before a phrase asks for the other ratings, `or` joins two adjacent ranges of one attribute, and a\n"
+            "size may be added: `a spiculated solid nodule larger than 10 mm`.\n",
             _table(("ratings", "phrases"), rows),
-            f"What is said of an outline may have its noun: {', '.join(EDGES)}.\n",
-            "What the numbers mean stands with the [columns of the table](files.md).\n",
+            f"Words for an outline may be followed by a noun: {', '.join(EDGES)}.\n",
+            "The [columns of the table](files.md) define the numbers.\n",
         ]
     )
 

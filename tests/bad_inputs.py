@@ -488,7 +488,7 @@ PROVED_ELSEWHERE |= {
     ),
     38: (
         "two processes, one output folder",
-        "exit 2: the second one is told",
+        "exit 2 for the second one, with a message",
         "tests/cli/test_full_disk.py::test_a_folder_in_use_is_left_alone",
     ),
     39: (
