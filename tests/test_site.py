@@ -37,7 +37,9 @@ def test_every_page_is_in_the_navigation(site: Path) -> None:
     built = {path.relative_to(site).as_posix() for path in site.rglob("*.html")} - {"404.html"}
     written = {path.relative_to(ROOT / "docs").with_suffix(".html") for path in (ROOT / "docs").rglob("*.md")}
     assert {path.as_posix() for path in written} <= built
-    listed = re.findall(r"([\w/-]+)\.md$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    listed = re.findall(
+        r"(?:- |: )([\w/-]+)\.md$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     assert sorted(f"{page}.html" for page in listed) == sorted(built)
 
 
