@@ -18,7 +18,7 @@ from torch import nn
 
 from noduleclip import schema
 from noduleclip.config import ModelConfig
-from noduleclip.engine.train import make_vocabulary
+from noduleclip.engine.prompts import make_vocabulary
 from noduleclip.io.roi_table import read_roi_table
 from noduleclip.models.clip import ClipModel
 

@@ -484,7 +484,7 @@ PROVED_ELSEWHERE |= {
     36: (
         "training killed",
         "`--resume` gives the weights of a run left alone, bit for bit",
-        "tests/engine/test_train.py::test_sigkill_and_resume_through_the_command",
+        "tests/engine/test_training_loop.py::test_sigkill_and_resume_through_the_command",
     ),
     38: (
         "two processes, one output folder",
@@ -494,7 +494,7 @@ PROVED_ELSEWHERE |= {
     39: (
         "loss NaN or infinite",
         "exit 3: the loss is nan at epoch 2, step 1; try a smaller --lr; the best checkpoint stays",
-        "tests/engine/test_train.py::test_a_loss_that_is_not_finite_stops_and_keeps_the_best",
+        "tests/engine/test_training_loop.py::test_a_loss_that_is_not_finite_stops_and_keeps_the_best",
     ),
     41: (
         "`| head`, Ctrl-C",

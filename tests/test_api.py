@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 import noduleclip as nc
-from conftest import Command
+from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, InputError, UsageError
 from noduleclip.io.index.open import open_index as open_stored_index
@@ -166,13 +166,15 @@ def test_other_errors_have_their_classes(index: Path, tmp_path: Path) -> None:
     assert set(UNIQUE_COLUMNS) == {"nodule", "slice", "series", "patient"}
 
 
-def test_the_examples_of_the_page_run(index: Path, tmp_path: Path) -> None:
+def test_the_examples_of_the_page_run(index: Path, collection: Collection, tmp_path: Path) -> None:
     shutil.copytree(index, tmp_path / "idx")
     row = open_stored_index(index).read_rows([0]).row(0, named=True)
     roots = open_stored_index(index).manifest.dicom_roots
     shutil.copy(next(Path(root) / row[schema.DICOM_PATH] for root in roots), tmp_path / "slice.dcm")
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 5
+    shutil.copytree(collection.folder / "splits", tmp_path / "splits")
+    shutil.copytree(collection.roi_csv.parent, tmp_path / "phantoms")
+    assert len(blocks) == 6
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -182,5 +184,15 @@ def test_the_examples_of_the_page_run(index: Path, tmp_path: Path) -> None:
 
 def test_every_public_name_is_on_the_page() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    for name in ("open_index", "parse_query", "read_crop", "query", "fuse", "embeddings", "table", "to_pandas"):
+    for name in (
+        "open_index",
+        "parse_query",
+        "read_crop",
+        "query",
+        "fuse",
+        "embeddings",
+        "table",
+        "to_pandas",
+        "train",
+    ):
         assert name in text

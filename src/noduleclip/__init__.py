@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from noduleclip.api import open_index as open_index
     from noduleclip.api import parse_query as parse_query
     from noduleclip.api import read_crop as read_crop
+    from noduleclip.api import train as train
 
 __version__ = "0.1.0"
-__all__ = ["Hits", "Index", "open_index", "parse_query", "read_crop"]
+__all__ = ["Hits", "Index", "open_index", "parse_query", "read_crop", "train"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,17 +1,17 @@
 """The Python API: `import noduleclip as nc`. The commands and the explorer call the same workflows."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from noduleclip.config import SOFTNESS_MM, CropConfig
+from noduleclip.config import SOFTNESS_MM, CropConfig, ModelConfig, TrainConfig
 from noduleclip.errors import UsageError
 from noduleclip.io.index.base import Index as StoredIndex
 from noduleclip.io.index.open import open_index as open_stored_index
@@ -25,7 +25,9 @@ from noduleclip.workflows.text_encoder import check_model
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Hits", "Index", "open_index", "parse_query", "read_crop"]
+    from noduleclip.workflows.train import TrainResult
+
+__all__ = ["Hits", "Index", "open_index", "parse_query", "read_crop", "train"]
 _KEPT = 4  # sentences, filters and columns in memory: 4 N float32 or float64
 _GALLERY_HITS = 24
 
@@ -222,6 +224,69 @@ def open_index(
     return Index(stored, [Path(root) for root in dicom_roots])
 
 
+def train(
+    roi_csv: str | Path,
+    *,
+    train_patients: str | Path,
+    val_patients: str | Path | None = None,
+    out: str | Path,
+    dicom_root: str | Path | None = None,
+    model: ModelConfig | None = None,
+    config: TrainConfig | None = None,
+    pretrained: bool = False,
+    device: str = "auto",
+    cache_dir: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> "TrainResult":
+    """Train an image and a text encoder; the same run as `noduleclip train`.
+
+    Args:
+        roi_csv: ROI table.
+        train_patients: File of training patients, one id a line.
+        val_patients: File of validation patients, which choose the best epoch; None = keep the last epoch.
+        out: Folder for `clip_best.pth` and the records of the run.
+        dicom_root: Folder that relative DICOM paths start from; None = the table's folder, else the working folder.
+        model: Architecture; None = the defaults.
+        config: Hyperparameters; None = the defaults.
+        pretrained: Start from the backbone's published weights.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        cache_dir: Folder where cut crops are kept; None = the user's cache folder.
+        resume: Continue the run in `out`.
+        overwrite: Replace the run in `out`.
+        on_epoch: Called after each epoch with its record, a line of `metrics.jsonl`.
+
+    Returns:
+        The run: `checkpoint`, `best_epoch`, `val_map` and `history`.
+
+    Raises:
+        UsageError: `out` holds a run already, or an argument is not allowed.
+        InputError: The table or a patient list cannot be used.
+    """
+    from noduleclip.engine.training_loop import TrainingCallback
+    from noduleclip.report.training_page import write_training_page
+    from noduleclip.workflows.roi_crops import TableRequest
+    from noduleclip.workflows.train import TrainRequest
+    from noduleclip.workflows.train import train as run
+
+    class _Callback(TrainingCallback):
+        def on_epoch(self, record: dict[str, Any]) -> None:
+            if on_epoch is not None:
+                on_epoch(record)
+
+    table = TableRequest(Path(roi_csv), _as_path(dicom_root), cache_dir=_as_path(cache_dir))
+    request = TrainRequest(
+        table=table, train_patients=Path(train_patients), val_patients=_as_path(val_patients), out=Path(out),
+        model=model or ModelConfig(), config=config or TrainConfig(), pretrained=pretrained, device=device,
+        resume=resume, overwrite=overwrite,
+    )  # fmt: skip
+    result = run(request, callback=_Callback())
+    if result.is_main_process:
+        write_training_page(result)
+    return result
+
+
 def read_crop(
     path: str | Path, center_xy_px: tuple[float, float], *, fov_mm: float = 48.0, size_px: int = 64
 ) -> NDArray[np.int16]:
@@ -243,3 +308,7 @@ def read_crop(
     from noduleclip.io.crop_cache import CutSettings, cut_crop
 
     return cut_crop(Path(path), center_xy_px, CutSettings.for_crop(CropConfig(fov_mm=fov_mm, size_px=size_px)))
+
+
+def _as_path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)

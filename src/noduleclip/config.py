@@ -1,6 +1,7 @@
-"""Frozen, self-checking settings, saved as JSON beside what they made. Knows the standard library alone."""
+"""Frozen configurations that check themselves; each field defines help text, range and command-line option."""
 
 import dataclasses
+import functools
 import math
 import typing
 from collections.abc import Mapping
@@ -13,10 +14,88 @@ MIN_SPACING_MM, MAX_SPACING_MM = 0.01, 10.0
 MAX_PIXELS = 4096 * 4096  # of one slice
 INDEXED_ROWS = 200_000  # from so many on a vector index is faster: docs/decisions/0016-lance.md
 SOFTNESS_MM = 1.5  # of the rule beside an interval
+MODEL_PANEL, OPTIMISATION_PANEL, RUNTIME_PANEL = "Model", "Optimisation", "Runtime"
 LUNG_WINDOW_HU = (-1350.0, 150.0)
 SOFT_TISSUE_WINDOW_HU = (-160.0, 240.0)
 
 Amp = Literal["auto", "off", "bf16", "fp16"]
+_AMP_CHOICES = typing.get_args(Amp)
+_METADATA = "setting"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Help text and allowed values of a configuration field, and its option of `train` if it has one.
+
+    The command line, the TOML keys, the checks and the reference page are all made from it.
+
+    Attributes:
+        help: What the setting does, one or more sentences.
+        panel: Heading of the command's help that lists the option; empty = there is no option.
+        option: Name of the option, such as "--img-size"; the field's name by default.
+        minimum: Smallest allowed number.
+        maximum: Largest allowed number.
+        above: Number that must be exceeded.
+        below: Number that must not be reached.
+        choices: All allowed values.
+        unit: Unit of the numbers.
+    """
+
+    help: str
+    panel: str = ""
+    option: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[object, ...] = ()
+    unit: str = ""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there are values of the right type that are not allowed."""
+        return bool(self.choices) or self.minimum is not None or self.above is not None
+
+    def allows(self, value: Any) -> bool:
+        """Return whether a value is allowed."""
+        if self.choices:
+            return value in self.choices
+        return (
+            not (isinstance(value, float) and not math.isfinite(value))
+            and (self.minimum is None or value >= self.minimum)
+            and (self.maximum is None or value <= self.maximum)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words, such as "in [16, 200] mm"."""
+        if self.choices:
+            return " or ".join(map(str, self.choices))
+        if self.above is not None:
+            return f"above {self.above:g}"
+        if self.maximum is not None:
+            return f"in [{self.minimum:g}, {self.maximum:g}] {self.unit}".rstrip()
+        return f"at least {self.minimum:g}" if self.below is None else f"in [{self.minimum:g}, {self.below:g})"
+
+
+def setting_of(one: "dataclasses.Field[Any]") -> Setting | None:
+    """Return the definition of a configuration field; None if it holds another configuration."""
+    setting: Setting | None = one.metadata.get(_METADATA)
+    if setting is None or setting.option:
+        return setting
+    option = f"--{one.name.replace('_', '-')}" if setting.panel else one.name
+    return dataclasses.replace(setting, option=option)
+
+
+def _setting(default: Any, help_text: str, **rest: Any) -> Any:
+    return field(default=default, metadata={_METADATA: Setting(help=help_text, **rest)})
+
+
+_model = functools.partial(_setting, panel=MODEL_PANEL)
+_runtime = functools.partial(_setting, panel=RUNTIME_PANEL)
+_optimisation = functools.partial(_setting, panel=OPTIMISATION_PANEL)
 
 
 def _check(ok: bool, option: str, allowed: str, value: object) -> None:
@@ -24,30 +103,37 @@ def _check(ok: bool, option: str, allowed: str, value: object) -> None:
         raise ConfigError(f"{option} must be {allowed}, got {value}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class CropConfig:
-    """The square of tissue that the image encoder sees.
-
-    Attributes:
-        fov_mm: Side of the square in millimetres.
-        size_px: Side of the resampled crop in pixels.
-        windows_hu: (low, high) in HU of each input channel; values are clipped to it and scaled to [0, 1].
-    """
-
-    fov_mm: float = 48.0
-    size_px: int = 64
-    windows_hu: tuple[tuple[float, float], ...] = (LUNG_WINDOW_HU, SOFT_TISSUE_WINDOW_HU)
+class _Checked:
+    """Base of configurations: every number is checked against its `Setting`."""
 
     def __post_init__(self) -> None:
+        for one in fields(self):  # type: ignore[arg-type]
+            setting, value = setting_of(one), getattr(self, one.name)
+            if setting is None or not setting.is_limited or (value is None and one.default is None):
+                continue
+            shown = f"{value:g}" if isinstance(value, float) else value
+            _check(setting.allows(value), setting.option, setting.allowed, shown)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropConfig(_Checked):
+    """The square of tissue that the image encoder sees.
+
+    The order of the fields is part of a model's id.
+    """
+
+    fov_mm: float = _model(48.0, "Side of a crop in millimetres.", minimum=16, maximum=200, unit="mm")
+    size_px: int = _model(64, "Side of a crop in pixels.", option="--img-size", minimum=16, maximum=512, unit="px")
+    windows_hu: tuple[tuple[float, float], ...] = _setting(
+        (LUNG_WINDOW_HU, SOFT_TISSUE_WINDOW_HU),
+        "(low, high) in HU of each input channel; values are clipped to it and scaled to [0, 1].",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "windows_hu", tuple((float(low), float(high)) for low, high in self.windows_hu))
-        _check(16 <= self.fov_mm <= 200, "--fov-mm", "in [16, 200] mm", f"{self.fov_mm:g}")
-        _check(16 <= self.size_px <= 512, "--img-size", "in [16, 512] px", self.size_px)
-        _check(
-            len(self.windows_hu) > 0 and all(low < high for low, high in self.windows_hu),
-            "windows_hu",
-            "one or more (low, high) pairs in HU",
-            self.windows_hu,
-        )
+        are_windows = len(self.windows_hu) > 0 and all(low < high for low, high in self.windows_hu)
+        _check(are_windows, "windows_hu", "one or more (low, high) pairs in HU", self.windows_hu)
 
     @property
     def pixel_mm(self) -> float:
@@ -56,117 +142,76 @@ class CropConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """What the two encoders are made of.
+class ModelConfig(_Checked):
+    """Architecture of the two encoders, and the crop that the image encoder was made for.
 
-    Attributes:
-        backbone: Name of a timm model.
-        emb: Width D of the shared embedding.
-        outline_width: Channels of the decoder that draws outlines.
-        text_width: Width of the text encoder's tokens.
-        text_layers: Transformer layers of the text encoder.
-        views: Rotations and flips averaged when a collection is embedded: 1 or 8.
-        crop: The crop that the image encoder was made for.
+    The order of the fields is part of a model's id.
     """
 
-    backbone: str = "resnet10t"
-    emb: int = 128
-    outline_width: int = 32
-    text_width: int = 64
-    text_layers: int = 2
-    views: int = 8
+    backbone: str = _model("resnet10t", "Image encoder: the name of any timm model.")
+    emb: int = _model(128, "Width of the shared embedding.", minimum=8, maximum=4096)
+    outline_width: int = _setting(32, "Channels of the decoder that draws outlines.", minimum=1, maximum=1024)
+    text_width: int = _setting(64, "Width of the text encoder's tokens.")
+    text_layers: int = _setting(2, "Transformer layers of the text encoder.", minimum=1, maximum=12)
+    views: int = _model(8, "Rotations and flips averaged by embed: 1 or 8.", choices=(1, 8))
     crop: CropConfig = field(default_factory=CropConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(bool(self.backbone), "--backbone", "the name of a timm model", "nothing")
-        _check(8 <= self.emb <= 4096, "--emb", "in [8, 4096]", self.emb)
-        _check(1 <= self.outline_width <= 1024, "outline_width", "in [1, 1024]", self.outline_width)
-        _check(
-            self.text_width % 4 == 0 and 16 <= self.text_width <= 1024,
-            "text_width",
-            "a multiple of 4 in [16, 1024]",
-            self.text_width,
-        )
-        _check(1 <= self.text_layers <= 12, "text_layers", "in [1, 12]", self.text_layers)
-        _check(self.views in (1, 8), "--views", "1 or 8", self.views)
+        fits = self.text_width % 4 == 0 and 16 <= self.text_width <= 1024
+        _check(fits, "text_width", "a multiple of 4 in [16, 1024]", self.text_width)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """How the encoders are trained.
+class TrainConfig(_Checked):
+    """How the encoders are trained."""
 
-    Attributes:
-        epochs: Passes over the training nodules.
-        bs: Nodules in an optimiser step.
-        accumulate: Parts in which a step's nodules go through the encoders; more parts need less memory.
-        lr: Peak learning rate of AdamW.
-        weight_decay: AdamW's weight decay, for matrices only.
-        warmup_epochs: Epochs of linear warm-up, at most half of `epochs`; cosine decay follows.
-        cooldown_epochs: The last of `epochs`, at most a tenth of them: without stretching, from a sixth of the peak
-            learning rate down, so that sizes settle where they are in nature.
-        clip_norm: Largest norm of the gradient.
-        prompts: Sentences about size sampled for each step.
-        rating_prompts: Sentences about ratings sampled for each step, where the table has ratings; 0 = none.
-        rating_weight: Weight of the loss of those.
-        outline_weight: Weight of the loss of the drawn outlines; 0 = learn from diameters alone.
-        ema_decay: Decay per step of the averaged weights that are validated and saved; 0 = none.
-        patience: Epochs without a better validation mean AP after which training stops; None = never.
-        amp: Mixed precision on an accelerator; a CPU always computes in float32.
-        seed: Seed of everything random.
-        max_rotation_deg: Largest random rotation.
-        max_zoom: Largest random zoom factor (and its inverse); the diameter is scaled with it.
-        max_stretch: Largest random stretch along one direction, and its inverse across it; diameters follow the
-            outlines.
-        max_shift_mm: Largest random shift of the centre along each axis.
-        noise_hu: Largest standard deviation of added noise.
-    """
-
-    epochs: int = 44
-    bs: int = 32
-    accumulate: int = 1
-    lr: float = 6e-3
-    weight_decay: float = 0.1
-    warmup_epochs: float = 2.0
-    cooldown_epochs: int = 4
-    clip_norm: float = 1.0
-    prompts: int = 96
-    rating_prompts: int = 48
-    rating_weight: float = 0.5
-    outline_weight: float = 1.2
-    ema_decay: float = 0.98
-    patience: int | None = None
-    amp: Amp = "auto"
-    seed: int = 0
-    max_rotation_deg: float = 180.0
-    max_zoom: float = 1.25
-    max_stretch: float = 1.22
-    max_shift_mm: float = 2.0
-    noise_hu: float = 30.0
+    epochs: int = _optimisation(44, "Passes over the training nodules.", minimum=1)
+    bs: int = _optimisation(32, "Nodules in an optimiser step, of all processes together.", minimum=2)
+    accumulate: int = _optimisation(1, "Parts in which a step is computed, to save memory.", minimum=1)
+    lr: float = _optimisation(6e-3, "Peak learning rate.", above=0)
+    weight_decay: float = _optimisation(0.1, "AdamW's weight decay, for matrices only.", minimum=0, below=1)
+    warmup_epochs: float = _optimisation(
+        2.0, "Epochs of linear warm-up, at most half of all; cosine decay follows.", minimum=0
+    )
+    cooldown_epochs: int = _optimisation(
+        4, "The last epochs, at most a tenth of them: without stretching, at a lower learning rate.", minimum=0
+    )
+    clip_norm: float = _setting(1.0, "Largest norm of the gradient.", above=0)
+    prompts: int = _optimisation(96, "Sentences about size sampled for each step.", minimum=8)
+    rating_prompts: int = _optimisation(
+        48,
+        "Sentences about readers' ratings sampled for each step, where the table has any; 0 = sizes alone.",
+        minimum=0,
+    )
+    rating_weight: float = _optimisation(0.5, "Weight of the loss of those.", minimum=0)
+    outline_weight: float = _optimisation(
+        1.2, "Weight of learning the readers' outlines; 0 = diameters alone.", minimum=0
+    )
+    ema_decay: float = _optimisation(
+        0.98, "Decay per step of the averaged weights that are validated and saved; 0 = none.", minimum=0, below=1
+    )
+    patience: int | None = _optimisation(
+        None, "Stop after so many epochs without a better validation. (default: never)", minimum=1
+    )
+    amp: Amp = _runtime("auto", "Mixed precision on CUDA.", choices=_AMP_CHOICES)  # noqa: RUF009 - returns a field
+    seed: int = _runtime(0, "Seed of everything random.", minimum=0)
+    max_rotation_deg: float = _setting(180.0, "Largest random rotation.")
+    max_zoom: float = _optimisation(1.25, "Largest random zoom, diameters included.", minimum=1, maximum=1.5)
+    max_stretch: float = _optimisation(
+        1.22, "Largest random stretch in one direction; diameters follow the outlines.", minimum=1, maximum=1.5
+    )
+    max_shift_mm: float = _optimisation(2.0, "Largest random shift of a crop's centre.", minimum=0, maximum=8)
+    noise_hu: float = _setting(30.0, "Largest standard deviation of added noise.", minimum=0, maximum=200)
 
     def __post_init__(self) -> None:
-        _check(self.epochs >= 1, "--epochs", "at least 1", self.epochs)
-        _check(self.bs >= 2, "--bs", "at least 2", self.bs)
-        _check(1 <= self.accumulate <= self.bs, "--accumulate", "between 1 and --bs", self.accumulate)
-        _check(math.isfinite(self.lr) and self.lr > 0, "--lr", "a positive number", self.lr)
-        _check(0 <= self.weight_decay < 1, "--weight-decay", "in [0, 1)", self.weight_decay)
-        _check(self.warmup_epochs >= 0, "--warmup-epochs", "0 or more", self.warmup_epochs)
-        _check(self.cooldown_epochs >= 0, "--cooldown-epochs", "0 or more", self.cooldown_epochs)
-        _check(self.clip_norm > 0, "clip_norm", "positive", self.clip_norm)
-        _check(self.prompts >= 8, "--prompts", "at least 8", self.prompts)
-        _check(self.rating_prompts >= 0, "--rating-prompts", "0 or more", self.rating_prompts)
-        _check(0 <= self.rating_weight < math.inf, "--rating-weight", "0 or more", self.rating_weight)
-        _check(0 <= self.outline_weight < math.inf, "--outline-weight", "0 or more", self.outline_weight)
-        _check(0 <= self.ema_decay < 1, "--ema-decay", "in [0, 1)", self.ema_decay)
-        _check(self.patience is None or self.patience >= 1, "--patience", "at least 1", self.patience)
-        _check(self.amp in typing.get_args(Amp), "--amp", " or ".join(typing.get_args(Amp)), self.amp)
-        _check(1 <= self.max_zoom <= 1.5, "--max-zoom", "in [1, 1.5]", self.max_zoom)
-        _check(1 <= self.max_stretch <= 1.5, "--max-stretch", "in [1, 1.5]", self.max_stretch)
-        _check(0 <= self.max_shift_mm <= 8, "--max-shift-mm", "in [0, 8]", self.max_shift_mm)
-        _check(0 <= self.noise_hu <= 200, "noise_hu", "in [0, 200]", self.noise_hu)
+        super().__post_init__()
+        _check(self.accumulate <= self.bs, "--accumulate", "between 1 and --bs", self.accumulate)
 
     @property
-    def stretched_epochs(self) -> int:
-        """Epochs before those in which sizes settle."""
+    def main_epochs(self) -> int:
+        """Epochs before the cooldown."""
         return self.epochs - min(self.cooldown_epochs, self.epochs // 10)
 
 
@@ -174,18 +219,31 @@ Settings = TypeVar("Settings")
 
 
 def to_mapping(settings: object) -> dict[str, Any]:
-    """Turn settings into plain dictionaries, lists, numbers and strings, ready for JSON."""
+    """Return a configuration as dictionaries, lists, numbers and strings, ready for JSON."""
     assert dataclasses.is_dataclass(settings) and not isinstance(settings, type)
     return dataclasses.asdict(settings)
 
 
+def to_options(config: object) -> dict[str, Any]:
+    """Return the values of a configuration's options by setting name: "img_size" for --img-size."""
+    values: dict[str, Any] = {}
+    assert dataclasses.is_dataclass(config)
+    for one in fields(config):
+        setting, value = setting_of(one), getattr(config, one.name)
+        if setting is None:
+            values |= to_options(value)
+        elif setting.panel:
+            values[setting.option.removeprefix("--").replace("-", "_")] = value
+    return values
+
+
 def from_mapping(cls: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
-    """Make settings from what `to_mapping` gave.
+    """Return a configuration from a mapping that `to_mapping` made.
 
     Args:
         cls: One of the dataclasses of this module.
-        values: Values by field name; fields left out keep their default.
-        where: What the values came from, for the message.
+        values: Values by field name; missing fields keep their default.
+        where: Source of the values, for messages.
 
     Raises:
         ConfigError: A key is unknown, or a value is outside its range or of the wrong type.
@@ -213,7 +271,7 @@ def from_mapping(cls: type[Settings], values: Mapping[str, Any], where: str) -> 
 
 
 def _check_type(kind: Any, name: str, value: Any, where: str) -> None:
-    """Refuse a number that is none, or not finite, and a text that is none."""
+    """Check the type of a value; numbers must be finite."""
     accepted = typing.get_args(kind) or (kind,)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     fits = (

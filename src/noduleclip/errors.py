@@ -115,6 +115,12 @@ class OutputError(NoduleclipError):
     exit_code = 3
 
 
+class PeerError(NoduleclipError):
+    """Another process of a distributed run ended early."""
+
+    exit_code = 3
+
+
 class RejectCode(StrEnum):
     """Why a row of a ROI table cannot be used, as written to `rejects.csv`."""
 

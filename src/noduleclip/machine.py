@@ -1,4 +1,4 @@
-"""Cores, accelerators and limits of this machine, found without importing torch."""
+"""Cores, GPU drivers and position in a distributed run, found without torch."""
 
 import contextlib
 import ctypes
@@ -14,55 +14,60 @@ CPU_AS_ASKED: Final = "cpu (as asked)"
 CPU_ALONE: Final = "cpu (no CUDA or MPS device is available)"
 _DRIVERS = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libamdhip64.so")
 
-_MOST_FILES = 10_240 if sys.platform == "darwin" else 1 << 18  # macOS takes no more
+_MOST_FILES = 10_240 if sys.platform == "darwin" else 1 << 18  # the maximum of macOS
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 _SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
 
 
 @dataclass(frozen=True)
-class Launch:
-    """This process's place among those that a launcher has started with the same command line.
+class ProcessInfo:
+    """Position of this process among those that a launcher started with the same command line.
 
     Attributes:
-        rank: Its number among all, from 0.
-        size: How many they are.
-        local_rank: Its number among those of its machine, from 0.
+        rank: Number among all processes, from 0.
+        world_size: Number of processes.
+        local_rank: Number among the processes of the same machine, from 0.
     """
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
     local_rank: int = 0
 
+    @property
+    def is_main_process(self) -> bool:
+        """Whether this process writes files and messages."""
+        return self.rank == 0
 
-def find_launch(environment: Mapping[str, str] = os.environ) -> Launch:
-    """Find what torchrun, or srun beside a MASTER_ADDR, has set; without them a process is alone.
 
-    A step of Slurm without MASTER_ADDR is no such launch: several tasks may well run one command each.
+def find_process_info(environment: Mapping[str, str] = os.environ) -> ProcessInfo:
+    """Return what torchrun, or srun with MASTER_ADDR, set in the environment; by default a single process.
+
+    The tasks of a Slurm step without MASTER_ADDR are independent: each runs a command of its own.
 
     Raises:
-        UsageError: What is set does not fit together.
+        UsageError: The variables are incomplete or contradict each other.
     """
     names = next((names for names in (_TORCHRUN, _SRUN) if names[1] in environment), None)
     if names is None or (names is _SRUN and "MASTER_ADDR" not in environment):
-        return Launch()
-    told = ", ".join(f"{name}={environment.get(name, '')}" for name in names)
+        return ProcessInfo()
+    found = ", ".join(f"{name}={environment.get(name, '')}" for name in names)
     try:
-        rank, size, local_rank = (int(environment[name]) for name in names)
+        rank, world_size, local_rank = (int(environment[name]) for name in names)
     except (KeyError, ValueError):
         raise UsageError(
-            f"the environment says {told}; a launcher sets all three to numbers (torchrun, srun)"
+            f"the environment has {found}; a launcher (torchrun, srun) sets all three to numbers"
         ) from None
-    if not 0 <= local_rank <= rank < size:
-        raise UsageError(f"the environment says {told}; 0 <= {names[2]} <= {names[0]} < {names[1]} is needed")
-    if size > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
-        raise UsageError(f"the environment says {told}, but not MASTER_ADDR and MASTER_PORT, where the processes meet")
-    return Launch(rank, size, local_rank)
+    if not 0 <= local_rank <= rank < world_size:
+        raise UsageError(f"the environment has {found}; 0 <= {names[2]} <= {names[0]} < {names[1]} is needed")
+    if world_size > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
+        raise UsageError(f"the environment has {found}, but not MASTER_ADDR and MASTER_PORT of the main process")
+    return ProcessInfo(rank, world_size, local_rank)
 
 
 def allow_many_files() -> None:
-    """Raise this process's limit of open files, often 1,024, to what the system allows: a shard keeps six open."""
-    if sys.platform == "win32":  # has no such limit
+    """Raise this process's limit of open files, often 1,024, to the system's maximum: a shard keeps six open."""
+    if sys.platform == "win32":  # no such limit
         return
     import resource
 
@@ -79,7 +84,7 @@ def count_cores() -> int:
 
 
 def may_have_accelerator() -> bool:
-    """Return whether a card's driver is there, or it is a Mac; otherwise torch, slow to import, need not be asked."""
+    """Return whether a GPU driver can be loaded or this is a Mac; without either, importing torch to ask is a waste."""
     return sys.platform == "darwin" or any(map(_loads, _DRIVERS))
 
 

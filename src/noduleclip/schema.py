@@ -101,7 +101,10 @@ BEST_CHECKPOINT: Final = "clip_best.pth"
 LAST_CHECKPOINT: Final = "last.pth"
 METRICS_LOG: Final = "metrics.jsonl"
 RUN_RECORD: Final = "run.json"
+RUN_SETTINGS: Final = "arguments"  # key of the run record that --config reads
 TRAINING_PAGE: Final = "training.html"
+# In the order of removal: --resume must not find a state whose best model is gone.
+RUN_FILES: Final = (LAST_CHECKPOINT, BEST_CHECKPOINT, METRICS_LOG, RUN_RECORD, TRAINING_PAGE)
 EMBEDDINGS: Final = "img_embeds.npy"
 META: Final = "meta.parquet"
 OUTLINES: Final = "outlines.parquet"

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from noduleclip.config import CropConfig, ModelConfig
-from noduleclip.engine.train import make_vocabulary
+from noduleclip.engine.prompts import make_vocabulary
 from noduleclip.errors import ConfigError, InputError
 from noduleclip.language.vocabulary import MAX_TOKENS
 from noduleclip.models.clip import ClipModel

@@ -1,4 +1,4 @@
-"""Training as a person watches it."""
+"""Progress of training on a terminal and elsewhere."""
 
 import re
 from collections.abc import Iterator
@@ -27,10 +27,11 @@ def watch(val_maps: list[float | None], monkeypatch: pytest.MonkeyPatch, columns
         monkeypatch.setenv(name, value)
     losses = (4.0, 2.0, 0.5)
     first, *later = [record(at + 1, loss, ap) for at, (loss, ap) in enumerate(zip(losses, val_maps, strict=True))]
-    with TrainingDisplay(3, val_maps[0] or 0.0, [first]) as display:
+    with TrainingDisplay(3) as display:
+        display.on_start([first])
         for line in later:
             display.on_step(line["epoch"], 1, 1, line["loss"])
-            display.on_epoch(line, is_best=True)
+            display.on_epoch(line)
 
 
 @pytest.mark.usefixtures("_own_console")
@@ -62,9 +63,10 @@ def test_a_narrow_window_shows_no_curves(monkeypatch: pytest.MonkeyPatch, capsys
 @pytest.mark.usefixtures("_own_console")
 def test_elsewhere_there_is_a_line_for_each_epoch(capsys: pytest.CaptureFixture[str]) -> None:
     with TrainingDisplay(2) as display:
+        display.on_start([])
         for line in (record(1, 4.0, 0.25), record(2, 2.0, 0.5)):
             display.on_step(line["epoch"], 1, 1, line["loss"])
-            display.on_epoch(line, is_best=True)
+            display.on_epoch(line)
     assert capsys.readouterr().err == (
         "epoch   1/2  loss 4.0000  val mean AP 0.2500 *  9 nodules/s  1.5 s\n"
         "epoch   2/2  loss 2.0000  val mean AP 0.5000 *  9 nodules/s  1.5 s\n"

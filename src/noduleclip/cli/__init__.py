@@ -32,10 +32,10 @@ from noduleclip.cli.query_command import query
 from noduleclip.cli.serve_command import serve
 from noduleclip.cli.settings import with_settings
 from noduleclip.cli.split_command import split
-from noduleclip.cli.together import is_echo, leave_process
 from noduleclip.cli.train_command import train
 from noduleclip.cli.verify_command import verify
-from noduleclip.errors import NoduleclipError, make_printable
+from noduleclip.errors import NoduleclipError, UsageError, make_printable
+from noduleclip.machine import find_process_info
 
 _INTERRUPTED = 130
 
@@ -127,26 +127,41 @@ def main(arguments: list[str] | None = None) -> None:
         with reraise_interrupts():
             code = app(arguments, prog_name="noduleclip", standalone_mode=False)
     except NoduleclipError as error:
-        _end(str(error), error.exit_code, command_line)
+        _end(str(error), error.exit_code, command_line, error)
     except typer.TyperException as error:
-        _end(error.format_message(), error.exit_code, command_line)
+        _end(error.format_message(), error.exit_code, command_line, error)
     except OSError as error:
-        _end(f"{error.filename or 'the output'}: {error.strerror or error}", 3, command_line)
+        _end(f"{error.filename or 'the output'}: {error.strerror or error}", 3, command_line, error)
     except KeyboardInterrupt:  # while Typer puts the commands together; later ones it makes an exit code of
         code = _INTERRUPTED
     except ImportError as error:
         if not comes_of_an_interrupt(error):
             raise
         code = _INTERRUPTED
-    except MemoryError:
-        _end("the memory is used up; try fewer --workers, a smaller --bs, or --max-pixels", 3, command_line)
+    except MemoryError as error:
+        _end("the memory is used up; try fewer --workers, a smaller --bs, or --max-pixels", 3, command_line, error)
     if code == _INTERRUPTED:
         kept = "what was finished is kept, and the same command goes on from there (train: --resume)"
         _end(f"interrupted; {kept}", code, command_line)
-    leave_process(code if isinstance(code, int) else 0)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _end(message: str, code: int, command_line: Sequence[str]) -> NoReturn:
-    if message.strip() and not is_echo(command_line):
+def _end(message: str, code: int, command_line: Sequence[str], error: Exception | None = None) -> NoReturn:
+    if message.strip() and not _is_repeated(error, command_line):
         sys.stderr.write(f"error: {make_printable(' '.join(message.split()))}\n")
-    leave_process(code)
+    sys.exit(code)
+
+
+def _is_repeated(error: Exception | None, command_line: Sequence[str]) -> bool:
+    """Return whether the first training process of this machine reports the same error.
+
+    It does unless the error was raised while the processes were connected: `init_process_group` adds a note then.
+    Commands other than `train` are independent: each task of a Slurm step may embed its own shard.
+    """
+    is_individual = hasattr(error, "__notes__")
+    if list(command_line[:1]) != ["train"] or is_individual:
+        return False
+    try:
+        return find_process_info().local_rank > 0
+    except UsageError:
+        return False

@@ -17,7 +17,7 @@ from noduleclip.cli.fuse_command import fuse
 from noduleclip.cli.phantom_command import Patients, phantom
 from noduleclip.cli.query_command import query
 from noduleclip.cli.split_command import split
-from noduleclip.cli.train_command import TRAIN_FILES, train
+from noduleclip.cli.train_command import train
 from noduleclip.errors import UsageError, make_printable
 
 _QUERIES = ("a lung nodule with diameter > 10 mm", "a small lung nodule")
@@ -79,7 +79,7 @@ def _list_made() -> dict[str, tuple[str, ...]]:
     return {
         "phantoms": (re.escape(schema.ROI_CSV), r"dicom/PHANTOM-\d{4}/\d{5}\.dcm"),
         "splits": tuple(map(re.escape, schema.SPLIT_FILES)),
-        "run": tuple(map(re.escape, (*TRAIN_FILES, schema.REJECTS_CSV))),
+        "run": tuple(map(re.escape, (*schema.RUN_FILES, schema.REJECTS_CSV))),
         "index": (INDEX_PATTERN,),
     }
 

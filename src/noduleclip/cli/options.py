@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from noduleclip.config import INDEXED_ROWS
+from noduleclip.config import INDEXED_ROWS, MODEL_PANEL, OPTIMISATION_PANEL, RUNTIME_PANEL
 
-INPUTS, MODEL, OPTIMISATION, OUTPUT, RUNTIME = "Inputs", "Model", "Optimisation", "Output", "Runtime"
-RANKING = "Ranking"
+INPUTS, OUTPUT, RANKING = "Inputs", "Output", "Ranking"
+MODEL, OPTIMISATION, RUNTIME = MODEL_PANEL, OPTIMISATION_PANEL, RUNTIME_PANEL
 
 RoiCsv = Annotated[
     Path, typer.Option("--roi-csv", help="ROI table: one row per outlined nodule.", rich_help_panel=INPUTS)

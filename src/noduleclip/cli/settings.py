@@ -14,16 +14,16 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from noduleclip import schema
 from noduleclip.cli.options import OUTPUT
 from noduleclip.errors import ConfigError
 
 SETTINGS_PANEL = "Settings"
-OPTION_OF_RUN_RECORD = "arguments"
-_MOST_BYTES = 1 << 20
-_MOST_ITEMS = 10_000
-# tomllib keeps every beginning of a dotted key: 6 GB for one of 40,000 parts. Settings have names of one part; a number
-# or a date outside quotes has two.
-_MOST_PARTS = 4
+_MAX_BYTES = 1 << 20
+_MAX_ITEMS = 10_000
+# tomllib keeps every prefix of a dotted key: 6 GB for one of 40,000 parts. Names of settings have one part; an unquoted
+# number or date has two.
+_MAX_KEY_PARTS = 4
 _TOML_TOKEN = re.compile(
     r"""\"\"\"(?:[^"\\]|\\.|"(?!""))*+(?:\"\"\")?|\'\'\'(?:[^']|'(?!''))*+(?:\'\'\')?"""
     r"""|"(?:[^"\\\n]|\\.)*+"?|'[^'\n]*+'?|\#[^\n]*+|[\w-]++|[ \t]++|.""",
@@ -38,7 +38,11 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def _load_config(context: typer.Context, path: Path | None) -> Path | None:
-    """Make the file's values the defaults of the command; unknown keys are refused."""
+    """Use the values of the file as defaults of the command.
+
+    Raises:
+        ConfigError: A key is not an option of the command.
+    """
     if path is None or context.resilient_parsing:
         return path
     values = _read_config(path)
@@ -57,10 +61,10 @@ def _name_key(key: str) -> str:
 
 
 def _as_typed(value: Any, key: str, path: Path) -> Any:
-    """Return a value as it would be typed, so that it is parsed as an option is; a list for one given many times."""
+    """Return a value as command-line text, or a list of texts for an option that may be repeated."""
     texts = []
-    if isinstance(value, list) and len(value) > _MOST_ITEMS:
-        raise ConfigError(f"{path}: setting {key!r} is a list of {len(value):,}, at most {_MOST_ITEMS:,} are read")
+    if isinstance(value, list) and len(value) > _MAX_ITEMS:
+        raise ConfigError(f"{path}: setting {key!r} is a list of {len(value):,}, at most {_MAX_ITEMS:,} are read")
     for item in value if isinstance(value, list) else [value]:
         text = str(item).lower() if isinstance(item, bool) else str(item)
         if not isinstance(item, str | int | float) or "\0" in text or not _is_unicode(text):
@@ -81,9 +85,9 @@ def _is_unicode(text: str) -> bool:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise ConfigError(f"--config {path}: is larger than the {_MOST_BYTES:,} bytes that settings may have")
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise ConfigError(f"--config {path}: is larger than the {_MAX_BYTES:,} bytes that settings may have")
         text = content.decode()
         values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else _parse_toml(text, path)
     except OSError as error:
@@ -92,12 +96,12 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"--config {path}: is not valid {path.suffix or 'TOML'} ({error})") from error
     if not isinstance(values, dict):
         raise ConfigError(f"--config {path}: expected settings by name")
-    record = values.get(OPTION_OF_RUN_RECORD)
+    record = values.get(schema.RUN_SETTINGS)
     return record if isinstance(record, dict) else values
 
 
 def _parse_toml(text: str, path: Path) -> dict[str, Any]:
-    """Parse TOML whose keys have few parts; one pass over the tokens finds the others before they take memory."""
+    """Parse TOML; keys of many parts, on which tomllib uses memory without bound, are found beforehand."""
     parts, follows_dot = 0, False
     for token in _TOML_TOKEN.finditer(text):
         first = token[0][0]
@@ -109,10 +113,10 @@ def _parse_toml(text: str, path: Path) -> dict[str, Any]:
         is_part = first in "\"'-_" or first.isalnum()
         parts = (parts + 1 if follows_dot and parts else 1) if is_part else 0
         follows_dot = False
-        if parts > _MOST_PARTS:
+        if parts > _MAX_KEY_PARTS:
             line = text.count("\n", 0, token.start()) + 1
             raise ConfigError(
-                f"--config {path}: line {line} has a key of more than {_MOST_PARTS} parts; settings have names of one"
+                f"--config {path}: line {line} has a key of more than {_MAX_KEY_PARTS} parts; names have one"
             )
     return tomllib.loads(text)
 
@@ -141,7 +145,7 @@ PrintConfigOption = Annotated[
 
 
 def with_settings(command: Command) -> Command:
-    """Return a command `--config` and `--print-config`; its settings get the names of its options."""
+    """Add `--config` and `--print-config` to a command, whose settings have the names of its options."""
     signature = inspect.signature(command)
     taken = {_name_setting(parameter): parameter for parameter in signature.parameters.values()}
 
@@ -158,7 +162,7 @@ def with_settings(command: Command) -> Command:
 
     for parameter in taken.values():
         for info in getattr(parameter.annotation, "__metadata__", ()):
-            info.show_envvar = False  # the name follows from the option's: one line in the help's end says how
+            info.show_envvar = False  # named after the option: the last line of the help says how
     added = [
         inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ConfigOption),
         inspect.Parameter("print_config", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=PrintConfigOption),
@@ -188,7 +192,7 @@ def _find_inputs(taken: Mapping[str, inspect.Parameter], options: Mapping[str, A
 
 
 def _name_setting(parameter: inspect.Parameter) -> str:
-    """Return the name of a parameter's option, which need not be its own: `format` would hide the built-in."""
+    """Return the name of a parameter's option, which may differ: `format` would hide the built-in."""
     for info in getattr(parameter.annotation, "__metadata__", ()):
         for text in (info.default, *(info.param_decls or ())):  # Typer calls the first of its arguments the default
             if isinstance(text, str) and text.startswith("--"):
@@ -196,38 +200,27 @@ def _name_setting(parameter: inspect.Parameter) -> str:
     return parameter.name
 
 
-def plain_arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options as JSON values: paths as text, enumerations by value."""
-    return {name: _plain(value) for name, value in options.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
 def format_toml(options: dict[str, Any]) -> str:
-    """Print options as TOML; what is not set stands as a comment."""
+    """Return options as TOML; unset ones as comments."""
     lines = []
-    for name, value in plain_arguments(options).items():
+    for name, value in options.items():
         key = name.replace("_", "-")
         lines.append(f"# {key} =" if value is None else f"{key} = {_as_toml(value)}")
     return "\n".join(lines) + "\n"
 
 
 def _as_toml(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return f"[{', '.join(map(_as_toml, value))}]"
+    if isinstance(value, Path):
+        value = str(value)
     if isinstance(value, float):
         return repr(value)  # JSON would write Infinity, TOML writes inf
     return _UNUSUAL.sub(_escape_for_toml, json.dumps(value, ensure_ascii=False))
 
 
 def _escape_for_toml(found: re.Match[str]) -> str:
-    """Return a character that prints as it is, any other as an escape of TOML, which has none for surrogates."""
+    """Return a printable character or a surrogate, for which TOML has no escape, unchanged; others as an escape."""
     code = ord(found[0])
     if found[0].isprintable() or 0xD800 <= code <= 0xDFFF:
         return found[0]

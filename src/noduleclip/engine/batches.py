@@ -1,4 +1,4 @@
-"""Batches of crops on a device, with augmentations whose effect on the diameter is exact."""
+"""Batches of crops, and augmentations whose effect on the diameter is exact."""
 
 import math
 from collections.abc import Iterator
@@ -12,20 +12,23 @@ from noduleclip.io.crops import AIR_HU
 
 
 def margin_px(size_px: int) -> int:
-    """Return the pixels kept around a crop so that it can be turned, shifted and shrunk without inventing air."""
+    """Return the pixels kept around a crop so that it can be rotated, shifted and zoomed without padding."""
     return size_px // 4
 
 
-def shuffled_batches(count: int, bs: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Return the indices of `count` samples in random order, in batches of `bs`; a last batch of one is dropped."""
+def shuffled_batches(count: int, bs: int, generator: torch.Generator, smallest: int = 2) -> Iterator[Tensor]:
+    """Return the indices of `count` samples in random order, in batches of `bs`; one below `smallest` is left out.
+
+    Batch statistics need two samples in each process.
+    """
     order = torch.randperm(count, generator=generator)
     for batch in torch.split(order, bs):
-        if len(batch) > 1:
+        if len(batch) >= smallest:
             yield batch
 
 
 def center_crop(crops: Tensor, size_px: int) -> Tensor:
-    """Take the middle `size_px` of (B, Y, X) crops that were kept with a margin."""
+    """Return the centre (B, size_px, size_px) of crops (B, Y, X) with a margin."""
     margin = (crops.shape[-1] - size_px) // 2
     return crops[:, margin : margin + size_px, margin : margin + size_px]
 
@@ -38,10 +41,10 @@ def augment(
     crop: CropConfig,
     config: TrainConfig,
     generator: torch.Generator,
-    mine: Tensor | None = None,
-    of: int | None = None,
+    positions: Tensor | None = None,
+    batch_size: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Turn, flip, zoom, stretch, shift and add noise; diameters follow what happens to the outlines.
+    """Rotate, flip, zoom, stretch, shift and add noise; diameters follow the outlines.
 
     A zoom by s makes every diameter s times as large. A stretch by s along one direction, and by 1 / s across it,
     changes a diameter as it changes the largest distance of two points of that reader's outline; a nodule that lacks
@@ -51,24 +54,24 @@ def augment(
         crops_hu: (B, S, S) HU with a margin around the crop, at the crop's pixel size.
         mask_probability: (B, S, S) share of the readers inside whose outline a pixel lies, in [0, 1].
         diameters_mm: (B, R).
-        hull_points_mm: (B, R, V, 2) outermost points of each reader's outline as (x, y) from the middle of the crop;
-            NaN where there is none.
-        crop: The crop to give.
-        config: How far each augmentation goes.
+        hull_points_mm: (B, R, V, 2) convex hull of each reader's outline as (x, y) from the crop's centre; NaN where
+            there is none.
+        crop: The crop to return.
+        config: Largest extent of each augmentation.
         generator: Source of randomness, on the CPU, so that every device sees the same numbers.
-        mine: (B,) which of the batch the B crops are, so that each gets the numbers that it has in the whole batch.
-            (default: they are the batch)
-        of: How many crops the batch has.
+        positions: (B,) indices of the crops in the batch, if this process has only a part of it: each crop gets the
+            same random numbers as in the whole batch. (default: the whole batch)
+        batch_size: Crops in the whole batch.
 
     Returns:
         (B, Y, X) HU, (B, Y, X) shares and (B, R) diameters.
     """
     count, side = crops_hu.shape[0], crops_hu.shape[-1]
-    drawn, mine = of or count, torch.arange(count) if mine is None else mine
+    drawn, positions = batch_size or count, torch.arange(count) if positions is None else positions
     device = crops_hu.device
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return torch.rand(drawn, *shape, generator=generator)[mine] * (high - low) + low
+        return torch.rand(drawn, *shape, generator=generator)[positions] * (high - low) + low
 
     angle = uniform(-1, 1) * math.radians(config.max_rotation_deg)
     zoom = torch.exp(uniform(-1, 1) * math.log(config.max_zoom))
@@ -80,10 +83,7 @@ def augment(
     outlined = (hull_points_mm.isfinite().all(dim=3).all(dim=2) | diameters_mm.isnan()).all(dim=1).cpu()
     spread = torch.where(outlined, uniform(-1, 1) * math.log(config.max_stretch), 0.0)
     shape = _stretch(spread, uniform(-1, 1) * math.pi) @ turn  # from places in the new crop to places in the old one
-    noise = torch.randn(drawn, crop.size_px, crop.size_px, generator=generator)[mine] * noise_sd.view(-1, 1, 1)
-    if not count:
-        small = torch.empty(0, crop.size_px, crop.size_px, device=device)
-        return small, small, diameters_mm
+    noise = torch.randn(drawn, crop.size_px, crop.size_px, generator=generator)[positions] * noise_sd.view(-1, 1, 1)
     theta = torch.cat([shape * reach.view(-1, 1, 1), shift.unsqueeze(-1)], dim=2).to(device)
     grid = F.affine_grid(theta, [count, 1, crop.size_px, crop.size_px], align_corners=False)
     # outside the kept square the sampler gives 0: air, and no nodule

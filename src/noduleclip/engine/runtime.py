@@ -1,4 +1,4 @@
-"""What the machine has: device, precision, worker processes, and a record of versions."""
+"""Device, precision, memory and versions of the machine."""
 
 import contextlib
 import ctypes
@@ -24,11 +24,11 @@ _RECORDED_PACKAGES = ("torch", "timm", "numpy", "polars", "pydicom", "onnx", "on
 
 @dataclass(frozen=True)
 class Device:
-    """Where tensors live.
+    """A torch device.
 
     Attributes:
-        device: The torch device.
-        why: How it came to be chosen, for the user.
+        device: The device.
+        why: Description for the user, with the reason if another one was expected.
     """
 
     device: torch.device
@@ -39,16 +39,17 @@ def choose_device(wanted: str) -> Device:
     """Choose CUDA, MPS or the CPU.
 
     Args:
-        wanted: "auto", or what torch.device understands. A card asked for that does not work is given up with a note.
+        wanted: "auto", or a name that torch.device accepts. A GPU that does not work is replaced by the CPU, and `why`
+            has the reason.
 
     Raises:
-        UsageError: The name is no device.
+        UsageError: There is no device of this name.
     """
     if wanted == "auto":
         if torch.cuda.is_available():
-            return _try_card(torch.device("cuda"))
+            return _try_gpu(torch.device("cuda"))
         if torch.backends.mps.is_available():
-            return _try_card(torch.device("mps"))
+            return _try_gpu(torch.device("mps"))
         return Device(torch.device("cpu"), CPU_ALONE)
     try:
         device = torch.device(wanted)
@@ -56,11 +57,11 @@ def choose_device(wanted: str) -> Device:
         raise UsageError(f"--device {wanted!r} is not a device; use auto, cpu, cuda, cuda:1 or mps") from error
     if device.type == "cpu":
         return Device(device, CPU_AS_ASKED)
-    return _try_card(device)
+    return _try_gpu(device)
 
 
-def _try_card(device: torch.device) -> Device:
-    """Run one small convolution on a card; a card that torch was not built for fails it, and the CPU is taken."""
+def _try_gpu(device: torch.device) -> Device:
+    """Return a GPU if it computes a small convolution, which one that torch was not built for cannot; else the CPU."""
     try:
         image = torch.zeros(1, 1, 8, 8, device=device)
         weight = torch.zeros(1, 1, 3, 3, device=device)
@@ -73,10 +74,10 @@ def _try_card(device: torch.device) -> Device:
 
 
 def keep_freed_memory() -> bool:
-    """Keep the memory of freed tensors in glibc for the next ones.
+    """Let glibc keep the memory of freed tensors for the next ones.
 
-    Otherwise each large tensor is mapped anew and its pages are cleared one by one as they are touched, at every layer
-    of every batch: a fifth of the time of a small network on a CPU. The process's peak stays as it is.
+    By default each large tensor is mapped anew and its pages are cleared at first access, in every layer of every
+    batch: a fifth of the time of a small network on a CPU. The peak memory does not change.
 
     Returns:
         Whether it took effect.
@@ -92,18 +93,18 @@ def keep_freed_memory() -> bool:
 
 @contextlib.contextmanager
 def explaining_memory(count: int, remedy: str) -> Iterator[None]:
-    """Turn torch's lack of memory into a line that says what to do.
+    """Raise torch's out-of-memory errors as an error that suggests a remedy.
 
     Args:
-        count: Crops that were computed together.
+        count: Crops in the computation.
         remedy: What the user can do.
 
     Raises:
-        UsageError: The memory of the device is used up.
+        UsageError: The device is out of memory.
     """
     try:
         yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU's has no type of its own
+    except RuntimeError as error:  # base class of torch.OutOfMemoryError; a CPU's has no type of its own
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise UsageError(f"{count} crops at once are more than the device's memory holds; {remedy}") from error
         raise
@@ -118,8 +119,13 @@ def choose_amp(wanted: Amp, device: torch.device) -> torch.dtype | None:
     return torch.float16
 
 
+def count_threads() -> int:
+    """Return the number of threads that torch computes with."""
+    return torch.get_num_threads()
+
+
 def record_versions() -> dict[str, Any]:
-    """Return versions of this package, Python and the libraries that decide a result."""
+    """Return the versions of this package, Python and the libraries that results depend on."""
     return {
         "noduleclip": __version__,
         "python": platform.python_version(),
@@ -131,7 +137,7 @@ def record_versions() -> dict[str, Any]:
 
 
 def record_git_state() -> dict[str, Any] | None:
-    """Return commit and cleanliness of the checkout that this package runs from; None where it is no checkout."""
+    """Return commit and cleanliness of the checkout that this package runs from; None outside a checkout."""
     folder = Path(__file__).parent
     command = ["git", "-C", str(folder)]
     try:

@@ -8,7 +8,6 @@ import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from noduleclip.config import CropConfig
 from noduleclip.errors import ConfigError, InputError, shows_incompatibility
@@ -64,7 +63,6 @@ class ImageEncoder(nn.Module):
         self.crop = crop
         self.windows = HuWindows(crop.windows_hu)
         self.backbone = _make_backbone(backbone, crop.size_px, len(crop.windows_hu), pretrained)
-        self._counts_crops = any(isinstance(module, _BatchNorm) for module in self.backbone.modules())
         channels: list[int] = self.backbone.feature_info.channels()  # type: ignore[operator, union-attr]
         self.channels_last = self._probe(backbone, channels)
         self.outline = OutlineDecoder(channels, outline_width, crop.size_px // 2)
@@ -103,7 +101,7 @@ class ImageEncoder(nn.Module):
         Returns:
             (B, D) unit vectors, and the logits (B, Y // 2, X // 2) that a pixel lies inside the outline.
         """
-        maps = self._make_maps(crops_hu)
+        maps = list(self.backbone(self.windows(crops_hu)))
         if self.channels_last:
             maps = [one.permute(0, 3, 1, 2) for one in maps]
         drawn, logits = self.outline(maps)
@@ -116,12 +114,6 @@ class ImageEncoder(nn.Module):
         ]
         sizes = self.measure(measure_outline(mask_probability, self.crop.fov_mm))
         return F.normalize(self.project(torch.cat(pooled, dim=1)) + sizes, dim=-1), logits
-
-    def _make_maps(self, crops_hu: Tensor) -> list[Tensor]:
-        """Return the backbone's maps, also for an empty batch, which many transformers refuse."""
-        if self.training and not self._counts_crops and not len(crops_hu):
-            return [one[:0] for one in self.backbone(self.windows(crops_hu.new_zeros(1, *crops_hu.shape[1:])))]
-        return list(self.backbone(self.windows(crops_hu)))
 
 
 def check_backbone(name: str, pretrained: bool) -> None:

@@ -29,11 +29,6 @@ def message_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def silence() -> None:
-    """Silence the messages of this process: another one prints the same."""
-    message_console().quiet = True
-
-
 def plain(text: str) -> str:
     """Return a text from elsewhere as it may stand between markup: no markup, and nothing that moves the cursor."""
     return escape(make_printable(text))

@@ -1,4 +1,4 @@
-"""Training as it goes: a live line with rate and estimate over one of loss and validation, and a line per epoch."""
+"""Progress of training on stderr: a line per epoch, and on a terminal a live bar over the curves so far."""
 
 import math
 import time
@@ -10,22 +10,21 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from noduleclip.engine.training_loop import TrainingCallback
 from noduleclip.report.console import log_info, message_console
 from noduleclip.report.sparkline import choose_bars, draw_sparkline
 
-_MOST_BARS, _FEWEST_BARS = 32, 8
-_WORDS = len("loss 0.0000 0.0000  val AP 0.0000 0.0000")
+_MAX_BARS, _MIN_BARS = 32, 8
+_LABELS_WIDTH = len("loss 0.0000 0.0000  val AP 0.0000 0.0000")
 
 
 class _Curves:
     """Loss and validation mean AP of the epochs so far."""
 
-    def __init__(self, console: Console, history: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
         self._loss: list[float] = []
         self._ap: list[float] = []
-        for record in history:
-            self.add(record)
 
     def add(self, record: Mapping[str, Any]) -> None:
         self._loss.append(record["loss"])
@@ -33,9 +32,9 @@ class _Curves:
             self._ap.append(record["val_map"])
 
     def draw(self) -> str:
-        """Return both curves in a line, each between its first and last value; empty before the second epoch."""
-        width = min(_MOST_BARS, (self._console.width - _WORDS) // 2)
-        if len(self._loss) < 2 or width < _FEWEST_BARS:
+        """Return both curves on one line, each between its first and last value; empty before the second epoch."""
+        width = min(_MAX_BARS, (self._console.width - _LABELS_WIDTH) // 2)
+        if len(self._loss) < 2 or width < _MIN_BARS:
             return ""
         bars = choose_bars(self._console)
         return "  ".join(
@@ -58,37 +57,23 @@ class _BarOverCurves(Progress):
             yield Text(drawn, no_wrap=True)
 
 
-class TrainingDisplay:
-    """Watches a training run.
+class TrainingDisplay(TrainingCallback):
+    """Shows the progress of training: a line per epoch, and a live bar on a terminal.
 
     Args:
-        epochs: Epochs planned.
-        best: Best validation mean AP of the epochs that an earlier call has finished.
-        history: The records of those epochs.
+        epochs: Planned epochs.
     """
 
-    def __init__(self, epochs: int, best: float = -math.inf, history: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, epochs: int) -> None:
         self._epochs = epochs
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._steps_seen = 0
         self._started = time.perf_counter()
-        self._curves = _Curves(message_console(), history)
-        self._best = f"{best:.3f}" if math.isfinite(best) else "-"
+        self._curves = _Curves(message_console())
+        self._best = -math.inf
 
     def __enter__(self) -> Self:
-        console = message_console()
-        if console.is_terminal:
-            text = "[progress.description]{task.description}"
-            columns = (
-                TextColumn(text),
-                BarColumn(bar_width=24),
-                TextColumn("{task.fields[state]}"),
-                TimeElapsedColumn(),
-            )
-            self._bar = _BarOverCurves(self._curves, *columns, console=console)
-            self._bar.start()
-            self._task = self._bar.add_task("epoch 1", total=None, state="")
         return self
 
     def __exit__(
@@ -97,6 +82,24 @@ class TrainingDisplay:
         if self._bar is not None:
             self._bar.stop()
 
+    def on_start(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Show the epochs of earlier calls, and start the bar."""
+        for record in history:
+            self._add(record)
+        self._started = time.perf_counter()
+        console = message_console()
+        if not console.is_terminal:
+            return
+        columns = (
+            TextColumn("[progress.description]{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+        )
+        self._bar = _BarOverCurves(self._curves, *columns, console=console)
+        self._bar.start()
+        self._task = self._bar.add_task("epoch 1", total=None, state="")
+
     def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
         """Move the bar."""
         self._steps_seen += 1
@@ -104,22 +107,30 @@ class TrainingDisplay:
             return
         rate = self._steps_seen / (time.perf_counter() - self._started)
         left = (self._epochs - epoch) * steps + steps - step
-        state = f"loss {loss:.3f}  {rate:.1f} steps/s  {_minutes(left / rate)} left  best AP {self._best}"
+        best = f"{self._best:.3f}" if math.isfinite(self._best) else "-"
+        state = f"loss {loss:.3f}  {rate:.1f} steps/s  {_minutes(left / rate)} left  best AP {best}"
         self._bar.update(
             self._task, description=f"epoch {epoch}/{self._epochs}", completed=step, total=steps, state=state
         )
 
-    def on_epoch(self, record: dict[str, Any], is_best: bool) -> None:
-        """Leave a line for the epoch, and a bar in each curve."""
-        self._curves.add(record)
-        judged = ""
+    def on_epoch(self, record: dict[str, Any]) -> None:
+        """Print a line, and extend the curves."""
+        is_best = self._add(record)
+        validation = ""
         if record["val_map"] is not None:
-            judged = f"val mean AP {record['val_map']:.4f}{' *' if is_best else '  '}  "
-            self._best = f"{record['val_map']:.3f}" if is_best else self._best
+            validation = f"val mean AP {record['val_map']:.4f}{' *' if is_best else '  '}  "
         log_info(
-            f"epoch {record['epoch']:>3}/{self._epochs}  loss {record['loss']:.4f}  {judged}"
+            f"epoch {record['epoch']:>3}/{self._epochs}  loss {record['loss']:.4f}  {validation}"
             f"{record['nodules_per_second']:.0f} nodules/s  {record['train_seconds'] + record['val_seconds']:.1f} s"
         )
+
+    def _add(self, record: Mapping[str, Any]) -> bool:
+        """Add an epoch to the curves, and return whether it is the best one so far."""
+        self._curves.add(record)
+        is_best = record["val_map"] is not None and record["val_map"] > self._best
+        if is_best:
+            self._best = record["val_map"]
+        return is_best
 
 
 def _minutes(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""The page that a training run ends in: its curves, and what the best model finds and misses. No script, no network."""
+"""Page of a training run, without scripts: its curves, and what the best model finds and misses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from noduleclip import schema
 from noduleclip.config import LUNG_WINDOW_HU
-from noduleclip.language import parse_intervals
+from noduleclip.io.artefacts import write_text
+from noduleclip.language import EVALUATION_QUERIES, parse_intervals
 from noduleclip.report.page import MODEL_COLOUR, READER_COLOUR, inline_figure, render_page
 from noduleclip.report.windows import encode_for_page, window_grey
+from noduleclip.workflows.reporter import SILENT, Reporter
+from noduleclip.workflows.train import TrainResult
 
 _TEMPLATE: Final = "training.html.jinja"
 _SHOWN: Final = ("<= 6 mm", "6-10 mm", "> 10 mm")
@@ -20,13 +24,13 @@ _EXAMPLES: Final = 8
 
 @dataclass(frozen=True)
 class Example:
-    """A nodule as it is shown.
+    """A nodule on the page.
 
     Attributes:
         place: Its rank, 1 = best.
-        size: The mean of its readers, in mm.
-        is_true: Whether the sentence is true of that.
-        picture: Address of its picture.
+        size: Mean diameter over its readers, in mm.
+        is_true: Whether the query is true of that diameter.
+        picture: Data URL of its picture.
     """
 
     place: int
@@ -37,11 +41,24 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """What was found for a sentence: the best nodules, and the true ones that rank lowest."""
+    """Nodules for one query: the highest-ranked ones, and the true ones of the lowest rank."""
 
     query: str
     found: list[Example]
     missed: list[Example]
+
+
+def write_training_page(result: TrainResult, reporter: Reporter = SILENT) -> None:
+    """Write `training.html` into the folder of a run."""
+    ranking, examples = result.ranking, []
+    if ranking is None:
+        reporter.info(f"no validation patients: the weights at epoch {result.best_epoch}: {result.checkpoint}")
+    else:
+        reporter.info(f"best validation mean AP {result.val_map:.3f} at epoch {result.best_epoch}: {result.checkpoint}")
+        examples = find_examples(ranking.scores, EVALUATION_QUERIES, ranking.diameters_mm, ranking.crops_hu)
+    page = result.out / schema.TRAINING_PAGE
+    write_text(page, render_training(result.history, result.best_epoch - 1, examples, str(result.out)))
+    reporter.info(f"curves and examples: {page}")
 
 
 def find_examples(
@@ -50,11 +67,11 @@ def find_examples(
     diameters_mm: NDArray[np.float64],
     crops_hu: NDArray[np.float32],
 ) -> list[Examples]:
-    """Choose what to show of the three bins of sizes.
+    """Choose examples for the queries of the three size bins.
 
     Args:
         scores: (Q, N) by query.
-        queries: Q sentences.
+        queries: Q evaluation queries.
         diameters_mm: (N, R) by reader, NaN-padded.
         crops_hu: (N, Y, X) HU.
     """
@@ -81,12 +98,12 @@ def _draw(crop_hu: NDArray[np.float32]) -> str:
 def render_training(
     history: Sequence[Mapping[str, Any]], best_epoch: int, examples: Sequence[Examples], source: str
 ) -> str:
-    """Return the page.
+    """Return the page as HTML.
 
     Args:
-        history: A record per epoch, as `metrics.jsonl` has them.
+        history: A record per epoch, as in `metrics.jsonl`.
         best_epoch: Index of the best one.
-        examples: What the best model finds and misses; none without validation nodules.
+        examples: Nodules that the best model finds and misses; empty without validation nodules.
         source: Folder of the run.
     """
     best = history[best_epoch]
@@ -108,10 +125,10 @@ def _plot_curves(history: Sequence[Mapping[str, Any]], best_epoch: int) -> Figur
     axes.plot(epochs, [line["loss"] for line in history], color=READER_COLOUR, linestyle="--")
     axes.set(xlabel="epoch")
     axes.set_ylabel("training loss (dashed)", color=READER_COLOUR)
-    judged = [line["val_map"] for line in history]
-    if None not in judged:
+    val_map = [line["val_map"] for line in history]
+    if None not in val_map:
         beside = axes.twinx()
-        beside.plot(epochs, judged, color=MODEL_COLOUR)
-        beside.plot(epochs[best_epoch], judged[best_epoch], "o", color=MODEL_COLOUR)
+        beside.plot(epochs, val_map, color=MODEL_COLOUR)
+        beside.plot(epochs[best_epoch], val_map[best_epoch], "o", color=MODEL_COLOUR)
         beside.set_ylabel("validation mean AP", color=MODEL_COLOUR)
     return figure

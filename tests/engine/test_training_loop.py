@@ -1,4 +1,4 @@
-"""The real loop on toy data: it learns, stops, resumes bit for bit, and survives being killed."""
+"""The real loop on discs: it learns, stops, resumes bit for bit, and survives being killed."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,12 @@ from conftest import Collection, Command, train_arguments
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig
 from noduleclip.engine.batches import center_crop
-from noduleclip.engine.train import Samples, Training, make_vocabulary, validate
+from noduleclip.engine.prompts import make_vocabulary
+from noduleclip.engine.samples import Samples
+from noduleclip.engine.schedule import LearningRateSchedule, augmentation_at
+from noduleclip.engine.training_loop import TrainingCallback, TrainingLoop
+from noduleclip.engine.training_state import TrainingState
+from noduleclip.engine.validation import validate
 from noduleclip.errors import ArtefactError, InputError
 from noduleclip.models.checkpoint import load_model, read_checkpoint
 
@@ -27,8 +31,11 @@ MODEL = ModelConfig(emb=16, text_width=32, text_layers=1, crop=CropConfig(size_p
 QUICK = TrainConfig(epochs=4, bs=16, prompts=16, lr=2e-3, seed=7)
 
 
-class Recorder:
-    """Keeps what a run says, and may interrupt it."""
+CPU = torch.device("cpu")
+
+
+class Recorder(TrainingCallback):
+    """Keeps the records of a run, and may interrupt it."""
 
     def __init__(self, stop_at: tuple[int, int] | None = None) -> None:
         self.records: list[dict[str, Any]] = []
@@ -38,7 +45,7 @@ class Recorder:
         if (epoch, step) == self._stop_at:
             raise KeyboardInterrupt
 
-    def on_epoch(self, record: dict[str, Any], is_best: bool) -> None:
+    def on_epoch(self, record: dict[str, Any]) -> None:
         self.records.append(record)
 
 
@@ -68,13 +75,16 @@ def samples() -> tuple[Samples, Samples]:
     return disc_samples(64, 0), disc_samples(40, 1)
 
 
-@pytest.fixture
-def make_training(samples: tuple[Samples, Samples]) -> Callable[..., Training]:
-    def make(out: Path, config: TrainConfig = QUICK) -> Training:
-        out.mkdir(exist_ok=True)
-        return Training(*samples, MODEL, config, out, device=torch.device("cpu"), amp=None, fingerprint="discs")
-
-    return make
+def make_loop(
+    samples: tuple[Samples, Samples],
+    out: Path,
+    config: TrainConfig = QUICK,
+    callback: TrainingCallback | None = None,
+    model: ModelConfig = MODEL,
+) -> TrainingLoop:
+    out.mkdir(exist_ok=True)
+    state = TrainingState(model, config, samples[0], device=CPU, fingerprint="discs")
+    return TrainingLoop(state, *samples, out, device=CPU, callback=callback or Recorder())
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -83,10 +93,10 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return {f"{part}.{name}": tensor for part in parts for name, tensor in values[part].items()}
 
 
-def test_it_learns_the_size_and_the_outline_of_discs(make_training: Callable[..., Training], tmp_path: Path) -> None:
+def test_it_learns_the_size_and_the_outline_of_discs(samples: tuple[Samples, Samples], tmp_path: Path) -> None:
     config = TrainConfig(epochs=16, bs=16, prompts=32, lr=3e-3, seed=1, ema_decay=0.9, max_shift_mm=0, noise_hu=0)
     recorder = Recorder()
-    progress = make_training(tmp_path / "run", config).run(recorder)
+    progress = make_loop(samples, tmp_path / "run", config, callback=recorder).run()
     assert progress.best > 0.85
     assert recorder.records[-1]["loss"] < 0.7 * recorder.records[0]["loss"]
     assert progress.best == pytest.approx(max(record["val_map"] for record in recorder.records), abs=1e-6)
@@ -111,31 +121,29 @@ def test_without_outlines_it_learns_from_diameters_alone(samples: tuple[Samples,
     for weight, known in ((1.2, False), (0.0, True)):
         train = replace(samples[0], outlined=torch.full((64,), known))
         config = replace(QUICK, epochs=1, outline_weight=weight)
-        training = Training(
-            train, samples[1], MODEL, config, tmp_path, device=torch.device("cpu"), amp=None, fingerprint="x"
-        )
-        training.run(Recorder())
-        ends.append(training.model.state_dict())
+        loop = make_loop((train, samples[1]), tmp_path, config)
+        loop.run()
+        ends.append(loop.state.model.state_dict())
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 
-def test_the_log_has_a_line_per_epoch(make_training: Callable[..., Training], tmp_path: Path) -> None:
-    make_training(tmp_path / "run").run(Recorder())
+def test_the_log_has_a_line_per_epoch(samples: tuple[Samples, Samples], tmp_path: Path) -> None:
+    make_loop(samples, tmp_path / "run").run()
     lines = [json.loads(line) for line in (tmp_path / "run" / schema.METRICS_LOG).read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
     assert {"loss", "val_map", "val_ap", "lr", "nodules_per_second"} <= set(lines[0])
 
 
 def test_an_interrupted_run_ends_in_the_weights_of_a_whole_one(
-    make_training: Callable[..., Training], tmp_path: Path
+    samples: tuple[Samples, Samples], tmp_path: Path
 ) -> None:
-    make_training(tmp_path / "whole").run(Recorder())
+    make_loop(samples, tmp_path / "whole").run()
     with pytest.raises(KeyboardInterrupt):
-        make_training(tmp_path / "broken").run(Recorder(stop_at=(3, 2)))
-    again = make_training(tmp_path / "broken")
-    again.resume()
-    assert again.progress.epoch == 2
-    again.run(Recorder())
+        make_loop(samples, tmp_path / "broken", callback=Recorder(stop_at=(3, 2))).run()
+    again = make_loop(samples, tmp_path / "broken")
+    again.state.load(tmp_path / "broken" / schema.LAST_CHECKPOINT)
+    assert again.state.progress.epoch == 2
+    again.run()
     for name in (schema.LAST_CHECKPOINT, schema.BEST_CHECKPOINT):
         whole, resumed = weights(tmp_path / "whole" / name), weights(tmp_path / "broken" / name)
         assert whole.keys() == resumed.keys()
@@ -152,46 +160,42 @@ def test_accumulated_parts_give_the_gradient_of_the_whole(
     ends = []
     for accumulate in (1, 4):
         config = TrainConfig(epochs=1, bs=32, prompts=16, seed=3, accumulate=accumulate, ema_decay=0)
-        training = Training(*samples, model, config, tmp_path, device=torch.device("cpu"), amp=None, fingerprint="x")
-        training.run(Recorder())
-        ends.append(training.model.state_dict())
+        loop = make_loop(samples, tmp_path, config, model=model)
+        loop.run()
+        ends.append(loop.state.model.state_dict())
     for name, tensor in ends[0].items():
         torch.testing.assert_close(ends[1][name], tensor, rtol=1e-3, atol=2e-4)
 
 
-def test_patience_ends_a_run_that_no_longer_improves(make_training: Callable[..., Training], tmp_path: Path) -> None:
+def test_patience_ends_a_run_that_no_longer_improves(samples: tuple[Samples, Samples], tmp_path: Path) -> None:
     config = TrainConfig(epochs=30, bs=16, prompts=16, lr=1e-9, ema_decay=0, patience=2)
     recorder = Recorder()
-    progress = make_training(tmp_path / "run", config).run(recorder)
+    progress = make_loop(samples, tmp_path / "run", config, callback=recorder).run()
     assert len(recorder.records) == progress.best_epoch + 3 < 30
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_best(
-    make_training: Callable[..., Training], tmp_path: Path
-) -> None:
-    training = make_training(tmp_path / "run")
-
-    class Breaker(Recorder):
-        def on_epoch(self, record: dict[str, Any], is_best: bool) -> None:
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_best(samples: tuple[Samples, Samples], tmp_path: Path) -> None:
+    class Breaker(TrainingCallback):
+        def on_epoch(self, record: dict[str, Any]) -> None:
             with torch.no_grad():
-                training.model.bias.fill_(float("nan"))
+                loop.state.model.bias.fill_(float("nan"))
 
+    loop = make_loop(samples, tmp_path / "run", callback=Breaker())
     with pytest.raises(InputError, match=r"the loss is nan at epoch 2, step 1; try a smaller --lr"):
-        training.run(Breaker())
+        loop.run()
     load_model(tmp_path / "run" / schema.BEST_CHECKPOINT)
 
 
-def test_a_run_is_resumed_only_with_its_own_settings_and_data(
-    make_training: Callable[..., Training], tmp_path: Path
-) -> None:
-    make_training(tmp_path / "run").run(Recorder())
-    other = make_training(tmp_path / "run", TrainConfig(epochs=4, bs=16, prompts=16, lr=1e-3, seed=7))
+def test_a_run_is_resumed_only_with_its_own_settings_and_data(samples: tuple[Samples, Samples], tmp_path: Path) -> None:
+    make_loop(samples, tmp_path / "run").run()
+    last = tmp_path / "run" / schema.LAST_CHECKPOINT
+    other = make_loop(samples, tmp_path / "run", TrainConfig(epochs=4, bs=16, prompts=16, lr=1e-3, seed=7))
     with pytest.raises(ArtefactError, match=r"was made with lr = 0\.002, now it is 0\.001"):
-        other.resume()
-    elsewhere = make_training(tmp_path / "run")
-    elsewhere.fingerprint = "squares"
+        other.state.load(last)
+    elsewhere = make_loop(samples, tmp_path / "run")
+    elsewhere.state.fingerprint = "squares"
     with pytest.raises(ArtefactError, match="other training or validation nodules"):
-        elsewhere.resume()
+        elsewhere.state.load(last)
 
 
 def test_without_validation_patients_the_last_epoch_is_kept(
@@ -238,21 +242,19 @@ def test_sigkill_and_resume_through_the_command(collection: Collection, nodulecl
     assert not list((tmp_path / "broken").glob(".*.part"))
 
 
-def test_the_last_tenth_of_the_epochs_settles(samples: tuple[Samples, Samples], tmp_path: Path) -> None:
-    """Without stretching, along a second cosine from a sixth of the peak learning rate; few epochs have none."""
-    assert [TrainConfig(epochs=epochs).stretched_epochs for epochs in (1, 9, 10, 44, 64)] == [1, 9, 9, 40, 60]
-    assert TrainConfig(cooldown_epochs=0).stretched_epochs == TrainConfig().epochs
-    config = replace(QUICK, epochs=10, max_stretch=1.3)
-    training = Training(
-        *samples, MODEL, config, tmp_path, device=torch.device("cpu"), amp=None, fingerprint="discs"
-    )  # fmt: skip
+def test_cooldown_epochs_have_a_lower_rate_and_no_stretching() -> None:
+    """They are a tenth of the epochs at most, so that few epochs have none."""
+    assert [TrainConfig(epochs=epochs).main_epochs for epochs in (1, 9, 10, 44, 64)] == [1, 9, 9, 40, 60]
+    assert TrainConfig(cooldown_epochs=0).main_epochs == TrainConfig().epochs
+    config, steps = replace(QUICK, epochs=10, max_stretch=1.3), 4
+    optimizer = torch.optim.AdamW([torch.zeros(1)], lr=config.lr)
+    schedule = LearningRateSchedule(optimizer, config, steps)
     rates, stretches = [], []
     for epoch in range(10):
-        training.progress.epoch = epoch
-        training._set_learning_rate(epoch * training.steps)
-        rates.append(training.optimizer.param_groups[0]["lr"])
-        stretches.append(training._augmentation().max_stretch)
+        schedule.set(epoch * steps)
+        rates.append(optimizer.param_groups[0]["lr"])
+        stretches.append(augmentation_at(config, epoch).max_stretch)
     assert stretches == [1.3] * 9 + [1.0]
     assert rates[8] < rates[9] == pytest.approx(config.lr / 6)
-    training._set_learning_rate(10 * training.steps - 1)
-    assert training.optimizer.param_groups[0]["lr"] < rates[9] / 5
+    schedule.set(10 * steps - 1)
+    assert optimizer.param_groups[0]["lr"] < rates[9] / 5
