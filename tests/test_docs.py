@@ -16,19 +16,28 @@ from conftest import Command
 from noduleclip import schema
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "SECURITY.md",
+        ROOT / "CHANGELOG.md",
+        *(ROOT / "docs").rglob("*.md"),
+    ]
+)
 
 
-def load_reference() -> Any:
-    spec = importlib.util.spec_from_file_location("make_reference", ROOT / "docs" / "make_reference.py")
-    assert spec is not None
-    assert spec.loader is not None
+def load_script(path: str) -> Any:
+    """Import a script of the repository that is not part of a package."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
 
-REFERENCE = load_reference()
+REFERENCE = load_script("docs/make_reference.py")
 COMMANDS: dict[str, Any] = REFERENCE.list_commands()
 
 
@@ -45,7 +54,7 @@ def find_commands(text: str) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_command_line_in_the_docs_exists(page: Path) -> None:
+def test_command_lines_use_existing_commands_and_options(page: Path) -> None:
     general = {"--help", "--version", "--install-completion", "--show-completion"}
     for words in find_commands(page.read_text(encoding="utf-8")):
         options = {word.split("=")[0] for word in words if word.startswith("--")}
@@ -63,10 +72,18 @@ def test_every_command_line_in_the_docs_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_links_lead_to_files(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_prose_is_wrapped_at_100_columns(page: Path) -> None:
+    if page.relative_to(ROOT / "docs" if page.is_relative_to(ROOT / "docs") else ROOT).as_posix() in REFERENCE.PAGES:
+        return  # generated
+    prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert [line for line in prose.splitlines() if len(line) > 100 and not line.startswith(("|", "!["))] == []
 
 
 def test_generated_pages_are_up_to_date() -> None:
@@ -93,19 +110,19 @@ def test_every_option_has_a_help_text() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_option_is_taken_by_its_name_from_the_environment_and_a_file(
+def test_every_option_can_be_set_by_its_name_in_the_environment_and_a_file(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = COMMANDS[name]
-    said = re.search(r"Every option can also be set as (NODULECLIP_\w+_)OPTION_NAME\.", command.help)
-    assert said is not None
-    assert said[1] == f"NODULECLIP_{name.upper().replace(' ', '_')}_"
+    prefix = re.search(r"Every option can also be set as (NODULECLIP_\w+_)OPTION_NAME\.", command.help)
+    assert prefix is not None
+    assert prefix[1] == f"NODULECLIP_{name.upper().replace(' ', '_')}_"
     context = typer.Context(command, **command.context_settings)
     for option in command.params:
         names = [text.removeprefix("--").replace("-", "_") for text in option.opts if text.startswith("--")]
-        assert option.name == names[0], "what a file calls it"
+        assert option.name == names[0], "the name in a file"
         for one in names:
-            variable = f"{said[1]}{one.upper()}"
+            variable = f"{prefix[1]}{one.upper()}"
             with monkeypatch.context() as patched:
                 patched.setenv(variable, "value")
                 assert option.resolve_envvar_value(context) == "value", variable
@@ -171,12 +188,6 @@ def test_quoted_figures_of_the_defaults_are_the_means_of_the_five_seeds() -> Non
 
 
 def test_the_scale_page_has_the_tables_of_its_benchmark() -> None:
-    spec = importlib.util.spec_from_file_location("scale", ROOT / "benchmarks" / "scale.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["scale"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
     page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
-    for table in module.describe().split("\n\n"):
+    for table in load_script("benchmarks/scale.py").describe().split("\n\n"):
         assert table.strip() in page
