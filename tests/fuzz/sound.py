@@ -16,7 +16,7 @@ from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.io.index.folder import write_manifest
 from noduleclip.language.vocabulary import Vocabulary
-from noduleclip.phantom.patients import draw_phantom_slice
+from noduleclip.phantom.tissue import draw_phantom_slice
 
 TOWERS = Path(__file__).parents[1] / "retrieval" / "encoders"
 ROWS, EMB, SIDE_PX = 7, 8, 16

@@ -21,11 +21,10 @@ from noduleclip.errors import ConfigError, UsageError
 from noduleclip.phantom.patients import (
     PhantomConfig,
     PhantomSummary,
-    draw_phantom_slice,
     make_phantoms,
 )
 from noduleclip.phantom.readers import trace_outside
-from noduleclip.phantom.tissue import make_noise
+from noduleclip.phantom.tissue import draw_phantom_slice, make_noise
 
 CORE_COLUMNS = [
     schema.DICOM_PATH,
@@ -307,14 +306,7 @@ def test_slice_has_a_nodule_of_the_asked_diameter(diameter_mm: float, spacing_yx
     assert (columns.mean(), rows.mean()) == pytest.approx((60, 70), abs=0.05)
 
 
-def test_noise_of_a_slice_has_the_asked_strength_and_seed() -> None:
-    plain, noisy, again, other = (
-        draw_phantom_slice(8, spacing_yx_mm=(0.7, 0.7), noise_hu=noise_hu, seed=seed)
-        for noise_hu, seed in ((0.0, 0), (25.0, 0), (25.0, 0), (25.0, 1))
-    )
-    assert float((noisy - plain).std()) == pytest.approx(25, rel=0.1)
-    np.testing.assert_array_equal(noisy, again)
-    assert not np.array_equal(noisy, other)
+def test_noise_has_unit_strength() -> None:
     noise = make_noise(np.random.default_rng(0), (4, 97, 96), 0.8)
     assert float(noise.std()) == pytest.approx(1, rel=0.05)
 

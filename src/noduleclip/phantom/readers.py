@@ -1,7 +1,4 @@
-"""What several readers would have drawn and rated of a phantom's nodule: polygons as LIDC has them, and columns.
-
-Knows how readers vary; the nodule itself is drawn by `phantom`.
-"""
+"""Annotations of a phantom's nodule by several simulated readers: polygons as in LIDC, sizes and ratings."""
 
 import json
 import math
@@ -11,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.phantom.tissue import OUTLINE_ANGLES, Grid, Nodule, ScanAppearance
+from noduleclip.phantom.geometry import OUTLINE_ANGLES, Grid, Nodule, ScanAppearance
 
 Row = dict[str, str | int | float]
 Polygon = NDArray[np.int64]
@@ -20,10 +17,10 @@ Polygon = NDArray[np.int64]
 _RING: Final = ((0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1))
 
 
-def read_nodule(
+def annotate_nodule(
     rng: np.random.Generator, readers: int, grid: Grid, appearance: ScanAppearance, nodule: Nodule, slice_index: int
 ) -> list[Row]:
-    """Return what each reader who noticed the nodule drew and rated on its slice; at least one did."""
+    """Return the annotation of each reader who noticed the nodule, as columns of the ROI table; at least one did."""
     size_mm = 2 * nodule.reach_mm
     clarity = min(1.0, (nodule.hu - appearance.lung_hu) / 850)
     conspicuity = 2.3 + 1.35 * math.log2(size_mm / 4) + 2.2 * (clarity - 1) + rng.normal(0, 0.5)
@@ -31,11 +28,11 @@ def read_nodule(
     marking = rng.random(readers) < share
     marking[rng.integers(readers)] = True
     solidity = 5 if clarity > 0.8 else 3 if nodule.core_share > 0 else 1
-    readings: list[Row] = []
+    annotations: list[Row] = []
     for reader in np.flatnonzero(marking).tolist():
         points = _draw_polygon(rng, grid, nodule, slice_index)
         doubt = int(rng.choice((0, 1, 2), p=(0.75, 0.2, 0.05)))
-        readings.append(
+        annotations.append(
             _describe_polygon(points, grid.spacing_yx_mm)
             | {
                 schema.READER: f"R{reader + 1}",
@@ -43,13 +40,13 @@ def read_nodule(
                 schema.SUBTLETY: int(np.clip(round(conspicuity + rng.normal(0.6, 0.6)), 1, 5)),
             }
         )
-    return readings
+    return annotations
 
 
 def _draw_polygon(rng: np.random.Generator, grid: Grid, nodule: Nodule, slice_index: int) -> Polygon:
-    """Draw one reader's outline along the first pixels outside what he takes for the nodule.
+    """Draw one reader's outline along the first pixels outside the nodule.
 
-    His sizes are off by a tenth or so, more where the edge is vague, with the odd outlier.
+    Its size is off by about a tenth, more where the edge is vague, with the odd outlier.
 
     Returns:
         (V, 2) column and row of each vertex, open, 8-connected.
