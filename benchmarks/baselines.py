@@ -37,11 +37,11 @@ from torch.nn import functional as F
 from noduleclip.config import CropConfig, TrainConfig
 from noduleclip.engine.batches import augment, center_crop, margin_px, shuffled_batches
 from noduleclip.evaluation.metrics import rank_by_diameter
-from noduleclip.io.crop_cache import CutSettings
 from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.io.index.open import open_index
 from noduleclip.io.nodules import Nodules, group_nodules
 from noduleclip.io.outlines import draw_nodules
+from noduleclip.io.slice_crops import CutSettings
 from noduleclip.language import BIN_PROMPTS, EVALUATION_QUERIES, parse_intervals
 from noduleclip.models.image_encoder import HuWindows
 from noduleclip.workflows.roi_crops import TableRequest, cut_crops, load_table

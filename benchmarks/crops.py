@@ -18,10 +18,11 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.config import CropConfig
-from noduleclip.io.crop_cache import CropCache, CutSettings, SliceJob, cut_slice, make_jobs
+from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.crops import make_crop
 from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.io.roi_table import read_roi_table
+from noduleclip.io.slice_crops import CutSettings, SliceJob, cut_slice, make_jobs
 
 ROIS, SLICES_FOR_A_POOL = 4, 2000
 SETTINGS = CutSettings.for_crop(CropConfig(size_px=96))

@@ -23,7 +23,7 @@ from noduleclip.engine.encoders import open_encoders
 from noduleclip.engine.runtime import keep_freed_memory
 from noduleclip.engine.torch_encoder import TorchEncoder
 from noduleclip.io.bundled_model import find_checkpoint
-from noduleclip.io.crop_cache import CutSettings
+from noduleclip.io.slice_crops import CutSettings
 from noduleclip.models.checkpoint import load_model
 from noduleclip.workflows.roi_crops import TableRequest, cut_crops, load_table
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.engine.shards import store_indexes
 from noduleclip.io.index.base import Index
-from noduleclip.io.index.conditions import build_lance_filter, parse_condition
+from noduleclip.io.index.condition_filters import build_lance_filter
+from noduleclip.io.index.conditions import parse_condition
 from noduleclip.io.index.folder import FolderIndex
 from noduleclip.io.index.lance_tables import parse_place
 from noduleclip.io.index.open import open_index

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.engine.shards import store_indexes
 from noduleclip.io.index import lance as lance_store
-from noduleclip.io.index.conditions import build_lance_filter, parse_condition
+from noduleclip.io.index.condition_filters import build_lance_filter
+from noduleclip.io.index.conditions import parse_condition
 from noduleclip.io.index.lance import LanceIndex, open_lance_index
 from noduleclip.io.index.lance_tables import VECTOR, parse_place
 from noduleclip.language import EVALUATION_QUERIES

@@ -305,7 +305,7 @@ def read_crop(
         SliceError: The file is not a readable CT slice, or the centre lies outside it.
         ConfigError: The size is not allowed.
     """
-    from noduleclip.io.crop_cache import CutSettings, cut_crop
+    from noduleclip.io.slice_crops import CutSettings, cut_crop
 
     return cut_crop(Path(path), center_xy_px, CutSettings.for_crop(CropConfig(fov_mm=fov_mm, size_px=size_px)))
 

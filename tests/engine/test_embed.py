@@ -18,9 +18,10 @@ from noduleclip.engine import chunks, embed
 from noduleclip.engine.embed import write_index
 from noduleclip.engine.encoders import Encoder, open_encoders
 from noduleclip.errors import ArtefactError
-from noduleclip.io.crop_cache import CropCache, CutSettings
+from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.index.open import open_index
 from noduleclip.io.roi_table import read_roi_table
+from noduleclip.io.slice_crops import CutSettings
 from noduleclip.models.checkpoint import load_model
 
 

@@ -38,9 +38,10 @@ from noduleclip.importers.metaimage import read_meta_header, read_meta_slices
 from noduleclip.importers.monai import read_data_list
 from noduleclip.importers.segment_annotations import find_middle
 from noduleclip.importers.world_csv import read_world_csv
-from noduleclip.io.crop_cache import CropCache, CutSettings, SliceJob, cut_slice, make_jobs
+from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.dicom.slice import check_ct_slice, read_patient_id
-from noduleclip.io.index.conditions import build_expression, build_lance_filter, parse_condition
+from noduleclip.io.index.condition_filters import build_expression, build_lance_filter
+from noduleclip.io.index.conditions import parse_condition
 from noduleclip.io.index.open import open_index
 from noduleclip.io.nodules import group_nodules, parse_ratings
 from noduleclip.io.outlines import draw_nodules
@@ -48,6 +49,7 @@ from noduleclip.io.patients import format_patient_list, read_patient_list
 from noduleclip.io.reader_table import read_readers
 from noduleclip.io.roi_table import read_roi_table
 from noduleclip.io.score_table import read_scores
+from noduleclip.io.slice_crops import CutSettings, SliceJob, cut_slice, make_jobs
 from noduleclip.io.suspicions import find_suspicions
 from noduleclip.io.text_table import guard_cells
 from noduleclip.language.query import describe_query, parse_queries

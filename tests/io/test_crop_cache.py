@@ -22,11 +22,12 @@ from noduleclip import schema
 from noduleclip.config import CropConfig
 from noduleclip.errors import RejectCode
 from noduleclip.io import crop_cache, job_pool
-from noduleclip.io.crop_cache import CropCache, CutSettings, SliceJob
+from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.crops import make_crop
 from noduleclip.io.dicom import slice as dicom
 from noduleclip.io.dicom.slice import CtSlice, read_ct_slice
 from noduleclip.io.job_pool import WorkerCrashed
+from noduleclip.io.slice_crops import CutSettings, SliceJob, make_jobs
 
 SETTINGS = CutSettings(fov_mm=20, size_px=16)
 Spacing = tuple[float, float] | None
@@ -204,7 +205,7 @@ def test_a_table_without_frames_keeps_its_entries(slices: dict[str, str]) -> Non
     frame = make_frame([(slices["a"], 12.0, 21.0)])
     empty = frame.with_columns(pl.lit(None, pl.Float64).alias(schema.FRAME))
     first = frame.with_columns(pl.lit(1.0).alias(schema.FRAME))
-    (plain,), (of_none,), (of_one,) = (crop_cache.make_jobs(each, SETTINGS) for each in (frame, empty, first))
+    (plain,), (of_none,), (of_one,) = (make_jobs(each, SETTINGS) for each in (frame, empty, first))
     assert plain == of_none
     assert of_one.entry != plain.entry
 
@@ -290,7 +291,8 @@ def test_a_pool_gives_what_one_process_gives(
 FILL = """
 import sys, polars as pl
 from pathlib import Path
-from noduleclip.io.crop_cache import CropCache, CutSettings
+from noduleclip.io.crop_cache import CropCache
+from noduleclip.io.slice_crops import CutSettings
 cache = CropCache(Path(sys.argv[1]), pl.read_parquet(sys.argv[2]), CutSettings(fov_mm=20, size_px=16))
 input()
 cache.fill(workers=1)
@@ -347,7 +349,7 @@ def test_a_broken_entry_of_a_slice_that_no_longer_reads_costs_its_rows_alone(
     status = spoilt.stat()
     frame = make_frame([(str(spoilt), 10.0, 12.5), (slices["b"], 10.0, 12.5)])
     CropCache(tmp_path, frame, SETTINGS).fill(1)
-    (tmp_path / crop_cache.make_jobs(frame, SETTINGS)[0].entry).write_bytes(b"broken")
+    (tmp_path / make_jobs(frame, SETTINGS)[0].entry).write_bytes(b"broken")
     spoilt.write_bytes(bytes(len(content)))
     os.utime(spoilt, ns=(status.st_atime_ns, status.st_mtime_ns))
     cache = CropCache(tmp_path, frame, SETTINGS)

@@ -16,7 +16,7 @@ from conftest import mounted
 from noduleclip.errors import OutputError
 from noduleclip.io import disk
 from noduleclip.io.artefacts import locking, replacing, write_text
-from noduleclip.io.disk import describe_bytes, measure_bytes, require_room, require_space, telling_write_errors
+from noduleclip.io.disk import describe_bytes, measure_bytes, require_room, require_space, translate_write_errors
 
 NUMBERS = np.random.default_rng(0).random(100_000)
 WRITERS: dict[str, Callable[[Path], object]] = {
@@ -119,7 +119,7 @@ def test_a_folder_that_is_being_filled_is_measured(tmp_path: Path) -> None:
     assert measure_bytes(part) == 1234
     with (
         pytest.raises(OutputError, match=r"out: cannot be written, the disk is full: it needs over 1,234 bytes"),
-        telling_write_errors(tmp_path / "out", part),
+        translate_write_errors(tmp_path / "out", part),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
 

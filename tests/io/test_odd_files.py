@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset
 from enhanced_ct import enhance, hu_of, nest, transcode
 from noduleclip import schema
 from noduleclip.errors import RejectCode, SliceError
-from noduleclip.io.crop_cache import CropCache, CutSettings
+from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.dicom.slice import check_ct_slice, read_ct_slice
+from noduleclip.io.slice_crops import CutSettings
 from noduleclip.phantom.patients import PhantomConfig, make_phantoms
 
 SETTINGS = CutSettings(fov_mm=20, size_px=16)

@@ -16,8 +16,9 @@ from pydicom.dataset import FileMetaDataset
 
 from noduleclip import schema
 from noduleclip.errors import InputError
-from noduleclip.io.crop_cache import CropCache, CutSettings
+from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.roi_table import read_roi_table, select_patients
+from noduleclip.io.slice_crops import CutSettings
 from noduleclip.io.text_table import format_csv, guard_cells, read_text_frame
 
 HEADER = "dicom_path,diameter_mm,bbox_xmin,bbox_ymin,bbox_xmax,bbox_ymax,patient_id"

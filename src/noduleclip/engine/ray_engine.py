@@ -26,9 +26,10 @@ from noduleclip.engine.embed import select_meta
 from noduleclip.engine.encoders import open_encoders
 from noduleclip.errors import InputError, RejectCode, UsageError
 from noduleclip.io.artefacts import replacing, write_text
-from noduleclip.io.crop_cache import CropCache, CutSettings, Reject
+from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.index.lance_tables import parse_place
 from noduleclip.io.index.lance_writer import write_fragment
+from noduleclip.io.slice_crops import CutSettings, Reject
 
 LOCAL: Final = "local"
 _ROWS_FILE: Final = "rows.parquet"

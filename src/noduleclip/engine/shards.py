@@ -23,12 +23,13 @@ from noduleclip.engine.embed import write_index, write_index_files
 from noduleclip.engine.encoders import Encoders
 from noduleclip.errors import ArtefactError, UsageError
 from noduleclip.io.artefacts import hash_file, read_json, write_json
-from noduleclip.io.crop_cache import CropCache, CutSettings
+from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import measure_bytes
 from noduleclip.io.index.base import Manifest
 from noduleclip.io.index.folder import INDEX_FILES, FolderIndex
 from noduleclip.io.index.lance_tables import Place
 from noduleclip.io.index.open import open_index
+from noduleclip.io.slice_crops import CutSettings
 
 _VERSION: Final = 1
 _NAME: Final = re.compile(r"(\d+)-of-(\d+)")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from noduleclip.errors import ArtefactError, UsageError
-from noduleclip.io.disk import remove, require_space, round_to_blocks, telling_write_errors
+from noduleclip.io.disk import remove, require_space, round_to_blocks, translate_write_errors
 
 _PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.part")  # what `name_part` gives
 _MOST_JSON_BYTES = 1 << 24
@@ -42,7 +42,7 @@ def replacing(path: Path, *, size_bytes: int | None = None, flush: bool = True) 
     """
     temporary = name_part(path)
     try:
-        with telling_write_errors(path, temporary, size_bytes):
+        with translate_write_errors(path, temporary, size_bytes):
             path.parent.mkdir(parents=True, exist_ok=True)
             mode = _read_mode(path)
             if mode is None:
@@ -251,7 +251,7 @@ def locking(folder: Path, on_no_locks: Callable[[str], None], *, whole: bool = F
     if whole:
         place, file = folder.absolute().parent, folder.absolute().with_name(f".{folder.absolute().name}.lock")
     made = not place.exists()
-    with telling_write_errors(folder, file):
+    with translate_write_errors(folder, file):
         place.mkdir(parents=True, exist_ok=True)
         release = _lock(file, folder)
     try:

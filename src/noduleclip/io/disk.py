@@ -22,7 +22,7 @@ _MORE_SPACE = "free some space, or write to another disk"
 
 
 @contextlib.contextmanager
-def telling_write_errors(path: Path, part: Path, size_bytes: int | None = None) -> Iterator[None]:
+def translate_write_errors(path: Path, part: Path, size_bytes: int | None = None) -> Iterator[None]:
     """Turn what goes wrong in a block that writes into one line that names the file as the user knows it.
 
     Args:

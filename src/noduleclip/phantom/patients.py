@@ -19,7 +19,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from noduleclip import schema
 from noduleclip.errors import ConfigError, UsageError
 from noduleclip.io.artefacts import name_part
-from noduleclip.io.disk import require_space, round_to_blocks, telling_write_errors
+from noduleclip.io.disk import require_space, round_to_blocks, translate_write_errors
 from noduleclip.io.job_pool import open_pool
 from noduleclip.io.text_table import format_csv
 from noduleclip.phantom.geometry import Floats, Grid
@@ -169,7 +169,7 @@ def _appearing_whole(out_dir: Path) -> Iterator[Path]:
         raise UsageError(f"{out_dir}: the folder is not empty; choose a new one for the phantoms, or empty it")
     folder = name_part(out_dir)
     try:
-        with telling_write_errors(out_dir, folder):
+        with translate_write_errors(out_dir, folder):
             folder.mkdir(parents=True)
             yield folder
             if out_dir.exists():

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip.io.index.base import Index
-from noduleclip.io.index.conditions import build_expression, build_lance_filter, parse_condition
+from noduleclip.io.index.condition_filters import build_expression, build_lance_filter
+from noduleclip.io.index.conditions import parse_condition
 from noduleclip.io.index.lance_tables import name_column
 from noduleclip.retrieval.top_k import TopK, find_top_k
 from noduleclip.workflows.reporter import Reporter

@@ -14,10 +14,11 @@ from noduleclip import schema
 from noduleclip.config import CropConfig
 from noduleclip.errors import SliceError
 from noduleclip.io.artefacts import write_json
-from noduleclip.io.crop_cache import CropCache, CutSettings, Reject, SliceJob, cut_slice
+from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.dicom.header_check import HeaderCheck, check_headers
 from noduleclip.io.patients import read_patient_list, refuse_overlap
 from noduleclip.io.size_bins import count_sizes
+from noduleclip.io.slice_crops import CutSettings, Reject, SliceJob, cut_slice
 from noduleclip.io.suspicions import describe_odd_sizes
 from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 from noduleclip.workflows.reporter import SILENT, Reporter

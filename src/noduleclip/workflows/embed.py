@@ -15,11 +15,12 @@ from noduleclip.engine.ray_engine import ChunkWork, embed_with_ray, write_fragme
 from noduleclip.engine.shards import ShardNumber, fingerprint_table, write_shard
 from noduleclip.errors import UsageError
 from noduleclip.io.bundled_model import find_checkpoint, recall_diameter_kind
-from noduleclip.io.crop_cache import CropCache, CutSettings
+from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import require_room
 from noduleclip.io.index.lance_tables import Place
 from noduleclip.io.roi_table import RoiTable, find_diameter_kind
 from noduleclip.io.size_bins import count_sizes
+from noduleclip.io.slice_crops import CutSettings
 from noduleclip.workflows.check import CheckResult, Estimate, check_rows
 from noduleclip.workflows.index_target import IndexTarget, record_index, target_lock
 from noduleclip.workflows.reporter import SILENT, Reporter

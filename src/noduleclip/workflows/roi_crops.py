@@ -11,10 +11,11 @@ from noduleclip import schema
 from noduleclip.config import MAX_PIXELS, CropConfig
 from noduleclip.errors import InputError, OutputError, RejectCode, UsageError
 from noduleclip.io.artefacts import write_text
-from noduleclip.io.crop_cache import CropCache, CutSettings, Reject, default_cache_folder
+from noduleclip.io.crop_cache import CropCache, default_cache_folder
 from noduleclip.io.disk import require_room
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import RoiTable, read_roi_table, select_patients
+from noduleclip.io.slice_crops import CutSettings, Reject
 from noduleclip.io.suspicions import find_suspicions
 from noduleclip.io.text_table import format_csv
 from noduleclip.machine import count_cores

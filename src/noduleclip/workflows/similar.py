@@ -215,8 +215,8 @@ def _embed_elsewhere(
     reporter: Reporter,
 ) -> Reference:
     """Cut a crop at a place where the index has no row, and embed it as the index's rows were."""
-    from noduleclip.io.crop_cache import CutSettings, cut_crop
     from noduleclip.io.dicom.slice import read_sop_uid
+    from noduleclip.io.slice_crops import CutSettings, cut_crop
 
     file = _find_on_disk(path, choose_slice_folders(index, ()).folders)
     if file is None:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from noduleclip.errors import UsageError
+from noduleclip.io.index.condition_filters import build_expression, build_lance_filter
 from noduleclip.io.index.conditions import (
     MAX_CHARACTERS,
     MAX_DEPTH,
@@ -26,8 +27,6 @@ from noduleclip.io.index.conditions import (
     Membership,
     Not,
     Null,
-    build_expression,
-    build_lance_filter,
     list_columns,
     parse_condition,
 )

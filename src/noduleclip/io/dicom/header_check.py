@@ -10,16 +10,9 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.errors import RejectCode, SliceError
-from noduleclip.io.crop_cache import (
-    CropCache,
-    CutSettings,
-    Reject,
-    SliceJob,
-    agree_on_spacing,
-    explain_outside,
-    lies_inside,
-)
+from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.job_pool import WorkerCrashed, run_jobs
+from noduleclip.io.slice_crops import CutSettings, Reject, SliceJob, lies_inside, reconcile_spacing, reject_outside
 
 
 @dataclass(frozen=True)
@@ -82,11 +75,11 @@ def _check_job(job: SliceJob, settings: CutSettings) -> _Told:
         layout, of_header = check_ct_slice(
             Path(job.path), frame=job.frame, max_pixels=settings.max_pixels, assume_hu=settings.assume_hu
         )
-        spacing_yx_mm = agree_on_spacing(job, of_header)
+        spacing_yx_mm = reconcile_spacing(job, of_header)
     except SliceError as error:
         return _reject_all(job, error.code, str(error))
     outside = [
-        explain_outside(job, at)
+        reject_outside(job, at)
         for at, center in enumerate(job.centers_xy_px)
         if not lies_inside(center, layout.rows, layout.columns)
     ]

@@ -1,8 +1,8 @@
 """The language of row filters, as in `--where "diameter_mm > 4 AND manufacturer LIKE 'GE%'"`.
 
 A filter compares columns of an index with literals; AND, OR, NOT and brackets join comparisons. It is parsed by the
-grammar below into a tree, and the tree is translated into a polars expression or a filter of Lance. No SQL engine reads
-the text, so a filter can neither call a function nor read a file, and its result is one truth value a row.
+grammar below into a tree, which `condition_filters` translates for polars or Lance. No SQL engine reads the text, so a
+filter can neither call a function nor read a file, and its result is one truth value a row.
 
 A comparison with a missing value is neither true nor false, as in SQL: `NOT diameter_mm > 4` does not select rows
 without a diameter; `diameter_mm IS NULL` does.
@@ -10,13 +10,9 @@ without a diameter; `diameter_mm IS NULL` does.
 
 import functools
 import math
-import operator
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, assert_never
-
-import polars as pl
+from typing import Any, Literal
 
 from noduleclip.errors import UsageError
 
@@ -27,7 +23,6 @@ _SHOWN_CHARACTERS = 200
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 Value = str | int | float
-_Combined = TypeVar("_Combined")
 
 _GRAMMAR = r"""
 ?start: disjunction
@@ -68,14 +63,6 @@ _SPELLINGS: dict[str, Operator] = {
     "=": "=", "==": "=", "!=": "!=", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">=",
 }  # fmt: skip
 _REVERSED: dict[Operator, Operator] = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
-_FUNCTIONS: dict[Operator, Callable[[Any, Any], Any]] = {
-    "=": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 
 
 @dataclass(frozen=True)
@@ -126,7 +113,8 @@ class Junction:
     operands: tuple["Condition", ...]
 
 
-Condition = Comparison | Membership | Match | Null | Not | Junction
+Leaf = Comparison | Membership | Match | Null
+Condition = Leaf | Not | Junction
 
 
 def parse_condition(text: str) -> Condition:
@@ -154,71 +142,7 @@ def parse_condition(text: str) -> Condition:
 
 def list_columns(condition: Condition) -> list[str]:
     """Return the names of the columns that a condition refers to, each once, in order."""
-    return list(dict.fromkeys(leaf.column for leaf in _list_leaves(condition)))
-
-
-def build_expression(condition: Condition, dtypes: Mapping[str, pl.DataType]) -> pl.Expr:
-    """Translate a condition into a polars expression, which is true, false or null for each row.
-
-    Args:
-        condition: The condition.
-        dtypes: Data type of each column.
-
-    Raises:
-        UsageError: A column does not exist, or is compared with a literal of another kind.
-    """
-    check_condition(condition, dtypes)
-    return _build_expression(condition)
-
-
-def check_condition(condition: Condition, dtypes: Mapping[str, pl.DataType]) -> None:
-    """Check that each column exists and is compared with literals of its kind.
-
-    Raises:
-        UsageError: Names the column and what it holds.
-    """
-    for leaf in _list_leaves(condition):
-        name, dtype = leaf.column, dtypes.get(leaf.column)
-        if dtype is None or name == "*" or (name.startswith("^") and name.endswith("$")):  # polars: patterns of names
-            raise UsageError(f"--where: the index has no column {_shorten(name)!r}; it has {', '.join(dtypes)}")
-        if isinstance(leaf, Null):
-            continue
-        if not (dtype.is_numeric() or dtype == pl.String()):
-            raise UsageError(f"--where: column {name} holds {dtype}; a condition compares columns of numbers or texts")
-        if isinstance(leaf, Match):
-            values: tuple[Value, ...] = (leaf.pattern,)
-        else:
-            values = leaf.values if isinstance(leaf, Membership) else (leaf.value,)
-        for value in values:
-            if isinstance(value, str) and dtype != pl.String():
-                raise UsageError(
-                    f"--where: column {name} holds numbers, but is compared with the text '{_shorten(value)}'"
-                )
-            if not isinstance(value, str) and dtype == pl.String():
-                raise UsageError(
-                    f"--where: column {name} holds texts, but is compared with {value}; write '{value}' in quotes"
-                )
-
-
-def build_lance_filter(condition: Condition, dtypes: Mapping[str, pl.DataType]) -> str | None:
-    """Translate a condition into a filter for Lance, which selects the same rows as `build_expression`.
-
-    The filter is built from the tree: names of plain columns, numbers, and texts without quotes, backslashes or control
-    characters. Everything else is left to polars.
-
-    Args:
-        condition: A condition that `check_condition` accepts.
-        dtypes: Data type of each column that Lance stores under its own name.
-
-    Returns:
-        The filter; None where Lance might select other rows.
-    """
-    leaves = _list_leaves(condition)
-    if any(isinstance(leaf, Membership) for leaf in leaves) and _contains_not(condition):
-        return None  # Lance evaluates NOT (x IN (1) AND x IN (2)) as true
-    if not all(leaf.column in dtypes and _is_lance_leaf(leaf, dtypes[leaf.column]) for leaf in leaves):
-        return None
-    return _render(condition)
+    return list(dict.fromkeys(leaf.column for leaf in list_leaves(condition)))
 
 
 @functools.cache
@@ -284,7 +208,7 @@ def _read_literal(tree: Any) -> Value:
 def _read_number(text: str) -> int | float:
     number = float(text)
     if math.isinf(number):
-        raise UsageError(f"--where: {_shorten(text)} is too large for a number")
+        raise UsageError(f"--where: {shorten(text)} is too large for a number")
     is_whole = text.lstrip("+-").isdecimal() and abs(number) < 1 << 62
     return int(text) if is_whole else number
 
@@ -305,106 +229,28 @@ def _unquote(token: str) -> str:
 def _describe_syntax_error(text: str, position: int) -> UsageError:
     """Return the error for a text that the grammar does not accept from a position on."""
     rest = text[position:].strip()
-    found = f"at character {position + 1}, {_shorten(rest, 40)!r}" if rest else "at its end"
+    found = f"at character {position + 1}, {shorten(rest, 40)!r}" if rest else "at its end"
     before = re.search(r"(\w+)\s*$", text[:position])
     if rest.startswith("(") and before and before[1].lower() not in ("and", "or", "not", "in"):
         found += " (functions are not available)"
     return UsageError(
-        f"--where {_shorten(text)!r}: not understood {found}; compare columns with numbers or 'texts' "
+        f"--where {shorten(text)!r}: not understood {found}; compare columns with numbers or 'texts' "
         "(=, !=, <, <=, >, >=, IN, BETWEEN, LIKE, IS NULL), joined by AND, OR, NOT and brackets: "
         "diameter_mm > 4 AND manufacturer LIKE 'GE%'"
     )
 
 
-def _shorten(text: str, characters: int = _SHOWN_CHARACTERS) -> str:
+def shorten(text: str, characters: int = _SHOWN_CHARACTERS) -> str:
+    """Return a text for a message, cut where it is long."""
     return text if len(text) <= characters else text[: characters - 1] + "…"
 
 
-def _list_leaves(condition: Condition) -> list[Comparison | Membership | Match | Null]:
+def list_leaves(condition: Condition) -> list[Leaf]:
+    """Return the comparisons of a condition, from left to right."""
     match condition:
         case Not(operand):
-            return _list_leaves(operand)
+            return list_leaves(operand)
         case Junction(_, operands):
-            return [leaf for operand in operands for leaf in _list_leaves(operand)]
+            return [leaf for operand in operands for leaf in list_leaves(operand)]
         case leaf:
             return [leaf]
-
-
-def _contains_not(condition: Condition) -> bool:
-    return isinstance(condition, Not) or (
-        isinstance(condition, Junction) and any(map(_contains_not, condition.operands))
-    )
-
-
-def _build_expression(condition: Condition) -> pl.Expr:
-    match condition:
-        case Comparison(column, symbol, value):
-            dtype = pl.String if isinstance(value, str) else pl.Int64 if isinstance(value, int) else pl.Float64
-            expression: pl.Expr = _FUNCTIONS[symbol](pl.col(column), pl.lit(value, dtype=dtype))
-            return expression
-        case Membership(column, values):
-            if isinstance(values[0], str):
-                return pl.col(column).is_in(list(values))
-            return pl.col(column).cast(pl.Float64).is_in([float(value) for value in values])
-        case Match(column, pattern, ignores_case):
-            return pl.col(column).str.contains(_build_regex(pattern, ignores_case))
-        case Null(column):
-            return pl.col(column).is_null()
-        case Not(operand):
-            return ~_build_expression(operand)
-        case Junction(word, operands):
-            function = operator.and_ if word == "AND" else operator.or_
-            return _combine(function, [_build_expression(operand) for operand in operands])
-        case other:
-            assert_never(other)
-
-
-def _combine(function: Callable[[_Combined, _Combined], _Combined], parts: list[_Combined]) -> _Combined:
-    """Combine parts pairwise, so that the depth of the result grows with the logarithm of their number."""
-    while len(parts) > 1:
-        pairs = [function(one, other) for one, other in zip(parts[::2], parts[1::2], strict=False)]
-        parts = pairs + parts[len(parts) - len(parts) % 2 :]
-    return parts[0]
-
-
-def _build_regex(pattern: str, ignores_case: bool) -> str:
-    wildcards = {"%": ".*", "_": "."}
-    parts = [wildcards.get(part) or re.escape(part) for part in re.split(r"([%_])", re.sub("%+", "%", pattern)) if part]
-    return rf"(?s{'i' if ignores_case else ''})\A{''.join(parts)}\z"
-
-
-def _is_lance_leaf(leaf: Comparison | Membership | Match | Null, dtype: pl.DataType) -> bool:
-    """Return whether Lance evaluates a comparison as polars does."""
-    if not re.fullmatch(r"[A-Za-z]\w*", leaf.column, re.ASCII) or isinstance(leaf, Match):
-        return False
-    if isinstance(leaf, Null):
-        return True
-    values = leaf.values if isinstance(leaf, Membership) else (leaf.value,)
-    if dtype == pl.String():
-        return all(isinstance(value, str) and re.fullmatch(r"[^'\"`\\\x00-\x1f\x7f-\x9f]*", value) for value in values)
-    if dtype.is_integer():  # Lance refuses to compare an integer with a fraction, or with a value outside its range
-        whole = pl.Series(values, dtype=pl.Int64) if all(isinstance(value, int) for value in values) else None
-        return whole is not None and whole.cast(dtype, strict=False).null_count() == 0
-    return dtype.is_float()
-
-
-def _render(condition: Condition) -> str:
-    match condition:
-        case Comparison(column, symbol, value):
-            return f"`{column}` {symbol} {_render_value(value)}"
-        case Membership(column, values):
-            return f"`{column}` IN ({', '.join(map(_render_value, values))})"
-        case Null(column):
-            return f"`{column}` IS NULL"
-        case Not(operand):
-            return f"NOT ({_render(operand)})"
-        case Junction(word, operands):
-            return _combine(lambda one, other: f"({one} {word} {other})", [_render(operand) for operand in operands])
-        case Match():
-            raise ValueError("LIKE is not rendered")
-        case other:
-            assert_never(other)
-
-
-def _render_value(value: Value) -> str:
-    return f"'{value}'" if isinstance(value, str) else repr(value)

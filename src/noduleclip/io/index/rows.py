@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.io.index.base import Index
-from noduleclip.io.index.conditions import build_expression, list_columns, parse_condition
+from noduleclip.io.index.condition_filters import build_expression
+from noduleclip.io.index.conditions import list_columns, parse_condition
 
 UNIQUE_COLUMNS = {
     "nodule": (schema.PATIENT_ID, schema.NODULE_ID),
