@@ -16,15 +16,7 @@ from conftest import Command
 from noduleclip import schema
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted(
-    [
-        ROOT / "README.md",
-        ROOT / "CONTRIBUTING.md",
-        ROOT / "SECURITY.md",
-        ROOT / "CHANGELOG.md",
-        *(ROOT / "docs").rglob("*.md"),
-    ]
-)
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def load_script(path: str) -> Any:
@@ -80,8 +72,9 @@ def test_links_lead_to_files(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_prose_is_wrapped_at_100_columns(page: Path) -> None:
-    if page.relative_to(ROOT / "docs" if page.is_relative_to(ROOT / "docs") else ROOT).as_posix() in REFERENCE.PAGES:
-        return  # generated
+    generated = {ROOT / "docs" / name for name in REFERENCE.PAGES}
+    if page in generated or page.name == "CHANGELOG.md":
+        return
     prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert [line for line in prose.splitlines() if len(line) > 100 and not line.startswith(("|", "!["))] == []
 
