@@ -1,10 +1,10 @@
 """Training by one process and by two: `python benchmarks/distributed.py ROI_CSV OUT [ROWS] [EPOCHS]`.
 
-Trains the first rows of the table, in turns and each run twice: one process with two threads, two processes with one
-thread each (gloo). Prints the median seconds of an epoch's training without each run's first, and how far the losses
-are apart; then what a step sends, counted from the model, and the efficiency that follows for links that are not here,
-under assumptions: a ring, in which each process sends 2 (n - 1) / n of the bytes; nothing sent while computing; a round
-trip for each reduction.
+Trains on the first rows of the table, twice each: one process with two threads, and two processes with one thread each
+(gloo). Prints the median seconds of an epoch, without the first of each run, and the largest difference of the losses.
+Then prints the bytes that a step sends on GPUs, counted from the model, and the efficiency for links of known speed,
+assuming a ring in which each process sends 2 (n - 1) / n of the bytes, no overlap with computing, and a round trip for
+each reduction.
 """
 
 import json
@@ -27,7 +27,7 @@ PROCESSES = 8
 
 
 def run(csv: Path, patients: Path, out: Path, processes: int, rows: int, epochs: int) -> list[dict[str, float]]:
-    """Train, and give the log."""
+    """Train, and return the log."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command = [
         sys.executable, *(launcher if processes > 1 else []), "-m", "noduleclip", "train", "--roi-csv", csv,
@@ -40,11 +40,11 @@ def run(csv: Path, patients: Path, out: Path, processes: int, rows: int, epochs:
 
 
 def count_volume() -> tuple[int, int, int]:
-    """Return the bytes of gradients, those of batch statistics, and the reductions of the latter in a step."""
+    """Return the bytes of gradients, the bytes of batch statistics, and the number of their reductions in a step."""
     model = ClipModel(ModelConfig(), make_vocabulary())
     gradients = sum(weight.nbytes for weight in model.parameters())
     norms = [norm for norm in model.modules() if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)]
-    statistics_bytes = sum(8 * (1 + 2 * norm.num_features + 2 * norm.num_features) for norm in norms)
+    statistics_bytes = sum(4 * (1 + 2 * norm.num_features + 2 * norm.num_features) for norm in norms)  # float32
     return gradients, statistics_bytes, 2 * len(norms)
 
 

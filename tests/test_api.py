@@ -2,6 +2,7 @@
 
 import html
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -15,9 +16,11 @@ import pytest
 import noduleclip as nc
 from conftest import Collection, Command
 from noduleclip import schema
+from noduleclip.config import CropConfig, ModelConfig, TrainConfig
 from noduleclip.errors import ArtefactError, InputError, UsageError
 from noduleclip.io.index.open import open_index as open_stored_index
 from noduleclip.io.index.rows import UNIQUE_COLUMNS
+from noduleclip.workflows.train import TrainResult
 
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "python.md"
 SENTENCE = "a solid nodule > 4 mm"
@@ -164,6 +167,28 @@ def test_other_errors_have_their_classes(index: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="alpha must lie in"):
         nc.open_index(index).fuse("> 6 mm", alpha=1.5)
     assert set(UNIQUE_COLUMNS) == {"nodule", "slice", "series", "patient"}
+
+
+def test_train_makes_the_run_of_the_command(collection: Collection, checkpoint: Path, tmp_path: Path) -> None:
+    records: list[dict[str, object]] = []
+
+    def train() -> TrainResult:
+        return nc.train(
+            collection.roi_csv, train_patients=collection.train, val_patients=collection.val, out=tmp_path / "run",
+            model=ModelConfig(emb=16, crop=CropConfig(size_px=32)), config=TrainConfig(epochs=2, bs=8), device="cpu",
+            on_epoch=records.append,
+        )  # fmt: skip
+
+    run = train()
+    lines = (checkpoint.parent / schema.METRICS_LOG).read_text().splitlines()
+    of_command = [json.loads(line) for line in lines]
+    for key in ("loss", "val_map", "lr"):
+        assert [record[key] for record in run.history] == [record[key] for record in of_command]
+    assert records == run.history
+    assert run.val_map == run.history[run.best_epoch - 1]["val_map"]
+    assert {path.name for path in run.out.iterdir()} == {path.name for path in checkpoint.parent.iterdir()}
+    with pytest.raises(UsageError, match="already holds"):
+        train()
 
 
 def test_the_examples_of_the_page_run(index: Path, collection: Collection, tmp_path: Path) -> None:

@@ -6,27 +6,21 @@ from typing import Annotated, Literal
 import typer
 
 from noduleclip.cli import options
-from noduleclip.config import MAX_PIXELS, CropConfig
+from noduleclip.cli.option_groups import with_option_groups
+from noduleclip.config import CropConfig
 
 
+@with_option_groups
 def check(
-    roi_csv: options.RoiCsv,
+    *,
+    table: options.TableOptions,
     patients_file: Annotated[
         list[Path] | None,
         typer.Option(help="Count the patients of a list apart; repeatable.", rich_help_panel=options.INPUTS),
     ] = None,
-    dicom_root: options.DicomRoot = None,
-    assume_hu: options.AssumeHu = False,
-    restrict_to_root: options.RestrictToRoot = False,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
-    limit: options.Limit = None,
-    max_rejects: options.MaxRejects = 0.01,
-    strict: options.Strict = False,
     img_size: Annotated[
         int, typer.Option(help="Side of a crop in pixels, for the estimates.", rich_help_panel=options.MODEL)
     ] = CropConfig().size_px,
-    workers: options.Workers = "auto",
-    cache_dir: options.CacheDir = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for check.json and rejects.csv.", rich_help_panel=options.OUTPUT)
     ] = None,
@@ -50,13 +44,12 @@ def check(
     from noduleclip.report.check import report_check
     from noduleclip.report.console import CONSOLE
     from noduleclip.workflows.check import CheckRequest, check_table
-    from noduleclip.workflows.roi_crops import TableRequest
 
-    table = TableRequest(
-        roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit,
-        restrict_to_root=restrict_to_root, max_pixels=max_pixels,
-    )  # fmt: skip
     request = CheckRequest(
-        table=table, patient_files=patients_file or (), crop=CropConfig(size_px=img_size), out=out, overwrite=overwrite
+        table=table.request(),
+        patient_files=patients_file or (),
+        crop=CropConfig(size_px=img_size),
+        out=out,
+        overwrite=overwrite,
     )
     report_check(check_table(request, CONSOLE), output_format)

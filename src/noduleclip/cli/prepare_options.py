@@ -1,17 +1,12 @@
 """Options of the `prepare` commands; those that all of them share are the fields of one dataclass."""
 
-import functools
-import inspect
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 import typer
 
 from noduleclip.cli import options
-
-Arguments = ParamSpec("Arguments")
 
 DataRoot = Annotated[
     Path, typer.Option("--data-root", help="Folder of the DICOM files, at any depth.", rich_help_panel=options.INPUTS)
@@ -111,26 +106,3 @@ class SharedOptions:
             seed=self.seed,
             overwrite=self.overwrite,
         )
-
-
-def with_shared_options(command: Callable[Concatenate[SharedOptions, Arguments], None]) -> Callable[..., None]:
-    """Return a command with the shared options in place of its first parameter."""
-    own = list(inspect.signature(command).parameters.values())[1:]
-    shared = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=field.type,
-        )
-        for field in fields(SharedOptions)
-    ]
-
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
-        options = SharedOptions(**{parameter.name: values.pop(parameter.name) for parameter in shared})
-        command(options, **values)  # type: ignore[call-arg]
-
-    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + shared
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return run

@@ -7,21 +7,17 @@ from typing import Annotated
 import typer
 
 from noduleclip.cli import options
-from noduleclip.cli.config_options import with_config_options
-from noduleclip.config import MAX_PIXELS, ModelConfig, TrainConfig
+from noduleclip.cli.option_groups import with_option_groups
+from noduleclip.config import ModelConfig, TrainConfig
 from noduleclip.machine import find_process_info
 
 
-@with_config_options
+@with_option_groups
 def train(
     *,
-    roi_csv: options.RoiCsv,
+    table: options.TableOptions,
     train_patients: Annotated[
         Path, typer.Option(help="Training patients, one id a line.", rich_help_panel=options.INPUTS)
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(help="Folder for clip_best.pth and the records of the run.", rich_help_panel=options.OUTPUT),
     ],
     val_patients: Annotated[
         Path | None,
@@ -30,13 +26,10 @@ def train(
             rich_help_panel=options.INPUTS,
         ),
     ] = None,
-    dicom_root: options.DicomRoot = None,
-    assume_hu: options.AssumeHu = False,
-    restrict_to_root: options.RestrictToRoot = False,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
-    limit: options.Limit = None,
-    max_rejects: options.MaxRejects = 0.01,
-    strict: options.Strict = False,
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for clip_best.pth and the records of the run.", rich_help_panel=options.OUTPUT),
+    ],
     model: ModelConfig,
     config: TrainConfig,
     pretrained: Annotated[
@@ -48,8 +41,6 @@ def train(
         ),
     ] = False,
     device: options.DeviceName = "auto",
-    workers: options.Workers = "auto",
-    cache_dir: options.CacheDir = None,
     dry_run: options.DryRun = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from last.pth in --out.", rich_help_panel=options.OUTPUT)
@@ -70,14 +61,10 @@ def train(
     from noduleclip.report.training import TrainingDisplay
     from noduleclip.report.training_page import write_training_page
     from noduleclip.workflows import train as workflow
-    from noduleclip.workflows.roi_crops import TableRequest
 
-    table = TableRequest(
-        roi_csv, dicom_root, max_rejects, strict, assume_hu, cache_dir, workers, limit,
-        restrict_to_root=restrict_to_root, max_pixels=max_pixels,
-    )  # fmt: skip
     request = workflow.TrainRequest(
-        table=table, train_patients=train_patients, val_patients=val_patients, out=out, model=model, config=config,
+        table=table.request(),
+        train_patients=train_patients, val_patients=val_patients, out=out, model=model, config=config,
         pretrained=pretrained, device=device, resume=resume, overwrite=overwrite,
     )  # fmt: skip
     if dry_run:

@@ -82,11 +82,13 @@ def augment(
     turn = torch.stack([angle.cos() * flip, -angle.sin(), angle.sin() * flip, angle.cos()], dim=1).view(count, 2, 2)
     outlined = (hull_points_mm.isfinite().all(dim=3).all(dim=2) | diameters_mm.isnan()).all(dim=1).cpu()
     spread = torch.where(outlined, uniform(-1, 1) * math.log(config.max_stretch), 0.0)
-    shape = _stretch(spread, uniform(-1, 1) * math.pi) @ turn  # from places in the new crop to places in the old one
+    shape = (
+        _stretch(spread, uniform(-1, 1) * math.pi) @ turn
+    )  # from positions in the new crop to positions in the old one
     noise = torch.randn(drawn, crop.size_px, crop.size_px, generator=generator)[positions] * noise_sd.view(-1, 1, 1)
     theta = torch.cat([shape * reach.view(-1, 1, 1), shift.unsqueeze(-1)], dim=2).to(device)
     grid = F.affine_grid(theta, [count, 1, crop.size_px, crop.size_px], align_corners=False)
-    # outside the kept square the sampler gives 0: air, and no nodule
+    # outside the crop the sampler returns 0: air, and no nodule
     layers = torch.stack([crops_hu.float() - AIR_HU, mask_probability], dim=1)
     sampled = F.grid_sample(layers, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     moved = torch.einsum("bij,brvj->brvi", torch.linalg.inv(shape).to(device), hull_points_mm)
@@ -96,7 +98,7 @@ def augment(
 
 
 def _stretch(spread: Tensor, angle: Tensor) -> Tensor:
-    """Return (B, 2, 2) matrices that stretch by exp(spread) along a direction and by exp(-spread) across it."""
+    """Return matrices (B, 2, 2) that stretch by exp(spread) along a direction and by exp(-spread) across it."""
     cos, sin = angle.cos(), angle.sin()
     turn = torch.stack([cos, -sin, sin, cos], dim=1).view(-1, 2, 2)
     along = torch.diag_embed(torch.stack([spread.exp(), (-spread).exp()], dim=1))
@@ -104,5 +106,5 @@ def _stretch(spread: Tensor, angle: Tensor) -> Tensor:
 
 
 def _find_widths(points: Tensor) -> Tensor:
-    """Return the largest distance (B, R) of two of the points (B, R, V, 2)."""
+    """Return the largest distance (B, R) between two points of (B, R, V, 2)."""
     return torch.cdist(points, points).amax(dim=(2, 3))

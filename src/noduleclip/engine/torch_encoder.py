@@ -1,4 +1,4 @@
-"""The image encoder in torch, for a card."""
+"""The image encoder in torch, for GPUs."""
 
 import numpy as np
 import torch
@@ -11,16 +11,16 @@ from noduleclip.retrieval.fusion import Calibration
 
 
 class TorchEncoder:
-    """Crops to unit vectors on any device that torch knows.
+    """Crops to unit vectors on any device of torch.
 
     Args:
         model: The encoders.
-        device: Where to compute.
+        device: Device of the computation.
 
     Attributes:
         model_id: The model's id.
-        config: What it is made of.
-        calibration: What turns its cosines into probabilities.
+        config: Architecture.
+        calibration: Scale and bias that turn its cosines into probabilities.
     """
 
     def __init__(self, model: ClipModel, device: torch.device) -> None:

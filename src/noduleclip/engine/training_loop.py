@@ -84,7 +84,7 @@ class TrainingLoop:
     keeps its part, so results do not depend on the number of processes, except through batch statistics.
 
     Args:
-        state: What is trained.
+        state: The run to start or continue.
         train_set: The training nodules.
         val_set: The validation nodules; without them the last epoch is the best one.
         out: Folder of the checkpoints and of `metrics.jsonl`.

@@ -1,4 +1,4 @@
-"""What a training run carries from epoch to epoch, and the checkpoint `last.pth` that holds all of it."""
+"""State of a training run between epochs, and its checkpoint `last.pth`."""
 
 import copy
 import json
@@ -47,8 +47,8 @@ class TrainingState:
     The same seed, configuration and samples give the same initial state.
 
     Args:
-        model_config: What the encoders are made of.
-        config: How they are trained.
+        model_config: Architecture.
+        config: Hyperparameters.
         train_set: Its ratings decide the vocabulary, its diameters the initial bias.
         device: Where the encoders are.
         amp: Type of mixed precision; None for float32.

@@ -1,1 +1,1 @@
-"""The two encoders, their loss, and the checkpoint that holds them."""
+"""The two encoders, their losses, and their checkpoint."""

@@ -1,4 +1,4 @@
-"""`clip_best.pth`: both encoders, vocabulary and configuration in one file, loadable with `weights_only=True`."""
+"""`clip_best.pth`: encoders, vocabulary and configuration in one file, loaded with `weights_only=True`."""
 
 import hashlib
 import math
@@ -19,17 +19,18 @@ from noduleclip.models.resource_limits import (
     AllocationError,
     AllocationLimit,
     check_archive_size,
+    check_tensor_sizes,
     count_bytes,
-    refuse_claims,
 )
 
-_TIMES_ITS_WEIGHTS = 4  # what building encoders may allocate: timm makes a backbone twice,
-_SMALL_BYTES = 1 << 29  # and whole, where small crops keep its first stages only
+# Building encoders may allocate so many times their weights, because timm builds a backbone twice, and so many bytes
+# more, because it is built whole where small crops use its first stages only.
+_TIMES_ITS_WEIGHTS, _SMALL_BYTES = 4, 1 << 29
 _IMAGE, _TEXT, _SCALARS = "image_encoder", "text_encoder", ("log_scale", "bias")
 
 
 def pack_model(model: ClipModel) -> dict[str, Any]:
-    """Return what a checkpoint holds: tensors, numbers, strings, lists and dictionaries only."""
+    """Return the content of a checkpoint: tensors, numbers, strings, lists and dictionaries only."""
     return {
         "schema_version": schema.CHECKPOINT_SCHEMA_VERSION,
         "config": to_mapping(model.config),
@@ -41,23 +42,23 @@ def pack_model(model: ClipModel) -> dict[str, Any]:
 
 
 def save_checkpoint(path: Path, values: dict[str, Any]) -> None:
-    """Write a checkpoint whole or not at all."""
+    """Write a checkpoint atomically."""
     with replacing(path) as temporary:
         torch.save(values, temporary)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without running any code that it may hold.
+    """Load a checkpoint without running any code in it.
 
     Raises:
-        ArtefactError: The file is missing, broken, or holds more than plain values.
+        ArtefactError: The file is missing or broken, or contains other than plain values.
     """
     if not path.is_file():
         raise ArtefactError(f"{path}: no such checkpoint; noduleclip train writes {schema.BEST_CHECKPOINT}")
     try:
         check_archive_size(path)
         values = torch.load(path, map_location="cpu", weights_only=True)
-        refuse_claims(values, path)
+        check_tensor_sizes(values, path)
     except ArtefactError:
         raise
     except pickle.UnpicklingError as error:
@@ -77,16 +78,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_model(path: Path) -> ClipModel:
-    """Rebuild the encoders from a checkpoint, in evaluation mode on the CPU.
+    """Load the encoders from a checkpoint, in evaluation mode on the CPU.
 
     Raises:
-        ArtefactError: The file is not such a checkpoint; the message names what is wrong.
+        ArtefactError: The file is not a checkpoint of encoders.
     """
     return unpack_model(read_checkpoint(path), path)
 
 
 def unpack_model(values: dict[str, Any], path: Path) -> ClipModel:
-    """Rebuild the encoders from what `pack_model` gave; `path` names the source in messages.
+    """Build the encoders from the result of `pack_model`; `path` names the source in messages.
 
     Raises:
         ArtefactError: A tensor or setting is missing, not finite or of the wrong shape.
@@ -120,7 +121,7 @@ def unpack_model(values: dict[str, Any], path: Path) -> ClipModel:
 
 
 def hash_model(model: ClipModel) -> str:
-    """Return an id of the model: a hash over configuration, vocabulary and every weight."""
+    """Return the id of a model: a hash of configuration, vocabulary and weights."""
     packed = pack_model(model)
     digest = hashlib.sha256(repr((packed["config"], packed["vocabulary"])).encode())
     for part in (_IMAGE, _TEXT):

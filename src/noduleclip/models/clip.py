@@ -1,4 +1,4 @@
-"""The pair of encoders, and the scale and bias that turn a cosine into a probability."""
+"""The image encoder and the text encoder, with the scale and bias that turn a cosine into a probability."""
 
 import math
 
@@ -10,18 +10,18 @@ from noduleclip.language.vocabulary import Tokens, Vocabulary, stack_tokens
 from noduleclip.models.image_encoder import ImageEncoder
 from noduleclip.models.text_encoder import TextEncoder
 
-_FIRST_SCALE = 10.0
+_INITIAL_SCALE = 10.0
 
 
 class ClipModel(nn.Module):
-    """An image encoder and a text encoder that share a space.
+    """An image encoder and a text encoder with a shared embedding space.
 
     The probability that a sentence is true of a crop is `sigmoid(exp(log_scale) * cosine + bias)`.
 
     Args:
-        config: What the encoders are made of.
-        vocabulary: What the text encoder knows.
-        pretrained: Let timm fetch the backbone's published weights.
+        config: Architecture.
+        vocabulary: Words of the text encoder.
+        pretrained: Load the backbone's published weights, which timm may download.
     """
 
     def __init__(self, config: ModelConfig, vocabulary: Vocabulary, pretrained: bool = False) -> None:
@@ -30,7 +30,7 @@ class ClipModel(nn.Module):
         self.vocabulary = vocabulary
         self.image = ImageEncoder(config.backbone, config.emb, config.crop, config.outline_width, pretrained)
         self.text = TextEncoder(vocabulary.size, config.emb, config.text_width, config.text_layers)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(_FIRST_SCALE)))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(_INITIAL_SCALE)))
         self.bias = nn.Parameter(torch.tensor(0.0))
 
     def encode_text(self, tokens: list[Tokens]) -> Tensor:
@@ -44,7 +44,7 @@ class ClipModel(nn.Module):
         )
 
     def encode_views(self, crops_hu: Tensor) -> Tensor:
-        """Embed crops as the mean over the rotations and flips that the configuration asks for.
+        """Embed crops as the mean over `config.views` rotations and flips.
 
         Args:
             crops_hu: (B, Y, X) HU.
@@ -61,6 +61,6 @@ class ClipModel(nn.Module):
 
 
 def prior_logit(share: float) -> float:
-    """Return the bias at which a cosine of 0 means the measured share of true pairs (clipped to [0.01, 0.99])."""
+    """Return the bias at which a cosine of 0 is this probability, clipped to [0.01, 0.99]: the share of true pairs."""
     share = min(max(share, 0.01), 0.99)
     return math.log(share / (1 - share))

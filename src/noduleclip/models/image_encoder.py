@@ -1,4 +1,4 @@
-"""A timm backbone over HU windows, an outline decoder over its feature maps, and a projection."""
+"""Image encoder: a timm backbone over HU windows, an outline decoder over its feature maps, and a projection."""
 
 import difflib
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from noduleclip.errors import ConfigError, InputError, shows_incompatibility
 from noduleclip.models.outline import SIZES, OutlineDecoder, measure_outline
 
 _MEASURE_WIDTH = 64
-_LEAST_MAP_PX = 4
+_MIN_MAP_PX = 4
 
 
 class HuWindows(nn.Module):
-    """Turn HU into one channel per window, clipped to it and scaled to [-1, 1]."""
+    """Convert HU to one channel per window, clipped to the window and scaled to [-1, 1]."""
 
     low: Tensor
     high: Tensor
@@ -38,22 +38,22 @@ class HuWindows(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Crops in HU to unit vectors, by way of the outline that it draws.
+    """Crops in HU to unit vectors, with the nodule's outline as an intermediate result.
 
-    A timm backbone gives feature maps, down to the last of at least four pixels a side; a decoder draws the nodule's
-    outline from them; the embedding is made of the coarsest map, of the decoder's features inside the outline and
-    everywhere, and of the outline's measures.
+    A timm backbone computes feature maps, the coarsest of at least four pixels a side; a decoder segments the nodule
+    from them. The embedding combines the coarsest map, the decoder's features inside the outline and everywhere, and
+    the outline's sizes.
 
     Args:
         backbone: Name of a timm model.
         emb: Width D of the output.
-        crop: What a crop is; its channels are HU windows.
+        crop: Size of the crops and their HU windows.
         outline_width: Channels of the decoder.
-        pretrained: Let timm fetch the backbone's published weights.
+        pretrained: Load the backbone's published weights, which timm may download.
 
     Raises:
-        ConfigError: timm has no such model, or it gives no feature maps of crops of this size.
-        InputError: The published weights cannot be had.
+        ConfigError: timm has no such model, or it has no feature maps for crops of this size.
+        InputError: The published weights cannot be downloaded.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.crop = crop
         self.windows = HuWindows(crop.windows_hu)
-        self.backbone = _make_backbone(backbone, crop.size_px, len(crop.windows_hu), pretrained)
+        self.backbone = _build_backbone(backbone, crop.size_px, len(crop.windows_hu), pretrained)
         channels: list[int] = self.backbone.feature_info.channels()  # type: ignore[operator, union-attr]
         self.channels_last = self._probe(backbone, channels)
         self.outline = OutlineDecoder(channels, outline_width, crop.size_px // 2)
@@ -73,7 +73,7 @@ class ImageEncoder(nn.Module):
 
     @torch.no_grad()
     def _probe(self, name: str, channels: list[int]) -> bool:
-        """Return whether the backbone's maps are (B, y, x, C), by one forward pass."""
+        """Return whether the backbone's maps are (B, y, x, C), from one forward pass."""
         training = self.backbone.training
         self.backbone.eval()
         try:
@@ -93,7 +93,7 @@ class ImageEncoder(nn.Module):
         return self.encode_and_segment(crops_hu)[0]
 
     def encode_and_segment(self, crops_hu: Tensor) -> tuple[Tensor, Tensor]:
-        """Embed crops and draw the outlines of their nodules.
+        """Embed crops and segment their nodules.
 
         Args:
             crops_hu: (B, Y, X) HU.
@@ -104,23 +104,23 @@ class ImageEncoder(nn.Module):
         maps = list(self.backbone(self.windows(crops_hu)))
         if self.channels_last:
             maps = [one.permute(0, 3, 1, 2) for one in maps]
-        drawn, logits = self.outline(maps)
+        features, logits = self.outline(maps)
         mask_probability = logits.float().sigmoid()
         weight = mask_probability.unsqueeze(1)
         pooled = [
             maps[-1].mean(dim=(2, 3)),
-            (drawn * weight).sum(dim=(2, 3)) / (weight.sum(dim=(2, 3)) + 1),
-            drawn.mean(dim=(2, 3)),
+            (features * weight).sum(dim=(2, 3)) / (weight.sum(dim=(2, 3)) + 1),
+            features.mean(dim=(2, 3)),
         ]
         sizes = self.measure(measure_outline(mask_probability, self.crop.fov_mm))
         return F.normalize(self.project(torch.cat(pooled, dim=1)) + sizes, dim=-1), logits
 
 
 def check_backbone(name: str, pretrained: bool) -> None:
-    """Refuse a backbone that timm does not have, or has no published weights for.
+    """Check that timm has a backbone, and published weights of it if they are wanted.
 
     Raises:
-        ConfigError: The message names similar ones.
+        ConfigError: It has not; the message names similar ones.
     """
     if not timm.is_model(name):
         close = ", ".join(difflib.get_close_matches(name, timm.list_models(), 5)) or "see timm.list_models()"
@@ -129,10 +129,10 @@ def check_backbone(name: str, pretrained: bool) -> None:
         raise ConfigError(f"--pretrained: timm {timm.__version__} has no published weights of {name}")
 
 
-def _make_backbone(name: str, size_px: int, channels: int, pretrained: bool) -> nn.Module:
+def _build_backbone(name: str, size_px: int, channels: int, pretrained: bool) -> nn.Module:
     check_backbone(name, pretrained)
 
-    def make(**options: object) -> nn.Module:
+    def build(**options: object) -> nn.Module:
         options |= {"in_chans": channels, "features_only": True}
         try:
             return cast(nn.Module, timm.create_model(name, img_size=size_px, **options))
@@ -140,9 +140,9 @@ def _make_backbone(name: str, size_px: int, channels: int, pretrained: bool) -> 
             return cast(nn.Module, timm.create_model(name, **options))
 
     try:
-        info = make().feature_info
-        kept = sum(step * _LEAST_MAP_PX <= size_px for step in info.reduction()) or 1  # type: ignore[operator, union-attr]
-        return make(pretrained=pretrained, out_indices=info.out_indices[:kept])  # type: ignore[union-attr, index]
+        info = build().feature_info
+        kept = sum(step * _MIN_MAP_PX <= size_px for step in info.reduction()) or 1  # type: ignore[operator, union-attr]
+        return build(pretrained=pretrained, out_indices=info.out_indices[:kept])  # type: ignore[union-attr, index]
     except Exception as error:
         if shows_incompatibility(error):
             raise

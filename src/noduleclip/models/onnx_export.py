@@ -1,4 +1,4 @@
-"""Export of the encoders to ONNX files that carry vocabulary, configuration and calibration; they run without torch."""
+"""Export of the encoders to ONNX files with vocabulary, configuration and calibration, to run them without torch."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ from noduleclip.language.vocabulary import stack_tokens
 from noduleclip.models.checkpoint import hash_model
 from noduleclip.models.clip import ClipModel
 
-_MOST_ROWS = 1 << 16
+_MAX_ROWS = 1 << 16
 
 
 def export_text_encoder(model: ClipModel, path: Path) -> None:
@@ -39,7 +39,7 @@ def export_text_encoder(model: ClipModel, path: Path) -> None:
 
 
 def export_image_encoder(model: ClipModel, path: Path) -> None:
-    """Write the image encoder: input `crops` (B, Y, X) float32 HU, seen from one side; output (B, D).
+    """Write the image encoder: input `crops` (B, Y, X) float32 HU, in one view; output (B, D).
 
     Args:
         model: The encoders, on the CPU.
@@ -51,12 +51,12 @@ def export_image_encoder(model: ClipModel, path: Path) -> None:
 
 
 def _export(
-    model: ClipModel, encoder: nn.Module, example: dict[str, Tensor], output: str, path: Path, told: dict[str, str]
+    model: ClipModel, encoder: nn.Module, example: dict[str, Tensor], output: str, path: Path, metadata: dict[str, str]
 ) -> None:
-    rows = torch.export.Dim("rows", min=1, max=_MOST_ROWS)
+    rows = torch.export.Dim("rows", min=1, max=_MAX_ROWS)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # the exporter warns of its own dependencies
+        warnings.simplefilter("ignore")  # about the exporter's own dependencies
         program = torch.onnx.export(
             encoder.eval(),
             tuple(example.values()),
@@ -69,18 +69,18 @@ def _export(
     assert program is not None
     model_proto = program.model_proto
     _strip_traces(model_proto.graph)
-    metadata = {
+    properties = {
         "model_id": hash_model(model),
         "scale": repr(float(model.log_scale.detach().exp())),
         "bias": repr(float(model.bias.detach())),
-        **told,
+        **metadata,
     }
-    onnx.helper.set_model_props(model_proto, metadata)
+    onnx.helper.set_model_props(model_proto, properties)
     onnx.save(model_proto, path)
 
 
 def _strip_traces(graph: onnx.GraphProto) -> None:
-    """Remove the exporter's notes: stack traces, which hold the paths of this machine and its user's name."""
+    """Remove the exporter's stack traces, which contain paths of this machine and its user's name."""
     for holder in (*graph.node, *graph.initializer, *graph.input, *graph.output, graph):
         holder.ClearField("metadata_props")
         holder.ClearField("doc_string")

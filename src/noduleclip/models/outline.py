@@ -1,7 +1,4 @@
-"""Where the nodule ends: a decoder that draws its outline from feature maps, and the sizes of what it drew.
-
-Readers' outlines teach the decoder; nothing but the crop is needed to draw one.
-"""
+"""Segmentation of the nodule: a decoder over feature maps, trained on readers' outlines, and the outline's sizes."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +10,7 @@ from torch.nn import functional as F
 SIZES = 6
 _DIRECTIONS = 8
 _EXTENT_SOFTNESS_MM = 2.0
-_LEAST_MM = 1.0
+_MIN_EXTENT_MM = 1.0
 
 
 class _ConvNormRelu(nn.Sequential):
@@ -26,12 +23,12 @@ class _ConvNormRelu(nn.Sequential):
 
 
 class OutlineDecoder(nn.Module):
-    """From feature maps, finest first, to one map of the same fineness as the first or finer, and an outline on it.
+    """Combine feature maps, finest first, into one map, and segment the nodule on it.
 
     Args:
         channels: Channels of each feature map.
-        width: Channels of the map that comes out.
-        side_px: Side of the map that comes out.
+        width: Channels of the combined map.
+        side_px: Side of the combined map.
     """
 
     def __init__(self, channels: Sequence[int], width: int, side_px: int) -> None:
@@ -43,7 +40,7 @@ class OutlineDecoder(nn.Module):
         self.draw = nn.Conv2d(width, 1, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Draw.
+        """Segment the nodules.
 
         Args:
             maps: Feature maps (B, C, y, x), finest first.
@@ -66,7 +63,7 @@ def _resize(maps: Tensor, side_px: int) -> Tensor:
 
 
 def measure_outline(mask_probability: Tensor, fov_mm: float) -> Tensor:
-    """Measure soft outlines in logarithms of millimetres, so that a gradient can go through.
+    """Compute sizes of soft outlines, as logarithms of millimetres, in a differentiable way.
 
     Args:
         mask_probability: (B, Y, Y) probability that a pixel lies inside.
@@ -74,7 +71,7 @@ def measure_outline(mask_probability: Tensor, fov_mm: float) -> Tensor:
 
     Returns:
         (B, 6): the logarithm of the root of the area, of the standard deviation along the long and the short axis,
-        of the largest and the mean extent over eight directions; and the share of what lies inside that is in doubt.
+        of the largest and the mean extent over eight directions; and the uncertain share of the area.
     """
     side = mask_probability.shape[-1]
     pixel_mm = fov_mm / side
@@ -90,7 +87,7 @@ def measure_outline(mask_probability: Tensor, fov_mm: float) -> Tensor:
     half = torch.sqrt(((yy - xx) / 2) ** 2 + xy**2 + 1e-6)
     extents = torch.stack(
         [_measure_extent(mask_probability, x, y, math.pi * turn / _DIRECTIONS) for turn in range(_DIRECTIONS)], dim=1
-    ).clamp_min(_LEAST_MM)
+    ).clamp_min(_MIN_EXTENT_MM)
     sizes = [
         torch.log(mass * pixel_mm**2 + 1) / 2,
         torch.log(middle + half) / 2,

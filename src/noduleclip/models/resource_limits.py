@@ -1,6 +1,6 @@
-"""What a checkpoint may cost before it is known to be one: no more memory than its file has bytes, a few times over.
+"""Resource limits for untrusted checkpoints: no more memory than a few times the size of the file.
 
-`weights_only=True` keeps code from running. It does not keep a small file from claiming a large one.
+`weights_only=True` prevents code from running, but not a small file from declaring huge tensors.
 """
 
 import zipfile
@@ -14,8 +14,8 @@ from torch.overrides import TorchFunctionMode
 
 from noduleclip.errors import ArtefactError
 
-_MOST_PICKLE_BYTES = 1 << 23  # names, numbers, history: a thousand epochs take a tenth
-_MOST_VALUES = 1_000_000
+_MAX_PICKLE_BYTES = 1 << 23  # names, numbers, history: a thousand epochs take a tenth
+_MAX_VALUES = 1_000_000
 _FACTORIES = {
     torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye, torch.arange, torch.linspace,
     torch.empty_strided, torch.tensor,
@@ -23,10 +23,10 @@ _FACTORIES = {
 
 
 def check_archive_size(path: Path) -> None:
-    """Refuse a file that unpacks to more than it holds.
+    """Check that an archive does not unpack to more than its own size.
 
     Raises:
-        ArtefactError: It is no archive as `torch.save` writes it, or has compressed, overlapping or huge records.
+        ArtefactError: It is not an archive by `torch.save`, or has compressed, overlapping or huge records.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -37,15 +37,15 @@ def check_archive_size(path: Path) -> None:
     if packed or sum(record.file_size for record in records) > path.stat().st_size:
         raise ArtefactError(f"{path}: refused, it unpacks to more than its own size; no noduleclip writes such a file")
     pickled = sum(record.file_size for record in records if record.filename.endswith(".pkl"))
-    if pickled > _MOST_PICKLE_BYTES:
-        raise ArtefactError(f"{path}: refused, {pickled:,} bytes are no tensors; allowed are {_MOST_PICKLE_BYTES:,}")
+    if pickled > _MAX_PICKLE_BYTES:
+        raise ArtefactError(f"{path}: refused, {pickled:,} bytes are no tensors; allowed are {_MAX_PICKLE_BYTES:,}")
 
 
-def refuse_claims(values: object, path: Path) -> None:
-    """Refuse tensors that claim more than the file holds, and values that hold each other without end.
+def check_tensor_sizes(values: object, path: Path) -> None:
+    """Check that the tensors of a file are not larger than the file.
 
     Raises:
-        ArtefactError: Says which.
+        ArtefactError: They are, or values contain each other endlessly.
     """
     claimed = count_bytes(values, path)
     if claimed > path.stat().st_size:
@@ -53,16 +53,16 @@ def refuse_claims(values: object, path: Path) -> None:
 
 
 def count_bytes(values: object, path: Path) -> int:
-    """Return the bytes of all tensors in nested values, as their shapes claim them; `path` names the file in messages.
+    """Return the bytes of all tensors in nested values, by their shapes; `path` names the file in messages.
 
     Raises:
-        ArtefactError: There are more values than any checkpoint has, or a tensor is none of plain numbers.
+        ArtefactError: There are more values than in any checkpoint, or a tensor that is not dense and on the CPU.
     """
     total, seen, waiting = 0, 0, [values]
     while waiting:
         value = waiting.pop()
         seen += 1
-        if seen > _MOST_VALUES:
+        if seen > _MAX_VALUES:
             raise ArtefactError(f"{path}: refused, more values than a checkpoint has")
         if isinstance(value, Tensor):
             if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
@@ -76,20 +76,20 @@ def count_bytes(values: object, path: Path) -> int:
 
 
 class AllocationError(MemoryError):
-    """More was to be allocated than an `AllocationLimit` allows; the machine may have enough of it."""
+    """An `AllocationLimit` was exceeded; the machine may have enough memory."""
 
 
 class AllocationLimit(TorchFunctionMode):
-    """While it is entered, a module that is built may allocate so many bytes.
+    """Context in which modules that are built may allocate a limited number of bytes.
 
-    A configuration is text: it names a backbone of gigabytes in ten letters. Counted are the tensors that modules
-    make before they fill them, so what is too large is never touched.
+    A configuration of ten letters can name a backbone of gigabytes. Tensors are counted when modules create them,
+    before they are filled, so that memory above the limit is never touched.
 
     Args:
-        most_bytes: Allowed in all.
+        most_bytes: Limit of all allocations.
 
     Raises:
-        AllocationError: More were asked for.
+        AllocationError: The limit is exceeded.
     """
 
     def __init__(self, most_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""A few transformer layers over word-and-number tokens. Knows nothing of sentences: `vocabulary` makes the tokens."""
+"""Text encoder: transformer layers over the word and number tokens of `language.vocabulary`."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ _HEAD_WIDTH = 16
 
 
 class TransformerLayer(nn.Module):
-    """Pre-norm self-attention and a feed-forward layer, written with plain operations so that it exports to ONNX."""
+    """Pre-norm self-attention and a feed-forward layer, of basic operations that ONNX can express."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -23,11 +23,11 @@ class TransformerLayer(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, tokens: Tensor, hidden: Tensor) -> Tensor:
-        """Mix tokens.
+        """Compute one layer.
 
         Args:
             tokens: (P, T, W).
-            hidden: (P, 1, 1, T), 0 where a token counts and a large negative number where it is padding.
+            hidden: (P, 1, 1, T) additive mask: 0 for a token, a large negative number for padding.
 
         Returns:
             (P, T, W).
