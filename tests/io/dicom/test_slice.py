@@ -426,6 +426,19 @@ def test_cut_stream_is_rejected(encodings: Path, tmp_path: Path, name: str, kept
     assert_rejected(cut, RejectCode.TRUNCATED_PIXELS, "cut short")
 
 
+@pytest.mark.parametrize("name", [name for name in COMPRESSED if "JPEGLS" in name or "14" in name])
+@pytest.mark.parametrize("padding", [b"\0", b"\xff"])
+def test_padding_behind_a_stream_is_no_part_of_it(encodings: Path, tmp_path: Path, name: str, padding: bytes) -> None:
+    source = encodings / f"{ENCODED}{name}.dcm"
+
+    def pad(stream: bytes) -> bytes:
+        stream = stream.rstrip(b"\0")
+        return stream + padding * (2 - len(stream) % 2)
+
+    padded = reencapsulate(source, tmp_path / "padded.dcm", pad)
+    np.testing.assert_array_equal(read_ct_slice(padded).stored, read_ct_slice(source).stored)
+
+
 @pytest.mark.parametrize("name", [name for name in COMPRESSED if "RLE" not in name])
 def test_stream_of_another_size_is_not_decoded(encodings: Path, tmp_path: Path, name: str) -> None:
     size = (512).to_bytes(4) * 2 if "JPEG2000" in name else (512).to_bytes(2) * 2

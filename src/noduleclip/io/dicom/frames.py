@@ -17,7 +17,7 @@ from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, Header, read_heade
 
 _PER_FRAME: Final = "PerFrameFunctionalGroupsSequence"
 _SHARED: Final = "SharedFunctionalGroupsSequence"
-GROUP_TAGS: Final = (_PER_FRAME, _SHARED, "ExtendedOffsetTable")
+GROUP_TAGS: Final = (_PER_FRAME, _SHARED, "ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 # The values of interest that each functional group gives; none of them without the others.
 _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "CTImageFrameTypeSequence": ("FrameType",),

@@ -1,26 +1,22 @@
-"""The pixel data of a slice to stored values: which decoder, whether its stream is safe to decode, decoding.
-
-Knows the compressions; knows nothing of Hounsfield units.
-"""
+"""Pixel data as stored values: the choice of a decoder, checks of the compressed stream, and decoding."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom import uid
-from pydicom.encaps import encapsulate, generate_frames
+from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 
 from noduleclip.errors import RejectCode, shows_incompatibility
+from noduleclip.io.dicom.gdcm_process import decode_apart
 from noduleclip.io.dicom.header import COPY_AGAIN, Header
 from noduleclip.io.dicom.stream import read_frame
 
-# The first that is installed is the only one tried: GDCM ends the whole process on some broken JPEG, JPEG-LS
-# and JPEG 2000 streams where the others raise, so it must never be the second try on a broken stream.
+# The first that is installed is the only one tried: GDCM fills what a broken stream lacks where others raise.
 _DECODERS: Final[Mapping[str, tuple[str, ...]]] = {
     uid.RLELossless: ("pydicom",),
     uid.JPEGBaseline8Bit: ("pillow", "gdcm"),
@@ -37,6 +33,7 @@ _DECODERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _PACKAGES: Final = {"gdcm": "python-gdcm", "pylibjpeg": "pylibjpeg pylibjpeg-openjpeg"}
 _J2K: Final = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
+_PADDING: Final = b"\0\xff"  # behind an image of odd length: 0 by the standard, FF in the sample images of its WG-04
 _NATIVE: Final = (
     *(uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian),
     *(uid.ExplicitVRBigEndian, uid.DeflatedExplicitVRLittleEndian),
@@ -119,27 +116,17 @@ def decode_pixels(header: Header, layout: PixelLayout, max_pixels: int) -> NDArr
     Raises:
         SliceError: The pixel data are absent, cut short or broken.
     """
-    if header.pixels_at:
-        header = _isolate_frame(header, layout, max_pixels)
-    pixel_bytes = header.value("PixelData")
-    if not isinstance(pixel_bytes, bytes) or not pixel_bytes:
-        # pydicom drops a compressed element without an end, so a cut file looks like one without pixels.
-        code = RejectCode.TRUNCATED_PIXELS if layout.plugin else RejectCode.NO_PIXEL_DATA
-        raise header.reject(code, "the file ends before its pixel data do", COPY_AGAIN)
-    expected = layout.frame_bytes
-    if not layout.plugin and len(pixel_bytes) < expected:
-        fact = f"the pixel data are cut short, {len(pixel_bytes)} of {expected} bytes"
-        raise header.reject(RejectCode.TRUNCATED_PIXELS, fact, COPY_AGAIN)
+    if header.pixels_at and layout.bits_allocated == 8 and layout.syntax == uid.ExplicitVRBigEndian:
+        fact = "8-bit big endian pixels of many frames, that may be swapped across frames"
+        raise header.reject(RejectCode.NO_DECODER, fact, "convert it, for example with dcmconv +te")
+    stream = read_frame(header, layout.frame_bytes, max_pixels, compressed=bool(layout.plugin))
     try:
         if layout.plugin:
-            stream = next(generate_frames(pixel_bytes, number_of_frames=1))
             _check_stream(stream, layout)
-            if layout.syntax == uid.JPEGExtended12Bit and layout.bits_stored > 8:
-                return _decode_jpeg_12bit(stream, layout)
-        stored, _ = get_decoder(layout.syntax).as_array(header.dataset, decoding_plugin=layout.plugin)
+        stored = decode_apart(_decode, stream, layout) if layout.plugin == "gdcm" else _decode(stream, layout)
         if stored.shape != (layout.rows, layout.columns):
             raise ValueError(f"decoded to {stored.shape}")
-    except Exception as error:  # decoders written in C raise what they like
+    except Exception as error:  # decoders written in C raise many types
         if shows_incompatibility(error):
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()[:120]
@@ -148,38 +135,36 @@ def decode_pixels(header: Header, layout: PixelLayout, max_pixels: int) -> NDArr
     return stored
 
 
-def _isolate_frame(header: Header, layout: PixelLayout, max_pixels: int) -> Header:
-    """Return the header of a file with one frame alone, and its pixel data."""
-    if layout.bits_allocated == 8 and layout.syntax == uid.ExplicitVRBigEndian:
-        fact = "8-bit big endian pixels of many frames, that may be swapped across frames"
-        raise header.reject(RejectCode.NO_DECODER, fact, "convert it, for example with dcmconv +te")
-    pixel_bytes = read_frame(header, layout.frame_bytes, max_pixels, compressed=bool(layout.plugin))
-    alone = pydicom.Dataset()
-    alone.file_meta = header.dataset.file_meta
-    alone.SamplesPerPixel, alone.PhotometricInterpretation = 1, "MONOCHROME2"
-    alone.Rows, alone.Columns = layout.rows, layout.columns
-    alone.BitsAllocated, alone.BitsStored, alone.HighBit = (
-        layout.bits_allocated,
-        layout.bits_stored,
-        layout.bits_stored - 1,
-    )
-    alone.PixelRepresentation = int(layout.signed)
-    if layout.plugin:
-        alone.add_new("PixelData", "OB", encapsulate([pixel_bytes]))
-    else:
-        alone.add_new("PixelData", "OW", pixel_bytes)
-    return Header(header.path, alone)
+def _decode(stream: bytes, layout: PixelLayout) -> NDArray[np.integer]:
+    """Decode the bytes of one frame, (Y, X)."""
+    if layout.syntax == uid.JPEGExtended12Bit and layout.bits_stored > 8:
+        return _decode_jpeg_12bit(stream, layout)
+    description: Any = {  # Any: pydicom declares each of its keyword arguments as all of them
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "samples_per_pixel": 1,
+        "number_of_frames": 1,
+        "photometric_interpretation": "MONOCHROME2",
+        "bits_allocated": layout.bits_allocated,
+        "bits_stored": layout.bits_stored,
+        "pixel_representation": int(layout.signed),
+        "pixel_keyword": "PixelData",
+        "pixel_vr": "OB" if layout.plugin else "OW",
+    }
+    source = encapsulate([stream]) if layout.plugin else stream
+    stored, _ = get_decoder(layout.syntax).as_array(source, decoding_plugin=layout.plugin, **description)
+    return stored
 
 
 def _check_stream(stream: bytes, layout: PixelLayout) -> None:
-    """Raise ValueError for a stream that would make a decoder allocate without bound, loop or abort.
+    """Raise ValueError for a stream that would make a decoder allocate without bound, not return, or invent pixels.
 
     Source:
         ITU-T T.81 B.2.2 (JPEG frame header), T.87 C.2.2 (JPEG-LS), T.800 A.5.1 (JPEG 2000 SIZ marker).
     """
     if layout.syntax == uid.RLELossless:
         return
-    if layout.syntax in uid.JPEGLSTransferSyntaxes and not stream.rstrip(b"\0").endswith(b"\xff\xd9"):
+    if layout.syntax in uid.JPEGLSTransferSyntaxes and not stream.rstrip(_PADDING).endswith(b"\xff\xd9"):
         raise ValueError("the compressed stream has no end")  # pyjpegls waits for it for ever
     if layout.syntax in _J2K:
         at = stream.find(b"\xff\x4f\xff\x51") + 8
@@ -207,7 +192,7 @@ def _find_frame_header(stream: bytes) -> int:
 
 
 def _find_scan(stream: bytes, at: int) -> int:
-    """Offset of the coded data of a JPEG stream's scan; GDCM ends the process on bytes between its segments."""
+    """Offset of the coded data of a JPEG stream's scan."""
     while stream[at : at + 2] != b"\xff\xda":
         if at + 4 > len(stream) or stream[at] != 0xFF:
             raise ValueError("the compressed stream has bytes between its segments, or no scan")
@@ -216,7 +201,7 @@ def _find_scan(stream: bytes, at: int) -> int:
 
 
 def _check_scan(stream: bytes, at: int, layout: PixelLayout) -> None:
-    """Raise ValueError for coded data that end early, which GDCM fills up with grey.
+    """Raise ValueError for coded data that end early, which GDCM completes with grey.
 
     Source:
         ITU-T T.81 B.1.1.5: a marker in them is followed by neither 0 nor the numbers of a restart. Of a lossless
@@ -226,7 +211,7 @@ def _check_scan(stream: bytes, at: int, layout: PixelLayout) -> None:
     least_bits = samples // 32 if layout.syntax == uid.JPEGExtended12Bit else samples
     marker = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]").search(stream, at)
     end = marker.start() if marker else len(stream)
-    ends_early = marker is not None and marker.group() == b"\xff\xd9" and stream[end + 2 :].strip(b"\0")
+    ends_early = marker is not None and marker.group() == b"\xff\xd9" and stream[end + 2 :].strip(_PADDING)
     if 8 * (end - at) < least_bits or ends_early:
         raise ValueError("the compressed stream ends before its pixels do")
 

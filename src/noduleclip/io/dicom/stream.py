@@ -1,69 +1,55 @@
-"""The bytes of one frame, read from its file without the other frames.
-
-Knows how pixel data lie in a file, native or encapsulated in fragments; knows nothing of how they are compressed.
-"""
+"""The bytes of one frame, read from its file without the other frames."""
 
 import io
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+import warnings
 from typing import BinaryIO, Final
 
 from pydicom import uid
-from pydicom.encaps import parse_basic_offsets
+from pydicom.encaps import get_frame
 
 from noduleclip.errors import RejectCode, SliceError, shows_incompatibility
 from noduleclip.io.dicom.header import COPY_AGAIN, Header, find_limit_bytes, open_bounded, read_header
 
 _PIXEL_DATA: Final = (0x7FE0, 0x0010)
-_ITEM: Final = (0xFFFE, 0xE000)
-_DELIMITER: Final = (0xFFFE, 0xE0DD)
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
-_MOST_FRAGMENTS: Final = 1 << 20  # of a file; a frame has one as a rule
-_END_OF_IMAGE: Final = b"\xff\xd9"
-
-
-@dataclass(frozen=True)
-class _Fragment:
-    """A piece of a compressed frame: where its bytes start in the file, and how many they are."""
-
-    at: int
-    length: int
 
 
 def read_frame(header: Header, frame_bytes: int, max_pixels: int, *, compressed: bool) -> bytes:
     """Read the bytes of the frame that the header is of, still compressed.
 
     Args:
-        header: Header that was read without pixels.
+        header: Header of the frame, read with or without pixels.
         frame_bytes: Bytes of a frame that is not compressed.
-        max_pixels: Largest slice that is wanted; it bounds what is read.
+        max_pixels: Largest slice that is wanted; bounds the bytes that are read.
         compressed: The pixel data are encapsulated.
 
     Raises:
         SliceError: The pixel data are absent, cut short or broken.
     """
     try:
-        if header.dataset.file_meta.TransferSyntaxUID == uid.DeflatedExplicitVRLittleEndian:
+        if header.pixels_at and header.dataset.file_meta.TransferSyntaxUID != uid.DeflatedExplicitVRLittleEndian:
+            with open_bounded(header.path, find_limit_bytes(max_pixels), 0) as file:
+                length = _seek_pixels(file, header)
+                if compressed != (length == _UNDEFINED_LENGTH):
+                    raise ValueError("encapsulated and native form are mixed up")
+                return _read(file, length, header, frame_bytes, compressed=compressed)
+        if header.pixels_at:
             whole = read_header(header.path, max_pixels, ("PixelData",), stop_before_pixels=False).value("PixelData")
-            if not isinstance(whole, bytes):
-                raise EOFError
-            return _read_native(io.BytesIO(whole), len(whole), frame_bytes, header.frame)
-        with open_bounded(header.path, find_limit_bytes(max_pixels), 0) as file:
-            length = _seek_pixels(file, header)
-            if compressed != (length == _UNDEFINED_LENGTH):
-                raise ValueError("encapsulated and native form are mixed up")
-            return (
-                _read_encapsulated(file, header)
-                if compressed
-                else _read_native(file, length, frame_bytes, header.frame)
-            )
+        else:
+            whole = header.value("PixelData")
+        if not isinstance(whole, bytes) or not whole:
+            # pydicom drops a compressed element without an end, so a cut file looks like one without pixels.
+            code = RejectCode.TRUNCATED_PIXELS if compressed else RejectCode.NO_PIXEL_DATA
+            raise header.reject(code, "the file ends before its pixel data do", COPY_AGAIN)
+        return _read(io.BytesIO(whole), len(whole), header, frame_bytes, compressed=compressed)
     except SliceError:
         raise
     except EOFError as error:
-        fact = f"the pixel data end before those of frame {header.frame + 1} do"
+        detail = f" ({error})" if str(error) else ""
+        fact = f"the pixel data are cut short, they end before those of frame {header.frame + 1} do{detail}"
         raise header.reject(RejectCode.TRUNCATED_PIXELS, fact, COPY_AGAIN) from error
-    except Exception as error:  # what a parser on broken bytes runs into
+    except Exception as error:  # pydicom's parser on broken bytes raises many types
         if shows_incompatibility(error):
             raise
         fact = (
@@ -73,103 +59,52 @@ def read_frame(header: Header, frame_bytes: int, max_pixels: int, *, compressed:
 
 
 def _seek_pixels(file: BinaryIO, header: Header) -> int:
-    """Go to the value of the pixel data, and give its length in bytes."""
+    """Go to the value of the pixel data, and return its length in bytes."""
     big_endian = header.dataset.file_meta.TransferSyntaxUID == uid.ExplicitVRBigEndian
     file.seek(header.pixels_at)
-    if _read_tag(file, big_endian=big_endian) != _PIXEL_DATA:
+    head = file.read(8)
+    if len(head) < 8 or struct.unpack(">HH" if big_endian else "<HH", head[:4]) != _PIXEL_DATA:
         raise header.reject(RejectCode.NO_PIXEL_DATA, "the file ends before its pixel data do", COPY_AGAIN)
-    head = file.read(4)
-    if head in (b"OB\0\0", b"OW\0\0", b"UN\0\0"):  # else an implicit length, which is even
-        head = file.read(4)
-    return int.from_bytes(head, "big" if big_endian else "little")
+    length = file.read(4) if head[4:] in (b"OB\0\0", b"OW\0\0", b"UN\0\0") else head[4:]  # an implicit length is even
+    return int.from_bytes(length, "big" if big_endian else "little")
 
 
-def _read_native(file: BinaryIO, length: int, frame_bytes: int, index: int) -> bytes:
-    """Read a frame of pixel data of `length` bytes, the first of which is the next one."""
-    file.seek(index * frame_bytes, 1)
-    frame = file.read(frame_bytes)
-    if len(frame) < frame_bytes or (index + 1) * frame_bytes > length:
-        raise EOFError
-    return frame
-
-
-def _read_encapsulated(file: BinaryIO, header: Header) -> bytes:
-    """Read a frame's stream of the encapsulated data that start at the next byte.
+def _read(file: BinaryIO, length: int, header: Header, frame_bytes: int, *, compressed: bool) -> bytes:
+    """Read a frame of the pixel data that start at the next byte.
 
     Source:
         DICOM PS3.5 A.4; PS3.3 C.7.6.3.1.8 (Extended Offset Table).
     """
-    index, frames = header.frame, header.count("NumberOfFrames", absent=1)
-    offsets = parse_basic_offsets(file)
-    extended = header.value("ExtendedOffsetTable")
-    if isinstance(extended, bytes) and extended:
-        offsets = [int.from_bytes(extended[at : at + 8], "little") for at in range(0, len(extended), 8)]
-    if offsets and index >= len(offsets):
-        raise ValueError(f"the table of offsets has {len(offsets)} frames")
-    first = file.tell()
-    end = None
-    if offsets:
-        file.seek(first + offsets[index])
-        end = first + offsets[index + 1] if index + 1 < len(offsets) else None
-    fragments = list(_walk_fragments(file, end))
-    if not offsets:
-        fragments = _choose_fragments(file, fragments, index, frames)
-    parts = []
-    for fragment in fragments:
-        file.seek(fragment.at)
-        parts.append(file.read(fragment.length))
-        if len(parts[-1]) < fragment.length:
-            raise EOFError("a fragment is cut short")
-    stream = b"".join(parts)
+    if not compressed:
+        file.seek(header.frame * frame_bytes, 1)
+        frame = file.read(frame_bytes)
+        if len(frame) < frame_bytes or (header.frame + 1) * frame_bytes > length:
+            raise EOFError(f"{len(frame)} of {frame_bytes} bytes")
+        return frame
+    table = header.value("ExtendedOffsetTable"), header.value("ExtendedOffsetTableLengths")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # pydicom warns of a frame without an end, and returns it
+        stream = get_frame(
+            _WholeReads(file),
+            header.frame,
+            number_of_frames=header.count("NumberOfFrames", absent=1) or 1,
+            extended_offsets=table if all(isinstance(part, bytes) and part for part in table) else None,  # type: ignore[arg-type]
+        )
     if len(stream) < 2:
         raise ValueError("its stream is empty")
     return stream
 
 
-def _walk_fragments(file: BinaryIO, end: int | None) -> Iterator[_Fragment]:
-    """Find the fragments from here to `end`, else to the delimiter, reading none."""
-    for _ in range(_MOST_FRAGMENTS):
-        if end is not None and file.tell() >= end:
-            return
-        tag = _read_tag(file, big_endian=False)
-        if tag == _DELIMITER:
-            return
-        head = file.read(4)
-        if tag is None or len(head) < 4:
-            raise EOFError("the fragments have no end")
-        length = int.from_bytes(head, "little")
-        if tag != _ITEM or length == _UNDEFINED_LENGTH:
-            raise ValueError("its fragments are broken")
-        yield _Fragment(file.tell(), length)
-        file.seek(length, 1)
-    raise ValueError("its fragments are without number")
+class _WholeReads:
+    """A file whose reads return all the bytes asked for or raise EOFError; pydicom's parser takes fewer, too."""
 
+    def __init__(self, file: BinaryIO) -> None:
+        self.seek, self.tell, self._read = file.seek, file.tell, file.read
 
-def _choose_fragments(file: BinaryIO, fragments: list[_Fragment], index: int, frames: int) -> list[_Fragment]:
-    """Choose a frame's fragments where no table of offsets says which: a frame ends with the mark of its stream."""
-    if len(fragments) == frames:
-        return [fragments[index]]
-    if frames == 1:
-        return fragments
-    if len(fragments) < frames:
-        raise EOFError(f"{len(fragments)} fragments of {frames} frames")
-    chosen = []
-    for fragment in fragments:
-        if index == 0:
-            chosen.append(fragment)
-        ending = min(fragment.length, 10)
-        file.seek(fragment.at + fragment.length - ending)
-        if _END_OF_IMAGE in file.read(ending):
-            index -= 1
-            if index < 0:
-                return chosen
-    raise ValueError("its fragments do not tell where a frame ends")
-
-
-def _read_tag(file: BinaryIO, *, big_endian: bool) -> tuple[int, int] | None:
-    """Read group and element; None at the end of the file."""
-    tag = file.read(4)
-    if len(tag) < 4:
-        return None
-    group, element = struct.unpack(">HH" if big_endian else "<HH", tag)
-    return group, element
+    def read(self, size: int = -1, /) -> bytes:
+        if size < 0:
+            raise ValueError("its offsets are not ascending")
+        content = self._read(size)
+        if len(content) < size:
+            raise EOFError(f"{len(content)} of {size} bytes of a fragment")
+        return content
