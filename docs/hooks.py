@@ -25,6 +25,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Point links to notebooks at their pages."""
+    return re.sub(r"\]\(([\w./-]+)\.ipynb\)", r"](\1.md)", markdown)
+
+
 def on_post_page(output: str, page: Any, **_: Any) -> str:
     """Warn about assets that a browser would load from another host."""
     for tag in EXTERNAL_ASSET.findall(output):
