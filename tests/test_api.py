@@ -1,6 +1,8 @@
 """The Python API returns what the commands return, and importing the package loads nothing."""
 
+import doctest
 import html
+import inspect
 import io
 import json
 import re
@@ -191,7 +193,59 @@ def test_train_makes_the_run_of_the_command(collection: Collection, checkpoint: 
         train()
 
 
-def test_the_examples_of_the_page_run(index: Path, collection: Collection, tmp_path: Path) -> None:
+def test_embed_writes_what_the_command_writes(
+    collection: Collection, checkpoint: Path, exported: Path, index: Path, tmp_path: Path
+) -> None:
+    opened = nc.embed(
+        collection.roi_csv, out_dir=tmp_path / "index", model=checkpoint, device="cpu", cache_dir=exported
+    )
+    assert (tmp_path / "index" / schema.EMBEDDINGS).read_bytes() == (index / schema.EMBEDDINGS).read_bytes()
+    assert len(opened) == len(nc.open_index(index))
+    with pytest.raises(UsageError, match="already holds"):
+        nc.embed(collection.roi_csv, out_dir=tmp_path / "index", model=checkpoint)
+
+
+def test_embed_warns_of_unusable_rows(collection: Collection, checkpoint: Path, exported: Path, tmp_path: Path) -> None:
+    paths = pl.Series([str(collection.roi_csv.parent / "gone.dcm")])
+    frame = pl.read_csv(collection.roi_csv, infer_schema=False)
+    changed = frame.with_columns(
+        (str(collection.roi_csv.parent) + "/" + pl.col(schema.DICOM_PATH)).alias(schema.DICOM_PATH)
+    )
+    changed = pl.concat([changed.head(1).with_columns(paths.alias(schema.DICOM_PATH)), changed.slice(1)])
+    changed.write_csv(tmp_path / "rois.csv")
+    with pytest.warns(UserWarning, match="1 of .* rows cannot be used"):
+        opened = nc.embed(
+            tmp_path / "rois.csv", out_dir=tmp_path / "index", model=checkpoint, device="cpu", cache_dir=exported,
+            max_rejects=0.5,
+        )  # fmt: skip
+    assert len(opened) == frame.height - 1
+
+
+def test_evaluate_returns_what_the_command_returns(noduleclip: Command, index: Path, tmp_path: Path) -> None:
+    evaluation = nc.evaluate(nc.open_index(index), draws=5, resamples=10)
+    options = ("evaluate", "--emb-dir", index, "--draws", 5, "--resamples", 10)
+    done = noduleclip(*options, "--format", "csv", "--out", tmp_path / "command")
+    assert done.code == 0, done.err
+    assert read_csv(evaluation.table.write_csv()).equals(read_csv(done.out))
+    assert f"mean AP {evaluation.mean_ap:.3f}" in repr(evaluation)
+    page = evaluation.save(tmp_path / "api")
+    assert page.name == schema.EVALUATION_PAGE
+    for name in (schema.EVALUATION_JSON, schema.EVALUATION_PAGE):
+        assert (tmp_path / "api" / name).read_bytes() == (tmp_path / "command" / name).read_bytes()
+    with pytest.raises(UsageError, match="already holds"):
+        evaluation.save(tmp_path / "api")
+    own = nc.evaluate(nc.open_index(index), queries=["> 7 mm", "<= 9 mm"], draws=5, resamples=10)
+    assert own.table["query"].to_list() == ["> 7 mm", "<= 9 mm"]
+
+
+def list_examples(value: object) -> list[str]:
+    """Return the examples in the docstrings of a public name and of its methods."""
+    documented = [value, *vars(value).values()] if isinstance(value, type) else [value]
+    texts = [inspect.getdoc(one) or "" for one in documented if inspect.isroutine(one) or one is value]
+    return [example.source for text in texts for example in doctest.DocTestParser().get_examples(text)]
+
+
+def test_the_examples_of_the_page_and_of_docstrings_run(index: Path, collection: Collection, tmp_path: Path) -> None:
     shutil.copytree(index, tmp_path / "idx")
     row = open_stored_index(index).read_rows([0]).row(0, named=True)
     roots = open_stored_index(index).manifest.dicom_roots
@@ -199,9 +253,16 @@ def test_the_examples_of_the_page_run(index: Path, collection: Collection, tmp_p
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     shutil.copytree(collection.folder / "splits", tmp_path / "splits")
     shutil.copytree(collection.roi_csv.parent, tmp_path / "phantoms")
-    assert len(blocks) == 6
+    assert len(blocks) == 7
+    examples_of = {name: list_examples(getattr(nc, name)) for name in nc.__all__}
+    assert all(examples_of.values()), examples_of
+    examples = [example for some in examples_of.values() for example in some]
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", "\n".join([*blocks, *examples])],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "(8, 12] mm" in done.stdout
@@ -219,5 +280,9 @@ def test_every_public_name_is_on_the_page() -> None:
         "table",
         "to_pandas",
         "train",
+        "embed",
+        "evaluate",
+        "save",
+        "mean_ap",
     ):
         assert name in text

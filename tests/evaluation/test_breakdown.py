@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from noduleclip.evaluation.breakdown import BANDS, evaluate_bands, judge_groups, sweep_alpha
-from noduleclip.evaluation.evaluation import Rankings, evaluate_rankings
+from noduleclip.evaluation.breakdown import BANDS, evaluate_bands, evaluate_groups, sweep_alpha
+from noduleclip.evaluation.protocol import Rankings, evaluate_rankings
 from noduleclip.evaluation.readers import Readers
 from noduleclip.language import EVALUATION_QUERIES, parse_intervals
 from noduleclip.language.query import parse_queries
@@ -36,11 +36,11 @@ def test_bands_without_nodules_are_left_out() -> None:
     assert all(part.ap.model.low <= part.ap.model.mean <= part.ap.model.high for part in parts)
 
 
-def test_a_group_is_judged_as_if_it_were_alone() -> None:
+def test_a_group_is_evaluated_as_if_it_were_alone() -> None:
     rankings = make_rankings(EVALUATION_QUERIES, 0.3)
     parsed_queries = parse_queries(EVALUATION_QUERIES)
     groups = ["A"] * 90 + ["B"] * 40 + ["C"] * 10 + [""] * 10
-    parts = judge_groups(rankings, groups, EVALUATION_QUERIES, parsed_queries, **SETTINGS)
+    parts = evaluate_groups(rankings, groups, EVALUATION_QUERIES, parsed_queries, **SETTINGS)
     assert [(part.name, part.nodules) for part in parts] == [("A", 90), ("B", 40)]
     alone = evaluate_rankings(
         rankings.take(np.arange(90, 130)), EVALUATION_QUERIES, parsed_queries, draws=10, resamples=100, seed=0

@@ -1,14 +1,12 @@
 """Curves on planted rankings, beside scikit-learn and plain arithmetic."""
 
-import math
-
 import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_curve
 
-from noduleclip.evaluation.curves import RECALLS, compare_sizes, trace_precision, trace_reliability
+from noduleclip.evaluation.curves import RECALLS, trace_precision
 from noduleclip.evaluation.readers import Readers
-from noduleclip.language.query import parse_queries, parse_query
+from noduleclip.language.query import parse_query
 
 
 def one_reader_each(sizes: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Readers:
@@ -34,22 +32,3 @@ def test_a_query_that_is_true_of_nothing_has_no_curve() -> None:
     assert trace_precision(np.zeros((1, 5)), one_reader_each(sizes), [parse_query("> 30 mm")]) == [None]
     alone = Readers(sizes[:, None], np.empty((5, 1, 0)), ())
     assert trace_precision(np.zeros((1, 5)), alone, [parse_query("> 3 mm")]) == [None]
-
-
-def test_honest_probabilities_lie_on_the_diagonal() -> None:
-    generator = np.random.default_rng(1)
-    said = generator.random((2, 4000))
-    sizes = np.where(generator.random((4000, 50)) < said[0, :, None], 9.0, 5.0)
-    readers = Readers(sizes, np.empty((4000, 50, 0)), ())
-    honest = trace_reliability(said[:1], readers, parse_queries(["> 6 mm"]))
-    assert honest.error < 0.01
-    np.testing.assert_allclose(honest.predicted, honest.observed, atol=0.02)
-    assert honest.pairs.sum() == 4000
-    assert trace_reliability(said[1:], readers, parse_queries(["> 6 mm"])).error > 0.2
-
-
-def test_agreement_of_sizes() -> None:
-    errors = compare_sizes(np.array([6.0, 8.0, 13.0]), one_reader_each(np.array([5.0, 8.0, 11.0])))
-    assert errors.mean_mm == pytest.approx(1)
-    assert errors.limits_mm == pytest.approx((1 - 1.96, 1 + 1.96))
-    assert not math.isnan(errors.read_mm[0])

@@ -1,4 +1,4 @@
-"""Judging by ratings and sizes together, beside plain loops."""
+"""Readers of ratings and sizes, beside plain loops."""
 
 import math
 
@@ -27,7 +27,7 @@ def make_readers(nodules: int = 80, readers: int = 4, seed: int = 0) -> Readers:
 
 
 @pytest.mark.parametrize("sentence", ["> 8 mm", "a solid nodule", "a calcified solid nodule > 8 mm", "texture 2"])
-def test_truth_and_judges_are_those_of_a_loop(sentence: str) -> None:
+def test_valid_readers_and_truth_are_those_of_a_loop(sentence: str) -> None:
     readers, parsed = make_readers(), parse_query(sentence)
     valid, true = readers.valid_mask(parsed), readers.find_true(parsed)
     for nodule, reader in np.ndindex(*valid.shape):
@@ -89,7 +89,7 @@ def test_rules_of_ratings() -> None:
     np.testing.assert_allclose(product, [0.25, 0.25, math.nan])
 
 
-def test_only_sentences_that_somebody_can_judge_are_known() -> None:
+def test_only_sentences_that_readers_rated_are_listed() -> None:
     parsed_queries = parse_queries(["> 6 mm", "a pleural nodule", "a solid nodule", "a spiculated nodule"])
     assert list_known(parsed_queries, ATTRIBUTES) == [0, 2]
     assert list_known(parse_queries(RATING_QUERIES), ()) == []

@@ -5,7 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from noduleclip.evaluation.sizes import Estimates, Measure, measure_sizes
+from noduleclip.evaluation.readers import Readers
+from noduleclip.evaluation.sizes import (
+    SWEPT_MM,
+    Estimates,
+    Measure,
+    compare_sizes,
+    imply_diameters,
+    make_sweep,
+    measure_sizes,
+)
 from noduleclip.language import BIN_PROMPTS, parse_intervals
 
 BINS = parse_intervals(BIN_PROMPTS)
@@ -70,3 +79,38 @@ def test_by_a_plain_loop() -> None:
 
 def test_one_reader_alone_gives_nothing() -> None:
     assert measure_sizes(simulate(readers=1), BINS, draws=5, resamples=5) == ()
+
+
+def tails(medians: list[float], width: float) -> np.ndarray:
+    """(X, N) logistic upper tails of the logarithm."""
+    swept = np.log(SWEPT_MM)[:, None]
+    return 1 / (1 + np.exp((swept - np.log(medians)) / width))
+
+
+def test_the_median_is_implied() -> None:
+    medians = [2.1, 5.0, 7.3, 18.2, 44.0]
+    for width in (0.05, 0.3):
+        np.testing.assert_allclose(imply_diameters(tails(medians, width)), medians, atol=0.03)
+
+
+def test_what_never_crosses_a_half_is_at_the_ends() -> None:
+    swept = len(SWEPT_MM)
+    assert imply_diameters(np.stack([np.ones(swept), np.zeros(swept)], axis=1)).tolist() == [45, 2]
+
+
+def test_a_tail_that_rises_again_counts_once() -> None:
+    tail = tails([8.0], 0.1)
+    tail[-5:] = 0.9
+    np.testing.assert_allclose(imply_diameters(tail), 8.0, atol=0.03)
+
+
+def test_the_sweep_asks_for_its_thresholds() -> None:
+    assert [interval.low_mm for interval in parse_intervals(make_sweep())] == list(SWEPT_MM)
+
+
+def test_limits_of_agreement() -> None:
+    readers = Readers(np.array([[5.0, 5.0], [8.0, 8.0], [11.0, 11.0]]), np.empty((3, 2, 0)), ())
+    errors = compare_sizes(np.array([6.0, 8.0, 13.0]), readers)
+    assert errors.mean_mm == pytest.approx(1)
+    assert errors.limits_mm == pytest.approx((1 - 1.96, 1 + 1.96))
+    assert not math.isnan(errors.read_mm[0])

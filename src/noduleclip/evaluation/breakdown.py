@@ -1,4 +1,4 @@
-"""Where a ranking is strong and where it is weak: by size, by scanner, and by the weight of the measured diameter."""
+"""Evaluation by parts: bands of size, manufacturers, and fusion weights."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip.evaluation.alpha import ALPHAS, choose_alpha
-from noduleclip.evaluation.evaluation import Comparison, Rankings, evaluate_rankings
+from noduleclip.evaluation.bootstrap import Comparison
+from noduleclip.evaluation.protocol import Rankings, evaluate_rankings
 from noduleclip.language import SizeInterval
 from noduleclip.language.query import ParsedQuery
 
@@ -20,12 +21,12 @@ _RESAMPLES: Final = 100
 
 @dataclass(frozen=True)
 class Part:
-    """A part of an evaluation, on nodules with two readers or more.
+    """Evaluation of some nodules, on those with two readers or more.
 
     Attributes:
-        name: What it is of.
-        nodules: How many of them count: those in a band by a reader drawn at random, or those of a group.
-        ap: The average precision, the mean over queries for a group, of the model beside the readers.
+        name: The band or the group.
+        nodules: Nodules in the band by the true reader, or nodules of the group.
+        ap: Average precision (for a group, the mean over queries) of the model beside the readers.
     """
 
     name: str
@@ -38,9 +39,9 @@ class Breakdown:
     """The parts of an evaluation.
 
     Attributes:
-        by_size: Of each band of sizes.
-        by_manufacturer: Of each manufacturer with enough nodules.
-        by_alpha: Mean average precision of the fusion by alpha.
+        by_size: Each band of sizes.
+        by_manufacturer: Each manufacturer with enough nodules.
+        by_alpha: (alpha, mean average precision of the fusion).
     """
 
     by_size: list[Part]
@@ -49,12 +50,12 @@ class Breakdown:
 
 
 def evaluate_bands(rankings: Rankings, parsed_queries: Sequence[ParsedQuery], *, draws: int, seed: int) -> list[Part]:
-    """Judge a query for each of `BANDS`; a band in which no nodule of two readers lies is left out.
+    """Evaluate a query for each of `BANDS`; bands without a nodule of two readers are left out.
 
     Args:
-        rankings: The model's scores for the bands, one row each.
-        parsed_queries: The bands.
-        draws: Draws of the judging reader.
+        rankings: Rankings for the bands.
+        parsed_queries: The bands as queries.
+        draws: Draws of the true reader.
         seed: Seed of the draws and of the bootstrap.
     """
     results = evaluate_rankings(rankings, BANDS, parsed_queries, draws=draws, resamples=_RESAMPLES, seed=seed)
@@ -65,7 +66,7 @@ def evaluate_bands(rankings: Rankings, parsed_queries: Sequence[ParsedQuery], *,
     ]
 
 
-def judge_groups(
+def evaluate_groups(
     rankings: Rankings,
     groups: Sequence[str],
     queries: Sequence[str],
@@ -74,14 +75,14 @@ def judge_groups(
     draws: int,
     seed: int,
 ) -> list[Part]:
-    """Judge the nodules of each group among themselves.
+    """Evaluate each group of nodules by itself.
 
     Args:
-        rankings: The model's scores.
-        groups: N names of groups; a nodule without one belongs to none, and small groups are left out.
+        rankings: Rankings for the sentences.
+        groups: Group of each of the N nodules, empty for none; small groups are left out.
         queries: The sentences.
-        parsed_queries: What they ask for.
-        draws: Draws of the judging reader.
+        parsed_queries: The same parsed.
+        draws: Draws of the true reader.
         seed: Seed of the draws and of the bootstrap.
 
     Returns:
@@ -102,11 +103,11 @@ def sweep_alpha(
     intervals: Sequence[SizeInterval],
     softness_mm: float,
 ) -> list[tuple[float, float]]:
-    """Return (alpha, mean AP) of the fusion at each alpha, where one reader measures and another one judges.
+    """Return (alpha, mean AP) of the fusion at each alpha, where one reader measures and another one is the truth.
 
     Args:
-        probabilities: (Q, N) by the encoders.
-        diameters_mm: (N, R) by reader, NaN-padded; nodules with fewer than two are left out.
+        probabilities: (Q, N) probabilities from the encoders.
+        diameters_mm: (N, R) diameters by reader, NaN-padded; nodules with fewer than two are left out.
         intervals: Q intervals.
         softness_mm: As in `score_rule`.
     """

@@ -1,4 +1,4 @@
-"""How good a ranking is: average precision over queries, judged by readers drawn at random."""
+"""Average precision of rankings against readers drawn at random."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ Bools = NDArray[np.bool_]
 
 
 def average_precision(scores: Floats, relevance: Bools) -> Floats:
-    """Average precision under several judgements; tied items count as found together.
+    """Compute average precision for several relevance judgements; tied items count as found together.
 
     Args:
-        scores: (N,) or (K, N), one ranking for all judgements or one for each; higher ranks first; no NaN.
-        relevance: (K, N) which items are relevant, in each of K judgements.
+        scores: (N,) or (K, N), one ranking for all judgements or one for each; higher ranks first; without NaN.
+        relevance: (K, N) which items are relevant in each judgement.
 
     Returns:
-        (K,) in (0, 1]; NaN for a judgement in which nothing is relevant.
+        (K,) in (0, 1]; NaN for a judgement without relevant items.
 
     Source: sklearn.metrics.average_precision_score: sum over thresholds of precision times gain in recall.
     """
@@ -43,11 +43,11 @@ def rank_by_diameter(interval: SizeInterval, diameters_mm: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Draws:
-    """Which reader is the truth, and what the others say, in each of K draws over N nodules.
+    """Diameters of the true reader and of the others in K draws over N nodules.
 
     Attributes:
-        truth_mm: (K, N) diameter by the reader drawn.
-        second_mm: (K, N) diameter by another reader drawn; NaN where there is no other.
+        truth_mm: (K, N) diameter by the true reader.
+        second_mm: (K, N) diameter by another reader; NaN where there is none.
         panel_mm: (K, N) mean diameter of all other readers; NaN where there is none.
     """
 
@@ -57,7 +57,7 @@ class Draws:
 
 
 def draw_pairs(present: Bools, draws: int = 50, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw for each nodule a reader as the truth, and another.
+    """Draw a true reader and another reader for each nodule.
 
     Args:
         present: (N, R) whether a reader has read a nodule.
@@ -65,8 +65,8 @@ def draw_pairs(present: Bools, draws: int = 50, seed: int = 0) -> tuple[NDArray[
         seed: Seed of the draws.
 
     Returns:
-        (K, N) numbers of the readers drawn, and (K, N) of others; what is no reader, for a nodule with one reader, is a
-        number whose `present` is False, or that same reader where R is 1.
+        (K, N) numbers of the true readers, and (K, N) of the others; for a nodule with one reader the other's `present`
+        is False, or it is the same reader where R is 1.
     """
     generator = np.random.default_rng(seed)
     keys = np.where(present, generator.random((draws, *present.shape)), -1.0)
@@ -75,7 +75,7 @@ def draw_pairs(present: Bools, draws: int = 50, seed: int = 0) -> tuple[NDArray[
 
 
 def draw_readers(diameters_mm: Floats, draws: int = 50, seed: int = 0) -> Draws:
-    """Draw a reader for each nodule as the truth, and another to be compared with.
+    """Draw a true reader for each nodule, and diameters of another reader and of the panel.
 
     Args:
         diameters_mm: (N, R) diameters by reader; NaN where a nodule has fewer than R, at least one is a number.
@@ -97,15 +97,15 @@ def draw_readers(diameters_mm: Floats, draws: int = 50, seed: int = 0) -> Draws:
 def mean_average_precisions(
     scores: Floats | Sequence[Floats], intervals: Sequence[SizeInterval], truth_mm: Floats
 ) -> Floats:
-    """Average precision of each query, averaged over draws in which anything is relevant.
+    """Compute the average precision of each query, mean over draws with a relevant nodule.
 
     Args:
         scores: (Q, N) one ranking per query, or (Q, K, N) one per query and draw.
-        intervals: Q intervals that say what is relevant.
-        truth_mm: (K, N) the judging diameters.
+        intervals: Q intervals; a nodule inside is relevant.
+        truth_mm: (K, N) true diameters.
 
     Returns:
-        (Q,) NaN for a query that is true of nothing in every draw.
+        (Q,) NaN for a query without a relevant nodule in any draw.
     """
     values = []
     for query_scores, interval in zip(scores, intervals, strict=True):

@@ -1,4 +1,4 @@
-"""Rankings sorted once, and what they are worth however often each item counts: one sort serves a whole bootstrap."""
+"""Ranking metrics with weights: items are sorted once, and weighted anew for each bootstrap sample."""
 
 import functools
 from typing import Final
@@ -14,13 +14,13 @@ METRICS: Final = ("ap", "precision_10", "precision_50", "ndcg")
 
 
 class Ranked:
-    """K rankings of N items, best first, with what is relevant in each.
+    """K rankings of N items, best first, with the relevant items of each.
 
-    Items with the same score share a place: they count as found together, and what cuts through them counts in shares.
+    Items of equal score share a place: they count as found together, and a cut through them counts their share.
 
     Args:
-        scores: (N,) or (K, N), one ranking for all judgements or one for each; higher ranks first; no NaN.
-        relevance: (K, N) which items are relevant, in each of K judgements.
+        scores: (N,) or (K, N), one ranking for all judgements or one for each; higher ranks first; without NaN.
+        relevance: (K, N) which items are relevant in each judgement.
     """
 
     def __init__(self, scores: Floats, relevance: Bools) -> None:
@@ -41,10 +41,10 @@ class Ranked:
         self.relevant: Bools = np.take_along_axis(relevance, self.order, axis=1)
 
     def measure(self, counts: NDArray[np.integer] | None = None, judgements: Indices | None = None) -> Floats:
-        """Return (4, K) of `METRICS`; NaN for a judgement in which nothing is relevant.
+        """Return (4, K) of `METRICS`; NaN for a judgement without relevant items.
 
         Args:
-            counts: (N,) how often each item counts; None = once.
+            counts: (N,) integer weight of each item; None = one.
             judgements: Which of the K judgements to measure; None = all.
 
         Source: sklearn.metrics.average_precision_score and ndcg_score with binary relevance and `counts` copies of

@@ -1,4 +1,4 @@
-"""What readers measured and rated, and how they judge and rank nodules for a sentence."""
+"""Readers (radiologists): their diameters and ratings, and how they rank nodules for a sentence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Readers:
-    """What up to R readers say of N nodules.
+    """Readings of N nodules by up to R readers.
 
     Attributes:
         diameters_mm: (N, R) diameters, NaN where a nodule has fewer readers.
@@ -31,7 +31,7 @@ class Readers:
     attributes: tuple[str, ...]
 
     def take(self, rows: NDArray[np.int64]) -> "Readers":
-        """Keep some nodules, perhaps repeatedly."""
+        """Select nodules, which may be repeated."""
         return Readers(self.diameters_mm[rows], self.ratings[rows], self.attributes)
 
     def rating(self, attribute: str) -> Floats:
@@ -39,14 +39,18 @@ class Readers:
         return self.ratings[:, :, self.attributes.index(attribute)]
 
     def valid_mask(self, parsed: ParsedQuery) -> Bools:
-        """Return (N, R) which readers measured, and rated all that a sentence asks for."""
+        """Return (N, R) which readers gave a diameter and all ratings that a sentence asks for."""
         valid = np.isfinite(self.diameters_mm)
         for asked in parsed.ratings:
             valid = valid & np.isfinite(self.rating(asked.attribute))
         return valid
 
+    def find_nodules(self, parsed: ParsedQuery, least_readers: int) -> NDArray[np.int64]:
+        """Return the nodules that at least so many valid readers have read (`valid_mask`)."""
+        return np.flatnonzero(self.valid_mask(parsed).sum(axis=1) >= least_readers)
+
     def find_true(self, parsed: ParsedQuery) -> Bools:
-        """Return (N, R) for which reader a sentence is true; for NaN it is not."""
+        """Return (N, R) by which readers a sentence is true; False for NaN."""
         true = np.isfinite(self.diameters_mm)
         if parsed.interval is not None:
             true = true & parsed.interval.contains_each(self.diameters_mm)
@@ -58,7 +62,7 @@ class Readers:
 
 @dataclass(frozen=True)
 class DrawnLabels:
-    """K draws of a judging reader over N nodules.
+    """Relevance and scores of N nodules in K draws of a true reader.
 
     Attributes:
         truth: (K, N) whether the sentence is true by the reader drawn.
@@ -72,11 +76,11 @@ class DrawnLabels:
 
 
 def draw_labels(readers: Readers, parsed: ParsedQuery, draws: int, seed: int) -> DrawnLabels:
-    """Draw for each nodule a reader who judges, and rank by what another one, and all others together, say.
+    """Draw a true reader for each nodule, and score the nodules by another reader and by all others together.
 
     Args:
-        readers: Who says what; each nodule has a judge (`valid_mask`).
-        parsed: The sentence, which asks for a size or a rating.
+        readers: Readings; each nodule has a valid reader (`valid_mask`).
+        parsed: The sentence, with a size or a rating.
         draws: K.
         seed: Seed of the draws.
     """
@@ -87,7 +91,7 @@ def draw_labels(readers: Readers, parsed: ParsedQuery, draws: int, seed: int) ->
     alone = others == 0
 
     def of_panel(values: Floats, second: Floats) -> Floats:
-        """Return (K, N) means of the other readers' values (N, R); of one other its very value, so that ties stay."""
+        """Return (K, N) means of the other readers' values (N, R); a single one exactly, so that ties stay."""
         total = np.where(valid, values, 0).sum(axis=1)
         mean = (total - values[nodules, first]) / np.maximum(others, 1)
         return np.where(alone, np.nan, np.where(others == 1, second, mean))
@@ -122,14 +126,14 @@ def _rank(parsed: ParsedQuery, diameters_mm: Floats, ratings: dict[str, Floats])
 
 
 def _rank_by_rating(asked: RatingRange, ratings: Floats) -> Floats:
-    """Descending for a range at the end of the scale, ascending for one at its start, else from the middle outwards."""
+    """Score ratings: descending for a range at the end of the scale, ascending at its start, else from its middle."""
     if asked.attribute in NOMINAL or asked.high == last_rating(asked.attribute):
         return ratings
     return -ratings if asked.low == 1 else -np.abs(ratings - (asked.low + asked.high) / 2)
 
 
 def list_known(parsed_queries: Sequence[ParsedQuery], attributes: Sequence[str]) -> list[int]:
-    """Return the places of sentences that ask for a size or a rating, and for no rating that nobody gave."""
+    """Return the positions of sentences with a size or a rating, all of whose ratings are among `attributes`."""
     return [
         at
         for at, parsed in enumerate(parsed_queries)

@@ -1,6 +1,6 @@
-"""How well a model measures: accuracy of the three bins and error of the implied diameter, beside the readers'.
+"""Sizes that a model implies: three-bin accuracy and error of the implied diameter, beside the readers'.
 
-Every measure is a ratio of sums over nodules, so a bootstrap over patients is one product of matrices.
+Each measure is a ratio of sums over nodules, so the bootstrap over patients is one matrix product.
 """
 
 from collections.abc import Sequence
@@ -9,21 +9,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noduleclip.evaluation.evaluation import Comparison, compare_rankers, draw_patients
+from noduleclip.evaluation.bootstrap import Comparison, compare_rankers, draw_patients
 from noduleclip.evaluation.metrics import draw_readers
+from noduleclip.evaluation.readers import Readers
 from noduleclip.language import SizeInterval
 
 Floats = NDArray[np.float64]
 BANDS_MM = ((3, 6), (6, 8), (8, 15), (15, 40))
-"""Bands (low, high] of the judging diameter by which errors are reported."""
+"""Bands (low, high] of the true diameter by which errors are reported."""
+SWEPT_MM = tuple(step / 4 for step in range(8, 181))
+"""Thresholds x that are swept, ascending: 2 to 45 mm."""
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """What a model says of the size of nodules, and what readers measured.
+    """Sizes of N nodules by the model and by readers.
 
     Attributes:
-        bins: (N,) number of the bin that the model finds most probable.
+        bins: (N,) index of the bin that the model finds most probable.
         implied_mm: (N,) diameter that the model implies.
         diameters_mm: (N, R) diameters by reader, NaN-padded.
         patients: (N,) number of each nodule's patient.
@@ -35,8 +38,25 @@ class Estimates:
     patients: NDArray[np.int64]
 
     def take(self, rows: NDArray[np.int64]) -> "Estimates":
-        """Keep some nodules."""
+        """Select nodules."""
         return Estimates(self.bins[rows], self.implied_mm[rows], self.diameters_mm[rows], self.patients[rows])
+
+
+@dataclass(frozen=True)
+class SizeErrors:
+    """Implied against read diameters, one nodule each.
+
+    Attributes:
+        read_mm: (N,) mean diameter of the readers.
+        implied_mm: (N,) diameters that the model implies.
+        mean_mm: Mean difference.
+        limits_mm: 95 % limits of agreement: mean difference minus and plus 1.96 standard deviations.
+    """
+
+    read_mm: Floats
+    implied_mm: Floats
+    mean_mm: float
+    limits_mm: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -44,8 +64,8 @@ class Measure:
     """One measure of sizes, on the nodules with at least two readers.
 
     Attributes:
-        name: What is measured.
-        nodules: Nodules that it is measured on, in the mean of the draws.
+        name: Name of the measure.
+        nodules: Number of nodules that count, mean over draws.
         readers: The model beside the readers.
     """
 
@@ -57,19 +77,19 @@ class Measure:
 def measure_sizes(
     estimates: Estimates, bins: Sequence[SizeInterval], *, draws: int = 50, resamples: int = 300, seed: int = 0
 ) -> tuple[Measure, ...]:
-    """Judge bins and implied diameters by a reader drawn at random, beside another reader and the panel.
+    """Compare bins and implied diameters with a reader drawn at random, beside another reader and the panel.
 
     Args:
-        estimates: What the model says, and the readers.
-        bins: The intervals that `Estimates.bins` counts; they do not overlap.
-        draws: Draws of the judging reader.
+        estimates: Sizes by the model and by readers.
+        bins: The intervals that `Estimates.bins` numbers, without overlap.
+        draws: Draws of the true reader.
         resamples: Bootstrap samples of patients.
         seed: Seed of the draws and of the bootstrap.
 
     Returns:
-        Three-bin accuracy, mean absolute error and bias, and the last two by band of the judging reader; then the bias
-        by band of another reader, whose errors the judge does not share: there a model without bias shows none. Nothing
-        where no nodule has two readers. A band without nodules is left out.
+        Three-bin accuracy, mean absolute error and bias, and the last two by band of the true reader; then the bias
+        by band of another reader, whose errors are independent: a model without bias shows none there. Empty where no
+        nodule has two readers. Bands without nodules are left out.
     """
     several = estimates.take(np.flatnonzero(np.isfinite(estimates.diameters_mm).sum(axis=1) >= 2))
     if len(several.patients) == 0:
@@ -103,7 +123,7 @@ def _find_bins(sizes_mm: Floats, bins: Sequence[SizeInterval]) -> NDArray[np.int
 
 
 def _compare(name: str, values: Sequence[NDArray[np.generic]], counted: NDArray[np.bool_], weights: Floats) -> Measure:
-    """Compare the means of (K, N) values of model, second reader and panel over the judgements that are counted."""
+    """Compare the means of (K, N) values of model, second reader and panel where `counted`, (K, N), is set."""
     sums = np.stack([np.where(counted, value, 0).sum(axis=0) for value in values])
     counts = counted.sum(axis=0)
     means = sums.sum(axis=1) / counts.sum()
@@ -111,3 +131,46 @@ def _compare(name: str, values: Sequence[NDArray[np.generic]], counted: NDArray[
         spread = (sums @ weights.T) / (counts @ weights.T)
     samples = np.concatenate([means[None], spread.T])
     return Measure(name, float(counts.sum() / len(counted)), compare_rankers(samples))
+
+
+def make_sweep() -> list[str]:
+    """Return a sentence per threshold."""
+    return [f"a lung nodule with diameter > {mm:g} mm" for mm in SWEPT_MM]
+
+
+def imply_diameters(probabilities: Floats) -> Floats:
+    """Return the median of the distribution whose upper tail the probabilities are.
+
+    Args:
+        probabilities: (X, N) probability that each nodule is larger than each threshold of `SWEPT_MM`.
+
+    Returns:
+        (N,) in mm, by linear interpolation between thresholds; the first or last threshold where the probability
+        never crosses one half. A tail that rises again is taken at its running minimum.
+    """
+    thresholds = np.array(SWEPT_MM)
+    tail = np.minimum.accumulate(probabilities, axis=0)
+    below = tail < 0.5
+    after = np.where(below.any(axis=0), below.argmax(axis=0), len(thresholds) - 1)
+    before = np.maximum(after - 1, 0)
+    nodules = np.arange(tail.shape[1])
+    high, low = tail[before, nodules], tail[after, nodules]
+    share = np.clip((high - 0.5) / np.where(high > low, high - low, 1), 0, 1)
+    inside = thresholds[before] + share * (thresholds[after] - thresholds[before])
+    return np.asarray(np.where(below.any(axis=0), inside, thresholds[-1]))
+
+
+def compare_sizes(implied_mm: Floats, readers: Readers) -> SizeErrors:
+    """Compare implied diameters with the mean of the readers.
+
+    Args:
+        implied_mm: (N,) diameters that the model implies.
+        readers: Readings of the N nodules.
+
+    Source: Bland and Altman, Lancet 327:307-310, 1986.
+    """
+    read = np.nanmean(readers.diameters_mm, axis=1)
+    difference = implied_mm - read
+    half_width = 1.96 * float(difference.std(ddof=1)) if len(difference) > 1 else 0.0
+    mean = float(difference.mean())
+    return SizeErrors(read, implied_mm, mean, (mean - half_width, mean + half_width))

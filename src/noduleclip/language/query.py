@@ -37,6 +37,10 @@ def parse_query(text: str) -> ParsedQuery:
 
     Raises:
         UsageError: The sentence is empty or too long, contradicts itself, or names an impossible size or rating.
+
+    Example:
+        >>> query = nc.parse_query("a spiculated nodule between 0.8 and 1.2 cm")
+        >>> assert str(query.interval) == "(8, 12] mm"
     """
     size = parse_size(text)
     ratings, words = parse_ratings(size.words)

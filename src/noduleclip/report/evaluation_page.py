@@ -7,7 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from noduleclip.evaluation.breakdown import Part
-from noduleclip.evaluation.curves import RECALLS, PrecisionCurves, Reliability, SizeErrors
+from noduleclip.evaluation.calibration import Reliability
+from noduleclip.evaluation.curves import RECALLS, PrecisionCurves
+from noduleclip.evaluation.sizes import SizeErrors
 from noduleclip.report.page import MODEL_COLOUR, PLAIN_COLOUR, READER_COLOUR, inline_figure, render_page
 from noduleclip.workflows.evaluate import EvaluationCurves
 

@@ -12,19 +12,20 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import InputError
-from noduleclip.evaluation.breakdown import BANDS, Breakdown, evaluate_bands, judge_groups, sweep_alpha
-from noduleclip.evaluation.curves import (
-    PrecisionCurves,
-    Reliability,
+from noduleclip.evaluation.breakdown import BANDS, Breakdown, evaluate_bands, evaluate_groups, sweep_alpha
+from noduleclip.evaluation.calibration import Reliability, trace_reliability
+from noduleclip.evaluation.curves import PrecisionCurves, trace_precision
+from noduleclip.evaluation.protocol import Evaluation, Rankings, evaluate_rankings
+from noduleclip.evaluation.readers import Readers, list_known
+from noduleclip.evaluation.sizes import (
+    Estimates,
+    Measure,
     SizeErrors,
     compare_sizes,
-    trace_precision,
-    trace_reliability,
+    imply_diameters,
+    make_sweep,
+    measure_sizes,
 )
-from noduleclip.evaluation.evaluation import Evaluation, Rankings, evaluate_rankings
-from noduleclip.evaluation.implied import imply_diameters, make_sweep
-from noduleclip.evaluation.readers import Readers, list_known
-from noduleclip.evaluation.sizes import Estimates, Measure, measure_sizes
 from noduleclip.io.index.base import Index
 from noduleclip.io.nodules import group_nodules, parse_ratings
 from noduleclip.io.reader_table import read_readers
@@ -290,7 +291,9 @@ def _break_down(
         advance(1)
         rankings = _rank(EVALUATION_QUERIES, nodules, encoder, request)
         parsed_queries = parse_queries(EVALUATION_QUERIES)
-        by_manufacturer = judge_groups(rankings, nodules.manufacturers, EVALUATION_QUERIES, parsed_queries, **settings)
+        by_manufacturer = evaluate_groups(
+            rankings, nodules.manufacturers, EVALUATION_QUERIES, parsed_queries, **settings
+        )
         advance(1)
         probabilities = encoder.calibration.to_probability(rankings.scores)
         intervals = parse_intervals(EVALUATION_QUERIES)

@@ -1,6 +1,7 @@
 """Messages and progress of a workflow, delivered to whoever called it."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 
 
@@ -38,6 +39,14 @@ class Reporter:
 
 
 SILENT = Reporter()
+
+
+class WarningReporter(Reporter):
+    """Issues warnings with Python's `warnings` module and drops the rest."""
+
+    def warning(self, text: str) -> None:
+        """Issue a warning."""
+        warnings.warn(text, UserWarning, stacklevel=2)
 
 
 class NoteCollector(Reporter):

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from noduleclip.evaluation.evaluation import Evaluation, Rankings, evaluate_rankings
 from noduleclip.evaluation.metrics import average_precision, draw_readers, rank_by_diameter
+from noduleclip.evaluation.protocol import Evaluation, Rankings, evaluate_rankings
 from noduleclip.evaluation.readers import Readers
 from noduleclip.language import EVALUATION_QUERIES, parse_intervals
 from noduleclip.language.query import parse_queries
 
-READINGS = parse_queries(EVALUATION_QUERIES)
+PARSED = parse_queries(EVALUATION_QUERIES)
 INTERVALS = parse_intervals(EVALUATION_QUERIES)
 NODULES, PATIENTS = 200, 60
 
@@ -36,7 +36,7 @@ def score(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def evaluate(rankings: Rankings, seed: int = 0, resamples: int = 30) -> Evaluation:
-    return evaluate_rankings(rankings, EVALUATION_QUERIES, READINGS, draws=20, resamples=resamples, seed=seed)
+    return evaluate_rankings(rankings, EVALUATION_QUERIES, PARSED, draws=20, resamples=resamples, seed=seed)
 
 
 def test_a_ranking_by_the_only_reader_is_perfect() -> None:
@@ -123,15 +123,13 @@ def test_patients_are_drawn_whole() -> None:
     )
 
 
-def test_each_query_is_told() -> None:
+def test_progress_is_reported_for_each_query() -> None:
     ticks: list[int] = []
-    evaluate_rankings(
-        simulate()[1], EVALUATION_QUERIES, READINGS, draws=3, resamples=4, on_query=lambda: ticks.append(1)
-    )
+    evaluate_rankings(simulate()[1], EVALUATION_QUERIES, PARSED, draws=3, resamples=4, on_query=lambda: ticks.append(1))
     assert len(ticks) == 10
 
 
-def test_a_query_that_is_true_of_nothing_is_left_out() -> None:
+def test_a_query_that_no_nodule_satisfies_is_left_out() -> None:
     sizes, rankings = simulate()
     small = rank(score(sizes), np.minimum(rankings.readers.diameters_mm, 14.0), rankings.patients)
     evaluation = evaluate(small, resamples=5)
@@ -140,7 +138,7 @@ def test_a_query_that_is_true_of_nothing_is_left_out() -> None:
     assert evaluation.model["ap"].mean == pytest.approx(np.nanmean(aps))
 
 
-def test_the_ten_queries_are_judged_as_the_protocol_says() -> None:
+def test_the_ten_queries_follow_the_protocol() -> None:
     """Mean over draws of the AP of model, second reader and panel, one query and one draw at a time."""
     _, rankings = simulate(readers=3)
     drawn = draw_readers(rankings.readers.diameters_mm, 20, seed=0)

@@ -1,22 +1,21 @@
-"""The Python API: `import noduleclip as nc`. The commands and the explorer call the same workflows."""
+"""Opened indexes and their hits."""
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from noduleclip.config import SOFTNESS_MM, CropConfig, ModelConfig, TrainConfig
+from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import UsageError
 from noduleclip.io.index.base import Index as StoredIndex
 from noduleclip.io.index.open import open_index as open_stored_index
 from noduleclip.io.own_indexes import choose_slice_folders
-from noduleclip.language.query import parse_query
 from noduleclip.workflows.reporter import NoteCollector
 from noduleclip.workflows.search import Answer, Searcher
 from noduleclip.workflows.search_request import RowFilter, SearchRequest
@@ -25,9 +24,6 @@ from noduleclip.workflows.text_encoder import check_model
 if TYPE_CHECKING:
     import pandas as pd
 
-    from noduleclip.workflows.train import TrainResult
-
-__all__ = ["Hits", "Index", "open_index", "parse_query", "read_crop", "train"]
 _KEPT = 4  # sentences, filters and columns in memory: 4 N float32 or float64
 _GALLERY_HITS = 24
 
@@ -39,6 +35,11 @@ class Hits:
     Attributes:
         answer: The ranking and its hits.
         notes: What the user should know about the result.
+
+    Example:
+        >>> hits = nc.open_index("idx").query("> 6 mm", k=5)
+        >>> best_mm = hits.table["diameter_mm"][0]
+        >>> page = hits.to_html()
     """
 
     answer: Answer
@@ -98,6 +99,10 @@ class Index:
     Attributes:
         stored: The index in its folder or Lance store.
         dicom_roots: Folders that DICOM paths start from; none = those that `embed` read from, if it ran here.
+
+    Example:
+        >>> index = nc.open_index("idx")
+        >>> assert index.embeddings.shape[0] == index.table.height == len(index)
     """
 
     def __init__(self, stored: StoredIndex, dicom_roots: Sequence[Path] = ()) -> None:
@@ -147,6 +152,10 @@ class Index:
             UsageError: The sentence or the condition cannot be parsed, or there is no such nodule.
             InputError: No row is left to rank.
             ArtefactError: The index is broken.
+
+        Example:
+            >>> hits = nc.open_index("idx").query("> 4 mm", where="diameter_mm < 20", unique="patient")
+            >>> alike = nc.open_index("idx").query(like=0, k=3)
         """
         request = SearchRequest(
             sentences=() if sentence is None else (sentence,),
@@ -185,6 +194,9 @@ class Index:
             UsageError: The sentence or the condition cannot be parsed.
             InputError: No row is left to rank.
             ArtefactError: The index is broken.
+
+        Example:
+            >>> hits = nc.open_index("idx").fuse("6-10 mm", alpha=0.3, k=5)
         """
         request = SearchRequest(
             sentences=(sentence,),
@@ -218,97 +230,10 @@ def open_index(
 
     Raises:
         ArtefactError: There is no index, it is broken, or another model made it.
+
+    Example:
+        >>> index = nc.open_index("idx")
     """
     stored = open_stored_index(str(location))
     check_model(stored, None if model is None else Path(model))
     return Index(stored, [Path(root) for root in dicom_roots])
-
-
-def train(
-    roi_csv: str | Path,
-    *,
-    train_patients: str | Path,
-    val_patients: str | Path | None = None,
-    out: str | Path,
-    dicom_root: str | Path | None = None,
-    model: ModelConfig | None = None,
-    config: TrainConfig | None = None,
-    pretrained: bool = False,
-    device: str = "auto",
-    cache_dir: str | Path | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    on_epoch: Callable[[dict[str, Any]], None] | None = None,
-) -> "TrainResult":
-    """Train an image and a text encoder; the same run as `noduleclip train`.
-
-    Args:
-        roi_csv: ROI table.
-        train_patients: File of training patients, one id a line.
-        val_patients: File of validation patients, which choose the best epoch; None = keep the last epoch.
-        out: Folder for `clip_best.pth` and the records of the run.
-        dicom_root: Folder that relative DICOM paths start from; None = the table's folder, else the working folder.
-        model: Architecture; None = the defaults.
-        config: Hyperparameters; None = the defaults.
-        pretrained: Start from the backbone's published weights.
-        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        cache_dir: Folder where cut crops are kept; None = the user's cache folder.
-        resume: Continue the run in `out`.
-        overwrite: Replace the run in `out`.
-        on_epoch: Called after each epoch with its record, a line of `metrics.jsonl`.
-
-    Returns:
-        The run: `checkpoint`, `best_epoch`, `val_map` and `history`.
-
-    Raises:
-        UsageError: `out` holds a run already, or an argument is not allowed.
-        InputError: The table or a patient list cannot be used.
-    """
-    from noduleclip.engine.training_loop import TrainingCallback
-    from noduleclip.report.training_page import write_training_page
-    from noduleclip.workflows.roi_crops import TableRequest
-    from noduleclip.workflows.train import TrainRequest
-    from noduleclip.workflows.train import train as run
-
-    class _Callback(TrainingCallback):
-        def on_epoch(self, record: dict[str, Any]) -> None:
-            if on_epoch is not None:
-                on_epoch(record)
-
-    table = TableRequest(Path(roi_csv), _as_path(dicom_root), cache_dir=_as_path(cache_dir))
-    request = TrainRequest(
-        table=table, train_patients=Path(train_patients), val_patients=_as_path(val_patients), out=Path(out),
-        model=model or ModelConfig(), config=config or TrainConfig(), pretrained=pretrained, device=device,
-        resume=resume, overwrite=overwrite,
-    )  # fmt: skip
-    result = run(request, callback=_Callback())
-    if result.is_main_process:
-        write_training_page(result)
-    return result
-
-
-def read_crop(
-    path: str | Path, center_xy_px: tuple[float, float], *, fov_mm: float = 48.0, size_px: int = 64
-) -> NDArray[np.int16]:
-    """Read the square of tissue around a point of a CT slice, as the image encoder sees it.
-
-    Args:
-        path: DICOM file of one slice.
-        center_xy_px: Column and row of the centre, 0-based.
-        fov_mm: Side of the square in millimetres.
-        size_px: Side of the crop in pixels.
-
-    Returns:
-        (size_px, size_px) Hounsfield units; -1024 outside the image.
-
-    Raises:
-        SliceError: The file is not a readable CT slice, or the centre lies outside it.
-        ConfigError: The size is not allowed.
-    """
-    from noduleclip.io.slice_crops import CutSettings, cut_crop
-
-    return cut_crop(Path(path), center_xy_px, CutSettings.for_crop(CropConfig(fov_mm=fov_mm, size_px=size_px)))
-
-
-def _as_path(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path)

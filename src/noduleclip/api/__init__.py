@@ -1,0 +1,10 @@
+"""The Python API: `import noduleclip as nc`. The commands and the explorer call the same workflows."""
+
+from noduleclip.api.crops import read_crop
+from noduleclip.api.embedding import embed
+from noduleclip.api.evaluation import Evaluation, evaluate
+from noduleclip.api.search import Hits, Index, open_index
+from noduleclip.api.training import train
+from noduleclip.language.query import parse_query
+
+__all__ = ["Evaluation", "Hits", "Index", "embed", "evaluate", "open_index", "parse_query", "read_crop", "train"]

@@ -1,0 +1,77 @@
+"""Embedding of a ROI table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from noduleclip.api.arguments import as_path, choose_reporter
+from noduleclip.api.search import Index, open_index
+
+
+def embed(
+    roi_csv: str | Path,
+    *,
+    out_dir: str | Path | None = None,
+    store: str | None = None,
+    model: str | Path = "lidc",
+    patients_file: str | Path | None = None,
+    dicom_root: str | Path | None = None,
+    keep: Sequence[str] = (),
+    limit: int | None = None,
+    max_rejects: float = 0.01,
+    bs: int = 64,
+    device: str = "auto",
+    workers: int | str = "auto",
+    cache_dir: str | Path | None = None,
+    overwrite: bool = False,
+    verbose: bool = False,
+) -> Index:
+    """Embed the nodules of a ROI table and open the index; the same files as `noduleclip embed`.
+
+    Args:
+        roi_csv: ROI table.
+        out_dir: Folder of the index; with `store`, of rejected rows and unfinished work.
+        store: Address of a Lance store such as "lance://idx.store"; None = the index goes into `out_dir`.
+        model: Checkpoint, or "lidc" for the bundled model.
+        patients_file: File of the patients to embed, one id a line; None = all.
+        dicom_root: Folder that relative DICOM paths start from; None = the table's folder, else the working folder.
+        keep: Further columns of the table to carry into the index.
+        limit: Use the first rows only.
+        max_rejects: Share of unusable rows above which nothing is written, in [0, 1].
+        bs: Crops in a forward pass.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        workers: Processes that decode slices, or "auto".
+        cache_dir: Folder where cut crops are kept; None = the user's cache folder.
+        overwrite: Replace an index that is already there.
+        verbose: Print messages and progress on stderr.
+
+    Raises:
+        UsageError: An index is already there, or an argument is not allowed.
+        InputError: The table cannot be read, or too many rows are unusable.
+        ArtefactError: The checkpoint is broken.
+
+    Example:
+        >>> index = nc.embed("phantoms/roi_with_diam.csv", out_dir="phantom-index", model="runs/first/clip_best.pth")
+    """
+    from noduleclip.workflows.embed import EmbedRequest, embed_table
+    from noduleclip.workflows.index_target import choose_target
+    from noduleclip.workflows.roi_crops import TableRequest
+
+    table = TableRequest(
+        Path(roi_csv),
+        dicom_root=as_path(dicom_root),
+        max_rejects=max_rejects,
+        cache_dir=as_path(cache_dir),
+        workers=str(workers),
+        limit=limit,
+        keep=tuple(keep),
+    )
+    request = EmbedRequest(
+        table=table,
+        target=choose_target(as_path(out_dir), store),
+        model=Path(model),
+        patients_file=as_path(patients_file),
+        bs=bs,
+        device=device,
+        overwrite=overwrite,
+    )
+    return open_index(embed_table(request, choose_reporter(verbose)).location)

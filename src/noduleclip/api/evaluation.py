@@ -1,0 +1,112 @@
+"""Evaluation of an index."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from noduleclip.api.arguments import as_path, choose_reporter
+from noduleclip.api.search import Index
+from noduleclip.errors import UsageError
+
+if TYPE_CHECKING:
+    from noduleclip.workflows.evaluate import EvaluationResult
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well an index is ranked for the sentences of the protocol, beside its readers.
+
+    Attributes:
+        result: The metrics with their 95 % intervals, as dataclasses.
+
+    Example:
+        >>> evaluation = nc.evaluate(nc.open_index("idx"), draws=5, resamples=10)
+        >>> page = evaluation.save("idx-report")
+    """
+
+    result: "EvaluationResult"
+
+    @cached_property
+    def table(self) -> pl.DataFrame:
+        """One row per sentence: base rate, and each metric of the model and of the readers with its interval."""
+        from noduleclip.report.evaluation import flatten_queries
+
+        return pl.DataFrame(flatten_queries(self.result))
+
+    @property
+    def mean_ap(self) -> float:
+        """Mean average precision over the sentences on sizes, or over those that were given."""
+        return next(iter(self.result.evaluations.values())).model["ap"].mean
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write `evaluation.json` and a page with plots, as `noduleclip evaluate --out` does.
+
+        Returns:
+            The page.
+
+        Raises:
+            UsageError: The folder holds a report already.
+            OutputError: It cannot be written to.
+        """
+        from noduleclip.report.evaluation import write_evaluation
+        from noduleclip.workflows.evaluate import EVALUATION_FILES
+        from noduleclip.workflows.output_lock import OVERWRITE, output_lock
+
+        with output_lock(Path(folder), EVALUATION_FILES, OVERWRITE, replace=overwrite):
+            return write_evaluation(self.result, Path(folder))
+
+    def __repr__(self) -> str:
+        queries, nodules = len(self.table), len(self.result.nodules.rows)
+        return f"<noduleclip.Evaluation of {nodules:,} nodules, {queries} sentences, mean AP {self.mean_ap:.3f}>"
+
+
+def evaluate(
+    index: Index,
+    *,
+    queries: Sequence[str] | Path | None = None,
+    readers_csv: str | Path | None = None,
+    scores_csv: str | Path | None = None,
+    draws: int = 50,
+    resamples: int = 300,
+    seed: int = 0,
+    verbose: bool = False,
+) -> Evaluation:
+    """Evaluate the rankings of an index by the protocol; the same figures as `noduleclip evaluate`.
+
+    Args:
+        index: The index.
+        queries: Sentences with a size or a rating, or a file with one a line; None = those of the protocol.
+        readers_csv: ROI table with a row of every reader for the same nodules; None = the index's own rows.
+        scores_csv: Scores to evaluate instead of the index's: a CSV with the column `row` and one per sentence.
+        draws: Draws of the reader who is the truth.
+        resamples: Bootstrap samples of patients.
+        seed: Seed of draws and bootstrap.
+        verbose: Print messages and progress on stderr.
+
+    Raises:
+        InputError: There are too few nodules with a diameter, or a sentence or a table cannot be used.
+        ArtefactError: The index is broken.
+
+    Example:
+        >>> evaluation = nc.evaluate(nc.open_index("idx"), queries=["> 6 mm", "<= 8 mm"], draws=5, resamples=10)
+        >>> table = evaluation.table.select("query", "model_ap")
+    """
+    from noduleclip.workflows.evaluate import EvaluateRequest
+    from noduleclip.workflows.evaluate import evaluate as run
+
+    if isinstance(queries, str):
+        raise UsageError("queries must be a sequence of sentences or a Path, not a single text")
+    request = EvaluateRequest(
+        index=index.stored,
+        queries=queries if queries is None or isinstance(queries, Path) else tuple(queries),
+        readers_csv=as_path(readers_csv),
+        scores_csv=as_path(scores_csv),
+        draws=draws,
+        resamples=resamples,
+        seed=seed,
+    )
+    return Evaluation(run(request, choose_reporter(verbose)))
