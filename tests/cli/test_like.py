@@ -106,14 +106,18 @@ def test_a_slice_stands_for_its_only_nodule(
 
 
 def test_of_several_nodules_a_place_chooses(noduleclip: Command, index: Path, meta: pl.DataFrame) -> None:
-    several = meta.filter(pl.len().over(schema.DICOM_PATH) > 1)
+    several = meta.filter(pl.col(schema.NODULE_ID).n_unique().over(schema.DICOM_PATH) > 1)
     path = several[0, schema.DICOM_PATH]
     refused = noduleclip("query", "--emb-dir", index, "--like", path)
     assert refused.code == 2
-    for hit in several.filter(pl.col(schema.DICOM_PATH) == path).iter_rows(named=True):
+    for hit in (
+        several.filter(pl.col(schema.DICOM_PATH) == path)
+        .unique(schema.NODULE_ID, maintain_order=True)
+        .iter_rows(named=True)
+    ):
         x, y, row = hit[schema.CENTER_X], hit[schema.CENTER_Y], hit[schema.ROW]
         assert f"row {row} at {x:g},{y:g}" in refused.err
-        placed = noduleclip("query", "--emb-dir", index, "--like", f"{path}:{x + 1},{y}")
+        placed = noduleclip("query", "--emb-dir", index, "--like", f"{path}:{x + 0.1},{y}")
         assert placed.out == noduleclip("query", "--emb-dir", index, "--like", row).out
 
 

@@ -145,7 +145,7 @@ def test_merge_tells_of_rejects_and_keeps_the_index_where_shards_cannot_go(
 
     monkeypatch.setattr(shutil, "rmtree", refuse)
     told = runs.merge(tmp_path / "parts", "--max-rejects", 0.5, "--remove-shards")
-    assert "10 of 101 rows cannot be used (10 missing-file); first: " in told
+    assert "10 of 109 rows cannot be used (10 missing-file); first: " in told
     assert f"all are in {tmp_path / 'parts' / schema.REJECTS_CSV}" in told
     assert "the index is complete, but its shards cannot all be removed (Device or resource busy)" in told
     assert mapped == [False], "NFS keeps what is mapped"
@@ -278,13 +278,13 @@ def test_a_shard_made_again_without_a_row_holds_no_index(runs: Runs, tmp_path: P
     frame.with_columns(pl.lit("gone.dcm").alias(schema.DICOM_PATH)).write_csv(table)
     runs.embed(tmp_path / "parts", "--shard", "1/1", "--overwrite")
     assert not (tmp_path / "parts/shards/1-of-1" / schema.INDEX_MANIFEST).exists()
-    assert "101 of 101 rows cannot be used" in runs.merge(tmp_path / "parts", "--max-rejects", 1, code=3)
+    assert "109 of 109 rows cannot be used" in runs.merge(tmp_path / "parts", "--max-rejects", 1, code=3)
 
 
 def test_rejects_are_judged_over_all_shards(runs: Runs, tmp_path: Path) -> None:
     runs.embed(tmp_path / "parts", "--shard", "1/1")
     told = runs.merge(tmp_path / "parts", code=3)
-    assert told.count("10 of 101 rows cannot be used (10 missing-file); first: ") == 1
+    assert told.count("10 of 109 rows cannot be used (10 missing-file); first: ") == 1
     assert not (tmp_path / "parts" / schema.INDEX_MANIFEST).exists()
     runs.merge(tmp_path / "parts", "--max-rejects", 0.5)
     assert pl.read_csv(tmp_path / "parts" / schema.REJECTS_CSV).height == 10
@@ -302,7 +302,7 @@ def test_shards_without_a_row_end_as_one_process_does(runs: Runs, tmp_path: Path
     frame.with_columns(pl.lit("gone.dcm").alias(schema.DICOM_PATH)).write_csv(table)
     runs.embed(tmp_path / "whole", "--max-rejects", 1, code=3)
     runs.embed(tmp_path / "parts", "--shard", "1/1")
-    assert "101 of 101 rows cannot be used" in runs.merge(tmp_path / "parts", "--max-rejects", 1, code=3)
+    assert "109 of 109 rows cannot be used" in runs.merge(tmp_path / "parts", "--max-rejects", 1, code=3)
 
 
 @pytest.mark.parametrize("text", ["", "3", "0/2", "3/2", "a/b", "1/0", "-1/2", "1/2/3"])
