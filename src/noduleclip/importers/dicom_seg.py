@@ -1,7 +1,4 @@
-"""A DICOM Segmentation to the outlines of its segments, frame by frame.
-
-Knows nothing of the CT that was segmented but what the file itself says of it.
-"""
+"""DICOM Segmentations: the outlines of each segment, frame by frame."""
 
 import itertools
 from collections import defaultdict
@@ -22,7 +19,7 @@ from pydicom.uid import (
 )
 
 from noduleclip.config import MAX_PIXELS
-from noduleclip.errors import RejectCode, SliceError, shows_incompatibility
+from noduleclip.errors import RejectCode
 from noduleclip.importers.planes import Plane
 from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, Header, read_header
 from noduleclip.io.dicom.slice import no_warnings
@@ -58,9 +55,9 @@ class MaskPlane:
     """The mask of one segment in one frame.
 
     Attributes:
-        sop_uid: SOP Instance UID of the slice that was segmented; empty where the file does not say it.
+        sop_uid: SOP Instance UID of the slice that was segmented; empty where the file does not name it.
         plane: Where the frame lies.
-        curves: What bounds the mask.
+        curves: Boundary of the mask.
     """
 
     sop_uid: str
@@ -70,15 +67,15 @@ class MaskPlane:
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment: what one reader, or one program, took for one nodule.
+    """One segment: one nodule as segmented by one reader or program.
 
     Attributes:
         path: The file.
         seg_uid: SOP Instance UID of the file.
         number: Segment number within it, from 1.
-        label: What the segment is called.
-        tracking_uid: What the segments of one nodule share, over files and readers; empty where the file has none.
-        series_uid: Series Instance UID of the CT; empty where the file does not say it.
+        label: Name of the segment.
+        tracking_uid: UID shared by all segments of one nodule, over files and readers; empty where there is none.
+        series_uid: Series Instance UID of the CT; empty where the file does not name it.
         patient_id: PatientID; may be empty.
         planes: Its masks that are not empty, in the order of the frames.
     """
@@ -119,16 +116,9 @@ def read_segments(path: Path, max_pixels: int = MAX_PIXELS) -> list[Segment]:
         raise header.reject(RejectCode.BAD_SEGMENTATION, fact, "convert it, for example with highdicom")
     if header.dataset.file_meta.get("TransferSyntaxUID") not in _NATIVE:
         raise header.reject(RejectCode.BAD_SEGMENTATION, "its masks are compressed", "decompress it")
-    try:
+    with header.rejecting_malformed(RejectCode.BAD_SEGMENTATION, "its frames or segments are malformed"):
         header.refuse_long_values()
         return _parse_segments(header, max_pixels)
-    except SliceError:
-        raise
-    except Exception as error:  # pydicom converts on access, and each broken sequence fails in its own way
-        if shows_incompatibility(error):
-            raise
-        fact = f"its frames or segments are not described as they should be ({type(error).__name__})"
-        raise header.reject(RejectCode.BAD_SEGMENTATION, fact, LEAVE_OUT) from error
 
 
 def _parse_segments(header: Header, max_pixels: int) -> list[Segment]:

@@ -1,4 +1,4 @@
-"""A DICOM Structured Report of measurements (TID 1500) to diameters and LIDC's ratings of segments."""
+"""DICOM Structured Reports of measurements (TID 1500): diameters and LIDC's ratings of segments."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from pydicom.dataelem import RawDataElement
 
 from noduleclip import schema
 from noduleclip.config import MAX_PIXELS
-from noduleclip.errors import RejectCode, SliceError, shows_incompatibility
+from noduleclip.errors import RejectCode
 from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, read_header
 from noduleclip.io.dicom.slice import no_warnings
 
@@ -58,13 +58,13 @@ _OF_FIVE: Final = re.compile(r"([1-5]) out of 5\b")
 
 @dataclass(frozen=True)
 class Report:
-    """What a report says of one segment.
+    """The measurements of one segment in a report.
 
     Attributes:
         path: The file.
         seg_uid: SOP Instance UID of the segmentation; empty where the report names none.
         segment: Number of the segment within it, from 1.
-        tracking_uid: What the measurements of one nodule share; may be empty.
+        tracking_uid: UID shared by all measurements of one nodule; may be empty.
         diameter_mm: Diameter; NaN where there is none.
         ratings: LIDC's ratings, by column name.
     """
@@ -100,16 +100,9 @@ def read_reports(path: Path) -> list[Report]:
         raise header.reject(RejectCode.BAD_REPORT, "not a structured report of measurements", LEAVE_OUT)
     if _is_cut_short(header.dataset):
         raise header.reject(RejectCode.TRUNCATED_HEADER, "its content is missing or cut short", COPY_AGAIN)
-    try:
+    with header.rejecting_malformed(RejectCode.BAD_REPORT, "its content is malformed"):
         header.refuse_long_values()
         return [_parse_group(group, path) for group in _find_groups(header.dataset, _DEEPEST)]
-    except SliceError:
-        raise
-    except Exception as error:  # pydicom converts on access, and each broken sequence fails in its own way
-        if shows_incompatibility(error):
-            raise
-        fact = f"its content is not built as a report's should be ({type(error).__name__})"
-        raise header.reject(RejectCode.BAD_REPORT, fact, LEAVE_OUT) from error
 
 
 def _is_cut_short(dataset: pydicom.Dataset) -> bool:

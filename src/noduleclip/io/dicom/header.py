@@ -4,6 +4,7 @@ Opens a file without letting it allocate more than a slice could need, and reads
 nothing of what the values mean.
 """
 
+import contextlib
 import functools
 import io
 import math
@@ -104,6 +105,26 @@ class Header:
         if not numbers:
             raise self.reject(RejectCode.TRUNCATED_HEADER, f"the header has no {keyword}", COPY_AGAIN)
         return int(numbers[0])
+
+    @contextlib.contextmanager
+    def rejecting_malformed(self, code: RejectCode, fact: str) -> Iterator[None]:
+        """Reject the file where the block raises: pydicom converts on access, and raises many types.
+
+        Args:
+            code: Code of the rejection.
+            fact: What is malformed.
+
+        Raises:
+            SliceError: The block raised.
+        """
+        try:
+            yield
+        except SliceError:
+            raise
+        except Exception as error:
+            if shows_incompatibility(error):
+                raise
+            raise self.reject(code, f"{fact} ({type(error).__name__})", LEAVE_OUT) from error
 
     def refuse_long_values(self, *, deep: bool = True) -> None:
         """Refuse values that would take pydicom long to convert; `read_header` sees to those outside all sequences.
