@@ -126,9 +126,9 @@ def test_frames_that_end_within_a_byte_are_unpacked(tmp_path: Path, slices: list
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, RejectCode.BAD_SEGMENTATION, "not a DICOM Segmentation"),
         ({"PixelData": b"\1\2"}, RejectCode.TRUNCATED_PIXELS, "the pixel data are cut short"),
         ({"Rows": 0}, RejectCode.TOO_LARGE, "frames of 0 x"),
-        ({"SegmentSequence": None}, RejectCode.BAD_SEGMENTATION, "its frames or segments are malformed"),
-        ({"SharedFunctionalGroupsSequence": None}, RejectCode.BAD_SEGMENTATION, "its frames or segments are malformed"),
-        ({"PerFrameFunctionalGroupsSequence": None}, RejectCode.BAD_SEGMENTATION, "its frames or segments are malformed"),
+        ({"SegmentSequence": None}, RejectCode.BAD_SEGMENTATION, "segments are malformed"),
+        ({"SharedFunctionalGroupsSequence": None}, RejectCode.BAD_SEGMENTATION, "segments are malformed"),
+        ({"PerFrameFunctionalGroupsSequence": None}, RejectCode.BAD_SEGMENTATION, "segments are malformed"),
     ],
 )
 def test_a_broken_segmentation_is_rejected(
