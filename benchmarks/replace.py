@@ -48,7 +48,7 @@ def make_other(source: FolderIndex, out: Path) -> None:
 
 def replace_again_and_again(sources: list[Path], location: str, stop: multiprocessing.synchronize.Event) -> None:
     """Write one index and the other in turn, as `merge --overwrite` does, whose writing is that of `embed`."""
-    from noduleclip.engine.shards import join_indexes, store_indexes
+    from noduleclip.engine.join import join_indexes, store_indexes
     from noduleclip.io.artefacts import locking
     from noduleclip.io.index.lance_tables import parse_place
 

@@ -19,7 +19,7 @@ from large_index import make_large_index
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.engine.shards import store_indexes
+from noduleclip.engine.join import store_indexes
 from noduleclip.io.index.base import Index
 from noduleclip.io.index.condition_filters import build_lance_filter
 from noduleclip.io.index.conditions import parse_condition

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.engine.shards import store_indexes
+from noduleclip.engine.join import store_indexes
 from noduleclip.io.index import lance as lance_store
 from noduleclip.io.index.condition_filters import build_lance_filter
 from noduleclip.io.index.conditions import parse_condition

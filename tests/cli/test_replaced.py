@@ -9,7 +9,7 @@ import pytest
 
 from conftest import Command
 from noduleclip.cli import search
-from noduleclip.engine.shards import join_indexes
+from noduleclip.engine.join import join_indexes
 from noduleclip.io.index import open as open_module
 from noduleclip.io.index.base import Index
 from noduleclip.io.index.open import open_index

@@ -15,7 +15,7 @@ def evaluate(
     readers: Annotated[
         Path | None,
         typer.Option(
-            help="ROI table with every reader's row of the same nodules, to judge by. (default: the index's own rows)",
+            help="ROI table with every reader's row for the same nodules. (default: the index's own rows)",
             rich_help_panel=options.INPUTS,
         ),
     ] = None,
@@ -25,18 +25,18 @@ def evaluate(
             "--queries",
             "--queries-file",
             envvar="NODULECLIP_EVALUATE_QUERIES_FILE",
-            help="Sentences to judge instead of the protocol's, one a line, each with a size or a rating.",
+            help="Sentences to evaluate instead of the protocol's, one a line, each with a size or a rating.",
             rich_help_panel=options.INPUTS,
         ),
     ] = None,
     scores: Annotated[
         Path | None,
         typer.Option(
-            help="Judge these scores, not the index's: a CSV with the column row and one column per sentence.",
+            help="Evaluate these scores, not the index's: a CSV with the column row and one column per sentence.",
             rich_help_panel=options.INPUTS,
         ),
     ] = None,
-    draws: Annotated[int, typer.Option(min=1, help="Draws of the reader who judges.", rich_help_panel=_PROTOCOL)] = 50,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the true reader.", rich_help_panel=_PROTOCOL)] = 50,
     resamples: Annotated[
         int, typer.Option(min=10, help="Bootstrap samples of patients.", rich_help_panel=_PROTOCOL)
     ] = 300,
@@ -48,7 +48,7 @@ def evaluate(
     ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Judge the rankings of an index, on ten sizes and on what was rated, beside a second reader and the panel.
+    """Evaluate the rankings of an index on ten sizes and on ratings, beside a second reader and the panel.
 
     Rows of one nodule (nodule_id) on one slice are its readers; the first row's crop is ranked.
 

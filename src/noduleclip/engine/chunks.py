@@ -1,7 +1,7 @@
-"""Embeddings in chunks: the rows of a table, so many at a time, each chunk a file that a later run can go on from.
+"""Chunks: embeddings of a run of rows each, kept in files from which an interrupted run continues.
 
-Chunks and the batches in them are cut by rows of the table, whether these can be used or not: what a row becomes does
-not depend on where the table was divided.
+Chunks and their batches count all rows of the table, unusable ones too, so that the embedding of a row does not depend
+on how the table was divided.
 """
 
 import contextlib
@@ -30,10 +30,10 @@ def list_chunks(rows: int) -> list[range]:
 
 
 def open_chunks(folder: Path, model_id: str, cache: CropCache, bs: int) -> Path:
-    """Keep the chunks of an earlier run that embedded the same crops with the same model; drop all others.
+    """Keep the chunks of an earlier run with the same crops, model and batch size; remove all others.
 
     Raises:
-        UsageError: The folder is a link, or holds what no run wrote there.
+        UsageError: The folder is a link, or holds other files.
     """
     refuse_foreign_chunks(folder)
     key = hashlib.sha256(json.dumps([model_id, cache.fingerprint(), bs]).encode()).hexdigest()
@@ -53,20 +53,20 @@ def embed_chunk(
     on_rows: Callable[[int], None] = lambda _: None,
     first_row: int = 0,
 ) -> NDArray[np.float32]:
-    """Return the embeddings of a chunk, from its file if it is there; otherwise make them and the file.
+    """Return the embeddings of a chunk from its file, or encode them and write the file.
 
     Args:
-        folder: Where chunks are kept.
+        folder: Folder of the chunks.
         chunk: Rows of the table.
-        rejected: Rows of the table that have no crop.
+        rejected: Rows of the table without a crop.
         cache: Crops, filled.
         image: The image encoder.
         bs: Rows of the table in a forward pass.
         on_rows: Called with the rows embedded since the last call.
-        first_row: Row of the table that is the cache's first.
+        first_row: Row of the table that is the first of the cache.
 
     Returns:
-        (n, D) unit rows of the chunk's n rows that are not rejected, in order.
+        (n, D) unit vectors of the n rows that are not rejected, in order.
     """
     path = folder / f"{chunk.start}.npy"
     batches = [
@@ -74,18 +74,18 @@ def embed_chunk(
         for start in range(0, len(chunk), bs)
     ]
     kept = sum(map(len, batches))
-    with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or no array: it is made again
+    with contextlib.suppress(OSError, ValueError, EOFError):  # missing or damaged: encoded again
         found = np.asarray(np.load(path, allow_pickle=False), "<f4")
         if found.shape == (kept, image.config.emb):
             on_rows(kept)
             return found
-    made = np.empty((kept, image.config.emb), "<f4")
+    encoded = np.empty((kept, image.config.emb), "<f4")
     done = 0
     for batch in batches:
         if batch:
-            made[done : done + len(batch)] = image.encode(cache.read(batch))
+            encoded[done : done + len(batch)] = image.encode(cache.read(batch))
             done += len(batch)
             on_rows(len(batch))
-    with replacing(path, size_bytes=made.nbytes) as temporary, temporary.open("wb") as file:
-        np.save(file, made)
-    return made
+    with replacing(path, size_bytes=encoded.nbytes) as temporary, temporary.open("wb") as file:
+        np.save(file, encoded)
+    return encoded

@@ -1,6 +1,6 @@
-"""From rows to an index: crops in row order through the image encoder, in chunks, so that memory stays flat.
+"""Embedding of rows into an index folder or a Lance store, chunk by chunk in row order, with bounded memory.
 
-A killed run leaves its finished chunks behind; the next one with the same model and rows goes on from them.
+A killed run leaves its finished chunks; the next run with the same model and rows continues from them.
 """
 
 import contextlib
@@ -49,19 +49,18 @@ def write_index(
     on_rows: Callable[[int], None] = lambda _: None,
     finish: Callable[[], None] = lambda: None,
 ) -> Manifest:
-    """Embed the rows of a frame and write the folder that a query needs.
+    """Embed the rows of a frame and write an index folder.
 
     Args:
         frame: Checked ROI rows.
-        cache: Their crops, filled; its rejected rows are left out of embeddings and metadata alike.
+        cache: Their crops, filled; its rejected rows are in neither embeddings nor metadata.
         encoders: The encoders.
         out_dir: Folder to write.
         bs: Rows in a forward pass.
-        keep: Further columns of the frame to carry along.
+        keep: Further columns of the frame to keep in the metadata.
         dicom_roots: Folders that relative DICOM paths start from, for pictures later.
         on_rows: Called with the rows embedded since the last call.
-        finish: Writes what else belongs to the index; the chunks, by which a later run sees that this one did not
-            finish, are removed after that.
+        finish: Writes further files of the index, before the chunks, which mark an unfinished run, are removed.
 
     Returns:
         The manifest written.
@@ -98,19 +97,19 @@ def write_store(
     fragments: Sequence[str] | None = None,
     on_rows: Callable[[int], None] = lambda _: None,
 ) -> Manifest:
-    """Embed the rows of a frame into a Lance store that a query needs nothing else for.
+    """Embed the rows of a frame and write a Lance store.
 
     Args:
         frame: Checked ROI rows.
         cache: Their crops, as in `write_index`.
         encoders: The encoders.
-        place: Where the store lies.
-        work_dir: Folder for the chunks that a killed run leaves behind.
+        place: The store.
+        work_dir: Folder for chunks.
         bs: Rows in a forward pass.
         indexed_rows: Rows from which on a vector index is built.
-        keep: Further columns of the frame to carry along.
+        keep: Further columns of the frame to keep in the metadata.
         dicom_roots: Folders that relative DICOM paths start from, for pictures later.
-        fragments: The rows as others wrote them beside the store; None where they are still to be written.
+        fragments: Fragments that already hold the rows; None where they are still to be written.
         on_rows: Called with the rows embedded since the last call.
 
     Returns:
@@ -125,8 +124,10 @@ def write_store(
     outlines = frame[rows][schema.POINTS_JSON] if schema.POINTS_JSON in frame.columns else None
     manifest = _describe(encoders, len(rows), dicom_roots)
     if fragments is not None:
-        made = make_schema(image.config.emb, meta, outlines)
-        manifest = bind_fragments(place, fragments, made, encoders.text_file, manifest, indexed_rows=indexed_rows)
+        table_schema = make_schema(image.config.emb, meta, outlines)
+        manifest = bind_fragments(
+            place, fragments, table_schema, encoders.text_file, manifest, indexed_rows=indexed_rows
+        )
     else:
         vectors = (
             embed_chunk(chunks, chunk, rejected, cache, image, bs, on_rows) for chunk in list_chunks(frame.height)
@@ -139,7 +140,7 @@ def write_store(
 
 
 def _describe(encoders: Encoders, rows: int, dicom_roots: Sequence[str]) -> Manifest:
-    """Return the manifest of an index whose files are still to be written."""
+    """Return the manifest of an index before its files are written."""
     image = encoders.image
     return Manifest(
         schema_version=schema.INDEX_SCHEMA_VERSION,
@@ -159,29 +160,29 @@ def _describe(encoders: Encoders, rows: int, dicom_roots: Sequence[str]) -> Mani
 def measure_index(
     frame: pl.DataFrame, encoders: Encoders, out_dir: Path, keep: tuple[str, ...], place: Place | None = None
 ) -> dict[Path, int]:
-    """Return the bytes that embedding rows takes on disk, by place, beside an index that it replaces.
+    """Return the bytes that embedding needs on disk, by place, beside an index that it replaces.
 
     Args:
         frame: The rows.
         encoders: The encoders.
-        out_dir: Folder of the index, or of the chunks where it goes into a store.
-        keep: Further columns of the frame that the index carries along.
-        place: The store, if any.
+        out_dir: Folder of the index; with a store, of the chunks.
+        keep: Further columns of the frame to keep in the metadata.
+        place: The store; None = the index goes into the folder.
     """
     chunks = [_ITEM_BYTES * len(chunk) * encoders.image.config.emb for chunk in list_chunks(frame.height)]
-    pieces_bytes = sum(map(round_to_blocks, chunks)) - measure_bytes(out_dir / CHUNKS_FOLDER)
+    chunk_bytes = sum(map(round_to_blocks, chunks)) - measure_bytes(out_dir / CHUNKS_FOLDER)
     files = [sum(chunks), _measure_table(select_meta(frame, keep)), encoders.text_file.stat().st_size, _MANIFEST_BYTES]
     if schema.POINTS_JSON in frame.columns:
         files.append(_measure_table(frame.select(schema.POINTS_JSON)))
     index_bytes = sum(map(round_to_blocks, files))
     if place is None:
-        return {out_dir / schema.EMBEDDINGS: pieces_bytes + index_bytes}
-    needs = {out_dir / CHUNKS_FOLDER: pieces_bytes}
+        return {out_dir / schema.EMBEDDINGS: chunk_bytes + index_bytes}
+    needs = {out_dir / CHUNKS_FOLDER: chunk_bytes}
     return needs if place.folder is None else {place.folder: index_bytes, **needs}
 
 
 def _measure_table(frame: pl.DataFrame) -> int:
-    """Return about how many bytes a table takes as parquet: exact for few rows, else from the first ones."""
+    """Estimate the bytes of a table as parquet: exact for few rows, else extrapolated from the first ones."""
     sample, file = frame.head(_SAMPLE_ROWS), io.BytesIO()
     sample.write_parquet(file, row_group_size=META_GROUP_ROWS)
     return file.tell() * frame.height // max(1, sample.height)
@@ -197,7 +198,7 @@ def _list_rows(frame: pl.DataFrame, cache: CropCache) -> list[int]:
 
 
 def select_meta(frame: pl.DataFrame, keep: tuple[str, ...]) -> pl.DataFrame:
-    """Return the columns of a frame that an index keeps."""
+    """Select the columns of the metadata."""
     return frame.select([name for name in dict.fromkeys((*_META_COLUMNS, *keep)) if name in frame.columns])
 
 
@@ -212,16 +213,16 @@ def write_index_files(
 ) -> Manifest:
     """Write all files of an index.
 
-    All are whole, hashed and on the disk before the first one is moved to its place, and the manifest is moved last:
-    the folder holds no index for the time that a few renames take, which a reader waits for.
+    All files are complete, hashed and flushed before the first one is renamed, and the manifest is renamed last: the
+    folder holds no index for the duration of a few renames, which readers wait for.
 
     Args:
-        out_dir: Folder, there.
+        out_dir: Folder; it exists.
         meta: N rows.
-        outlines: Their outlines, if the table has any.
+        outlines: Their outlines; None where the table has none.
         vectors: Their (n, D) embeddings, in parts and in order.
-        text_file: The text encoder.
-        manifest: What the index is; its `files` are filled in.
+        text_file: ONNX file of the text encoder.
+        manifest: The manifest without `files`, which are filled in.
 
     Returns:
         The manifest written.

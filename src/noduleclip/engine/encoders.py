@@ -1,6 +1,6 @@
-"""From a checkpoint to the encoders that `embed` runs: on the CPU in ONNX Runtime, on a card in torch.
+"""Encoders of a checkpoint for `embed`: ONNX Runtime on the CPU, torch on an accelerator.
 
-Exporting takes some seconds, so what was exported is kept. Where it is there and there is no card, torch is not loaded.
+The export to ONNX takes seconds, so its files are cached. With cached files and no accelerator, torch is not loaded.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ from noduleclip.retrieval.fusion import Calibration
 from noduleclip.retrieval.image_query import OnnxImageEncoder
 from noduleclip.retrieval.text_query import SentenceEncoder
 
-_IMAGE_TOWER = "image_tower.onnx"
+_IMAGE_FILE = "image_tower.onnx"
 
 
 class Encoder(Protocol):
-    """Crops to unit vectors, and what the index says of the model."""
+    """Image encoder, with the facts of the model that the index records."""
 
     model_id: str
     config: ModelConfig
@@ -36,13 +36,13 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class Encoders:
-    """A checkpoint's encoders, ready to run.
+    """Encoders of a checkpoint, ready to run.
 
     Attributes:
         image: The image encoder.
-        text_file: The text encoder as an ONNX file.
+        text_file: ONNX file of the text encoder.
         checkpoint_sha256: Hash of the checkpoint's file.
-        device: Where the image encoder runs, and why, for the user.
+        device: Device of the image encoder and why, for messages.
     """
 
     image: Encoder
@@ -54,13 +54,13 @@ class Encoders:
 def open_encoders(
     checkpoint: Path, cache: Path, device: str = "auto", on_export: Callable[[], None] = lambda: None
 ) -> Encoders:
-    """Open a checkpoint's encoders, exporting them where that was not done before.
+    """Open the encoders of a checkpoint; they are exported where the cache lacks them.
 
     Args:
-        checkpoint: The file.
-        cache: Folder that keeps what was exported.
-        device: "auto", or what torch.device understands.
-        on_export: Called before the export, which takes some seconds.
+        checkpoint: File of the checkpoint.
+        cache: Folder of exported encoders.
+        device: "auto", or a device as `torch.device` takes it.
+        on_export: Called before the export, which takes seconds.
 
     Raises:
         ArtefactError: The checkpoint is broken.
@@ -68,7 +68,7 @@ def open_encoders(
     """
     checksum = hash_file(checkpoint)
     kept = cache / "encoders" / f"{checksum[:32]}-{__version__}"
-    text, image = kept / schema.TEXT_TOWER, kept / _IMAGE_TOWER
+    text, image = kept / schema.TEXT_TOWER, kept / _IMAGE_FILE
     if device == "cpu" or (device == "auto" and not may_have_accelerator()):
         why = CPU_AS_ASKED if device == "cpu" else CPU_ALONE
         try:
@@ -76,7 +76,7 @@ def open_encoders(
             if SentenceEncoder(text).model_id == encoder.model_id:
                 return Encoders(encoder, text, checksum, why)
         except ArtefactError:
-            pass  # not exported yet, or broken
+            pass  # not exported yet, or damaged
     on_export()
     return _export(checkpoint, checksum, text, image, device)
 
@@ -91,14 +91,14 @@ def _export(checkpoint: Path, checksum: str, text: Path, image: Path, device: st
     chosen = choose_device(device)
     with replacing(text) as temporary:
         export_text_encoder(model, temporary)
-        SentenceEncoder(temporary)  # what another version of torch exports could be read by no query
+        SentenceEncoder(temporary)  # fails now rather than at the first query
     why = chosen.why
     if chosen.device.type == "cpu":
         try:
             with replacing(image) as temporary:
                 export_image_encoder(model, temporary)
             return Encoders(OnnxImageEncoder(image), text, checksum, why)
-        except Exception as error:  # the exporter knows not every layer that timm has, and raises what it likes
+        except Exception as error:  # the exporter lacks some layers of timm, and raises errors of any class
             if shows_incompatibility(error):
                 raise
             why = f"{why}; ONNX Runtime does not take {model.config.backbone}: {type(error).__name__}"

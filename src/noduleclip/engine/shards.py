@@ -1,49 +1,43 @@
-"""An index in parts that several machines make at the same time, and the parts put together.
+"""Shards: parts of an index that several machines embed at the same time.
 
-A shard is a run of whole chunks of the table, and a folder: an index of its own rows, with `shard.json` beside it that
-says which part of which whole it is. A shard whose rows are all rejected, or that has none, has no index.
+A shard is a run of whole chunks of the table. Its folder is an index of its own rows with a `shard.json`, which records
+the part and the table. A shard without usable rows has no index.
 """
 
 import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from noduleclip import __version__, schema
+from noduleclip import schema
 from noduleclip.engine.chunks import list_chunks
-from noduleclip.engine.embed import write_index, write_index_files
+from noduleclip.engine.embed import write_index
 from noduleclip.engine.encoders import Encoders
 from noduleclip.errors import ArtefactError, UsageError
 from noduleclip.io.artefacts import hash_file, read_json, write_json
 from noduleclip.io.crop_cache import CropCache
-from noduleclip.io.disk import measure_bytes
-from noduleclip.io.index.base import Manifest
 from noduleclip.io.index.folder import INDEX_FILES, FolderIndex
-from noduleclip.io.index.lance_tables import Place
 from noduleclip.io.index.open import open_index
 from noduleclip.io.slice_crops import CutSettings
 
 _VERSION: Final = 1
 _NAME: Final = re.compile(r"(\d+)-of-(\d+)")
 _REJECT_NAMES: Final = {schema.CSV_ROW, schema.DICOM_PATH, schema.REJECT_CODE, schema.REJECT_REASON}
-_COPIED_ROWS: Final = 1 << 16
 
 
 @dataclass(frozen=True)
 class ShardNumber:
-    """Which shard of how many.
+    """Number of a shard, such as 3 of 8.
 
     Attributes:
         number: From 1.
-        of: All shards.
+        of: Number of shards.
     """
 
     number: int
@@ -51,10 +45,10 @@ class ShardNumber:
 
     @classmethod
     def parse(cls, text: str) -> "ShardNumber":
-        """Read "3/8".
+        """Parse "3/8".
 
         Raises:
-            UsageError: It is no such text.
+            UsageError: The text has another form.
         """
         match = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", text)
         number, of = (int(part) for part in match.groups()) if match else (0, 0)
@@ -64,11 +58,11 @@ class ShardNumber:
 
     @property
     def folder_name(self) -> str:
-        """The name of its folder."""
+        """Name of its folder."""
         return f"{self.number}-of-{self.of}"
 
     def choose_rows(self, rows: int) -> range:
-        """Return its rows of a table: whole chunks, as evenly as they can be dealt."""
+        """Return its rows of a table: whole chunks, distributed as evenly as possible."""
         chunks = list_chunks(rows)
         first, last = (len(chunks) * part // self.of for part in (self.number - 1, self.number))
         starts = [chunk.start for chunk in chunks] + [rows]
@@ -113,19 +107,19 @@ def write_shard(
 
     Args:
         frame: All checked ROI rows.
-        shard: Which part of them.
-        cache: Crops of that part's rows, filled.
+        shard: The part to write.
+        cache: Crops of its rows, filled.
         encoders: The encoders.
         folder: Folder of the shard.
         fingerprint: As `fingerprint_table` returns it.
-        rejects: Rows of that part that cannot be used, as `rejects.csv` has them.
+        rejects: Unusable rows of the part, as `rejects.csv` lists them.
         bs: Rows in a forward pass.
         keep: As in `write_index`.
         dicom_roots: As in `write_index`.
         on_rows: As in `write_index`.
 
     Returns:
-        The rows embedded.
+        Number of embedded rows.
     """
     rows = shard.choose_rows(frame.height)
     part = frame[rows.start : rows.stop]
@@ -161,13 +155,13 @@ def write_shard(
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard that was made.
+    """A finished shard.
 
     Attributes:
-        number: Which one.
-        folder: Where it lies.
+        number: Its number.
+        folder: Its folder.
         record: Content of `shard.json`.
-        index: Its rows; None where it has none.
+        index: Index of its rows; None where it has none.
     """
 
     number: ShardNumber
@@ -177,13 +171,13 @@ class Shard:
 
 
 def list_shard_folders(out_dir: Path) -> list[Path]:
-    """Return the folders of shards below a folder, of finished ones and others, in the order of their names."""
+    """Return the folders of shards below a folder, finished or not, sorted by name."""
     folder = out_dir / schema.SHARDS_FOLDER
     return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name)) if folder.is_dir() else []
 
 
 def open_shards(out_dir: Path) -> list[Shard]:
-    """Open all shards below a folder, and check that they are the whole of one index.
+    """Open all shards below a folder, and check that together they are one index.
 
     Raises:
         ArtefactError: Some are missing, or are of different tables, models or settings.
@@ -249,74 +243,3 @@ def _open_shard(number: ShardNumber, folder: Path) -> Shard:
             f"embed --shard {number} --overwrite"
         )
     return Shard(number, folder, record, index)
-
-
-def measure_joined(indexes: Sequence[FolderIndex]) -> int:
-    """Return the bytes of disk that the index of all shards takes."""
-    names = (schema.EMBEDDINGS, schema.META, schema.OUTLINES)
-    tables = sum(measure_bytes(index.folder / name) for index in indexes for name in names)
-    return tables + measure_bytes(indexes[0].folder / schema.TEXT_TOWER)
-
-
-def join_indexes(
-    indexes: Sequence[FolderIndex], out_dir: Path, on_rows: Callable[[int], None] = lambda _: None
-) -> Manifest:
-    """Write the index of all shards, the same to the byte as one process writes it."""
-    first = indexes[0].manifest
-    rows = sum(index.manifest.rows for index in indexes)
-    outlines = [found for index in indexes if (found := _read_outlines(index)) is not None]
-    with indexes[0].text_encoder_path() as text_file:
-        return write_index_files(
-            out_dir,
-            meta=pl.concat([_read_meta(index) for index in indexes]).rechunk(),
-            outlines=pl.concat(outlines).rechunk() if outlines else None,
-            vectors=(part for index in indexes for part in _read_vectors(index, on_rows)),
-            text_file=text_file,
-            manifest=replace(first, rows=rows, files={}, made_by=__version__),
-        )
-
-
-def store_indexes(
-    indexes: Sequence[FolderIndex], place: Place, indexed_rows: int, on_rows: Callable[[int], None] = lambda _: None
-) -> Manifest:
-    """Write the index of all shards into a Lance store, one at a time, so that memory holds the rows of one.
-
-    Args:
-        indexes: What to write, in the order of the rows.
-        place: The store.
-        indexed_rows: Rows from which on a vector index is built.
-        on_rows: Called with the rows written since the last call.
-
-    Raises:
-        OutputError: The store cannot be written.
-    """
-    from noduleclip.io.index.lance_writer import bind_fragments, make_schema, write_fragment
-
-    first = indexes[0].manifest
-    rows = sum(index.manifest.rows for index in indexes)
-    fragments: list[str] = []
-    at = 0
-    for index in indexes:
-        meta, outlines = _read_meta(index), _read_outlines(index)
-        column = None if outlines is None else outlines[schema.POINTS_JSON]
-        fragments += write_fragment(place, at, _read_vectors(index, on_rows), meta, column)
-        at += index.manifest.rows
-    manifest = replace(first, rows=rows, files={}, made_by=__version__)
-    made = make_schema(first.emb, meta, column)
-    with indexes[0].text_encoder_path() as tower_file:
-        return bind_fragments(place, fragments, made, tower_file, manifest, indexed_rows=indexed_rows)
-
-
-def _read_meta(index: FolderIndex) -> pl.DataFrame:
-    return index.load_table(schema.META)
-
-
-def _read_outlines(index: FolderIndex) -> pl.DataFrame | None:
-    return index.load_table(schema.OUTLINES) if schema.OUTLINES in index.manifest.files else None
-
-
-def _read_vectors(index: FolderIndex, on_rows: Callable[[int], None]) -> Iterator[NDArray[np.float32]]:
-    for start in range(0, index.manifest.rows, _COPIED_ROWS):
-        part = np.asarray(index.embeddings[start : start + _COPIED_ROWS], "<f4")
-        yield part
-        on_rows(len(part))

@@ -10,7 +10,8 @@ from pathlib import Path
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.engine.shards import join_indexes, list_shard_folders, measure_joined, open_shards, store_indexes
+from noduleclip.engine.join import join_indexes, measure_joined, store_indexes
+from noduleclip.engine.shards import list_shard_folders, open_shards
 from noduleclip.errors import InputError, UsageError
 from noduleclip.io.artefacts import find_other, locking, refuse_link
 from noduleclip.io.disk import require_space
