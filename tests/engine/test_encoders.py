@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from conftest import Collection
-from noduleclip.engine import encoders as towers_module
+from noduleclip.engine import encoders as encoders_module
 from noduleclip.engine.encoders import Encoders, open_encoders
 from noduleclip.engine.torch_encoder import TorchEncoder
 from noduleclip.errors import ArtefactError, LibraryError, UsageError
@@ -44,7 +44,7 @@ def test_towers_are_exported_again_where_a_copy_is_broken(
     checkpoint: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     asked: list[Path] = []
-    export = towers_module._export
+    export = encoders_module._export
 
     def count(file: Path, checksum: str, text: Path, image: Path, device: str) -> Encoders:
         asked.append(file)
@@ -55,7 +55,7 @@ def test_towers_are_exported_again_where_a_copy_is_broken(
     of_model = open_encoders(checkpoint, exported, "cpu").text_file.parent
     kept = tmp_path / "cache" / "encoders" / of_model.name
     shutil.copytree(of_model, kept)
-    monkeypatch.setattr(towers_module, "_export", count)
+    monkeypatch.setattr(encoders_module, "_export", count)
     open_encoders(checkpoint, tmp_path / "cache", "cpu")
     assert not asked
     (kept / name).write_bytes((kept / name).read_bytes()[:-100])

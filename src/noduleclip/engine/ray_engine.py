@@ -1,7 +1,7 @@
-"""Chunks of an index made by Ray: a pool of actors on this machine or a cluster, each with the encoders open.
+"""Embedding with Ray: a pool of actors on this machine or a cluster encodes chunks in any order.
 
-The chunks are those of one process (`engine.chunks`), made in any order and kept on storage that all actors see; one
-whose worker or node dies is made by another.
+The chunks (`engine.chunks`) lie on storage that all actors share. A chunk whose worker or node dies is encoded by
+another.
 """
 
 import contextlib
@@ -34,21 +34,21 @@ from noduleclip.io.slice_crops import CutSettings, Reject
 LOCAL: Final = "local"
 _ROWS_FILE: Final = "rows.parquet"
 _START, _STOP, _FIRST, _DONE, _FRAGMENTS = "start", "stop", "first", "done", "fragments"
-_PIECES_A_FRAGMENT: Final = 64
-_MOST_RETRIES: Final = 10  # of an item: nodes may be lost, but what ends every worker has to come to an end
+_CHUNKS_PER_FRAGMENT: Final = 64
+_MOST_RETRIES: Final = 10  # nodes may be lost, but an item that ends every worker must not run for ever
 _ANSWER_SECONDS: Final = 5
 
 
 @dataclass(frozen=True)
 class ChunkWork:
-    """What an actor needs to know; all of it on storage that it sees.
+    """Settings of an actor; all paths are on storage that it shares.
 
     Attributes:
         chunks: Folder of the chunks.
         cache: Folder of crops and exported encoders.
         checkpoint: The model.
-        device: Where the image encoder runs.
-        settings: What decides the crops.
+        device: Device of the image encoder.
+        settings: How crops are cut.
         bs: Rows in a forward pass.
     """
 
@@ -60,31 +60,31 @@ class ChunkWork:
     bs: int
 
 
-class PieceWorker:
-    """An actor: opens the encoders once, then makes chunks. Its files are the result."""
+class ChunkWorker:
+    """Actor that opens the encoders once and encodes chunks into files."""
 
     def __init__(self, work: ChunkWork) -> None:
         self._work = work
-        self._towers = open_encoders(work.checkpoint, work.cache, work.device)
+        self._encoders = open_encoders(work.checkpoint, work.cache, work.device)
         self._rows = pl.read_parquet(work.chunks / _ROWS_FILE, glob=False)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[int]]:
-        """Make the chunks that begin at the rows of a batch."""
+        """Encode the chunks that start at the rows of a batch."""
         chunks = {chunk.start: chunk for chunk in list_chunks(self._rows.height)}
-        counts = [self._make(chunks[int(start)]) for start in batch[_START]]
+        counts = [self._encode(chunks[int(start)]) for start in batch[_START]]
         return {_START: [int(start) for start in batch[_START]], _DONE: counts}
 
-    def _make(self, chunk: range) -> int:
+    def _encode(self, chunk: range) -> int:
         work = self._work
         cache = CropCache(work.cache, self._rows[chunk.start : chunk.stop], work.settings)
         begun = work.chunks / f"{chunk.start}.begun"
-        apart = begun.exists()  # the worker that cut it before died, of one of its slices perhaps
+        apart = begun.exists()  # an earlier worker died here, perhaps of one of the slices
         begun.touch()
         cache.fill(1, apart=apart)
         begun.unlink(missing_ok=True)
         rejects = [Reject(chunk.start + one.row, one.code, one.reason) for one in cache.rejects]
         rejected = {one.row for one in rejects}
-        embed_chunk(work.chunks, chunk, rejected, cache, self._towers.image, work.bs, first_row=chunk.start)
+        embed_chunk(work.chunks, chunk, rejected, cache, self._encoders.image, work.bs, first_row=chunk.start)
         write_text(_name_rejects(work.chunks, chunk.start), json.dumps([asdict(one) for one in rejects]))
         return len(chunk)
 
@@ -97,21 +97,21 @@ def embed_with_ray(
     workers: int,
     on_rows: Callable[[int], None] = lambda _: None,
 ) -> list[Reject]:
-    """Make all chunks of a table that are not there yet.
+    """Encode all chunks of a table that have no file yet.
 
     Args:
         frame: Checked ROI rows.
-        work: What the actors need; `work.chunks` is open.
-        address: "local", "auto", or that of a cluster.
-        workers: Actors, a core each.
+        work: Settings of the actors; `open_chunks` prepared its folder.
+        address: "local", "auto", or the address of a cluster.
+        workers: Number of actors, one core each.
         on_rows: Called with the rows of the table done since the last call.
 
     Returns:
-        The rows that have no crop, by row.
+        The rows without a crop, in order.
 
     Raises:
         UsageError: Ray is not installed, or there is no cluster at the address.
-        InputError: Ray gave up.
+        InputError: Ray ended with an error.
     """
     with replacing(work.chunks / _ROWS_FILE) as temporary:
         frame.write_parquet(temporary)
@@ -120,20 +120,20 @@ def embed_with_ray(
     on_rows(sum(map(len, chunks)) - sum(map(len, waiting)))
     if waiting:
         items = [{_START: chunk.start} for chunk in waiting]
-        for row in _map(PieceWorker, (work,), items, work, address, workers):
+        for row in _map(ChunkWorker, (work,), items, work, address, workers):
             on_rows(int(row[_DONE]))
     return [reject for chunk in chunks for reject in _read_rejects(work.chunks, chunk.start)]
 
 
 class FragmentWriter:
-    """An actor: writes chunks that are made into a Lance store, as fragments that are none of its rows yet."""
+    """Actor that writes finished chunks as fragments of a Lance store, which are not bound to its table yet."""
 
     def __init__(self, work: ChunkWork, store: str, keep: tuple[str, ...]) -> None:
         self._work, self._place, self._keep = work, parse_place(store), keep
         self._rows = pl.read_parquet(work.chunks / _ROWS_FILE, glob=False)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
-        """Write the runs of chunks of a batch; gives their fragments as JSON."""
+        """Write the runs of chunks of a batch, and return their fragments as JSON."""
         runs = zip(batch[_START], batch[_STOP], batch[_FIRST], strict=True)
         return {_START: list(batch[_START]), _FRAGMENTS: [self._write(*map(int, run)) for run in runs]}
 
@@ -156,28 +156,28 @@ def write_fragments_with_ray(
     workers: int,
     on_rows: Callable[[int], None] = lambda _: None,
 ) -> list[str]:
-    """Write all chunks into a Lance store, each actor its share, past this process.
+    """Write all chunks into a Lance store from the actors, without copying them through this process.
 
     Args:
         rows: Rows of the table.
-        work: As `embed_with_ray` had it, which has made all chunks.
-        store: The store, as a user says it; every actor reaches it.
-        keep: Further columns to carry along.
+        work: As in `embed_with_ray`, which encoded all chunks.
+        store: Address of the store, which every actor can reach.
+        keep: Further columns to keep in the metadata.
         address: As in `embed_with_ray`.
-        workers: Actors.
+        workers: Number of actors.
         on_rows: Called with the rows of the table written since the last call.
 
     Returns:
         The fragments in the order of their rows, for `lance_writer.bind_fragments`.
 
     Raises:
-        UsageError: As `embed_with_ray`.
-        InputError: Ray gave up.
+        UsageError: As in `embed_with_ray`.
+        InputError: Ray ended with an error.
     """
     items, first = [], 0
     chunks = list_chunks(rows)
-    for at in range(0, len(chunks), _PIECES_A_FRAGMENT):
-        run = chunks[at : at + _PIECES_A_FRAGMENT]
+    for at in range(0, len(chunks), _CHUNKS_PER_FRAGMENT):
+        run = chunks[at : at + _CHUNKS_PER_FRAGMENT]
         kept = sum(map(len, run)) - sum(len(_read_rejects(work.chunks, chunk.start)) for chunk in run)
         if kept:
             items.append({_START: run[0].start, _STOP: run[-1].stop, _FIRST: first})
@@ -198,8 +198,11 @@ def _map(
     address: str,
     workers: int,
 ) -> Iterator[dict[str, Any]]:
-    """Have a pool of actors work on items, one at a time each; what they give comes in any order."""
-    with contextlib.redirect_stdout(sys.stderr), _session(address, workers) as ray:  # where Ray says that a worker died
+    """Run a pool of actors over items, one at a time each, and yield their results in any order."""
+    with (
+        contextlib.redirect_stdout(sys.stderr),
+        _session(address, workers) as ray,
+    ):  # Ray reports a dead worker on stdout
         try:
             done = ray.data.from_items(list(items), override_num_blocks=len(items)).map_batches(
                 actor,
@@ -219,17 +222,17 @@ def _map(
 
 @contextlib.contextmanager
 def _session(address: str, workers: int) -> Iterator[Any]:
-    """Start Ray on this machine, or ask a cluster, while the block runs."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it tells nobody what it is used for
+    """Start Ray on this machine, or connect to a cluster, while the block runs."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no telemetry
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     try:
         import ray
         import ray.data
     except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] != "ray":  # it is there, and lacks something
+        if str(error.name).partition(".")[0] != "ray":  # Ray is installed, one of its dependencies is not
             raise UsageError(f"--engine ray: Ray needs {error.name}; pip install 'noduleclip[ray]'") from error
         raise UsageError("--engine ray needs Ray; install it with pip install 'noduleclip[ray]'") from error
-    _refuse_silence(address)
+    _check_cluster(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     if address == LOCAL:
         quiet |= {"num_cpus": workers, "include_dashboard": False}
@@ -246,8 +249,8 @@ def _session(address: str, workers: int) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _refuse_silence(address: str) -> None:
-    """Refuse an address where nobody listens: Ray would wait there for minutes."""
+def _check_cluster(address: str) -> None:
+    """Refuse an address without a listener: Ray would wait there for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         return
@@ -271,5 +274,5 @@ def _name_rejects(folder: Path, start: int) -> Path:
 
 
 def _read_rejects(folder: Path, start: int) -> list[Reject]:
-    told = json.loads(_name_rejects(folder, start).read_text(encoding="utf-8"))
-    return [Reject(one["row"], RejectCode(one["code"]), one["reason"]) for one in told]
+    listed = json.loads(_name_rejects(folder, start).read_text(encoding="utf-8"))
+    return [Reject(one["row"], RejectCode(one["code"]), one["reason"]) for one in listed]
