@@ -12,9 +12,9 @@ import pytest
 import uvicorn
 
 from noduleclip.io.pictures import Picture
-from noduleclip.web.app import MOST_WAITING
 from noduleclip.web.serving import ServeOptions, make_guarded_app, make_server
 from noduleclip.web.slices import SliceReader
+from noduleclip.web.work import MOST_WAITING
 from web.conftest import open_served
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.slow]

@@ -1,21 +1,20 @@
-"""The addresses of the explorer. Rows are asked for by number; no path stands in an address.
+"""The endpoints of the explorer. Requests name rows by number; no address contains a path.
 
-An answer is of one generation of the index, and says of which: what is opened together is kept together, and a page
-that was made of one generation names it in its requests, which no other generation answers.
+An answer is of one generation of the index and names it in a header. A page names its generation in its requests, and
+no other generation answers them.
 """
 
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jinja2
-import polars as pl
-from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
@@ -26,37 +25,28 @@ from starlette.staticfiles import StaticFiles
 
 from noduleclip import __version__, schema
 from noduleclip.errors import (
-    ArtefactError,
-    IndexReplacedError,
-    InputError,
     NoduleclipError,
-    RejectCode,
     SliceError,
-    UsageError,
 )
 from noduleclip.io.index.base import Index
 from noduleclip.io.index.rows import UNIQUE_COLUMNS
 from noduleclip.io.own_indexes import SliceFolders
 from noduleclip.io.pictures import Picture
 from noduleclip.report.gallery import GALLERY_FOV_MM, GALLERY_SIZE_PX, make_section, render_gallery
+from noduleclip.web.answers import ERROR_HANDLERS, REPLACED, REPLACED_HEADER, send_json
 from noduleclip.web.explorer import Explorer
-from noduleclip.web.guard import FAILED
 from noduleclip.web.questions import MAX_SOFTNESS_MM, MOST_HITS, parse_request, read_values
 from noduleclip.web.slices import SliceReader
+from noduleclip.web.work import Endpoint, WorkQueue, answer_while_connected, without_panic
 from noduleclip.workflows.search_request import SearchRequest, format_command
 
 NEIGHBOURS = 12
 MOST_PICTURES = 50  # of a page
 GENERATION = "generation"  # a value of the address
-GENERATION_HEADER, REPLACED_HEADER = "X-Index-Generation", "X-Index-Replaced"
+GENERATION_HEADER = "X-Index-Generation"
 REOPEN_HEADER = "X-Noduleclip-Reopen"  # a page of another site cannot send it without asking first, which is refused
-REPLACED = "the index was replaced by a newer one, whose rows are others; load the page anew"
 _RANKED_AT_ONCE = 2
-MOST_WAITING = 64  # requests that wait for one kind of work
-BUSY = f"the server is busy: {MOST_WAITING} requests wait for their turn; ask again later"
-_CLIENT_GONE = 499  # a status that nobody reads
 _LOOK_SECONDS = 1.0  # between two looks whether the index was replaced
-Made = TypeVar("Made")
 
 
 class Opened:
@@ -76,12 +66,11 @@ class Opened:
         return self.explorer.index.generation
 
 
-Endpoint = Callable[[Request], Awaitable[Response]]
 OpenedEndpoint = Callable[[Opened, Request], Awaitable[Response]]
 
 
 class _RowConvertor(Convertor[int]):
-    """Rows in an address: digits, but not so many that they can be no row."""
+    """Row numbers in an address: at most 15 digits."""
 
     regex = "[0-9]{1,15}"
 
@@ -95,27 +84,6 @@ class _RowConvertor(Convertor[int]):
 register_url_convertor("row", _RowConvertor())
 
 
-class _WorkQueue:
-    """Runs work in threads, a few items at a time; a request that waits for its turn can be cancelled."""
-
-    def __init__(self, at_once: int) -> None:
-        self._limiter, self._held, self._most_held = CapacityLimiter(at_once), 0, at_once + MOST_WAITING
-
-    async def run(self, work: Callable[[], Made]) -> Made:
-        """Return the result of some work.
-
-        Raises:
-            HTTPException: Too many requests are waiting.
-        """
-        if self._held >= self._most_held:
-            raise HTTPException(503, BUSY, {"Retry-After": "5"})
-        self._held += 1
-        try:
-            return await to_thread.run_sync(_without_panic, work, limiter=self._limiter)
-        finally:
-            self._held -= 1
-
-
 class _Site:
     """The endpoints; work is done in threads, a few at a time, so that one request cannot keep others from theirs."""
 
@@ -124,13 +92,13 @@ class _Site:
         self._reopening = asyncio.Lock()
         self._replaced, self._looked = False, -math.inf
         self._looking = CapacityLimiter(1)
-        self._ranking = _WorkQueue(_RANKED_AT_ONCE)
-        self._drawing, self._decoding = _WorkQueue(1), _WorkQueue(1)  # a slice waits for one picture, not all
+        self._ranking = WorkQueue(_RANKED_AT_ONCE)
+        self._drawing, self._decoding = WorkQueue(1), WorkQueue(1)  # a slice waits for one picture, not all
         environment = jinja2.Environment(loader=jinja2.PackageLoader("noduleclip", "web"), autoescape=True)
         self._template = environment.get_template("page.html.jinja")
 
     def list_routes(self) -> list[Route | Mount]:
-        """Return all that can be asked."""
+        """Return the routes."""
         endpoints: dict[str, OpenedEndpoint] = {
             "/": self.show_page,
             "/api/collection": self.describe_collection,
@@ -156,7 +124,7 @@ class _Site:
                 raise HTTPException(409, REPLACED)
             replaced = await self._look_for_another(opened)
             opened.explorer.index.check_unchanged()
-            response = await _answer_while_connected(request, partial(endpoint, opened))
+            response = await answer_while_connected(request, partial(endpoint, opened))
             opened.explorer.index.check_unchanged()
             response.headers[GENERATION_HEADER] = opened.generation
             response.headers[REPLACED_HEADER] = str(replaced).lower()
@@ -165,7 +133,7 @@ class _Site:
         return answer
 
     async def _look_for_another(self, opened: Opened) -> bool:
-        """Return whether the index lies no longer where it was opened; looks at most once a second."""
+        """Return whether the index was replaced at its location; looks at most once a second."""
         if time.monotonic() - self._looked > _LOOK_SECONDS:
             self._looked = time.monotonic()
             replaced = await to_thread.run_sync(opened.explorer.index.was_replaced, limiter=self._looking)
@@ -174,13 +142,13 @@ class _Site:
         return self._replaced or opened is not self._opened
 
     async def reopen(self, request: Request) -> Response:
-        """Open what lies where the index was; from then on all answers are of it. Where that fails, nothing changes."""
+        """Open the index that now lies at the location and answer from it; if that fails, nothing changes."""
         if REOPEN_HEADER not in request.headers:
             raise HTTPException(403, f"only the page itself may ask this, with the header {REOPEN_HEADER}")
         async with self._reopening:
             if await to_thread.run_sync(self._opened.explorer.index.was_replaced, limiter=self._looking):
                 try:
-                    self._opened = await to_thread.run_sync(_without_panic, self._reopen, limiter=self._looking)
+                    self._opened = await to_thread.run_sync(without_panic, self._reopen, limiter=self._looking)
                 except (NoduleclipError, OSError) as error:
                     raise HTTPException(503, f"the new index cannot be opened, the old one stays ({error})") from error
             self._replaced, self._looked = False, -math.inf
@@ -212,7 +180,7 @@ class _Site:
         """Return the hits of a sentence."""
         started = time.perf_counter()
         found = await self._ranking.run(partial(opened.explorer.answer, _parse_search(request)))
-        return _send_json({**found, "milliseconds": round(1e3 * (time.perf_counter() - started), 1)})
+        return send_json({**found, "milliseconds": round(1e3 * (time.perf_counter() - started), 1)})
 
     async def send_csv(self, opened: Opened, request: Request) -> Response:
         """Return the hits of a sentence as a table."""
@@ -247,7 +215,7 @@ class _Site:
                 "neighbours": opened.explorer.find_neighbours(row, NEIGHBOURS, unique),
             }
 
-        return _send_json(await self._ranking.run(work))
+        return send_json(await self._ranking.run(work))
 
     async def send_slice(self, opened: Opened, request: Request) -> Response:
         """Return the Hounsfield units of a row's slice, for the browser to window."""
@@ -271,23 +239,6 @@ class _Site:
         )
 
 
-async def _answer_while_connected(request: Request, answer: Endpoint) -> Response:
-    """Answer a request; cancel it when its client is gone, before it takes its turn for further work."""
-    with CancelScope() as scope:
-
-        async def watch() -> None:
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-            scope.cancel()
-
-        watching = asyncio.create_task(watch())
-        try:
-            return await answer(request)
-        finally:
-            watching.cancel()
-    return Response(status_code=_CLIENT_GONE)
-
-
 def _parse_search(request: Request) -> SearchRequest:
     return parse_request(read_values(request.scope["query_string"]))
 
@@ -304,57 +255,15 @@ def _try_cut(slices: SliceReader, row: int) -> Picture | SliceError:
         return slices.cut(row, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX)
     except SliceError as error:
         return error
-    except InputError as error:  # the slice lies elsewhere
-        return SliceError(RejectCode.MISSING_FILE, str(error))
-
-
-def _without_panic(work: Callable[[], Made]) -> Made:
-    """Do some work on a table; a panic of polars, which is no Exception, would end the server's thread."""
-    try:
-        return work()
-    except (pl.exceptions.PanicException, pl.exceptions.PolarsError) as error:
-        raise ArtefactError(f"the index cannot be read ({str(error).splitlines()[0][:200]})") from error
-
-
-def _send_json(found: Mapping[str, Any]) -> Response:
-    """Send what an index says, whose columns may be of any kind: JSON has no NaN, no dates and no bytes."""
-    return JSONResponse({name: _to_json(value) for name, value in found.items()})
-
-
-def _to_json(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(name): _to_json(one) for name, one in value.items()}
-    if isinstance(value, list | tuple | pl.Series):
-        return [_to_json(one) for one in value]
-    return value if value is None or isinstance(value, str | int) else str(value)
-
-
-async def _explain(_: Request, error: Exception) -> Response:
-    if isinstance(error, IndexReplacedError):  # of a store whose old rows are gone
-        return JSONResponse({"error": REPLACED}, 409, {REPLACED_HEADER: "true"})
-    status = 422 if isinstance(error, UsageError) else 404 if isinstance(error, InputError) else 500
-    return JSONResponse({"error": str(error)}, status)
-
-
-async def _say_status(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
-
-
-async def _say_failure(_: Request, __: Exception) -> Response:
-    return JSONResponse({"error": FAILED}, 500)
 
 
 def make_app(opened: Opened, reopen: Callable[[], Opened]) -> Starlette:
     """Make the application, without its guard.
 
     Args:
-        opened: What answers.
-        reopen: Opens what lies at the same place by now.
+        opened: The index.
+        reopen: Opens the index that now lies at the same place.
     """
-    handlers = {NoduleclipError: _explain, HTTPException: _say_status, Exception: _say_failure}
-    app = Starlette(routes=_Site(opened, reopen).list_routes(), exception_handlers=handlers)
+    app = Starlette(routes=_Site(opened, reopen).list_routes(), exception_handlers=ERROR_HANDLERS)
     app.router.redirect_slashes = False
     return app

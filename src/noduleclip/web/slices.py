@@ -1,29 +1,25 @@
-"""Slices of an index's rows as a browser shows them; no other file can be asked for."""
+"""Slices of an index's rows for the browser; no other file can be requested."""
 
 import io
-import math
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from noduleclip import schema
 from noduleclip.config import LUNG_WINDOW_HU
-from noduleclip.errors import InputError
 from noduleclip.io.index.base import Index
 from noduleclip.io.outlines import parse_points
 from noduleclip.io.own_indexes import SliceFolders
-from noduleclip.io.pictures import Picture, read_picture
+from noduleclip.io.pictures import Picture
 from noduleclip.io.roi_table import find_file
 from noduleclip.report.windows import window_grey
+from noduleclip.workflows.pictures import check_slice_allowed, load_picture
 
 _FOV_MM, _SIZE_PX = 60.0, 160
-_PLACE = (schema.CENTER_X, schema.CENTER_Y, *schema.BOX_COLUMNS)
 _OUTLINE_RGB = (255, 176, 0)
 _KEPT_PICTURES, _KEPT_SLICES = 512, 4
 
@@ -48,7 +44,6 @@ class SliceReader:
 
     def __init__(self, index: Index, folders: SliceFolders) -> None:
         self._index, self._folders = index, folders
-        self._roots = folders.folders or (Path.cwd(),)
         self._decoding = threading.Lock()
         self.draw = lru_cache(_KEPT_PICTURES)(self._draw)
         self.read = lru_cache(_KEPT_SLICES)(self._read)
@@ -62,19 +57,17 @@ class SliceReader:
         """Cut the tissue around a row.
 
         Raises:
-            InputError: The slice cannot be read, or lies elsewhere.
+            SliceError: The slice cannot or may not be read.
         """
-        found, outline = self._find(row), self._index.read_outlines([row])[0]
-        if not all(found.get(name) is not None and math.isfinite(found[name]) for name in _PLACE):
-            raise InputError(f"row {row}: the index has no box of it")
+        found, outline = self._index.read_rows([row]).row(0, named=True), self._index.read_outlines([row])[0]
         with self._decoding:
-            return read_picture(found, self._roots, outline, fov_mm=fov_mm, size_px=size_px)
+            return load_picture(self._index, found, outline, self._folders, fov_mm=fov_mm, size_px=size_px)
 
     def _draw(self, row: int) -> bytes:
         """Return the tissue around a row as PNG, in the lung window and with the outline.
 
         Raises:
-            InputError: The slice cannot be read, or lies elsewhere.
+            SliceError: The slice cannot or may not be read.
         """
         picture = self.cut(row, fov_mm=_FOV_MM, size_px=_SIZE_PX)
         image = Image.fromarray(window_grey(picture.hu, LUNG_WINDOW_HU)).convert("RGB")
@@ -88,20 +81,15 @@ class SliceReader:
         """Return the whole slice of a row.
 
         Raises:
-            InputError: The slice cannot be read, or lies elsewhere.
+            SliceError: The slice cannot or may not be read.
         """
         from noduleclip.io.dicom.slice import read_ct_slice
 
-        found = self._find(row)
-        path = Path(find_file(str(found[schema.DICOM_PATH]), self._roots))
+        found = self._index.read_rows([row]).row(0, named=True)
+        check_slice_allowed(self._index, found, self._folders)
+        path = Path(find_file(str(found[schema.DICOM_PATH]), self._folders.folders or (Path.cwd(),)))
         with self._decoding:
             ct = read_ct_slice(path, frame=found.get(schema.FRAME), assume_hu=True)
         height, width = ct.hu.shape
         hu = np.clip(np.rint(ct.hu), -32768, 32767).astype("<i2")
         return Slice(hu.tobytes(), (height, width), ct.spacing_yx_mm)
-
-    def _find(self, row: int) -> Mapping[str, Any]:
-        found = self._index.read_rows([row]).row(0, named=True)
-        if not self._folders.allows(str(found[schema.DICOM_PATH])):
-            raise InputError(f"row {row}: its slice lies outside the DICOM folders; name its folder with --dicom-root")
-        return found

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -44,22 +44,56 @@ def load_pictures(
     Raises:
         UsageError: The index holds no boxes.
     """
-    from noduleclip.io.pictures import read_picture
-
     index.require_columns(_PLACE)
     rows = hits.unique(schema.ROW, maintain_order=True)
     outlines = index.read_outlines(rows[schema.ROW].to_numpy())
     pictures: dict[int, Picture | SliceError] = {}
     for row, points_json in zip(rows.iter_rows(named=True), outlines, strict=True):
-        number = row[schema.ROW]
         try:
-            if not all(row[name] is not None and math.isfinite(row[name]) for name in _PLACE):
-                raise SliceError(RejectCode.OUTSIDE, f"row {number} of {index.location} has no box")
-            if not folders.allows(str(row[schema.DICOM_PATH])):
-                outside = f"row {number} of {index.location}: its slice lies outside the DICOM folders"
-                raise SliceError(RejectCode.OUTSIDE, f"{outside}; name its folder with --dicom-root")
-            pictures[number] = read_picture(row, folders.folders, points_json, fov_mm=fov_mm, size_px=size_px)
+            pictures[row[schema.ROW]] = load_picture(index, row, points_json, folders, fov_mm=fov_mm, size_px=size_px)
         except SliceError as error:
-            pictures[number] = error
+            pictures[row[schema.ROW]] = error
         on_picture(1)
     return [pictures[number] for number in hits[schema.ROW]]
+
+
+def load_picture(
+    index: Index,
+    row: Mapping[str, Any],
+    points_json: str | None,
+    folders: SliceFolders,
+    *,
+    fov_mm: float,
+    size_px: int,
+) -> Picture:
+    """Cut the picture of one row from its slice.
+
+    Args:
+        index: The index of the row.
+        row: All metadata that the index holds of it.
+        points_json: Its outline.
+        folders: Where the slices may be read.
+        fov_mm: Side of the picture in mm.
+        size_px: Side of the picture in pixels.
+
+    Raises:
+        SliceError: The row has no box, or its slice cannot or may not be read.
+    """
+    from noduleclip.io.pictures import read_picture
+
+    name = f"row {row[schema.ROW]} of {index.location}"
+    if not all(row.get(column) is not None and math.isfinite(row[column]) for column in _PLACE):
+        raise SliceError(RejectCode.OUTSIDE, f"{name} has no box")
+    check_slice_allowed(index, row, folders)
+    return read_picture(row, folders.folders, points_json, fov_mm=fov_mm, size_px=size_px)
+
+
+def check_slice_allowed(index: Index, row: Mapping[str, Any], folders: SliceFolders) -> None:
+    """Check that the slice of a row may be read.
+
+    Raises:
+        SliceError: It lies outside the folders that may be read.
+    """
+    if not folders.allows(str(row[schema.DICOM_PATH])):
+        outside = f"row {row[schema.ROW]} of {index.location}: its slice lies outside the DICOM folders"
+        raise SliceError(RejectCode.OUTSIDE, f"{outside}; name its folder with --dicom-root")
