@@ -16,7 +16,7 @@ from noduleclip.cli.doctor_command import doctor
 from noduleclip.cli.embed_command import embed
 from noduleclip.cli.evaluate_command import evaluate
 from noduleclip.cli.fuse_command import fuse
-from noduleclip.cli.interrupts import comes_of_an_interrupt, reraise_interrupts
+from noduleclip.cli.interrupts import is_from_interrupt, reraise_interrupts
 from noduleclip.cli.merge_command import merge
 from noduleclip.cli.phantom_command import phantom
 from noduleclip.cli.prepare_commands import (
@@ -135,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:  # while Typer puts the commands together; later ones it makes an exit code of
         code = _INTERRUPTED
     except ImportError as error:
-        if not comes_of_an_interrupt(error):
+        if not is_from_interrupt(error):
             raise
         code = _INTERRUPTED
     except MemoryError as error:

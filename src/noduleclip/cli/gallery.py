@@ -1,4 +1,4 @@
-"""What `--html` and `--contact-sheet` write: the hits of a search as pictures."""
+"""Files of `--html` and `--contact-sheet`: the hits of a search as pictures."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ _MOST_HITS = 500
 
 
 def check_gallery(options: PictureOptions, *, replace: bool) -> None:
-    """Refuse before the search what would be refused after it.
+    """Check the output files before the search.
 
     Raises:
         UsageError: A file to write cannot be written or is there and may not be replaced, or links cannot be made.

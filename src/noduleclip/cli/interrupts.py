@@ -1,4 +1,4 @@
-"""Ctrl-C wherever it comes."""
+"""Ctrl-C in places where Python or a library drops it."""
 
 import _thread
 import contextlib
@@ -13,38 +13,38 @@ _SOON_SECONDS: Final = 0.02
 
 @contextlib.contextmanager
 def reraise_interrupts() -> Iterator[None]:
-    """Raise interrupts again that Python swallows in the block.
+    """Raise interrupts again that Python drops in the block.
 
-    Python prints and drops one that comes while an object is finalised or a callback runs, as many do while modules
-    are imported. Here it is raised again a moment later.
+    Python prints and drops a KeyboardInterrupt in a finalizer or a callback, as many run while modules are imported:
+    the command would go on. The interrupt is sent again a moment later, as one sent from the hook would be lost, too.
     """
-    told = sys.unraisablehook
+    previous = sys.unraisablehook
 
-    def hear(lost: Any) -> None:
+    def repeat_interrupt(lost: Any) -> None:
         if not issubclass(lost.exc_type, KeyboardInterrupt):
-            told(lost)
+            previous(lost)
             return
-        again = threading.Timer(_SOON_SECONDS, _interrupt_main)  # at once it would be lost in this call, too
-        again.daemon = True
-        again.start()
+        timer = threading.Timer(_SOON_SECONDS, _interrupt_main)
+        timer.daemon = True
+        timer.start()
 
-    sys.unraisablehook = hear
+    sys.unraisablehook = repeat_interrupt
     try:
         yield
     finally:
-        sys.unraisablehook = told
+        sys.unraisablehook = previous
 
 
 def _interrupt_main() -> None:
-    """Send the main thread the signal, which wakes it from what it waits for; Windows can only leave it word."""
+    """Send SIGINT to the main thread, which wakes it; Windows can only set its flag."""
     if hasattr(signal, "pthread_kill"):
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
     else:
         _thread.interrupt_main()
 
 
-def comes_of_an_interrupt(error: BaseException | None) -> bool:
-    """Return whether an error is what a library made of Ctrl-C, as ONNX Runtime does while it is imported."""
+def is_from_interrupt(error: BaseException | None) -> bool:
+    """Return whether a library turned Ctrl-C into this error, as ONNX Runtime does while it is imported."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None

@@ -1,4 +1,4 @@
-"""The pictures of hits: where their slices lie, and what becomes of those that cannot be read."""
+"""Pictures of hits for the commands: options, previews in a terminal, slices that cannot be read."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class PictureOptions:
 
     @property
     def given_folders(self) -> tuple[Path, ...]:
-        """What `--dicom-root` named."""
+        """Folders of `--dicom-root`."""
         return () if self.dicom_root is None else (self.dicom_root,)
 
     @property
@@ -65,14 +65,14 @@ def read_pictures(
     """Cut the picture of each hit from its slice.
 
     Args:
-        index: Where the hits come from.
+        index: The index of the hits.
         hits: Rows with all metadata that the index holds of them; a row may come up often and is read once.
-        options: Where the slices lie.
+        options: How hits are shown as pictures.
         fov_mm: Side of a picture in mm.
         size_px: Side of a picture in pixels.
 
     Returns:
-        A picture per hit, or why there is none.
+        A picture per hit, or the reason why there is none.
 
     Raises:
         UsageError: The DICOM root is no folder, or the index holds no boxes.
@@ -90,10 +90,10 @@ def make_previews(
     """Make the pictures beside the tables, where they were asked for and the window has room.
 
     Args:
-        index: Where the hits come from.
+        index: The index of the hits.
         results: One answer per sentence.
         options: Whether pictures are wanted.
-        form: What stdout gets; None = only paths.
+        form: Format of stdout; None = only paths.
 
     Returns:
         The pictures of each answer; None where there are none.

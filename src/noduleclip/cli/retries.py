@@ -1,4 +1,4 @@
-"""Further tries for commands that read an index while another process replaces it."""
+"""Retry of commands whose index is replaced by another process while they read it."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ def retry_replaced(run: Callable[[], None]) -> None:
     """Run a command, and again if the index that it reads was replaced meanwhile.
 
     Args:
-        run: Opens the index, and reads all that it needs of it before it prints anything.
+        run: Opens the index and reads all it needs before it prints anything.
 
     Raises:
         IndexReplacedError: The index was replaced during every try.

@@ -1,4 +1,4 @@
-"""Which folders slices are read from: those that the user named, and those of an index that was made here."""
+"""Folders that slices are read from: those of `--dicom-root`, or those of an index that was made here."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place, flushed, then moved into it."""
+"""Atomic files: written beside their place, flushed, then moved into it; and locks of output folders."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ from typing import Any
 from noduleclip.errors import ArtefactError, UsageError
 from noduleclip.io.disk import remove, require_space, round_to_blocks, translate_write_errors
 
-_PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.part")  # what `name_part` gives
+_PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.part")  # as `name_part` returns it
 _MOST_JSON_BYTES = 1 << 24
 _HASHED_AT_ONCE = 1 << 20
 LOCK_FILE = ".lock"  # in a folder that a process of this tool writes to
@@ -115,7 +115,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def format_json(values: Mapping[str, Any]) -> str:
-    """Return the text of a JSON file for people, too."""
+    """Return indented JSON text."""
     return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -209,7 +209,7 @@ def refuse_link(folder: Path) -> None:
 
 
 def find_other(folder: Path, patterns: Sequence[str]) -> Path | None:
-    """Return what a tool that is about to remove a folder did not make there, the first by name.
+    """Return the first file, by name, that this tool did not write in a folder that is about to be removed.
 
     Args:
         folder: The folder; it need not be there.
@@ -269,7 +269,7 @@ def locking(folder: Path, on_no_locks: Callable[[str], None], *, whole: bool = F
 
 
 def _lock(file: Path, folder: Path) -> Callable[[], None] | None:
-    """Take a lock and give what releases it; None where the file system has no locks."""
+    """Take a lock and return a function that releases it; None where the file system has no locks."""
     from filelock import FileLock, Timeout
 
     if os.path.lexists(file) and not _is_lock(file):

@@ -1,4 +1,4 @@
-"""What a disk that cannot be written tells the user, whichever library ran into it."""
+"""Disk space and write errors: checked before work starts, and explained in one line when a write fails."""
 
 import contextlib
 import errno
@@ -107,7 +107,8 @@ def remove(path: Path) -> None:
 def _find_write_error(error: Exception, path: Path, part: Path) -> OSError | None:
     """Return the system's error behind one that a library raised while it wrote; None where it is of another kind.
 
-    numpy, polars and torch keep no error number when a disk is full, so one more piece is written to see.
+    numpy, polars and torch drop the error number of a full disk or quota, so another 64 kB is written to see it: the
+    free space that the system reports does not show a quota.
     """
     if isinstance(error, OSError) and error.errno is not None:
         named = [Path(name) for name in (error.filename, error.filename2) if isinstance(name, str | os.PathLike)]
@@ -151,7 +152,7 @@ def _find_folder(path: Path) -> Path | None:
 
 
 def _identify_disk(path: Path) -> object:
-    """Return what tells the file system of a path from others."""
+    """Return an identifier of the file system of a path."""
     folder = _find_folder(path)
     try:
         return None if folder is None else folder.stat().st_dev

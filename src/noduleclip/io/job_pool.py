@@ -1,4 +1,4 @@
-"""Many small jobs in worker processes, any of which a library written in C may end. Knows nothing of what is done."""
+"""Process pool that survives worker crashes: a job whose process ends is a result, not the end of the run."""
 
 import contextlib
 import multiprocessing
@@ -17,32 +17,32 @@ Arguments = ParamSpec("Arguments")
 
 
 class WorkerCrashed:
-    """What a job gives whose process ended."""
+    """Result of a job whose process terminated unexpectedly."""
 
 
 class _Pool(ProcessPoolExecutor):
-    """A pool that Ctrl-C finds with its workers started and known to it, or without any."""
+    """A pool in which Ctrl-C never interrupts the start of a worker."""
 
     def submit(
         self, fn: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Future[Result]:
-        with _ctrl_c_afterwards():
+        with _delay_interrupts():
             return super().submit(fn, *args, **kwargs)
 
 
 def run_jobs(
     work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, *, apart: bool = False
 ) -> Iterator[tuple[Job, Result | WorkerCrashed]]:
-    """Do jobs, each once, in any order; few are done in this process.
+    """Run jobs, each once, in any order; a few are run in this process.
 
-    A worker that ends costs the job that it was at, which gives `WorkerCrashed`. Which job that was shows with a single
-    worker, that takes them in order: the first one without a result.
+    When a worker terminates, the job that it was running gets `WorkerCrashed`. To find that job, the unfinished ones
+    are run again by a single worker, in order: it is the first one without a result.
 
     Args:
-        work: What to do; importable, as the workers are spawned.
-        jobs: What to do it with.
+        work: Function to run; importable, as the workers are spawned.
+        jobs: Its arguments.
         workers: Processes.
-        apart: Do none of them in this process, however few they are.
+        apart: Run none of them in this process, however few they are.
     """
     if not apart and (workers == 1 or len(jobs) < _JOBS_WORTH_A_POOL):
         yield from ((job, work(job)) for job in jobs)
@@ -58,24 +58,24 @@ def run_jobs(
 
 
 def open_pool(workers: int) -> ProcessPoolExecutor:
-    """Open a pool of spawned processes; Ctrl-C, which reaches them all, is left to the one that waits for them."""
+    """Open a pool of spawned processes that ignore Ctrl-C, which the process that waits for them handles."""
     context = multiprocessing.get_context("spawn")
     return _Pool(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
 
 
 @contextlib.contextmanager
-def _ctrl_c_afterwards() -> Iterator[None]:
-    """Hold Ctrl-C back for as long as a worker may be starting.
+def _delay_interrupts() -> Iterator[None]:
+    """Delay Ctrl-C while a worker may be starting.
 
-    The worker inherits the blocked signal: until it has the handler that leaves Ctrl-C alone, an interrupt would show
-    a traceback. Here, a worker that is half started would show one, too, or be waited for without end.
+    A half-started worker would print a traceback, or be waited for forever. The worker inherits the blocked signal
+    until its initializer ignores it. The handler is replaced, too: threads of other libraries do not block the signal.
     """
     blocks = hasattr(signal, "pthread_sigmask")  # not on Windows
-    hears = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if hears else None  # None also where it is not Python's
-    came: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if is_main else None  # None also where it is not Python's
+    received: list[int] = []
     if handler is not None:
-        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+        signal.signal(signal.SIGINT, lambda number, _: received.append(number))
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if blocks else None
     try:
         yield
@@ -84,18 +84,18 @@ def _ctrl_c_afterwards() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if handler is not None:
             signal.signal(signal.SIGINT, handler)
-        if came:
+        if received:
             signal.raise_signal(signal.SIGINT)
 
 
 def _run_until_broken(
     work: Callable[[Job], Result], numbered: Sequence[tuple[int, Job]], workers: int
 ) -> Iterator[tuple[int, Result]]:
-    """Work in a pool of processes; ends early where one of them dies."""
+    """Run jobs in a pool of processes; stop early when one of them terminates."""
     with open_pool(workers) as pool:
         futures = {}
         try:
-            with contextlib.suppress(BrokenProcessPool):  # what was not submitted is done in the next pool
+            with contextlib.suppress(BrokenProcessPool):  # the rest is run in the next pool
                 for number, job in numbered:
                     futures[pool.submit(work, job)] = number
             for future in as_completed(futures):

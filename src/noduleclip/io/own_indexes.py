@@ -1,4 +1,4 @@
-"""Indexes that this user made on this machine: only their own list of DICOM folders is believed.
+"""Record of the indexes that this user made on this machine: only their list of DICOM folders is trusted.
 
 An index names the folders that its slices lie in, and its rows name the files. One from elsewhere could name any file
 of this machine. So `embed` and `merge` keep a record of what they made in the user's state folder, where no index can

@@ -83,7 +83,8 @@ class AllocationLimit(TorchFunctionMode):
     """Context in which modules that are built may allocate a limited number of bytes.
 
     A configuration of ten letters can name a backbone of gigabytes. Tensors are counted when modules create them,
-    before they are filled, so that memory above the limit is never touched.
+    before they are filled, so that memory above the limit is never touched. Building on the meta device would not do:
+    timm creates a backbone whole before its first stages are kept, and some have buffers that no checkpoint holds.
 
     Args:
         most_bytes: Limit of all allocations.

@@ -1,1 +1,1 @@
-"""What a person looks at: tables and progress."""
+"""Presentation of results: tables, progress, terminal pictures, pages and plots."""

@@ -1,4 +1,4 @@
-"""Where words go: data to stdout, everything else to stderr, and progress only where a terminal shows it."""
+"""Output: data to stdout, messages to stderr, progress only on a terminal."""
 
 import contextlib
 import json
@@ -30,19 +30,19 @@ def message_console() -> Console:
 
 
 def plain(text: str) -> str:
-    """Return a text from elsewhere as it may stand between markup: no markup, and nothing that moves the cursor."""
+    """Return a text escaped for rich markup, without control characters."""
     return escape(make_printable(text))
 
 
 def write_lines(lines: Iterable[str]) -> None:
-    """Write lines of data to stdout: as they are into a file or a pipe, with controls spelled out on a terminal."""
+    """Write lines of data to stdout; control characters are escaped on a terminal only."""
     is_terminal = sys.stdout.isatty()  # not Console.is_terminal, which FORCE_COLOR sets for a pipe
     sys.stdout.write("".join(f"{make_printable(line) if is_terminal else line}\n" for line in lines))
     sys.stdout.flush()
 
 
 def write_json_lines(lines: Iterable[str]) -> None:
-    """Write JSON to stdout, the same values in printable characters: others stand as JSON's escapes."""
+    """Write JSON lines to stdout; characters that are not printable become JSON escapes."""
     write_lines(_UNUSUAL.sub(_escape_for_json, line) for line in lines)
 
 

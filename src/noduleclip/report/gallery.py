@@ -65,7 +65,7 @@ def make_section(answer: Answer, pictures: Sequence[Picture | SliceError], refer
 
 
 def check_viewer_url(template: str) -> None:
-    """Refuse a template of links that cannot be filled, or whose links would run something.
+    """Refuse a link template with unknown fields, or with a scheme that could run code.
 
     Raises:
         UsageError: Names what is allowed.
@@ -87,7 +87,7 @@ def render_gallery(sections: Sequence[Section], command: str, viewer_url: str | 
 
     Args:
         sections: The hits of each sentence.
-        command: What made it, as one would type it.
+        command: The command line of the search.
         viewer_url: Address of a slice in a viewer, with fields such as {study_uid}; None for no links.
     """
     described = [

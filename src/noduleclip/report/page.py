@@ -1,4 +1,4 @@
-"""What the pages share: templates that escape all text, and figures that stand in them."""
+"""Shared parts of the pages: templates that escape all text, and inline figures."""
 
 import io
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ MODEL_COLOUR, READER_COLOUR, PLAIN_COLOUR = "#0072b2", "#d55e00", "#777777"
 
 
 def render_page(template: str, filters: Mapping[str, Any] | None = None, **values: Any) -> str:
-    """Fill a template of this package; a name that it does not get is an error, but for parts of a value."""
+    """Fill a template of this package; a missing name is an error, a missing part of a value is not."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("noduleclip", "report"),
         autoescape=True,
@@ -30,7 +30,7 @@ def render_page(template: str, filters: Mapping[str, Any] | None = None, **value
 
 
 def inline_figure(figure: "Figure") -> Markup:
-    """Return a figure as SVG that stands in the page, so that it scales and prints; the same for the same numbers."""
+    """Return a figure as inline SVG, which scales and prints; equal numbers give equal bytes."""
     import matplotlib
 
     file = io.StringIO()

@@ -1,4 +1,8 @@
-"""Pictures of nodules in a terminal: by its graphics protocol, in half blocks, or in characters of different weight."""
+"""Pictures of nodules in a terminal: by its graphics protocol, in half blocks, or in characters of different weight.
+
+Graphics protocols come from textual-image (extra `preview`). Its own fallbacks are not used: they need the extra and a
+terminal that answers, and have neither the coloured outline in 16 colours nor ASCII.
+"""
 
 import contextlib
 import logging
@@ -30,14 +34,14 @@ _WINDOWS = {"lung": LUNG_WINDOW_HU, "soft tissue": SOFT_TISSUE_WINDOW_HU}
 _FIELDS_MM = (24, 32, 48, 64, 96, 200)
 _ROOM = 2.0  # sides of the square over the largest diameter in it
 _LINE_RGB = np.array((0.2, 1.0, 0.3))
-_LINE_WEIGHT = 0.6  # what is under the line still shows
+_LINE_WEIGHT = 0.6  # the pixel below the line stays visible
 _LINE_STYLE = Style(color="green")
 _BLOCKS = " ░▒▓█"
 _ASCII = " .:-=+*#%@"
 
 
 class Surface(Enum):
-    """What a terminal without a graphics protocol can show."""
+    """Characters that a terminal without a graphics protocol can show."""
 
     HALF_BLOCKS = "half blocks"
     BLOCKS = "blocks of four weights"
@@ -46,7 +50,7 @@ class Surface(Enum):
 
 @dataclass(frozen=True)
 class Layout:
-    """How pictures fit beside the table.
+    """Size of the pictures beside the table.
 
     Attributes:
         side: Width of a picture in characters.
@@ -65,7 +69,7 @@ class Layout:
 
     @property
     def title(self) -> str:
-        """What stands over the pictures."""
+        """Header over the pictures."""
         return f"{' and '.join(self.windows)}, {self.fov_mm:g} mm{' each' if len(self.windows) > 1 else ''}"
 
 
@@ -90,7 +94,7 @@ def choose_layout(room: int, least_room: int, diameters_mm: Iterable[float | Non
 
 
 def choose_surface(console: Console) -> Surface:
-    """Find what a console shows without asking its terminal; greys in 16 colours are worse than characters."""
+    """Choose characters for a console without asking its terminal; greys in 16 colours are worse than characters."""
     is_unicode = console.encoding.startswith("utf")
     if is_unicode and not console.no_color and console.color_system in ("truecolor", "256"):
         return Surface.HALF_BLOCKS
@@ -214,8 +218,8 @@ def draw_picture(picture: Picture, layout: Layout, surface: Surface, graphics: t
     Args:
         picture: As many pixels a side as the layout has characters, or any number where graphics draw it.
         layout: Which windows, how large.
-        surface: What to draw with where there is no graphics protocol.
-        graphics: What draws a Pillow image.
+        surface: Characters to draw with without a graphics protocol.
+        graphics: Class that draws a Pillow image by a graphics protocol.
     """
     grey, line = paint(picture, layout.windows)
     if graphics is not None:

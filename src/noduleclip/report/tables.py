@@ -31,8 +31,8 @@ class PictureColumn:
     """The pictures of the hits of one answer.
 
     Attributes:
-        title: What stands over them.
-        width: Characters that each takes.
+        title: Header of the column.
+        width: Characters of each.
         cells: One per hit.
     """
 
@@ -81,7 +81,7 @@ def _split_lines(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class _HitColumns:
-    """What a table of hits shows, but for the slice.
+    """Columns of a table of hits, without the slice.
 
     Attributes:
         scores: Columns of scores.

@@ -23,7 +23,7 @@ def window_grey(hu: NDArray[np.float32], window_hu: Window) -> NDArray[np.uint8]
 
 
 def encode_for_page(grey: NDArray[np.uint8]) -> str:
-    """Return (Y, X) grey values as the address of a picture that stands in a page."""
+    """Return (Y, X) grey values as a data URL."""
     file = io.BytesIO()
     Image.fromarray(grey).save(file, format="WEBP", quality=_QUALITY)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,1 +1,1 @@
-"""Top-K search, fusion with the measured diameter, and the metrics. Knows no torch and no files."""
+"""Exact Top-K search and fusion with measured values, in numpy; the encoders of a query without torch."""

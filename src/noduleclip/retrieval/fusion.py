@@ -1,4 +1,4 @@
-"""Fusion of what the image shows with the measured diameter: `score = alpha * cosine + (1 - alpha) * rule`.
+"""Fusion of the image with the measured diameter: `score = alpha * cosine + (1 - alpha) * rule`.
 
 Both parts are probabilities in [0, 1], so that alpha weighs like with like: the cosine enters through the model's own
 scale and bias, as the probability that the sentence is true of the crop (docs/decisions/0005-fusion.md).
@@ -20,14 +20,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Calibration:
-    """What turns a cosine into a probability: `sigmoid(scale * cosine + bias)`."""
+    """Map from a cosine to a probability: `sigmoid(scale * cosine + bias)`."""
 
     scale: float
     bias: float
 
     @classmethod
     def from_texts(cls, texts: Mapping[str, str]) -> "Calibration":
-        """Read what an encoder's file carries.
+        """Parse the calibration in an encoder's file.
 
         Raises:
             KeyError: There is none.
@@ -79,14 +79,14 @@ def score_rating(ratings: Floats, asked: RatingRange) -> Floats:
 
 
 def multiply_rules(parts: Sequence[Floats]) -> Floats:
-    """Return the product of rule scores (N,), leaving out what is NaN; NaN where all are."""
+    """Return the product of rule scores (N,), ignoring NaN; NaN where all are NaN."""
     stacked = np.stack(parts)
     known = np.isfinite(stacked)
     return np.asarray(np.where(known.any(axis=0), np.where(known, stacked, 1.0).prod(axis=0), np.nan))
 
 
 def score_query(parsed: ParsedQuery, read: Callable[[str], Floats], softness_mm: float) -> Floats:
-    """Score rows by all that a sentence asks for: their diameter, and each rating.
+    """Score rows by the criteria of a sentence: the diameter and each rating.
 
     Args:
         parsed: The sentence; it asks for something.
@@ -112,7 +112,7 @@ def fuse_scores(cosine: Floats, rule: Floats, alpha: float) -> Floats:
 
 
 def mix_likeness(probability: Floats, likeness: NDArray[np.floating], weight: float) -> Floats:
-    """Mix what a sentence and what another nodule's image say of items (docs/decisions/0010-similar-nodules.md).
+    """Mix the probability of a sentence with the likeness to a nodule (docs/decisions/0010-similar-nodules.md).
 
     Args:
         probability: (N,) probabilities that the sentence is true.

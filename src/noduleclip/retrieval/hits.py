@@ -1,4 +1,4 @@
-"""The table of hits: the same columns in the same order, whoever asks."""
+"""The table of hits: the same columns in the same order for every interface."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,17 +17,17 @@ _LEADING = (
 
 
 def satisfies_all(parsed: ParsedQuery, hit: Mapping[str, Any]) -> bool | None:
-    """Return whether a row satisfies all that a sentence asks for; None where nothing says no, but not all is known."""
-    said: list[bool | None] = []
+    """Return whether a row satisfies all criteria of a sentence; None where one is unknown and none is violated."""
+    known: list[bool | None] = []
     if parsed.interval is not None:
         size = hit[schema.DIAMETER_MM]
-        said.append(None if size is None else parsed.interval.contains(size))
+        known.append(None if size is None else parsed.interval.contains(size))
     for asked in parsed.ratings:
         rating = hit.get(asked.attribute)
-        said.append(None if rating is None else asked.contains(rating))
-    if False in said:
+        known.append(None if rating is None else asked.contains(rating))
+    if False in known:
         return False
-    return None if None in said or not said else True
+    return None if None in known or not known else True
 
 
 def describe_hits(
@@ -37,9 +37,9 @@ def describe_hits(
 
     Args:
         found: Metadata of the hits, best first.
-        scores: What they scored, by column.
-        sentence: What was asked.
-        parsed: How it was read.
+        scores: Their scores, by column.
+        sentence: The sentence.
+        parsed: The parsed sentence.
     """
     satisfies = [satisfies_all(parsed, hit) for hit in found.iter_rows(named=True)]
     hits = found.with_columns(

@@ -1,4 +1,4 @@
-"""The image encoder without torch: ONNX Runtime over a file that `embed` made of a checkpoint."""
+"""The image encoder without torch: ONNX Runtime over a file that `embed` exported from a checkpoint."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from noduleclip.config import ModelConfig, from_mapping
 from noduleclip.errors import ArtefactError, ConfigError
 from noduleclip.machine import count_cores
 from noduleclip.retrieval.fusion import Calibration
-from noduleclip.retrieval.onnx_session import open_session, run_tower
+from noduleclip.retrieval.onnx_session import open_session, run_encoder
 
 
 class OnnxImageEncoder:
@@ -42,7 +42,7 @@ class OnnxImageEncoder:
             both = (crops_hu, crops_hu.transpose(0, 2, 1))
             views = [np.rot90(crops, turns, (1, 2)) for crops in both for turns in range(4)]
         total = sum(
-            run_tower(self._session, {"crops": np.ascontiguousarray(view, np.float32)}, len(view), self._path)
+            run_encoder(self._session, {"crops": np.ascontiguousarray(view, np.float32)}, len(view), self._path)
             for view in views
         )
         return np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True), "<f4")

@@ -1,4 +1,4 @@
-"""Read what an ONNX file says, without running it and without allocating more than it holds.
+"""Parser of an ONNX file that runs nothing and allocates no more than the file holds.
 
 Protobuf libraries make an object of some hundred bytes of a message of two, so a file of 60 MB takes gigabytes before
 anything in it can be checked. This reader walks over the encoded bytes, counts what it meets, and decodes only what
@@ -24,7 +24,7 @@ _DOMAINS = ("", "ai.onnx")
 
 
 class _RefusedError(ValueError):
-    """What an ONNX file holds and an encoder may not."""
+    """Content of an ONNX file that an encoder may not have."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Tensor:
 
 @dataclass
 class OnnxFile:
-    """What an ONNX file says.
+    """Parsed content of an ONNX file.
 
     Attributes:
         nodes: The operations, in the order of the file.

@@ -1,4 +1,4 @@
-"""The image encoder's ONNX file in ONNX Runtime, which is told to keep to itself what it runs."""
+"""The image encoder's ONNX file in ONNX Runtime, with its logging switched off."""
 
 import os
 import re
@@ -58,7 +58,7 @@ def open_session(
     return session, file.texts
 
 
-def run_tower(
+def run_encoder(
     session: onnxruntime.InferenceSession, feed: dict[str, NDArray[np.generic]], rows: int, path: Path
 ) -> NDArray[np.float32]:
     """Run an encoder on `rows` inputs.

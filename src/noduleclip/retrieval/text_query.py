@@ -75,6 +75,6 @@ class SentenceEncoder:
 
 
 def _shorten(error: Exception) -> str:
-    """Return the error for a message; some quote all of what they were given."""
+    """Return the start of a message; some quote their whole input."""
     text = repr(error)
     return text if len(text) <= 200 else f"{text[:200]}…"

@@ -1,4 +1,4 @@
-"""Exact Top-K over unit rows. Filters come before it: only the rows asked for are ranked.
+"""Exact Top-K over unit rows. Filters come first: only the given rows are ranked.
 
 Scores are made by `numpy.vecdot`, row by row: a matrix product may give equal rows different last bits, and ties would
 then not stand in the order of their rows. Many sentences at once are sifted by a matrix product, and what it lets
@@ -27,7 +27,7 @@ Rows = NDArray[np.int64]
 
 
 class Gallery(Protocol):
-    """(N, D) unit rows: an array, or what reads the rows that are asked for."""
+    """(N, D) unit rows: an array, or an object that reads rows on access."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -88,7 +88,7 @@ def find_top_k(queries: Floats, gallery: Gallery, k: int, rows: Rows | None = No
         ArtefactError: A row is not finite.
     """
     best = [TopK(np.empty(0, np.int64), np.empty(0)) for _ in queries]
-    floors = np.full(len(queries), -np.inf, np.float32)  # what scores less is not among the best
+    floors = np.full(len(queries), -np.inf, np.float32)  # a lower score is not among the best
     for piece, scores in _score_pieces(queries, gallery, rows):
         for query in np.flatnonzero(scores.max(axis=1) >= floors):
             if np.isneginf(floors[query]) and scores.shape[1] > k:
@@ -106,7 +106,7 @@ def find_top_k(queries: Floats, gallery: Gallery, k: int, rows: Rows | None = No
 def check_unit_norm(gallery: Gallery, rows: Rows) -> None:
     """Refuse rows that are no unit vectors.
 
-    Asked of what was ranked first: a row that is too long comes there.
+    Called for the rows ranked first: a row that is too long is among them.
 
     Args:
         gallery: (N, D) rows.
@@ -137,7 +137,7 @@ def _score_pieces(queries: Floats, gallery: Gallery, rows: Rows | None) -> Itera
 
     def score(piece: slice) -> Floats:
         part = gallery[piece] if rows is None else gallery[rows[piece]]
-        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused below
+        with np.errstate(invalid="ignore", over="ignore"):  # values that are not finite are refused below
             if len(queries) < _MANY_QUERIES:
                 scores: Floats = np.stack([np.vecdot(part, query) for query in queries])
             else:
@@ -182,7 +182,7 @@ def select_top_k(scores: NDArray[np.floating], k: int, groups: NDArray[np.intege
 
 
 def _select_in_groups(scores: NDArray[np.floating], k: int, groups: NDArray[np.integer]) -> Rows:
-    """Select the best item of each group among more and more of the best items, until there are `k` of them."""
+    """Select the best item of each group, among a growing number of the best items, until there are `k`."""
     looked_at = k
     while True:
         looked_at *= _MEMBERS

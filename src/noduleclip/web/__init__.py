@@ -1,1 +1,1 @@
-"""The explorer: a page on this machine that shows how a sentence is read and what it finds."""
+"""The explorer: a local web page that shows how a sentence is parsed and which nodules it finds."""

@@ -83,7 +83,7 @@ class LimitedProtocol(H11Protocol):
             self._watch_answer()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP with the headers that every answer has; the connection ends."""
+        """Answer a request that is not HTTP, with the headers of every answer, and close the connection."""
         headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
         headers += [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
         body = msg.encode("ascii", "replace")
@@ -97,13 +97,13 @@ class LimitedProtocol(H11Protocol):
         self.transport.close()
 
     def abort(self) -> None:
-        """End the connection at once, what is unsent included."""
+        """Close the connection at once, dropping unsent data."""
         self._stop()
         self._aborted = True
         self.transport.abort()
 
     def _read_on(self) -> None:
-        """Go on reading while a request is answered, though others wait behind it: else a client's end goes unseen."""
+        """Keep reading while a request is answered; otherwise a client that disconnects is not noticed."""
         if self.is_waiting or self.conn.their_state is not h11.DONE or self.transport.is_closing():
             return
         if len(self.conn.trailing_data[0]) > MOST_AHEAD:

@@ -93,7 +93,7 @@ class Explorer:
         return empty, ["no row passes the filters"]
 
     def _describe_hits(self, ranking: Ranking) -> list[dict[str, Any]]:
-        """Return what a list of hits shows of each, from columns in memory."""
+        """Return the fields of each hit in the list, from columns in memory."""
         found = self._describe_rows(ranking.rows, list_attributes([ranking.parsed]))
         for place, hit in enumerate(found):
             hit[schema.SATISFIES] = satisfies_all(ranking.parsed, hit)
@@ -112,7 +112,7 @@ class Explorer:
         return found
 
     def describe_row(self, row: int) -> dict[str, Any]:
-        """Return all that the index says of a row."""
+        """Return the metadata of a row."""
         return self.index.read_rows([row]).row(0, named=True)
 
     def count_diameters(self) -> list[int]:

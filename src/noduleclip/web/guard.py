@@ -1,4 +1,4 @@
-"""Who may ask the server: this machine's own browser, or who has the token. Everything else ends here."""
+"""Access control: requests of this machine's browser, or with the token; all others are refused here."""
 
 import asyncio
 import hmac
@@ -32,15 +32,15 @@ _LOG = logging.getLogger("uvicorn.error")
 
 @dataclass(frozen=True)
 class Guard:
-    """Lets through what comes from where it may, and writes the same strict headers on every answer.
+    """Middleware that refuses foreign requests and sets the same strict headers on every answer.
 
     Attributes:
-        app: What is guarded.
+        app: The guarded application.
         hosts: Names and addresses, in lower case, under which a browser may know this server. Any other is refused:
             a page of another site whose name was made to point here would have that name.
-        token: What whoever asks must know; None where no one but this machine can ask.
-        session: Value of the cookie that the token is exchanged for; it says nothing of the token, and ends with the
-            server.
+        token: Secret that a request must have; None where only this machine can connect.
+        session: Value of the cookie that the token is exchanged for; independent of the token, and valid until the
+            server ends.
     """
 
     app: ASGIApp
@@ -109,29 +109,28 @@ class Guard:
 
 
 def _is_foreign(scope: Scope, headers: Headers, host: str) -> bool:
-    """Return whether another site's page asks for what it may not have.
+    """Return whether a page of another site makes a request that only this page may make.
 
-    Another site may lead a whole tab to the page at `/` and do nothing else: no address of pictures or answers, no
-    frame, no script's request. Sites are told by `Sec-Fetch-Site`, which no script can change; another port of this
-    host, which is `same-site`, is another site here. Browsers too old to send it, and those on plain HTTP under a name
-    other than localhost, are told by `Origin` and `Referer`. Without any of them it is no browser that asks, or one
-    that asks for this very site.
+    Another site may open the page at `/` in a tab, and nothing else: no pictures or answers, no frame, no request of a
+    script. `Sec-Fetch-Site`, which no script can change, identifies the site; another port of this host (`same-site`)
+    counts as another site. Browsers that are too old to send it, or use plain HTTP under a name other than localhost,
+    are identified by `Origin` and `Referer`. A request without any of them comes from no browser, or from this site.
     """
-    if any(_place_of(origin) != host.lower() for origin in headers.getlist("origin")):
+    if any(_host_of(origin) != host.lower() for origin in headers.getlist("origin")):
         return True
     if headers.get("sec-fetch-dest", "empty") not in _ALONE:  # a frame, an embedded object
         return True
     site = headers.get("sec-fetch-site")
     if site is None:
         referrer = headers.get("referer")
-        elsewhere, navigates = referrer is not None and _place_of(referrer) != host.lower(), True
+        elsewhere, navigates = referrer is not None and _host_of(referrer) != host.lower(), True
     else:
         elsewhere = site not in ("same-origin", "none")
         navigates = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") in (None, "document")
     return elsewhere and not (navigates and scope["path"] == "/" and scope["method"] in ("GET", "HEAD"))
 
 
-def _place_of(address: str) -> str | None:
+def _host_of(address: str) -> str | None:
     """Return host and port of an `http` or `https` address; None for others, such as the origin `null`."""
     try:
         parts = urlsplit(address)

@@ -35,7 +35,7 @@ def read_values(query: bytes) -> dict[str, str]:
 
 
 def parse_request(values: Mapping[str, str]) -> SearchRequest:
-    """Parse a search from the values of an address; a name that is missing or empty has its default.
+    """Parse a search from the values of an address; a missing or empty name has its default.
 
     Raises:
         UsageError: A value is not allowed.

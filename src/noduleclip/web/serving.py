@@ -26,7 +26,7 @@ class ServeOptions:
     Attributes:
         host: Address to listen on.
         port: Port to listen on, 0 for any that is free.
-        token: What whoever asks must know.
+        token: Secret that a request must have.
         allowed_hosts: Further names of this machine.
     """
 

@@ -160,11 +160,11 @@ def _find_slice(index: Index, path: str) -> pl.DataFrame:
 
 
 def _lies_on(index: Index, path: str) -> pl.Expr:
-    return pl.col(schema.DICOM_PATH).is_in(_spell(path, index.manifest.dicom_roots))
+    return pl.col(schema.DICOM_PATH).is_in(_list_spellings(path, index.manifest.dicom_roots))
 
 
-def _spell(path: str, roots: Sequence[str]) -> list[str]:
-    """Return the spellings that an index may have of a path."""
+def _list_spellings(path: str, roots: Sequence[str]) -> list[str]:
+    """Return the forms in which an index may hold a path."""
     slashed = path.strip().replace("\\", "/")
     file = os.path.normpath(Path(slashed).absolute())
     below = [os.path.relpath(file, root) for root in roots if file.startswith(os.path.normpath(root) + os.sep)]

@@ -23,7 +23,7 @@ _MOST_BYTES = 1 << 50
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `index.json` says.
+    """Content of `index.json`.
 
     Attributes:
         schema_version: Version of the folder's layout.
@@ -53,7 +53,7 @@ class Manifest:
 
 
 class Vectors(Protocol):
-    """(N, D) float32 unit rows, read where they are asked for: an array, mapped or not, or what reads like one."""
+    """(N, D) float32 unit rows, read on access: an array, memory-mapped or not, or an object that reads like one."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -69,7 +69,7 @@ class Index(abc.ABC):
     """An opened index; nothing but the manifest is read until it is needed.
 
     Attributes:
-        manifest: What it says of itself.
+        manifest: Its manifest.
         embeddings: (N, D) float32 unit rows.
         generation: Identifies what was opened: two indexes at one location have different ones.
         has_vector_index: Whether `find_near` can be called.
@@ -83,7 +83,7 @@ class Index(abc.ABC):
     @property
     @abc.abstractmethod
     def location(self) -> str:
-        """Where it lies, as a user says it."""
+        """The location, as the user writes it."""
 
     @property
     def name(self) -> str:
@@ -100,7 +100,7 @@ class Index(abc.ABC):
         """
 
     def check_unchanged(self) -> None:  # noqa: B027 - a Lance store keeps its versions
-        """Check that what is open is still what was opened.
+        """Check that the opened files were not overwritten.
 
         A search calls it before and after it reads: an answer from files that were overwritten meanwhile is discarded.
 
@@ -129,7 +129,7 @@ class Index(abc.ABC):
 
     @abc.abstractmethod
     def read_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
-        """Read the metadata of some rows, in the order asked for, from the parts that hold them."""
+        """Read the metadata of some rows, in the order asked for, from the parts of the files that hold them."""
 
     @abc.abstractmethod
     def read_outlines(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str | None]:
@@ -159,7 +159,7 @@ class Index(abc.ABC):
 
     @abc.abstractmethod
     def find_changed_files(self, on_bytes: Callable[[int], None] = lambda _: None) -> list[str]:
-        """Hash all files, whole, and return the paths of those that are not the ones that were written.
+        """Hash all files and return the paths of those that differ from the files that were written.
 
         Args:
             on_bytes: Called with the bytes read since the last call.
@@ -199,7 +199,7 @@ class Index(abc.ABC):
 
 
 def describe_file(path: Path) -> dict[str, Any]:
-    """Return what a manifest says of a file: its SHA-256 and its size in bytes."""
+    """Return the entry of a file in a manifest: its SHA-256 and its size in bytes."""
     return {"sha256": hash_file(path), "bytes": path.stat().st_size}
 
 
@@ -209,15 +209,15 @@ def format_manifest(manifest: Manifest) -> str:
 
 
 def parse_manifest(values: dict[str, Any], path: str, files: set[str]) -> Manifest:
-    """Read what an index says of itself.
+    """Parse a manifest.
 
     Args:
-        values: What was found.
-        path: Where, for messages.
-        files: Those that it must name, beside which there may be outlines.
+        values: Parsed JSON.
+        path: Its place, for messages.
+        files: The files that it must name, besides outlines.
 
     Raises:
-        ArtefactError: It is no manifest.
+        ArtefactError: It is no manifest of this tool.
     """
     found = values.get("schema_version")
     if found != schema.INDEX_SCHEMA_VERSION:

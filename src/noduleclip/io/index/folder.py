@@ -53,7 +53,7 @@ class FolderIndex(Index):
     Attributes:
         embeddings: (N, D) float32 unit rows, memory-mapped.
         generation: SHA-256 of the manifest.
-        folder: Where it lies.
+        folder: The folder.
         files: Its files, the manifest included, all open.
     """
 
@@ -63,7 +63,7 @@ class FolderIndex(Index):
 
     @property
     def location(self) -> str:
-        """Where it lies."""
+        """The folder."""
         return str(self.folder)
 
     def was_replaced(self) -> bool:
@@ -137,18 +137,18 @@ class FolderIndex(Index):
     @property
     def files_bytes(self) -> int:
         """The bytes of all files that the manifest names."""
-        return sum(said["bytes"] for said in self.manifest.files.values())
+        return sum(entry["bytes"] for entry in self.manifest.files.values())
 
     def find_changed_files(self, on_bytes: Callable[[int], None] = lambda _: None) -> list[str]:
-        """Hash all files, whole, and return the paths of those that the manifest does not name."""
+        """Hash all files and return the paths of those that differ from the manifest."""
         return [
             str(self.folder / name)
-            for name, said in self.manifest.files.items()
-            if hash_open_file(self.files[name], on_bytes) != said.get("sha256")
+            for name, entry in self.manifest.files.items()
+            if hash_open_file(self.files[name], on_bytes) != entry.get("sha256")
         ]
 
     def verify(self) -> None:
-        """Read all files and compare them with what the manifest says of them.
+        """Read all files and compare them with the manifest.
 
         Raises:
             ArtefactError: One has changed.
@@ -194,7 +194,7 @@ def write_manifest(
     bias: float,
     dicom_roots: Sequence[str] = (),
 ) -> Manifest:
-    """Bind the files of a folder together; the last file written, whole or not at all."""
+    """Write the manifest that binds the files of a folder, atomically and last."""
     names = [*INDEX_FILES, *([schema.OUTLINES] if (folder / schema.OUTLINES).exists() else [])]
     manifest = Manifest(
         schema_version=schema.INDEX_SCHEMA_VERSION,
@@ -214,10 +214,10 @@ def write_manifest(
 
 
 def open_folder_index(folder: Path, *, check_files: bool = True) -> FolderIndex:
-    """Open a folder, with patience for a process that is just replacing its files.
+    """Open a folder; wait while another process replaces its files.
 
     Between two states there is no manifest, for some milliseconds. Writers hold a lock meanwhile, but on a file system
-    without locks, and it goes with them: what fails is tried once more in any case.
+    without locks, and it is released when they end, so a failed opening is always tried once more.
 
     Args:
         folder: The folder.
@@ -253,8 +253,8 @@ def _open_generation(folder: Path, check_files: bool) -> FolderIndex:
     manifest = parse_manifest(parse_json(bound, path), str(path), set(INDEX_FILES))
     for name in manifest.files:
         _check_size(files.open(name, f"{folder / name}: is missing; embed again"), folder / name, manifest)
-    for name, said in manifest.files.items():
-        if check_files and said["bytes"] <= HASHED_BYTES and hash_open_file(files[name]) != said.get("sha256"):
+    for name, entry in manifest.files.items():
+        if check_files and entry["bytes"] <= HASHED_BYTES and hash_open_file(files[name]) != entry.get("sha256"):
             raise ArtefactError(_name_changed(str(folder / name)))
     shape = (manifest.rows, manifest.emb)
     embeddings = _map_embeddings(files[schema.EMBEDDINGS], folder / schema.EMBEDDINGS, shape)
@@ -285,22 +285,22 @@ def _name_changed(path: str) -> str:
 
 
 def _check_size(file: BufferedReader, path: Path, manifest: Manifest) -> None:
-    size, said = os.fstat(file.fileno()).st_size, manifest.files[path.name]["bytes"]
-    if size != said:
-        raise ArtefactError(f"{path}: has {size} bytes, {schema.INDEX_MANIFEST} says {said}; embed again")
+    size, expected = os.fstat(file.fileno()).st_size, manifest.files[path.name]["bytes"]
+    if size != expected:
+        raise ArtefactError(f"{path}: has {size} bytes, {schema.INDEX_MANIFEST} says {expected}; embed again")
 
 
 def _check_expansion(file: BufferedReader, path: str, rows: int) -> None:
-    """Compare the size that a table says it has without compression with its rows.
+    """Compare the uncompressed size in a table's footer with its rows.
 
     Raises:
         ArtefactError: It is too large.
     """
-    said = measure_uncompressed(file)
+    size = measure_uncompressed(file)
     most = max(_MOST_TABLE_BYTES, rows * _MOST_ROW_BYTES)
-    if said is None or said > most:
-        size = "an unreadable footer" if said is None else f"{said:,} bytes without compression"
-        raise ArtefactError(f"{path}: has {size}, allowed are {most:,} for {rows:,} rows")
+    if size is None or size > most:
+        found = "an unreadable footer" if size is None else f"{size:,} bytes without compression"
+        raise ArtefactError(f"{path}: has {found}, allowed are {most:,} for {rows:,} rows")
 
 
 def _map_embeddings(file: BufferedReader, path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -46,7 +46,7 @@ Guard = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 class LanceVectors:
-    """(N, D) unit rows, read from the table where they are asked for."""
+    """(N, D) unit rows, read from the table on access."""
 
     def __init__(self, rows: Any, shape: tuple[int, int], guard: Guard) -> None:
         self._rows, self.shape, self._guard = rows, shape, guard
@@ -111,7 +111,7 @@ class LanceIndex(Index):
         return self.binding.was_replaced()
 
     def scan(self) -> pl.LazyFrame:
-        """The rows' metadata in the order of the embeddings, read in batches, of which only some columns."""
+        """The rows' metadata in the order of the embeddings, read in batches, only the columns that a plan needs."""
         from polars.io.plugins import register_io_source
 
         def read(
@@ -148,7 +148,7 @@ class LanceIndex(Index):
 
     @contextlib.contextmanager
     def text_encoder_path(self) -> Iterator[Path]:
-        """Return the text encoder as a file of its own folder, beside which there is nothing that it could point to."""
+        """Return the text encoder as a file in an empty folder: it could refer to other files beside it."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / schema.TEXT_TOWER
             file.write_bytes(self.text_encoder)
@@ -182,7 +182,7 @@ class LanceIndex(Index):
         return sum(entry["bytes"] for entry in self.row_files.values())
 
     def find_changed_files(self, on_bytes: Callable[[int], None] = lambda _: None) -> list[str]:
-        """Hash all files of the rows, whole, and return the paths of those that are not the ones that were written.
+        """Hash all files of the rows and return the paths of those that differ from the files that were written.
 
         The text encoder was compared with its checksum when the store was opened.
         """

@@ -12,7 +12,7 @@ from noduleclip.errors import ArtefactError
 
 
 class OpenFiles:
-    """The files of one generation of a folder, by name; open until nothing refers to this object any more."""
+    """The files of one generation of a folder, by name; closed with the last reference to this object."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -62,6 +62,6 @@ class OpenFiles:
 
 
 def _read_state(file: BufferedReader) -> tuple[int, int]:
-    """Return what changes when the content of an open file does: its size, and when it was last written."""
+    """Return the size and the time of the last write of an open file, which change with its content."""
     state = os.fstat(file.fileno())
     return state.st_size, state.st_mtime_ns

@@ -1,4 +1,4 @@
-"""Which rows of an index may be a hit: those that meet a condition, and of some groups only the best."""
+"""Selection of rows: by a condition, and in groups of which only the best row is a hit."""
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,7 @@ UNIQUE_COLUMNS = {
     "series": (schema.SERIES_UID,),
     "patient": (schema.PATIENT_ID,),
 }
-_IMPLIED = {schema.FRAME: "1.0"}  # what a row, or an index without such a column, means by saying nothing
+_IMPLIED = {schema.FRAME: "1.0"}  # value of a row, or of an index, without one
 
 
 def apply_condition(where: str, index: Index) -> pl.Series:
@@ -38,7 +38,7 @@ def apply_condition(where: str, index: Index) -> pl.Series:
 
 
 def find_groups(index: Index, unique: str | None, rows: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
-    """Number the groups of which only the best row may be a hit; a row without an id is a group of its own.
+    """Number the groups of which only the best row is a hit; a row without an id is a group of its own.
 
     Args:
         index: Where the rows come from.
