@@ -45,6 +45,11 @@ def _spell_out(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def remedy_for_version(found: object, known: int, remedy: str) -> str:
+    """Return what to do about a file of another schema version: upgrade for a newer one, else `remedy`."""
+    return "pip install --upgrade noduleclip" if isinstance(found, int) and found > known else remedy
+
+
 def shows_incompatibility(error: BaseException) -> bool:
     """Return whether an error comes from the environment, such as an incompatible library, not from a file.
 

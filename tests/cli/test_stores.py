@@ -166,7 +166,7 @@ def change_binding(**changes: Any) -> Callable[[Path], None]:
     return change
 
 
-def log_info(**changes: Any) -> Callable[[Path], None]:
+def change_manifest(**changes: Any) -> Callable[[Path], None]:
     return change_binding(manifest=lambda text: json.dumps(json.loads(text) | changes))
 
 
@@ -189,10 +189,10 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "another encoder": (change_binding(text_tower=b"encoder"), "is not the one that the manifest names"),
     "no manifest": (change_binding(manifest="{"), "holds no readable manifest"),
     "a list": (change_binding(manifest="[]"), "is not of this tool"),
-    "more rows": (log_info(rows=4711), "rows, the manifest says 4711"),
-    "another width": (log_info(emb=9), "its files, model or width are others"),
-    "newer": (log_info(schema_version=9), "schema version 9, this noduleclip reads"),
-    "other files": (log_info(files={}), "its files, model or width are others"),
+    "more rows": (change_manifest(rows=4711), "rows, the manifest says 4711"),
+    "another width": (change_manifest(emb=9), "its files, model or width are others"),
+    "newer": (change_manifest(schema_version=9), "schema version 9, this noduleclip reads"),
+    "other files": (change_manifest(files={}), "its files, model or width are others"),
 }
 
 

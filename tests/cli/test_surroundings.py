@@ -1,6 +1,7 @@
 """Odd places to run in: locales, closed streams, no home, folders with strange names, clocks that are wrong."""
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -139,3 +140,40 @@ def test_used_up_memory_is_one_line(noduleclip: Command, index: Path, monkeypatc
     done = noduleclip("query", "--emb-dir", index, "--query", "> 6 mm")
     assert done.code == 3
     assert done.err.startswith("error: the memory is used up; try fewer --workers")
+
+
+@pytest.mark.parametrize("columns", ["0", "1"])
+def test_a_window_of_no_width_still_gets_a_table(run: Run, index: Path, columns: str) -> None:
+    done = run("query", "--emb-dir", index, "--query", "> 6 mm", "--format", "table", COLUMNS=columns)
+    assert done.returncode == 0, done.stderr
+    assert "similarity" in done.stdout
+    assert done.stdout.count("✓") + done.stdout.count("✗") == 10
+
+
+@pytest.mark.parametrize("threads", ["0", "many", "-1"])
+def test_a_number_of_threads_that_polars_does_not_take_is_one_line(run: Run, index: Path, threads: str) -> None:
+    done = run("query", "--emb-dir", index, "--query", "> 6 mm", POLARS_MAX_THREADS=threads)
+    assert done.returncode == 2
+    assert done.stderr == f"error: the environment has POLARS_MAX_THREADS={threads}; a number from 1 is needed\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a working folder from being deleted")
+def test_a_deleted_working_folder_is_named(index: Path, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    command = f"{shlex.quote(sys.executable)} -m noduleclip query --emb-dir {index} --query '> 6 mm' --out out"
+    done = subprocess.run(
+        ["sh", "-c", f"rmdir ../gone && {command}"], cwd=tmp_path / "gone", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert done.stderr.endswith("error: the working folder is no longer there; change to another one\n")
+
+
+def test_an_unreadable_slice_is_not_counted_as_decoded(
+    noduleclip: Command, collection: Collection, checkpoint: Path, exported: Path, tmp_path: Path
+) -> None:
+    slices = copy_collection(collection, tmp_path)
+    next(tmp_path.glob("*.dcm")).write_bytes(b"no DICOM")
+    arguments = ("embed", "--roi-csv", tmp_path / "rois.csv", "--model", checkpoint, "--cache-dir", exported)
+    done = noduleclip(*arguments, "--out-dir", tmp_path / "index", "--max-rejects", "0.5")
+    assert done.code == 0, done.err
+    assert f"{slices - 1} decoded, 0 from the cache, 1 unreadable" in done.err

@@ -124,6 +124,7 @@ def main(arguments: list[str] | None = None) -> None:
             stream.reconfigure(errors="replace")  # a console of few characters shows a ? for the others
     command_line = sys.argv[1:] if arguments is None else arguments
     try:
+        _check_environment()
         with reraise_interrupts():
             code = app(arguments, prog_name="noduleclip", standalone_mode=False)
     except NoduleclipError as error:
@@ -131,7 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
     except typer.TyperException as error:
         _end(error.format_message(), error.exit_code, command_line, error)
     except OSError as error:
-        _end(f"{error.filename or 'the output'}: {error.strerror or error}", 3, command_line, error)
+        _end(_describe_system_error(error), 3, command_line, error)
     except KeyboardInterrupt:  # while Typer puts the commands together; later ones it makes an exit code of
         code = _INTERRUPTED
     except ImportError as error:
@@ -144,6 +145,25 @@ def main(arguments: list[str] | None = None) -> None:
         kept = "what was finished is kept, and the same command goes on from there (train: --resume)"
         _end(f"interrupted; {kept}", code, command_line)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _check_environment() -> None:
+    """Check the variables on which a library ends the process with its own error.
+
+    Raises:
+        UsageError: One of them has a value that the library does not take.
+    """
+    threads = os.environ.get("POLARS_MAX_THREADS", "1")
+    if not threads.isdecimal() or int(threads) == 0:
+        raise UsageError(f"the environment has POLARS_MAX_THREADS={threads}; a number from 1 is needed")
+
+
+def _describe_system_error(error: OSError) -> str:
+    try:
+        Path.cwd()
+    except OSError:
+        return "the working folder is no longer there; change to another one"
+    return f"{error.filename or 'the output'}: {error.strerror or error}"
 
 
 def _end(message: str, code: int, command_line: Sequence[str], error: Exception | None = None) -> NoReturn:

@@ -85,12 +85,14 @@ class CropCache:
         folder: Where the crops are kept.
         settings: Geometry and limits of the crops.
         rejects: Rows that have no crop, once `fill` has run, by row.
+        unreadable: Slices that could not be decoded, once `fill` has run.
         jobs: The slices, in order of first appearance.
     """
 
     def __init__(self, folder: Path, frame: pl.DataFrame, settings: CutSettings) -> None:
         self.settings = settings
         self.rejects: list[Reject] = []
+        self.unreadable = 0
         self.folder = folder
         self.jobs = make_jobs(frame, settings)
         self._place = {row: (number, at) for number, job in enumerate(self.jobs) for at, row in enumerate(job.rows)}
@@ -123,7 +125,7 @@ class CropCache:
             apart: Decode nothing in this process: one of the slices may end it.
 
         Returns:
-            Slices that were decoded.
+            Slices that were decoded; `unreadable` counts those that could not be.
         """
         missing = self.find_missing()
         for _ in range(len(self.jobs) - len(missing)):
@@ -136,8 +138,9 @@ class CropCache:
                 failures[job.entry] = RejectCode.DECODE_FAILED, f"{job.name}: its decoder ended the process"
             elif failure is not None:
                 failures[job.entry] = failure
+        self.unreadable = len(failures)
         self.rejects = sorted(self._find_rejects(failures), key=lambda reject: reject.row)
-        return len(missing)
+        return len(missing) - len(failures)
 
     def _find_rejects(self, failures: dict[str, tuple[RejectCode, str]]) -> Iterator[Reject]:
         for number, job in enumerate(self.jobs):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from noduleclip import schema
 from noduleclip.config import ModelConfig, from_mapping, to_mapping
-from noduleclip.errors import ArtefactError, ConfigError, shows_incompatibility
+from noduleclip.errors import ArtefactError, ConfigError, remedy_for_version, shows_incompatibility
 from noduleclip.io.artefacts import replacing
 from noduleclip.language.vocabulary import Vocabulary
 from noduleclip.models.clip import ClipModel
@@ -72,7 +72,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         found = values.get("schema_version") if isinstance(values, dict) else type(values).__name__
         found = found if isinstance(found, int | str | None) else type(found).__name__
         raise ArtefactError(
-            f"{path}: not a noduleclip checkpoint of version {schema.CHECKPOINT_SCHEMA_VERSION} (found {found})"
+            f"{path}: not a noduleclip checkpoint of version {schema.CHECKPOINT_SCHEMA_VERSION} (found {found}); "
+            + remedy_for_version(found, schema.CHECKPOINT_SCHEMA_VERSION, "train again, or name another file")
         )
     return values
 

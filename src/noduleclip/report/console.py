@@ -14,19 +14,27 @@ from noduleclip.errors import make_printable
 from noduleclip.report.sparkline import choose_bars, describe_counts
 from noduleclip.workflows.reporter import Reporter
 
+_LEAST_WIDTH = 40
 _UNUSUAL = re.compile(r"[^ -~]")
+
+
+def _open_console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    if console.width < _LEAST_WIDTH:  # COLUMNS=0 or 1, or a terminal of no size: rich would print nothing
+        console.width = _LEAST_WIDTH
+    return console
 
 
 @cache
 def data_console() -> Console:
     """The console of stdout."""
-    return Console(highlight=False)
+    return _open_console(stderr=False)
 
 
 @cache
 def message_console() -> Console:
     """The console of stderr."""
-    return Console(stderr=True, highlight=False)
+    return _open_console(stderr=True)
 
 
 def plain(text: str) -> str:

@@ -153,7 +153,8 @@ def cut_crops(
         decoded = cache.fill(count_workers(options.workers), lambda: advance(1))
     reporter.info(
         f"{frame.height:,} ROIs on {cache.slices:,} slices: "
-        f"{decoded:,} decoded, {cache.slices - decoded:,} from the cache"
+        f"{decoded:,} decoded, {cache.slices - decoded - cache.unreadable:,} from the cache"
+        + (f", {cache.unreadable:,} unreadable" if cache.unreadable else "")
     )
     return cache
 

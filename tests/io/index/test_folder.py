@@ -1,6 +1,7 @@
 """An index opens as it was written, or says what is wrong with it."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ def remove(name: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).unlink()
 
 
-def log_info(**changes: Any) -> Callable[[Path], object]:
+def change_manifest(**changes: Any) -> Callable[[Path], object]:
     """Change entries of the manifest; `...` removes one."""
 
     def corrupt(folder: Path) -> None:
@@ -211,25 +212,25 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "more vectors": (save("img_embeds.npy", np.zeros((9, EMB), np.float32)), r"is float32 \(9, 8\), expected"),
     "flat": (save("img_embeds.npy", np.zeros(ROWS * EMB, np.float32)), r"is float32 \(56,\), expected"),
     "fewer rows": (write_fewer_rows, r"meta\.parquet: has 6 rows, index\.json says 7"),
-    "newer schema": (log_info(schema_version=3), "schema version 3, this noduleclip reads 2; embed again"),
-    "no schema": (log_info(schema_version=...), "schema version None"),
-    "unknown key": (log_info(colour="red"), "not a manifest of this tool .*colour"),
-    "key left out": (log_info(scale=...), "not a manifest of this tool .*scale"),
-    "unknown setting": (log_info(model={"depth": 3}), "unknown setting 'depth'"),
-    "bad setting": (log_info(model={"emb": 1}), r"--emb must .*\[8, 4096\]"),
-    "model no mapping": (log_info(model=[]), "not a manifest of this tool"),
-    "scale as text": (log_info(scale="10"), "rows, sizes or calibration are no numbers"),
-    "no rows said": (log_info(rows=0), "rows, sizes or calibration are no numbers"),
-    "files left out": (log_info(files={}), "not a manifest of this tool"),
+    "newer schema": (change_manifest(schema_version=3), "this noduleclip reads 2; pip install --upgrade noduleclip"),
+    "no schema": (change_manifest(schema_version=...), "schema version None"),
+    "unknown key": (change_manifest(colour="red"), "not a manifest of this tool .*colour"),
+    "key left out": (change_manifest(scale=...), "not a manifest of this tool .*scale"),
+    "unknown setting": (change_manifest(model={"depth": 3}), "unknown setting 'depth'"),
+    "bad setting": (change_manifest(model={"emb": 1}), r"--emb must .*\[8, 4096\]"),
+    "model no mapping": (change_manifest(model=[]), "not a manifest of this tool"),
+    "scale as text": (change_manifest(scale="10"), "rows, sizes or calibration are no numbers"),
+    "no rows said": (change_manifest(rows=0), "rows, sizes or calibration are no numbers"),
+    "files left out": (change_manifest(files={}), "not a manifest of this tool"),
     "manifest huge": (write_manifest_text('"' + "x" * (1 << 24) + '"'), "is larger than the 16,777,216 bytes that"),
     "manifest deep": (write_manifest_text('{"a":' * 100_000), r"index\.json: not readable as JSON"),
-    "rows true": (log_info(rows=True), "rows, sizes or calibration are no numbers"),
-    "rows in part": (log_info(rows=7.0), "rows, sizes or calibration are no numbers"),
-    "rows without end": (log_info(rows=10**30), "rows, sizes or calibration are no numbers"),
-    "scale not finite": (log_info(scale=float("nan")), "rows, sizes or calibration are no numbers"),
-    "bias not finite": (log_info(bias=float("inf")), "rows, sizes or calibration are no numbers"),
-    "model id a list": (log_info(model_id=["m1"]), "its files, model or width are others"),
-    "another width": (log_info(emb=9), "its files, model or width are others"),
+    "rows true": (change_manifest(rows=True), "rows, sizes or calibration are no numbers"),
+    "rows in part": (change_manifest(rows=7.0), "rows, sizes or calibration are no numbers"),
+    "rows without end": (change_manifest(rows=10**30), "rows, sizes or calibration are no numbers"),
+    "scale not finite": (change_manifest(scale=float("nan")), "rows, sizes or calibration are no numbers"),
+    "bias not finite": (change_manifest(bias=float("inf")), "rows, sizes or calibration are no numbers"),
+    "model id a list": (change_manifest(model_id=["m1"]), "its files, model or width are others"),
+    "another width": (change_manifest(emb=9), "its files, model or width are others"),
     "another file": (of_files(**{"../../etc/passwd": {"bytes": 5}}), "its files, model or width are others"),
     "a file that is a list": (of_files(**{schema.META: [5]}), "not a manifest of this tool"),
     "array claims more": (bind_bytes("img_embeds.npy", claim_rows), r"img_embeds\.npy: not a readable array"),
@@ -242,7 +243,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "paths as numbers": (bind_meta(lambda meta: meta.with_columns(pl.lit(1.0).alias(schema.DICOM_PATH))),
                          r"meta\.parquet: column dicom_path is Float64, expected text; embed again"),
     "no patients": (bind_meta(lambda meta: meta.drop(schema.PATIENT_ID)), r"meta\.parquet: has no column patient_id"),
-    "sizes as text": (log_info(files={name: {"bytes": "5"} for name in INDEX_FILES}),
+    "sizes as text": (change_manifest(files={name: {"bytes": "5"} for name in INDEX_FILES}),
                       "rows, sizes or calibration are no numbers"),
 }  # fmt: skip
 
@@ -286,3 +287,17 @@ def test_an_error_of_polars_is_not_taken_for_a_broken_table(folder: Path, monkey
     for work in (lambda: index.read_columns([schema.DICOM_PATH]), lambda: open_index(folder)):
         with pytest.raises(LibraryError, match=message):
             work()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (schema.ROI_CSV, f"is a folder of noduleclip prepare; embed its {schema.ROI_CSV} and name that index"),
+        (schema.BEST_CHECKPOINT, "is a folder of noduleclip train; embed a table with its model and name that index"),
+        ("notes.txt", "noduleclip embed makes one"),
+    ],
+)
+def test_a_folder_of_another_command_is_named(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(ArtefactError, match=re.escape(reason)):
+        open_index(tmp_path)

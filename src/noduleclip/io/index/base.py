@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.config import ModelConfig, from_mapping, to_mapping
-from noduleclip.errors import ArtefactError, ConfigError, IndexReplacedError, UsageError
+from noduleclip.errors import ArtefactError, ConfigError, IndexReplacedError, UsageError, remedy_for_version
 from noduleclip.io.artefacts import format_json, hash_file
 
 HASHED_BYTES = 1 << 26  # 37 ms; a query cannot wait for larger files, `verify` reads them
@@ -221,8 +221,9 @@ def parse_manifest(values: dict[str, Any], path: str, files: set[str]) -> Manife
     """
     found = values.get("schema_version")
     if found != schema.INDEX_SCHEMA_VERSION:
+        remedy = remedy_for_version(found, schema.INDEX_SCHEMA_VERSION, "embed again")
         raise ArtefactError(
-            f"{path}: schema version {found}, this noduleclip reads {schema.INDEX_SCHEMA_VERSION}; embed again"
+            f"{path}: schema version {found}, this noduleclip reads {schema.INDEX_SCHEMA_VERSION}; {remedy}"
         )
     try:
         model = from_mapping(ModelConfig, values["model"], path)

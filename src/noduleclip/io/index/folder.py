@@ -241,6 +241,18 @@ def open_folder_index(folder: Path, *, check_files: bool = True) -> FolderIndex:
         time.sleep(_RETRY_S)
 
 
+def _describe_missing_index(folder: Path) -> str:
+    """Return why a folder without a manifest is no index, and what to do."""
+    lacks = f"{folder}: holds no {schema.INDEX_MANIFEST}"
+    if any((folder / name).exists() for name in (schema.CHUNKS_FOLDER, *INDEX_FILES)):
+        return f"{lacks}; noduleclip embed did not finish here"
+    if (folder / schema.ROI_CSV).exists():
+        return f"{lacks}: it is a folder of noduleclip prepare; embed its {schema.ROI_CSV} and name that index"
+    if (folder / schema.BEST_CHECKPOINT).exists():
+        return f"{lacks}: it is a folder of noduleclip train; embed a table with its model and name that index"
+    return f"{lacks}; noduleclip embed makes one"
+
+
 def _open_generation(folder: Path, check_files: bool) -> FolderIndex:
     """Open all files of a folder, which belong together if the manifest is the same file before and after.
 
@@ -248,8 +260,7 @@ def _open_generation(folder: Path, check_files: bool) -> FolderIndex:
     """
     files = OpenFiles(folder)
     path = folder / schema.INDEX_MANIFEST
-    unfinished = f"{folder}: holds no {schema.INDEX_MANIFEST}; noduleclip embed did not finish here"
-    bound = files.open(schema.INDEX_MANIFEST, unfinished)
+    bound = files.open(schema.INDEX_MANIFEST, _describe_missing_index(folder))
     manifest = parse_manifest(parse_json(bound, path), str(path), set(INDEX_FILES))
     for name in manifest.files:
         _check_size(files.open(name, f"{folder / name}: is missing; embed again"), folder / name, manifest)
