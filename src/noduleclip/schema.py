@@ -177,7 +177,7 @@ COLUMN_MEANINGS: Final = {
     LIKENESS: "cosine of the crop and that of --like, in [-1, 1]; query with --like and a sentence",
     SCORE: "fuse: alpha * cosine + (1 - alpha) * rule, the cosine alone where there is no rule; query with --like "
     "and a sentence: (1 - w) * cosine + w * (1 + likeness) / 2, w being --like-weight",
-    SATISFIES: "whether diameter and ratings are those asked for; empty where that is not known, or nothing is asked for",
+    SATISFIES: "whether diameter and ratings are those asked for; empty where that is unknown or nothing is asked for",
     REJECT_CODE: "reason in one word",
     REJECT_REASON: "reason in a sentence",
 }
