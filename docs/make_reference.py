@@ -16,13 +16,8 @@ from noduleclip.cli import app
 from noduleclip.errors import RejectCode
 from noduleclip.importers.nodule_table import NODULE_COLUMNS
 from noduleclip.importers.pylidc_db import MOST_POINTS
-from noduleclip.io.dicom.header import (
-    LARGEST_HEADER_BYTES,
-    LONGEST_VALUE_BYTES,
-    MOST_ITEMS,
-    MOST_SEPARATORS,
-    MOST_VALUES,
-)
+from noduleclip.io.dicom.bounded_file import LARGEST_HEADER_BYTES, MOST_ITEMS, MOST_SEPARATORS
+from noduleclip.io.dicom.value_limits import LONGEST_VALUE_BYTES, MOST_VALUES
 from noduleclip.io.text_lines import MOST_BYTES, MOST_LINES
 from noduleclip.io.text_table import LARGEST_BYTES, LONGEST_ROW_BYTES, MOST_COLUMNS
 from noduleclip.language import describe_ratings as describe_ranges

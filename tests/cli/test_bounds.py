@@ -22,7 +22,7 @@ from noduleclip import schema
 from noduleclip.errors import InputError, RejectCode, SliceError
 from noduleclip.importers import pylidc_db
 from noduleclip.io import text_lines, text_table
-from noduleclip.io.dicom import header as dicom_header
+from noduleclip.io.dicom import bounded_file, value_limits
 from noduleclip.io.dicom.header import read_header
 from noduleclip.io.dicom.slice import check_ct_slice, read_ct_slice
 from noduleclip.io.text_table import read_text_frame
@@ -380,7 +380,8 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 def test_items_without_end_are_rejected(
     tmp_path: Path, name: str, deflated: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dicom_header, "MOST_ITEMS", 900)
+    for module in (bounded_file, value_limits):
+        monkeypatch.setattr(module, "MOST_ITEMS", 900)
     syntax = uid.DeflatedExplicitVRLittleEndian if deflated else uid.ExplicitVRLittleEndian
     path = _dicom(tmp_path / "a.dcm", HOSTILE[name](), syntax)
     for read in (read_ct_slice, check_ct_slice):
@@ -392,7 +393,7 @@ def test_items_without_end_are_rejected(
 
 
 def test_elements_without_end_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dicom_header, "_MOST_READS", 1000)
+    monkeypatch.setattr(bounded_file, "_MOST_READS", 1000)
     for body in (_elements(1000), _sequence(UNUSED, _item(_elements(1000)))):
         for syntax in (uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian):
             path = _dicom(tmp_path / "a.dcm", body, syntax)
@@ -489,7 +490,8 @@ def test_values_of_frames_without_end_are_rejected(tmp_path: Path, monkeypatch: 
     path = _write_implicit(tmp_path / "a.dcm", frame(1001))
     with pytest.raises(SliceError, match="its header has over 1,000 values in PixelSpacing; leave the file out"):
         check_ct_slice(path)
-    monkeypatch.setattr(dicom_header, "MOST_SEPARATORS", 800)
+    for module in (bounded_file, value_limits):
+        monkeypatch.setattr(module, "MOST_SEPARATORS", 800)
     with pytest.raises(SliceError, match="its header has over 800 values; leave the file out"):
         check_ct_slice(_write_implicit(tmp_path / "b.dcm", frame(900)))
     undefined = _sequence(PER_FRAME, _item(_sequence((0x28, 0x9110), _item(_elements(1)))))

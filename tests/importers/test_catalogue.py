@@ -16,9 +16,11 @@ from importers.closed_folders import close_folder
 from importers.lidc_phantoms import Series
 from noduleclip import schema
 from noduleclip.errors import InputError, OutputError, RejectCode
-from noduleclip.importers import catalogue as module
-from noduleclip.importers.catalogue import PATH, POSITION, Catalogue, read_catalogue
+from noduleclip.importers import catalogue_scan as module
+from noduleclip.importers.catalogue import PATH, POSITION, Catalogue
+from noduleclip.importers.catalogue_scan import read_catalogue
 from noduleclip.io import job_pool
+from noduleclip.io.dicom import bounded_file
 from noduleclip.io.dicom import header as dicom_header
 
 FIRST, SECOND = Series(1), Series(2, "LIDC-IDRI-0002")
@@ -118,14 +120,14 @@ def test_a_run_that_is_interrupted_keeps_all_that_it_read(
 def test_a_run_that_is_killed_keeps_its_parts(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_FILES_A_JOB", 1)
     monkeypatch.setattr(module, "_FILES_A_PART", 2)
-    keep = module._keep
+    keep = module._write_rows
 
     def keep_two(path: Path, frame: pl.DataFrame, **options: bool) -> None:
         if path.stem == "part-00003":
             raise KeyboardInterrupt
         keep(path, frame, **options)
 
-    monkeypatch.setattr(module, "_keep", keep_two)
+    monkeypatch.setattr(module, "_write_rows", keep_two)
     with pytest.raises(KeyboardInterrupt):
         read(root, tmp_path / "keep")
     monkeypatch.undo()
@@ -277,7 +279,7 @@ def test_a_file_that_could_not_be_read_is_read_again(
 ) -> None:
     (root / "text.dcm").write_text("text" * 100)
     closed = FIRST.folder(root) / "000003.dcm"
-    open_bounded = dicom_header.open_bounded
+    open_bounded = bounded_file.open_bounded
 
     def refuse(path: Path, *more: int, **options: bool) -> BinaryIO:
         if path == closed:

@@ -8,11 +8,11 @@ import pytest
 from noduleclip.importers.annotations import Outline, RejectedAnnotation, Sphere
 from noduleclip.importers.dicom_seg import Curve, MaskPlane, Segment
 from noduleclip.importers.dicom_sr import Report
-from noduleclip.importers.planes import Plane
 from noduleclip.importers.segment_annotations import enclose_segment, match_reports, name_readers, outline_segment
+from noduleclip.importers.slice_plane import SlicePlane
 
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-PLANES = [Plane((-10.0, -20.0, z), UPRIGHT, (0.5, 0.8), (100, 60)) for z in (0.0, 2.5, 5.0)]
+PLANES = [SlicePlane((-10.0, -20.0, z), UPRIGHT, (0.5, 0.8), (100, 60)) for z in (0.0, 2.5, 5.0)]
 SOPS = ["1.0", "1.1", "1.2"]
 SQUARE = np.array([[0.0, 0.0], [4.0, 0.0], [4.0, 2.0], [0.0, 2.0]])
 HOLE = np.array([[1.0, 0.5], [2.0, 0.5], [2.0, 1.5], [1.0, 1.5]])
@@ -29,7 +29,7 @@ def segment(
 
 
 def mask(z_mm: float, sop_uid: str = "", orientation: tuple[float, ...] = UPRIGHT, x_mm: float = -10.0) -> MaskPlane:
-    plane = Plane((x_mm, -20.0, z_mm), orientation, (0.5, 0.8), (100, 60))
+    plane = SlicePlane((x_mm, -20.0, z_mm), orientation, (0.5, 0.8), (100, 60))
     return MaskPlane(sop_uid, plane, (Curve(SQUARE, includes=True), Curve(HOLE, includes=False)))
 
 

@@ -1,9 +1,9 @@
-"""A folder of DICOM as a table of slices, from headers alone: where each lies in the patient. Knows no nodules."""
+"""The CT slices of a collection and their positions in the patient."""
 
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -11,25 +11,9 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydicom import Dataset
-from pydicom.uid import (
-    CTImageStorage,
-    EnhancedCTImageStorage,
-    LegacyConvertedEnhancedCTImageStorage,
-    MediaStorageDirectoryStorage,
-)
 
 from noduleclip import schema
-from noduleclip.config import MAX_PIXELS
-from noduleclip.errors import InputError, RejectCode, SliceError, make_encodable
-from noduleclip.importers.files import Walk, walk_files
-from noduleclip.importers.planes import SLACK_MM, Plane
-from noduleclip.io.artefacts import replacing
-from noduleclip.io.dicom.checks import check_orientation, parse_spacing
-from noduleclip.io.dicom.header import COPY_AGAIN, Header, read_header
-from noduleclip.io.dicom.slice import no_warnings
-from noduleclip.io.disk import require_space
-from noduleclip.io.job_pool import WorkerCrashed, run_jobs
+from noduleclip.importers.slice_plane import SLACK_MM, SlicePlane
 
 PATH: Final = "path"
 MODALITY: Final = "modality"
@@ -38,14 +22,14 @@ POSITION: Final = ("position_x_mm", "position_y_mm", "position_z_mm")
 ORIENTATION: Final = ("row_x", "row_y", "row_z", "column_x", "column_y", "column_z")
 ROWS: Final = "rows"
 COLUMNS: Final = "columns"
-_GEOMETRY: Final = (*POSITION, *ORIENTATION, schema.SPACING_ROW, schema.SPACING_COL, ROWS, COLUMNS)
-_SIZE = "size_bytes"
-_MTIME = "modified_ns"
-_KNOWN_BY = (PATH, _SIZE, _MTIME)
+GEOMETRY: Final = (*POSITION, *ORIENTATION, schema.SPACING_ROW, schema.SPACING_COL, ROWS, COLUMNS)
+SIZE_BYTES: Final = "size_bytes"
+MODIFIED_NS: Final = "modified_ns"
+FILE_VERSION: Final = (PATH, SIZE_BYTES, MODIFIED_NS)
 SLICE_COLUMNS: Final = {
     PATH: pl.String,
-    _SIZE: pl.Int64,
-    _MTIME: pl.Int64,
+    SIZE_BYTES: pl.Int64,
+    MODIFIED_NS: pl.Int64,
     MODALITY: pl.String,  # null where the file is no readable DICOM
     schema.SOP_UID: pl.String,
     schema.SERIES_UID: pl.String,
@@ -61,33 +45,12 @@ SLICE_COLUMNS: Final = {
     schema.REJECT_CODE: pl.String,
     schema.REJECT_REASON: pl.String,
 }
-_TAGS: Final = (
-    *("Modality", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID"),
-    *("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
-    *("SliceThickness", "Manufacturer"),
-)
-_OTHER_SUFFIXES: Final = frozenset(
-    [
-        *(".xml", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".toml", ".yaml", ".md", ".html", ".pdf", ".xls", ".xlsx"),
-        *(".zip", ".gz", ".tar", ".tcia", ".mhd", ".mha", ".raw", ".zraw", ".nii", ".nrrd", ".npy", ".npz", ".png"),
-        *(".svg", ".jpg", ".jpeg", ".db", ".sqlite", ".parquet", ".py", ".ipynb", ".log", ".lock", ".part"),
-    ]
-)
-_DICOM_SUFFIXES: Final = frozenset((".dcm", ".dicom", ".ima"))
-_CT_CLASSES: Final = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-_CATALOGUE: Final = "catalogue.parquet"
-_PART: Final = "part-*.parquet"
-_FILES_A_JOB: Final = 16
-_ROW_BYTES: Final = 100  # of a file in a catalogue, at least
-_FILES_A_PART: Final = 2_000
 _SAME_PLACE_MM: Final = 0.01
-_LOST: Final = "it or one of its neighbours ends the process that reads it; leave the file out"
-_MAY_PASS: Final = (RejectCode.UNREADABLE_FILE, RejectCode.MISSING_FILE)
 
 
-def _as_plane(row: Sequence[float]) -> Plane:
-    """Make the plane of a slice of its values in the order of `_GEOMETRY`."""
-    return Plane((row[0], row[1], row[2]), tuple(row[3:9]), (row[9], row[10]), (int(row[11]), int(row[12])))
+def _as_plane(row: Sequence[float]) -> SlicePlane:
+    """Make the plane of a slice of its values in the order of `GEOMETRY`."""
+    return SlicePlane((row[0], row[1], row[2]), tuple(row[3:9]), (row[9], row[10]), (int(row[11]), int(row[12])))
 
 
 @dataclass(frozen=True)
@@ -114,9 +77,9 @@ class SeriesSlices:
         return float(np.diff(self.heights_mm).max()) if len(self.heights_mm) > 1 else math.nan
 
     @functools.cached_property
-    def planes(self) -> tuple[Plane, ...]:
+    def planes(self) -> tuple[SlicePlane, ...]:
         """Where each slice lies."""
-        return tuple(map(_as_plane, self.frame.select(_GEOMETRY).iter_rows()))
+        return tuple(map(_as_plane, self.frame.select(GEOMETRY).iter_rows()))
 
     def find_height(self, z_mm: float) -> int | None:
         """Find the slice at a height as a table gives it, the z of its first pixel (LPS).
@@ -132,7 +95,7 @@ class SeriesSlices:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The DICOM files of a folder.
+    """The DICOM files of a collection.
 
     Attributes:
         root: The folder.
@@ -142,8 +105,8 @@ class Catalogue:
             with one SOP Instance UID the first.
         rejects: One row per file that is no usable DICOM, and per folder that cannot be opened, with code and reason.
         copies: Files left out because another one has their SOP Instance UID.
-        not_dicom: Files that are something else.
-        was_read: Whether files were looked at; else slices are as a source describes them, and maybe not all.
+        not_dicom: Files that are not DICOM.
+        was_read: Whether the files were read; else the slices are those that a source describes, maybe not all.
         paths_from: Folder that relative paths start from, where it is not `root`.
     """
 
@@ -182,7 +145,7 @@ class Catalogue:
         if series_uid not in self._places:
             return None
         if series_uid not in self._opened:
-            self._opened.clear()  # they are asked for series by series
+            self._opened.clear()  # callers go series by series
             self._opened[series_uid] = _order(self.slices.slice(*self._places[series_uid]))
         return self._opened[series_uid]
 
@@ -191,10 +154,10 @@ class Catalogue:
         row = self._series_of_sop.get(sop_uid)
         return None if row is None else self.slices.row(row, named=True)
 
-    def find_plane(self, sop_uid: str) -> Plane | None:
+    def find_plane(self, sop_uid: str) -> SlicePlane | None:
         """Return where a slice lies; None where there is no such slice."""
         found = self.find_sop(sop_uid)
-        return None if found is None else _as_plane([found[name] for name in _GEOMETRY])
+        return None if found is None else _as_plane([found[name] for name in GEOMETRY])
 
     def list_other(self, modality: str) -> list[Path]:
         """Return the files of another modality."""
@@ -205,251 +168,22 @@ class Catalogue:
         return Counter(self.others[MODALITY].to_list())
 
 
-def read_catalogue(
-    root: Path,
-    keep: Path,
-    *,
-    workers: int,
-    max_pixels: int = MAX_PIXELS,
-    is_left_out: Callable[[str], bool] = lambda _: False,
-    on_start: Callable[[int, int], Callable[[int], None]] = lambda _files, _known: lambda _: None,
-) -> Catalogue:
-    """Read the headers of all DICOM files below a folder.
-
-    What was read is kept, so that a killed run goes on, and a later one reads new and changed files only.
-
-    Args:
-        root: The folder; links to folders are not followed, links to files are.
-        keep: Folder for what was read.
-        workers: Processes.
-        max_pixels: Largest slice; it bounds what a broken file can take.
-        is_left_out: Says of a folder whether it is none of the collection's.
-        on_start: Called with the files to read and those known; gives what to call with files read.
-
-    Raises:
-        InputError: The folder is none, or holds no CT slice.
-    """
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder of DICOM files")
-    walk = Walk()
-    found = _list_files(root, walk, is_left_out)
-    known, lost = _read_kept(keep)
-    fresh = found.join(known, on=_KNOWN_BY, how="anti", maintain_order="left")
-    require_space(keep, _ROW_BYTES * (fresh.height + found.height))  # in parts, and whole
-    told = on_start(fresh.height, found.height - fresh.height)
-    parts = _Parts(keep)
-    try:
-        for rows in _read_jobs(fresh, lost, workers, max_pixels, told):
-            parts.add(rows)
-    finally:
-        parts.close()
-    table = (
-        pl.concat([known, *parts.frames])
-        .join(found, on=_KNOWN_BY, how="semi")
-        .sort(schema.SERIES_UID, PATH, nulls_last=True)
-    )
-    if fresh.height or table.height != known.height:
-        _keep(keep / _CATALOGUE, table)
-        for path in keep.glob(_PART):
-            path.unlink()
-    closed = [_describe((make_encodable(str(one.path)), 0, 0), one.code, one.reason) for one in walk.rejected]
-    return _sort_out(root, pl.concat([table, _as_frame(closed)]), walk.hint)
-
-
-def describe_slices(source: Path, rows: Iterable[dict[str, Any]]) -> Catalogue:
-    """Make a catalogue of slices that a collection describes itself, without any file.
-
-    Args:
-        source: What describes them.
-        rows: What is known of each slice, by the columns of a catalogue; at least path, series and geometry.
-    """
-    nothing = _as_frame([])
-    return Catalogue(
-        source, _as_frame(list(rows)).sort(schema.SERIES_UID, PATH), nothing, nothing, 0, 0, was_read=False
-    )
-
-
-def _sort_out(root: Path, table: pl.DataFrame, hint: str) -> Catalogue:
-    is_dicom, is_refused = pl.col(MODALITY).is_not_null(), pl.col(schema.REJECT_CODE).is_not_null()
-    ct = table.filter(is_dicom & ~is_refused & (pl.col(MODALITY) == "CT"))
-    slices = _drop_copies(ct)
-    rejects = table.filter(is_refused)
-    if slices.height == 0:
-        refused = f"; {rejects.height:,} cannot be used, first: {rejects[0, schema.REJECT_REASON]}"
-        raise InputError(
-            f"{root}: no CT slice among {table.height:,} files; name the folder that holds the DICOM of the series"
-            f"{hint}{refused if rejects.height else ''}"
-        )
-    not_ct = table.filter(is_dicom & ~is_refused & (pl.col(MODALITY) != "CT"))
-    others = _drop_copies(not_ct)
-    copies = ct.height - slices.height + not_ct.height - others.height
-    return Catalogue(root, slices, others, rejects, copies, table.height - ct.height - not_ct.height - rejects.height)
-
-
-def _drop_copies(files: pl.DataFrame) -> pl.DataFrame:
-    """Leave the first of the files with one SOP Instance UID; those without any are all left."""
-    name = pl.when(pl.col(schema.SOP_UID) != "").then(schema.SOP_UID).otherwise(PATH)
-    return files.filter(name.is_first_distinct())
-
-
-def _list_files(root: Path, walk: Walk, is_left_out: Callable[[str], bool]) -> pl.DataFrame:
-    """List the files that may be DICOM, in the order of their paths; hidden ones and known others are left out."""
-    rows: list[tuple[str, int, int]] = []
-    for entry in walk_files(root.absolute(), walk, lambda folder: walk.can_name(folder) and not is_left_out(folder)):
-        if _is_other(entry.name):
-            continue
-        try:
-            if entry.is_file() and walk.can_name(entry.path):
-                status = entry.stat()
-                rows.append((entry.path, status.st_size, status.st_mtime_ns))
-        except OSError as error:
-            walk.add_error(entry.path, error)
-    names = {name: SLICE_COLUMNS[name] for name in _KNOWN_BY}
-    return pl.DataFrame(sorted(rows), schema=names, orient="row")
-
-
-def _is_other(name: str) -> bool:
-    return Path(name).suffix.lower() in _OTHER_SUFFIXES or name.upper() in ("LICENSE", "README", "DICOMDIR")
-
-
-def _read_kept(keep: Path) -> tuple[pl.DataFrame, set[str]]:
-    """Return what earlier runs read, of which some may have been killed, and the paths that processes ended at.
-
-    What may pass without a change of the file, such as its permissions or a disk that fails, is looked at again.
-    """
-    frames = [pl.DataFrame(schema=SLICE_COLUMNS)]
-    for path in (*sorted(keep.glob(_PART)), keep / _CATALOGUE):
-        try:
-            frame = pl.read_parquet(path, glob=False)
-        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
-            continue  # not there or broken: its files are read again
-        if frame.schema == pl.Schema(SLICE_COLUMNS):
-            frames.append(frame)
-    kept = pl.concat(frames)
-    lost = set(kept.filter(pl.col(schema.REJECT_REASON).str.ends_with(_LOST))[PATH])
-    lasting = kept.filter(~pl.col(schema.REJECT_CODE).is_in(_MAY_PASS).fill_null(value=False))
-    return lasting.unique(_KNOWN_BY, keep="first", maintain_order=True), lost
-
-
-class _Parts:
-    """What is read, kept in parts: whatever ends the run, what was read before it is known to the next one.
-
-    Attributes:
-        frames: The parts so far.
-    """
-
-    def __init__(self, keep: Path) -> None:
-        self.frames: list[pl.DataFrame] = []
-        self._keep = keep
-        numbers = (int(path.stem[5:]) for path in keep.glob(_PART) if path.stem[5:].isdecimal())
-        self._number = 1 + max(numbers, default=0)
-        self._waiting: list[dict[str, Any]] = []
-
-    def add(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Take rows, and keep a part where there are enough of them."""
-        self._waiting += rows
-        if len(self._waiting) >= _FILES_A_PART:
-            self.close()
-
-    def close(self) -> None:
-        """Keep the rows that were taken since the last part."""
-        if not self._waiting:
-            return
-        frame = _as_frame(self._waiting)
-        # The disk may take its time: a part that is lost with the power is read again.
-        _keep(self._keep / _PART.replace("*", f"{self._number:05}"), frame, flush=False)
-        self.frames.append(frame)
-        self._number += 1
-        self._waiting = []
-
-
-def _keep(path: Path, frame: pl.DataFrame, *, flush: bool = True) -> None:
-    with replacing(path, flush=flush) as temporary:
-        frame.write_parquet(temporary)
-
-
-def _read_jobs(
-    files: pl.DataFrame, lost: Collection[str], workers: int, max_pixels: int, told: Callable[[int], None]
-) -> Iterator[list[dict[str, Any]]]:
-    """Read files, those that a process ended at each by itself and in no process that matters."""
-    rows: list[tuple[str, int, int]] = [file for file in files.rows() if file[0] not in lost]
-    jobs = [tuple(rows[start : start + _FILES_A_JOB]) for start in range(0, len(rows), _FILES_A_JOB)]
-    alone = [(file,) for file in files.rows() if file[0] in lost]
-    work = functools.partial(_read_files, max_pixels)
-    for job, read in run_jobs(work, [*jobs, *alone], workers, apart=bool(alone)):
-        if isinstance(read, WorkerCrashed):
-            read = [_describe(file, RejectCode.UNREADABLE_FILE, f"{file[0]}: {_LOST}") for file in job]
-        yield read
-        told(len(job))
-
-
-def _as_frame(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
+def make_slice_frame(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
+    """Return rows as a table with the columns of `SLICE_COLUMNS`."""
     return pl.DataFrame(rows, schema=SLICE_COLUMNS, orient="row")
 
 
-@no_warnings()
-def _read_files(max_pixels: int, files: Iterable[tuple[str, int, int]]) -> list[dict[str, Any]]:
-    return [_read_file(file, max_pixels) for file in files]
+def describe_slices(source: Path, rows: Iterable[dict[str, Any]]) -> Catalogue:
+    """Make a catalogue of slices that a source describes, without reading a file.
 
-
-def _read_file(file: tuple[str, int, int], max_pixels: int) -> dict[str, Any]:
-    path = Path(file[0])
-    try:
-        header = read_header(path, max_pixels, _TAGS)
-        modality = header.text("Modality")
-        row: dict[str, Any] = {
-            **dict(zip(_KNOWN_BY, file, strict=True)),
-            MODALITY: modality[:16],
-            schema.SOP_UID: header.text("SOPInstanceUID"),
-            schema.SERIES_UID: header.text("SeriesInstanceUID"),
-            STUDY_UID: header.text("StudyInstanceUID"),
-            schema.PATIENT_ID: header.text("PatientID"),
-        }
-        if not modality and _ends_early(header, row[schema.SERIES_UID]):
-            fact = "it ends before it says what it is: it has no Modality"
-            raise header.reject(RejectCode.TRUNCATED_HEADER, fact, COPY_AGAIN)
-        if modality != "CT":
-            return row
-        for name in (schema.SOP_UID, schema.SERIES_UID):
-            if not row[name]:
-                raise header.reject(RejectCode.TRUNCATED_HEADER, f"the header has no {name}", COPY_AGAIN)
-        check_orientation(header)
-        spacing = parse_spacing(header)
-        position, orientation = header.numbers("ImagePositionPatient"), header.numbers("ImageOrientationPatient")
-        if not position or len(position) != 3 or not orientation:
-            fact = "ImagePositionPatient or ImageOrientationPatient is missing: where it lies is not known"
-            raise header.reject(RejectCode.BAD_HEADER, fact, "leave the file out")
-        if spacing is None:
-            raise header.reject(RejectCode.NO_SPACING, "the header has no PixelSpacing", "leave the file out")
-        row |= {schema.SPACING_ROW: spacing[0], schema.SPACING_COL: spacing[1]}
-        row |= dict(zip((*POSITION, *ORIENTATION), (*position, *orientation), strict=True))
-        thickness = header.numbers("SliceThickness")
-        row |= {ROWS: header.count("Rows"), COLUMNS: header.count("Columns")}
-        row |= {schema.SLICE_THICKNESS: thickness[0] if thickness else None}
-        return row | {schema.MANUFACTURER: header.text("Manufacturer") or None}
-    except SliceError as error:
-        if error.code is RejectCode.NOT_DICOM and path.suffix.lower() not in _DICOM_SUFFIXES:
-            return dict(zip(_KNOWN_BY, file, strict=True))
-        return _describe(file, error.code, str(error))
-
-
-def _ends_early(header: Header, series_uid: str) -> bool:
-    """Return whether a file without Modality is cut short; directories and hanging protocols have none either."""
-    if series_uid:
-        return False
-    declared = Header(header.path, getattr(header.dataset, "file_meta", Dataset())).text("MediaStorageSOPClassUID")
-    sop_class = header.text("SOPClassUID")
-    if not sop_class:
-        return declared != MediaStorageDirectoryStorage
-    return sop_class in _CT_CLASSES or sop_class != (declared or sop_class)
-
-
-def _describe(file: tuple[str, int, int], code: RejectCode, reason: str) -> dict[str, Any]:
-    return {
-        **dict(zip(_KNOWN_BY, file, strict=True)),
-        schema.REJECT_CODE: str(code),
-        schema.REJECT_REASON: reason,
-    }
+    Args:
+        source: The file that describes them.
+        rows: Values of each slice by column; at least path, series and geometry.
+    """
+    nothing = make_slice_frame([])
+    return Catalogue(
+        source, make_slice_frame(list(rows)).sort(schema.SERIES_UID, PATH), nothing, nothing, 0, 0, was_read=False
+    )
 
 
 def _order(frame: pl.DataFrame) -> SeriesSlices:

@@ -20,7 +20,7 @@ from pydicom.uid import (
 
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import RejectCode
-from noduleclip.importers.planes import Plane
+from noduleclip.importers.slice_plane import SlicePlane
 from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, Header, read_header
 from noduleclip.io.dicom.slice import no_warnings
 
@@ -61,7 +61,7 @@ class MaskPlane:
     """
 
     sop_uid: str
-    plane: Plane
+    plane: SlicePlane
     curves: tuple[Curve, ...]
 
 
@@ -187,11 +187,11 @@ def _find(groups: pydicom.Dataset, shared: pydicom.Dataset, name: str) -> pydico
     return item
 
 
-def _parse_plane(groups: pydicom.Dataset, shared: pydicom.Dataset, shape_yx: tuple[int, int]) -> Plane:
+def _parse_plane(groups: pydicom.Dataset, shared: pydicom.Dataset, shape_yx: tuple[int, int]) -> SlicePlane:
     x, y, z = map(float, _find(groups, shared, "PlanePositionSequence").ImagePositionPatient)
     orientation = tuple(map(float, _find(groups, shared, "PlaneOrientationSequence").ImageOrientationPatient))
     row_mm, column_mm = map(float, _find(groups, shared, "PixelMeasuresSequence").PixelSpacing)
-    plane = Plane((x, y, z), orientation, (row_mm, column_mm), shape_yx)
+    plane = SlicePlane((x, y, z), orientation, (row_mm, column_mm), shape_yx)
     if not (np.isfinite((x, y, z)).all() and np.isfinite(plane.axes).all() and min(row_mm, column_mm) > 0):
         raise ValueError("a plane that is none")
     return plane

@@ -29,7 +29,7 @@ from noduleclip.importers.catalogue import (
 )
 from noduleclip.importers.files import Walk, find_files
 from noduleclip.importers.metaimage import MetaImage, NotCtError, read_meta_header, read_meta_slices
-from noduleclip.importers.planes import Plane
+from noduleclip.importers.slice_plane import SlicePlane
 from noduleclip.io.dicom.derived_ct import keep_file, make_derived_slice, make_derived_uid
 from noduleclip.io.disk import require_space, round_to_blocks
 
@@ -132,12 +132,12 @@ def join_catalogues(dicom: Catalogue | None, slices: pl.DataFrame, root: Path, o
     return Catalogue(root, both, dicom.others, dicom.rejects, dicom.copies, dicom.not_dicom, paths_from=above)
 
 
-def list_planes(image: MetaImage) -> list[Plane]:
+def list_planes(image: MetaImage) -> list[SlicePlane]:
     """Return where the slices of a MetaImage lie."""
     columns, rows, slices = image.size_xyz
     column_mm, row_mm, _ = image.spacing_xyz_mm
     orientation = tuple(float(part) for part in image.axes[:2].ravel())
-    return [Plane(image.position_mm(k), orientation, (row_mm, column_mm), (rows, columns)) for k in range(slices)]
+    return [SlicePlane(image.position_mm(k), orientation, (row_mm, column_mm), (rows, columns)) for k in range(slices)]
 
 
 def write_needed(images: Mapping[str, MetaImage], rois: pl.DataFrame) -> tuple[int, list[RejectedAnnotation]]:

@@ -1,6 +1,5 @@
 """Rows of the ROI table: one per curve, on its slice, or per sphere, on the slice nearest its center."""
 
-import json
 import math
 import os
 import re
@@ -19,9 +18,10 @@ from noduleclip import schema
 from noduleclip.errors import RejectCode
 from noduleclip.importers.annotations import Contour, Outline, RejectedAnnotation, Sphere
 from noduleclip.importers.catalogue import PATH, Catalogue, SeriesSlices
+from noduleclip.importers.curve_columns import DIGITS, describe_curve, round_values
 from noduleclip.importers.diameters import DiameterKind, measure_outline
 from noduleclip.importers.grouping import number_nodules
-from noduleclip.importers.planes import find_nearest
+from noduleclip.importers.slice_plane import find_nearest
 from noduleclip.importers.spheres import cut_sphere, outline_sphere
 from noduleclip.io.roi_table import LIDC_PATIENT, MAX_DIAMETER_MM
 
@@ -37,7 +37,6 @@ ROI_COLUMNS: Final = {
     schema.MANUFACTURER: pl.String,
 }
 """The columns of `roi_with_diam.csv`, in order."""
-_DIGITS: Final = 3
 
 Annotation = TypeVar("Annotation", Outline, Sphere)
 
@@ -152,13 +151,13 @@ class _Maker:
             if here is None:
                 at = contour.sop_uid or f"z {contour.z_mm:g} mm"
                 self._refuse(RejectCode.NO_SLICE, f"{where}: its slice {at} is not below {self._catalogue.root}")
-            elif not _lies_on(contour.points_px.mean(axis=0), here):
+            elif not _is_on_slice(contour.points_px.mean(axis=0), here):
                 self._refuse(RejectCode.OUTSIDE, f"{where}: its curve lies outside slice {here[PATH]}")
             elif not 0 < size_mm <= MAX_DIAMETER_MM:
                 reason = f"its diameter on slice {here[PATH]} is {size_mm:.1f} mm, not in (0, {MAX_DIAMETER_MM:g}] mm"
                 self._refuse(RejectCode.NO_DIAMETER, f"{where}: {reason}")
             else:
-                yield self._describe(outline, here, _describe_curve(contour.points_px), size_mm, kind)
+                yield self._describe(outline, here, describe_curve(contour.points_px), size_mm, kind)
 
     def place_sphere(self, sphere: Sphere, series: SeriesSlices, kind: str) -> Iterator[_Row]:
         """Return the row of one sphere, if it lies on a slice."""
@@ -174,7 +173,7 @@ class _Maker:
             return
         outline = outline_sphere(sphere, series.planes)
         middle = dict(zip((schema.CENTROID_X, schema.CENTROID_Y), disc.center_px, strict=True))
-        shape = {**_rounded(middle), **dict(zip(schema.BOX_COLUMNS, disc.box_px, strict=True))}
+        shape = {**round_values(middle), **dict(zip(schema.BOX_COLUMNS, disc.box_px, strict=True))}
         yield self._describe(outline, found, shape, sphere.diameter_mm, kind, sphere.reader)
 
     def _finish(self, rows: Sequence[_Row]) -> RoiRows:
@@ -229,7 +228,7 @@ class _Maker:
         values = {
             schema.DICOM_PATH: self._name_path(found[PATH]),
             **{name: found[name] for name in (schema.SPACING_ROW, schema.SPACING_COL)},
-            schema.DIAMETER_MM: round(size_mm, _DIGITS),
+            schema.DIAMETER_MM: round(size_mm, DIGITS),
             **shape,
             schema.SERIES_UID: outline.series_uid,
             schema.SOP_UID: found[schema.SOP_UID],
@@ -279,39 +278,7 @@ def _name_patient(found: Mapping[str, Any]) -> str:
     return match.group(1) if match else ""
 
 
-def _describe_curve(points_px: NDArray[np.float64]) -> dict[str, Any]:
-    """Return centroid, box and text of a curve."""
-    (xmin, ymin), (xmax, ymax) = points_px.min(axis=0), points_px.max(axis=0)
-    x, y = _find_centroid(points_px)
-    box = (math.floor(xmin), math.floor(ymin), math.ceil(xmax), math.ceil(ymax))
-    points = [
-        [int(part) if part.is_integer() else round(part, _DIGITS) for part in point] for point in points_px.tolist()
-    ]
-    return {
-        **_rounded({schema.CENTROID_X: x, schema.CENTROID_Y: y}),
-        **dict(zip(schema.BOX_COLUMNS, box, strict=True)),
-        schema.POINTS_JSON: json.dumps(points, separators=(",", ":")),
-    }
-
-
-def _rounded(values: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(value, _DIGITS) for name, value in values.items()}
-
-
-def _find_centroid(points_px: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the centroid of the area inside a curve, or the mean of its vertices where it has none."""
-    start = points_px[0]
-    x, y = (points_px - start).T
-    cross = x * np.roll(y, -1) - y * np.roll(x, -1)
-    area = cross.sum()
-    if abs(area) < 1e-9:
-        middle = points_px.mean(axis=0)
-    else:
-        middle = start + np.array([((x + np.roll(x, -1)) @ cross), ((y + np.roll(y, -1)) @ cross)]) / (3 * area)
-    return float(middle[0]), float(middle[1])
-
-
-def _lies_on(point_px: NDArray[np.float64], found: Mapping[str, Any]) -> bool:
+def _is_on_slice(point_px: NDArray[np.float64], found: Mapping[str, Any]) -> bool:
     x, y = point_px
     return bool(-0.5 <= x <= found["columns"] - 0.5 and -0.5 <= y <= found["rows"] - 0.5)
 

@@ -10,7 +10,7 @@ from noduleclip.errors import RejectCode
 from noduleclip.importers.annotations import Contour, Outline, RejectedAnnotation, Sphere
 from noduleclip.importers.dicom_seg import MaskPlane, Segment
 from noduleclip.importers.dicom_sr import Report
-from noduleclip.importers.planes import Plane, find_nearest
+from noduleclip.importers.slice_plane import SlicePlane, find_nearest
 
 SegmentKey = tuple[str, int]
 
@@ -63,7 +63,7 @@ def match_reports(segments: Sequence[Segment], reports: Iterable[Report]) -> tup
 
 def outline_segment(
     segment: Segment,
-    planes: Sequence[Plane],
+    planes: Sequence[SlicePlane],
     sop_uids: Sequence[str],
     names: tuple[str, str],
     report: Report | None = None,
@@ -146,7 +146,7 @@ def find_middle(segment: Segment) -> tuple[float, float, float]:
     return float(x_mm), float(y_mm), float(z_mm)
 
 
-def _find_slice(mask: MaskPlane, planes: Sequence[Plane], indices: Mapping[str, int]) -> int | None:
+def _find_slice(mask: MaskPlane, planes: Sequence[SlicePlane], indices: Mapping[str, int]) -> int | None:
     """Return the slice that a mask was drawn on: by its UID, else by its place; None where it lies on none."""
     middle = mask.plane.to_patient(mask.curves[0].points_px.mean(axis=0)[None])[0].tolist()
     nearest = find_nearest(planes, middle)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from noduleclip.importers.annotations import Contour, Outline, Sphere
-from noduleclip.importers.planes import Plane
+from noduleclip.importers.slice_plane import SlicePlane
 
 _VERTICES = 24
 
@@ -26,7 +26,7 @@ class Disc:
     box_px: tuple[int, int, int, int]
 
 
-def cut_sphere(sphere: Sphere, plane: Plane) -> Disc | None:
+def cut_sphere(sphere: Sphere, plane: SlicePlane) -> Disc | None:
     """Cut a sphere with the slice nearest its middle.
 
     A sphere that is smaller than the distance of slices may lie between two of them; then its box is the pixel of its
@@ -45,7 +45,7 @@ def cut_sphere(sphere: Sphere, plane: Plane) -> Disc | None:
     return Disc((x, y), box_px)
 
 
-def outline_sphere(sphere: Sphere, planes: Sequence[Plane]) -> Outline:
+def outline_sphere(sphere: Sphere, planes: Sequence[SlicePlane]) -> Outline:
     """Draw the circles of a sphere on the slices of its series that it crosses, at least on the nearest.
 
     They tell which spheres are readers of one nodule, as outlines do.

@@ -15,7 +15,8 @@ import polars as pl
 from noduleclip import schema
 from noduleclip.errors import InputError, UsageError, is_encodable
 from noduleclip.importers.annotations import Annotations
-from noduleclip.importers.catalogue import Catalogue, read_catalogue
+from noduleclip.importers.catalogue import Catalogue
+from noduleclip.importers.catalogue_scan import read_catalogue
 from noduleclip.importers.diameters import DiameterKind
 from noduleclip.importers.meta_catalogue import recognise_derived
 from noduleclip.importers.nodule_table import place_nodules, summarise_nodules

@@ -1,7 +1,6 @@
-"""What the header of one plane must say for it to be an axial CT slice in Hounsfield units.
+"""Checks that a header is that of an axial CT slice in Hounsfield units.
 
-Knows which values are fit for use; knows nothing of files or pixels. No text of the header reaches a message but the
-few coded values that explain a rejection.
+Messages quote no text of the header but the few coded values that explain a rejection.
 """
 
 import math
@@ -27,10 +26,10 @@ _LARGEST_SKEW: Final = 0.1
 
 
 def check_modality(header: Header) -> None:
-    """Reject what is not CT.
+    """Reject other modalities than CT.
 
     Raises:
-        SliceError: It is another modality or a secondary capture, or says nothing of it.
+        SliceError: It is another modality or a secondary capture, or names none.
     """
     modality = header.text("Modality")
     if not modality:
@@ -44,7 +43,7 @@ def check_modality(header: Header) -> None:
 def check_plane(
     header: Header, max_pixels: int, *, assume_hu: bool
 ) -> tuple[PixelLayout, tuple[float, float], tuple[float, float] | None]:
-    """Return what is needed to make Hounsfield units of one plane's pixels.
+    """Check the header of one plane; return what is needed to convert its pixels to Hounsfield units.
 
     Args:
         header: Header of the plane, values of its functional groups included.
@@ -78,7 +77,7 @@ def _check_kind(header: Header) -> None:
 
 
 def check_orientation(header: Header) -> None:
-    """Reject planes that stand across the axial one; which way an axial one is flipped or turned is no matter here.
+    """Reject planes that are not axial; axial ones may be flipped or rotated.
 
     Source:
         DICOM PS3.3 C.7.6.2.1.1: direction of a row, then of a column; z is the patient's long axis.
@@ -179,6 +178,6 @@ def parse_padding(header: Header, layout: PixelLayout) -> tuple[int, int] | None
 
 
 def _as_stored(value: int, layout: PixelLayout) -> int:
-    """Read a padding value in the pixels' own representation: LIDC has -2000 written as unsigned 63536."""
+    """Return a padding value in the representation of the pixels: LIDC has -2000 written as unsigned 63536."""
     value %= 1 << layout.bits_allocated
     return value - (1 << layout.bits_allocated) if layout.signed and value >> (layout.bits_allocated - 1) else value

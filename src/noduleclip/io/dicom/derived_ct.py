@@ -35,7 +35,7 @@ def make_derived_slice(
 
     Args:
         hu: (Y, X) Hounsfield units.
-        key: What names the series; the same key gives the same UIDs.
+        key: Name of the series; the same key gives the same UIDs.
         index: Slice within it, 0-based.
         patient_id: Patient.
         position_mm: (x, y, z) of the middle of the first pixel, LPS.
@@ -79,7 +79,7 @@ def make_derived_slice(
 
 
 def keep_file(path: Path, content: bytes) -> bool:
-    """Write a file whole or not at all; leave one alone that holds these bytes already, and say whether it did not."""
+    """Write a file whole or not at all; leave one alone that has these bytes already. Return whether it was written."""
     if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
         return False
     with replacing(path, size_bytes=len(content), flush=False) as temporary:

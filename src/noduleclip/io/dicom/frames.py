@@ -1,7 +1,4 @@
-"""Which frame of a file is meant, and which values hold for it.
-
-Knows the functional groups of enhanced CT; knows nothing of pixels.
-"""
+"""Frames of enhanced CT, and the header values of one frame from its functional groups."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -18,7 +15,7 @@ from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, Header, read_heade
 _PER_FRAME: Final = "PerFrameFunctionalGroupsSequence"
 _SHARED: Final = "SharedFunctionalGroupsSequence"
 GROUP_TAGS: Final = (_PER_FRAME, _SHARED, "ExtendedOffsetTable", "ExtendedOffsetTableLengths")
-# The values of interest that each functional group gives; none of them without the others.
+# The values that are used of each functional group, all of them from the same group.
 _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "CTImageFrameTypeSequence": ("FrameType",),
     "PixelMeasuresSequence": ("PixelSpacing",),
@@ -36,7 +33,7 @@ def read_volume_header(path: Path, max_pixels: int, tags: Sequence[str]) -> Head
     try:
         status = path.stat()
         version = (status.st_size, status.st_mtime_ns)
-    except (OSError, ValueError):  # read_header says what is wrong with it
+    except (OSError, ValueError):  # read_header gives the reason
         version = (-1, -1)
     return _read_version(path, version, max_pixels, tuple(tags))
 
@@ -47,7 +44,7 @@ def _read_version(path: Path, _version: tuple[int, int], max_pixels: int, tags: 
 
 
 def pick_frame(header: Header, frame: float | None) -> Header:
-    """Return the header of one frame: what its functional groups say stands in for what the file says of all.
+    """Return the header of one frame: values of its functional groups take the place of those of the file.
 
     A group of the frame wins over one shared by all frames, and that over the top level.
 

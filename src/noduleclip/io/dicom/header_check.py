@@ -1,4 +1,4 @@
-"""Every slice's header before any pixel: which rows will be rejected, and how the pixels are compressed."""
+"""Checks of every slice's header without its pixels: rejected rows, and transfer syntaxes."""
 
 import functools
 from collections import Counter
@@ -17,7 +17,7 @@ from noduleclip.io.slice_crops import CutSettings, Reject, SliceJob, lies_inside
 
 @dataclass(frozen=True)
 class HeaderCheck:
-    """What the headers say of a frame's rows.
+    """Results of the checks of a table's rows.
 
     Attributes:
         slices: Slices that the rows lie on.
@@ -39,8 +39,8 @@ class HeaderCheck:
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What one header says."""
+class _JobCheck:
+    """Result of the check of one slice's header."""
 
     rejects: list[Reject]
     syntax: tuple[str, str] | None = None
@@ -56,19 +56,19 @@ def check_headers(cache: CropCache, workers: int, on_slice: Callable[[], None] =
         on_slice: Called once for each slice.
     """
     check = HeaderCheck(cache.slices, [], Counter(), {})
-    for job, told in run_jobs(functools.partial(_check_job, settings=cache.settings), cache.jobs, workers):
+    for job, checked in run_jobs(functools.partial(_check_job, settings=cache.settings), cache.jobs, workers):
         on_slice()
-        if isinstance(told, WorkerCrashed):
-            told = _reject_all(job, RejectCode.BAD_HEADER, f"{job.name}: reading it ended the process")
-        check.rejects.extend(told.rejects)
-        if told.syntax is not None and told.spacing_yx_mm is not None:
-            check.syntaxes[told.syntax] += 1
-            check.spacings_yx_mm.update(dict.fromkeys(job.rows, told.spacing_yx_mm))
+        if isinstance(checked, WorkerCrashed):
+            checked = _reject_all(job, RejectCode.BAD_HEADER, f"{job.name}: reading it ended the process")
+        check.rejects.extend(checked.rejects)
+        if checked.syntax is not None and checked.spacing_yx_mm is not None:
+            check.syntaxes[checked.syntax] += 1
+            check.spacings_yx_mm.update(dict.fromkeys(job.rows, checked.spacing_yx_mm))
     check.rejects.sort(key=lambda reject: reject.row)
     return check
 
 
-def _check_job(job: SliceJob, settings: CutSettings) -> _Told:
+def _check_job(job: SliceJob, settings: CutSettings) -> _JobCheck:
     from noduleclip.io.dicom.slice import check_ct_slice
 
     try:
@@ -83,8 +83,8 @@ def _check_job(job: SliceJob, settings: CutSettings) -> _Told:
         for at, center in enumerate(job.centers_xy_px)
         if not lies_inside(center, layout.rows, layout.columns)
     ]
-    return _Told(outside, (layout.syntax.name, layout.plugin), spacing_yx_mm)
+    return _JobCheck(outside, (layout.syntax.name, layout.plugin), spacing_yx_mm)
 
 
-def _reject_all(job: SliceJob, code: RejectCode, reason: str) -> _Told:
-    return _Told([Reject(row, code, reason) for row in job.rows])
+def _reject_all(job: SliceJob, code: RejectCode, reason: str) -> _JobCheck:
+    return _JobCheck([Reject(row, code, reason) for row in job.rows])

@@ -219,7 +219,7 @@ def _check_scan(stream: bytes, at: int, layout: PixelLayout) -> None:
 def _decode_jpeg_12bit(stream: bytes, layout: PixelLayout) -> NDArray[np.integer]:
     """Decode JPEG Extended of 12 bits, (Y, X), which GDCM can do and pydicom's plugin refuses to ask.
 
-    GDCM picks its 8, 12 or 16-bit library by the bits allocated: told 12, it takes the right one at once
+    GDCM picks its 8, 12 or 16-bit library by the bits allocated: given 12, it uses the right one at once
     instead of complaining on stderr and trying again (tfmoraes/python-gdcm#35).
     """
     import gdcm

@@ -1,7 +1,7 @@
-"""One DICOM file to one CT slice in Hounsfield units, or one reason why not.
+"""CT slices in Hounsfield units from DICOM files, or the reason why a file is none.
 
-Knows what makes a slice fit for use; knows nothing of regions, crops or tables. No text of the header reaches a
-message but the few coded values that explain a rejection, and the patient's name is never parsed.
+Messages quote no text of the header but the few coded values that explain a rejection; the patient's name is never
+parsed.
 """
 
 import functools
@@ -170,8 +170,8 @@ def read_sop_uid(path: Path) -> str:
 
 @contextmanager
 def no_warnings() -> Iterator[None]:
-    """Leave out what pydicom warns of."""
-    # pydicom warns of every odd value; what matters of them is checked here and told as a SliceError.
+    """Suppress the warnings of pydicom."""
+    # pydicom warns of every odd value; those that matter are checked here and raised as a SliceError.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -9,7 +9,8 @@ from pydicom import uid
 from pydicom.encaps import get_frame
 
 from noduleclip.errors import RejectCode, SliceError, shows_incompatibility
-from noduleclip.io.dicom.header import COPY_AGAIN, Header, find_limit_bytes, open_bounded, read_header
+from noduleclip.io.dicom.bounded_file import open_bounded
+from noduleclip.io.dicom.header import COPY_AGAIN, Header, find_limit_bytes, read_header
 
 _PIXEL_DATA: Final = (0x7FE0, 0x0010)
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF

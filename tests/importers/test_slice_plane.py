@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noduleclip.importers.annotations import Sphere
-from noduleclip.importers.planes import Plane, find_nearest
+from noduleclip.importers.slice_plane import SlicePlane, find_nearest
 from noduleclip.importers.spheres import cut_sphere, outline_sphere
 
 TURNED = (-0.6, -0.8, 0.0, 0.8, -0.6, 0.0)
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
-def plane(z_mm: float = 0.0, orientation: tuple[float, ...] = UPRIGHT, x_mm: float = -10.0) -> Plane:
-    return Plane((x_mm, -20.0, z_mm), orientation, (0.5, 0.8), (100, 60))
+def plane(z_mm: float = 0.0, orientation: tuple[float, ...] = UPRIGHT, x_mm: float = -10.0) -> SlicePlane:
+    return SlicePlane((x_mm, -20.0, z_mm), orientation, (0.5, 0.8), (100, 60))
 
 
 def test_a_pixel_of_a_turned_slice_is_where_dicom_puts_it() -> None:

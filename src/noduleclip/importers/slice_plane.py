@@ -13,7 +13,7 @@ SLACK_MM: Final = 0.1
 
 
 @dataclass(frozen=True)
-class Plane:
+class SlicePlane:
     """The geometry of one slice.
 
     Attributes:
@@ -60,7 +60,7 @@ class Plane:
         return bool(-0.5 <= x <= self.shape_yx[1] - 0.5 and -0.5 <= y <= self.shape_yx[0] - 0.5)
 
 
-def find_nearest(planes: Sequence[Plane], point_mm: Sequence[float], thickness_mm: float = 0.0) -> int | None:
+def find_nearest(planes: Sequence[SlicePlane], point_mm: Sequence[float], thickness_mm: float = 0.0) -> int | None:
     """Find the slice that a place lies on.
 
     Args:
