@@ -6,6 +6,7 @@ trains alone, and saves the results of both in FOLDER/seen.pt.
 
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from discs import make_discs
+from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig
 from noduleclip.engine.distributed import DistributedContext, init_process_group
 from noduleclip.engine.training_loop import TrainingLoop
@@ -31,7 +33,13 @@ CONFIG = TrainConfig(
 def train(out: Path, context: DistributedContext) -> dict[str, Any]:
     """Train from the start or from `last.pth`; return curve, weights and averaged weights."""
     out.mkdir(exist_ok=True, parents=True)
-    samples, device = make_discs(26, 0, MODEL.crop), torch.device("cpu")
+    device, generator = torch.device("cpu"), torch.Generator().manual_seed(0)
+    samples = replace(
+        make_discs(26, 0, MODEL.crop),
+        outlined=torch.arange(26) % 3 > 0,
+        ratings=torch.randint(1, 6, (26, 1, 1), generator=generator).float(),
+        attributes=(schema.TEXTURE,),
+    )
     state = TrainingState(MODEL, CONFIG, samples, device=device, context=context)
     loop = TrainingLoop(state, samples, make_discs(13, 1, MODEL.crop), out, device=device, context=context)
     if (out / "last.pth").exists():

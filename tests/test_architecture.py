@@ -23,13 +23,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"io"},
     "engine": {"models", "io", "retrieval", "evaluation"},
     "workflows": LIBRARY,
-    "report": {"workflows", *LIBRARY},
-    "web": {"workflows", "report", *LIBRARY},
-    "cli": {"workflows", "report", "web", *LIBRARY},
-    "api": {"workflows", "report", *LIBRARY},
+    "report": {"workflows", "evaluation", "io"},
+    "web": {"workflows", "report", "retrieval", "io"},
+    "cli": {"workflows", "report", "web", "engine", "importers", "phantom", "io"},
+    "api": {"workflows", "report", "io"},
     "__main__": {"cli"},
 }
-MAY_IMPORT_TORCH = {"models", "engine", "cli"}
+MAY_IMPORT_TORCH = {"models", "engine"}
 MAY_IMPORT_SERVER = {"web"}
 
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from conftest import Collection, Command, train_arguments
+from discs import make_discs
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig
 from noduleclip.engine.batches import center_crop
@@ -49,30 +49,9 @@ class Recorder(TrainingCallback):
         self.records.append(record)
 
 
-def disc_samples(count: int, seed: int) -> Samples:
-    """Discs of known diameter: what a model must at least be able to learn."""
-    generator = np.random.default_rng(seed)
-    sizes = generator.uniform(4, 30, count)
-    side = 48
-    places = (np.arange(side) - (side - 1) / 2) * MODEL.crop.pixel_mm
-    radius = np.hypot(places[:, None], places[None, :])
-    crops = np.stack([np.where(radius < size / 2, 40, -900) for size in sizes]) + generator.normal(
-        0, 20, (count, side, side)
-    )
-    mask_probability = np.stack([np.where(radius < size / 2, 255, 0) for size in sizes])
-    return Samples(
-        torch.from_numpy(crops.astype(np.int16)),
-        torch.from_numpy(sizes[:, None].astype(np.float32)),
-        torch.from_numpy(mask_probability.astype(np.uint8)),
-        torch.ones(count, dtype=torch.bool),
-        torch.full((count, 1, 48, 2), torch.nan),
-        torch.empty(count, 1, 0),
-    )
-
-
 @pytest.fixture(scope="module")
 def samples() -> tuple[Samples, Samples]:
-    return disc_samples(64, 0), disc_samples(40, 1)
+    return make_discs(64, 0, MODEL.crop), make_discs(40, 1, MODEL.crop)
 
 
 def make_loop(
@@ -101,7 +80,7 @@ def test_it_learns_the_size_and_the_outline_of_discs(samples: tuple[Samples, Sam
     assert recorder.records[-1]["loss"] < 0.7 * recorder.records[0]["loss"]
     assert progress.best == pytest.approx(max(record["val_map"] for record in recorder.records), abs=1e-6)
     saved = load_model(tmp_path / "run" / schema.BEST_CHECKPOINT)
-    unseen = disc_samples(40, 1)
+    unseen = make_discs(40, 1, MODEL.crop)
     value, queries = validate(saved, unseen)
     assert value == pytest.approx(progress.best, abs=1e-6)
     assert len(queries) == 10

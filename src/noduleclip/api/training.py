@@ -60,10 +60,9 @@ def train(
         ...     config=TrainConfig(epochs=1, bs=8),
         ... )
     """
-    from noduleclip.engine.training_loop import TrainingCallback
     from noduleclip.report.training_page import write_training_page
     from noduleclip.workflows.roi_crops import TableRequest
-    from noduleclip.workflows.train import TrainRequest
+    from noduleclip.workflows.train import TrainingCallback, TrainRequest
     from noduleclip.workflows.train import train as run
 
     class _Callback(TrainingCallback):

@@ -69,6 +69,8 @@ def _try_gpu(device: torch.device) -> Device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         return Device(torch.device("cpu"), f"cpu ({device} does not work with this torch: {reason})")
+    if device.type == "cuda" and ":" in str(device):
+        torch.cuda.set_device(device)  # NCCL and libraries use the current device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     return Device(device, f"{device} ({name})")
 

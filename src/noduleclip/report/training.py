@@ -10,9 +10,9 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from noduleclip.engine.training_loop import TrainingCallback
 from noduleclip.report.console import log_info, message_console
 from noduleclip.report.sparkline import choose_bars, draw_sparkline
+from noduleclip.workflows.train import TrainingCallback
 
 _MAX_BARS, _MIN_BARS = 32, 8
 _LABELS_WIDTH = len("loss 0.0000 0.0000  val AP 0.0000 0.0000")

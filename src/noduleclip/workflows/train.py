@@ -26,7 +26,8 @@ from noduleclip.engine.runtime import (
     record_versions,
 )
 from noduleclip.engine.samples import Samples, make_random_samples
-from noduleclip.engine.training_loop import TrainingCallback, TrainingLoop
+from noduleclip.engine.training_loop import TrainingCallback as TrainingCallback
+from noduleclip.engine.training_loop import TrainingLoop
 from noduleclip.engine.training_state import Progress, TrainingState, estimate_checkpoint_bytes
 from noduleclip.engine.validation import score_samples
 from noduleclip.errors import UsageError
@@ -193,6 +194,8 @@ def _train(
 ) -> TrainResult:
     started, clock = datetime.now(UTC), time.perf_counter()
     device = context.main_process_first(lambda: choose_device(context.choose_device(request.device)))
+    if not context.all_equal(device.device.type):
+        raise UsageError(f"this process computes on {device.device.type}, another does not; name --device cpu or cuda")
     count = f"; {context.world_size} processes with {count_threads()} thread(s) each"
     reporter.info(f"device: {device.why}{count if context.world_size > 1 else ''}")
     keep_freed_memory()
