@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workflows": LIBRARY,
     "report": {"workflows", "evaluation", "io"},
     "web": {"workflows", "report", "retrieval", "io"},
-    "cli": {"workflows", "report", "web", "engine", "importers", "phantom", "io"},
+    "cli": {"workflows", "report", "web", "importers", "io"},
     "api": {"workflows", "report", "io"},
     "__main__": {"cli"},
 }

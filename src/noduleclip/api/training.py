@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noduleclip.api.arguments import as_path
+from noduleclip.api.arguments import as_path, choose_reporter
 from noduleclip.config import ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    verbose: bool = False,
 ) -> "TrainResult":
     """Train an image and a text encoder; the same run as `noduleclip train`.
 
@@ -43,6 +44,7 @@ def train(
         resume: Continue the run in `out`.
         overwrite: Replace the run in `out`.
         on_epoch: Called after each epoch with its record, a line of `metrics.jsonl`.
+        verbose: Print messages and progress on stderr.
 
     Returns:
         The run: `checkpoint`, `best_epoch`, `val_map` and `history`.
@@ -76,7 +78,7 @@ def train(
         model=model or ModelConfig(), config=config or TrainConfig(), pretrained=pretrained, device=device,
         resume=resume, overwrite=overwrite,
     )  # fmt: skip
-    result = run(request, callback=_Callback())
+    result = run(request, choose_reporter(verbose), _Callback())
     if result.is_main_process:
         write_training_page(result)
     return result

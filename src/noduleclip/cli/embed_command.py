@@ -92,7 +92,6 @@ def embed(
 
     Example: noduleclip embed --roi-csv rois.csv --out-dir index
     """
-    from noduleclip.engine.shards import ShardNumber
     from noduleclip.report.check import report_check
     from noduleclip.report.console import CONSOLE
     from noduleclip.workflows.embed import EmbedRequest, embed_table, estimate_embedding
@@ -102,8 +101,7 @@ def embed(
         raise UsageError("--shard and --engine ray both divide the work; give one of them")
     if engine == "local" and ray_address != "local":
         raise UsageError(f"--ray-address {ray_address} is of no use without --engine ray")
-    part = None if shard is None else ShardNumber.parse(shard)
-    target = choose_target(out_dir, store, vector_index_from, part)
+    target = choose_target(out_dir, store, vector_index_from, shard)
     request = EmbedRequest(
         table=table.request(keep or ()),
         target=target, model=model, patients_file=patients_file, img_size=img_size, emb=emb, bs=bs,

@@ -23,12 +23,10 @@ def phantom(
 
     Example: noduleclip phantom --out phantoms --patients 20
     """
-    from noduleclip.phantom.patients import PhantomConfig
     from noduleclip.report.console import CONSOLE, log_info
     from noduleclip.workflows.phantoms import write_phantoms
 
-    config = PhantomConfig(patients=patients, seed=seed)
-    summary = write_phantoms(out, config, workers=workers, reporter=CONSOLE)
+    summary = write_phantoms(out, patients=patients, seed=seed, workers=workers, reporter=CONSOLE)
     log_info(
         f"{summary.patients} patients, {summary.slices} slices, {summary.nodules} nodules, "
         f"{summary.rois} readers' rows in {summary.roi_csv}"

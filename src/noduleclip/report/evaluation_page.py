@@ -113,7 +113,7 @@ def _plot_sizes(sizes: SizeErrors) -> Figure:
 
 
 def _plot_parts(parts: Sequence[Part]) -> Figure:
-    """A line for each part: the model with its interval, another reader, the panel."""
+    """Plot a line per part: the model with its interval, another reader, the panel."""
     figure = Figure(figsize=(8, 0.9 + 0.36 * len(parts)), layout="constrained")
     axes = figure.subplots()
     places = range(len(parts))
@@ -145,5 +145,5 @@ def _plot_reliability(reliability: Reliability) -> Figure:
     axes.plot(reliability.predicted, reliability.observed, color=MODEL_COLOUR)
     area = 20 + 180 * reliability.pairs / reliability.pairs.max()
     axes.scatter(reliability.predicted, reliability.observed, s=area, color=MODEL_COLOUR, alpha=0.6)
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability given", ylabel="share of readers who agree")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="share of readers who agree")
     return figure

@@ -61,7 +61,7 @@ def choose_target(
     out_dir: Path | None,
     store: str | None = None,
     vector_index_from: int | None = None,
-    shard: ShardNumber | None = None,
+    shard: str | None = None,
 ) -> IndexTarget:
     """Choose the destination of an index.
 
@@ -69,21 +69,23 @@ def choose_target(
         out_dir: Folder of the index, or the one beside a store.
         store: Address of a Lance store; None = the index goes into the folder.
         vector_index_from: Rows from which a store gets a vector index; None = the default.
-        shard: Part of the table, which goes into a folder of its own below `out_dir`; None = all rows.
+        shard: Part of the table such as "3/8", which goes into a folder of its own below `out_dir`; None = all rows.
 
     Raises:
-        UsageError: Neither folder nor store is given, rows or a shard do not go with it, an object store has no folder
-            beside it, the store lies among the parts of an index, or the folder of a shard is a link.
+        UsageError: Neither folder nor store is given, rows or a shard do not go with it, the shard is not of the form
+            I/N, an object store has no folder beside it, the store lies among the parts of an index, or the folder of
+            a shard is a link.
     """
+    number = None if shard is None else ShardNumber.parse(shard)
     target = _choose_place(out_dir, store, vector_index_from)
-    if shard is None:
+    if number is None:
         return target
     if target.store is not None:
         raise UsageError("--shard and --store: shards are folders; give --out-dir alone, and --store to merge")
-    folder = target.out_dir / schema.SHARDS_FOLDER / shard.folder_name
+    folder = target.out_dir / schema.SHARDS_FOLDER / number.folder_name
     for one in (folder.parent, folder):
         refuse_link(one)
-    return replace(target, out_dir=folder, shard=shard)
+    return replace(target, out_dir=folder, shard=number)
 
 
 def _choose_place(out_dir: Path | None, store: str | None, vector_index_from: int | None) -> IndexTarget:

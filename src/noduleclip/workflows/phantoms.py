@@ -9,13 +9,14 @@ from noduleclip.workflows.roi_crops import count_workers
 
 
 def write_phantoms(
-    out: Path, config: PhantomConfig, *, workers: str = "auto", reporter: Reporter = SILENT
+    out: Path, *, patients: int = 60, seed: int = 0, workers: str = "auto", reporter: Reporter = SILENT
 ) -> PhantomSummary:
     """Write the series of all patients and their ROI table.
 
     Args:
         out: Folder to make.
-        config: Number of patients, seed and size of the slices.
+        patients: Number of patients.
+        seed: Seed of everything random.
         workers: Processes, or "auto".
         reporter: Receives progress.
 
@@ -24,6 +25,7 @@ def write_phantoms(
     """
     with (
         output_lock(out, (), "", replace=True, whole=True, reporter=reporter),
-        reporter.progress("drawing phantoms", config.patients, "patients") as advance,
+        reporter.progress("drawing phantoms", patients, "patients") as advance,
     ):
+        config = PhantomConfig(patients=patients, seed=seed)
         return make_phantoms(out, config, on_patient=lambda _: advance(1), workers=count_workers(workers))
