@@ -1,4 +1,4 @@
-"""Draw the picture of the README: `python docs/make_picture.py noduleclip-demo/index` after `noduleclip demo`."""
+"""Draw the picture of the README from an index of phantoms: `python docs/make_picture.py INDEX`."""
 
 import io
 import re
@@ -18,7 +18,7 @@ COMMANDS = (
 
 
 def draw(index: str) -> None:
-    """Run the commands with a console that records, and write what they printed as SVG."""
+    """Run the commands with a recording console, and write their output as SVG."""
     console = Console(record=True, width=88, force_terminal=True, color_system="truecolor", file=io.StringIO())
     tables.data_console = lambda: console  # type: ignore[assignment, attr-defined]
     for words in COMMANDS:
@@ -31,7 +31,7 @@ def draw(index: str) -> None:
                 raise
     PICTURE.parent.mkdir(exist_ok=True)
     picture = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title="noduleclip"), flags=re.DOTALL)
-    PICTURE.write_text(picture, encoding="utf-8")  # without its fonts from the network: any monospaced one will do
+    PICTURE.write_text(picture, encoding="utf-8")  # without web fonts
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def read_crop(
         SliceError: The file is not a readable CT slice, or the centre lies outside it.
         ConfigError: The size is not allowed.
 
-    Example:
+    Examples:
         >>> crop_hu = nc.read_crop("slice.dcm", center_xy_px=(40, 40))
         >>> assert crop_hu.shape == (64, 64)
     """

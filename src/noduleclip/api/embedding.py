@@ -49,7 +49,7 @@ def embed(
         InputError: The table cannot be read, or too many rows are unusable.
         ArtefactError: The checkpoint is broken.
 
-    Example:
+    Examples:
         >>> index = nc.embed("phantoms/roi_with_diam.csv", out_dir="phantom-index", model="runs/first/clip_best.pth")
     """
     from noduleclip.workflows.embed import EmbedRequest, embed_table

@@ -23,7 +23,7 @@ class Evaluation:
     Attributes:
         result: The metrics with their 95 % intervals, as dataclasses.
 
-    Example:
+    Examples:
         >>> evaluation = nc.evaluate(nc.open_index("idx"), draws=5, resamples=10)
         >>> page = evaluation.save("idx-report")
     """
@@ -91,7 +91,7 @@ def evaluate(
         InputError: There are too few nodules with a diameter, or a sentence or a table cannot be used.
         ArtefactError: The index is broken.
 
-    Example:
+    Examples:
         >>> evaluation = nc.evaluate(nc.open_index("idx"), queries=["> 6 mm", "<= 8 mm"], draws=5, resamples=10)
         >>> table = evaluation.table.select("query", "model_ap")
     """

@@ -36,7 +36,7 @@ class Hits:
         answer: The ranking and its hits.
         notes: What the user should know about the result.
 
-    Example:
+    Examples:
         >>> hits = nc.open_index("idx").query("> 6 mm", k=5)
         >>> best_mm = hits.table["diameter_mm"][0]
         >>> page = hits.to_html()
@@ -63,6 +63,9 @@ class Hits:
 
     def __len__(self) -> int:
         return self.table.height
+
+    def __repr__(self) -> str:
+        return f"<noduleclip.Hits, {self.description}>\n{self.table}"
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return the table as a pandas DataFrame, which needs the extra `pandas`.
@@ -100,7 +103,7 @@ class Index:
         stored: The index in its folder or Lance store.
         dicom_roots: Folders that DICOM paths start from; none = those that `embed` read from, if it ran here.
 
-    Example:
+    Examples:
         >>> index = nc.open_index("idx")
         >>> assert index.embeddings.shape[0] == index.table.height == len(index)
     """
@@ -153,7 +156,7 @@ class Index:
             InputError: No row is left to rank.
             ArtefactError: The index is broken.
 
-        Example:
+        Examples:
             >>> hits = nc.open_index("idx").query("> 4 mm", where="diameter_mm < 20", unique="patient")
             >>> alike = nc.open_index("idx").query(like=0, k=3)
         """
@@ -195,7 +198,7 @@ class Index:
             InputError: No row is left to rank.
             ArtefactError: The index is broken.
 
-        Example:
+        Examples:
             >>> hits = nc.open_index("idx").fuse("6-10 mm", alpha=0.3, k=5)
         """
         request = SearchRequest(
@@ -231,7 +234,7 @@ def open_index(
     Raises:
         ArtefactError: There is no index, it is broken, or another model made it.
 
-    Example:
+    Examples:
         >>> index = nc.open_index("idx")
     """
     stored = open_stored_index(str(location))

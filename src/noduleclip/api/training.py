@@ -53,7 +53,7 @@ def train(
         UsageError: `out` holds a run already, or an argument is not allowed.
         InputError: The table or a patient list cannot be used.
 
-    Example:
+    Examples:
         >>> from noduleclip.config import TrainConfig
         >>> run = nc.train(
         ...     "phantoms/roi_with_diam.csv",

@@ -38,7 +38,7 @@ def parse_query(text: str) -> ParsedQuery:
     Raises:
         UsageError: The sentence is empty or too long, contradicts itself, or names an impossible size or rating.
 
-    Example:
+    Examples:
         >>> query = nc.parse_query("a spiculated nodule between 0.8 and 1.2 cm")
         >>> assert str(query.interval) == "(8, 12] mm"
     """
