@@ -301,7 +301,7 @@ def test_files_whose_names_are_not_utf8_are_listed_as_they_print(prepare: Prepar
     assert all(reason.startswith(f"{root}/caf\\xe9") for reason in told[schema.REJECT_REASON])
     assert read_rows(out).height == 12
     remarks = json.loads((out / schema.PREPARE_JSON).read_text())["remarks"]
-    assert any("caf\\xe9.xml counts, it was serviced last" in remark for remark in remarks)
+    assert any("caf\\xe9.xml is used, it was serviced last" in remark for remark in remarks)
 
 
 @pytest.mark.parametrize("option", ["--data-root", "--out"])

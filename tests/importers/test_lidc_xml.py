@@ -106,7 +106,7 @@ def test_the_file_serviced_last_counts(tmp_path: Path) -> None:
     reads = read_lidc_xml(find_files(tmp_path, ".xml"))
     assert [file.path.name for file in reads.files] == ["a.xml"]
     assert reads.counts[lidc_xml.OUTLINED] == 2
-    assert reads.remarks == [f"2 files of series {SERIES.uid}: a.xml counts, it was serviced last"]
+    assert reads.remarks == [f"2 files of series {SERIES.uid}: a.xml is used, it was serviced last"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How large an outline is: the definitions of a nodule's diameter that are in use, each a number of mm."""
+"""Diameters of outlines in mm, by each definition in use."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ _FEW_POINTS = 100  # all pairs of so few are measured sooner than their hull is 
 
 
 class DiameterKind(StrEnum):
-    """What a diameter is; docs/explanation/diameters.md says how they differ.
+    """Definitions of a diameter; docs/explanation/diameters.md compares them.
 
     Attributes:
         IN_SLICE: Largest distance of two vertices of a contour, so of one slice; a Feret diameter.
@@ -25,7 +25,7 @@ class DiameterKind(StrEnum):
         EQUIVALENT: Diameter of the circle of the contour's area, holes inside it left out.
             Source: ISO 9276-6, area-equivalent diameter.
         LARGEST_IN_SLICE: Largest `IN_SLICE` over all slices of one reader's nodule: the same number on each of them.
-            It is called 3-D because the whole nodule is looked through; it lies in the axial plane.
+            It is called 3-D because all slices are searched; it lies in the axial plane.
             Source: pylidc 0.2.3, `Annotation.diameter`.
     """
 
@@ -43,7 +43,7 @@ def measure_outline(
     Args:
         outline: The outline.
         spacing_yx_mm: Distance of rows, then of columns: of all slices, or of the slice of each contour, in order.
-        kind: What is measured.
+        kind: The definition.
 
     Returns:
         mm, one per contour that bounds no hole, in order. NaN where a contour has no such diameter: a single point

@@ -99,7 +99,7 @@ def read_segments(path: Path, max_pixels: int = MAX_PIXELS) -> list[Segment]:
 
     Args:
         path: The file.
-        max_pixels: Largest slice, in pixels, that is wanted; bounds what is read.
+        max_pixels: Largest slice, in pixels, that is wanted; bounds the bytes that are read.
 
     Returns:
         The segments that have a mask, by number.

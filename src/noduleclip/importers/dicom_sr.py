@@ -106,7 +106,7 @@ def read_reports(path: Path) -> list[Report]:
 
 
 def _is_cut_short(dataset: pydicom.Dataset) -> bool:
-    """Return whether a file ends within its content: pydicom reads what is there of a sequence of known length."""
+    """Return whether a file ends within its content: pydicom accepts a sequence that is shorter than its length."""
     if "ContentSequence" not in dataset:
         return True
     content: object = dataset.get_item("ContentSequence")  # pydicom declares a DataElement

@@ -1,4 +1,4 @@
-"""Which outlines of a series are readers of one nodule (docs/decisions/0012-grouping.md)."""
+"""Grouping of outlines into nodules (docs/decisions/0012-grouping.md)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Volume:
     total: int
 
     def count_shared(self, other: "Volume") -> int:
-        """Count the pixels that both have."""
+        """Count the pixels in both."""
         return sum(
             np.intersect1d(self.pixels[key], other.pixels[key], assume_unique=True).size
             for key in self.pixels.keys() & other.pixels.keys()
@@ -37,18 +37,18 @@ def group_outlines(outlines: Sequence[Outline]) -> list[list[int]]:
     """Group the outlines of one series by nodule.
 
     Any two outlines of a nodule share at least a fifth of the smaller one's volume and are of different readers, as
-    far as readers are known. Where that leaves a choice, the most alike (volume shared by volume of both) go together
-    first: a reader who drew two nodules where another drew one has the more alike of them grouped with it.
+    far as readers are known. Where that leaves a choice, the most similar (intersection over union) are
+    joined first: where one reader drew two nodules and another one, the more similar of the two is grouped with it.
     Holes count as inside. Contours on slices that are not known overlap nothing.
 
     Args:
-        outlines: Outlines of one series; those of an empty `reader` may be of anyone.
+        outlines: Outlines of one series; an empty `reader` may be any reader.
 
     Returns:
-        The indices of each nodule's outlines, ascending; nodules by their first outline. Each index comes up once.
+        The indices of each nodule's outlines, ascending; nodules by their first outline. Each index occurs once.
     """
     volumes = [fill_outline(outline) for outline in outlines]
-    likeness: list[tuple[float, int, int]] = []
+    similarity: list[tuple[float, int, int]] = []
     together = np.eye(len(outlines), dtype=bool)
     for one, two in combinations(range(len(outlines)), 2):
         if outlines[one].reader and outlines[one].reader == outlines[two].reader:
@@ -56,9 +56,9 @@ def group_outlines(outlines: Sequence[Outline]) -> list[list[int]]:
         shared = volumes[one].count_shared(volumes[two])
         if shared and shared >= LEAST_OVERLAP * min(volumes[one].total, volumes[two].total):
             together[one, two] = together[two, one] = True
-            likeness.append((-shared / (volumes[one].total + volumes[two].total - shared), one, two))
+            similarity.append((-shared / (volumes[one].total + volumes[two].total - shared), one, two))
     nodules = [[at] for at in range(len(outlines))]
-    for _, one, two in sorted(likeness):
+    for _, one, two in sorted(similarity):
         first, second = nodules[one], nodules[two]
         if first is not second and together[np.ix_(first, second)].all():
             first += second
@@ -74,8 +74,8 @@ def number_nodules(outlines: Sequence[Outline]) -> list[str]:
         outlines: All outlines of the patient, in any order.
 
     Returns:
-        By outline, the nodule: the source's name where it groups readers itself, else a number from 1, counted by
-        series, then upwards by the height of the nodule, then by its row and column.
+        By outline, the nodule: the source's id where it groups readers itself, else a number from 1, by series,
+        then by the height of the nodule, ascending, then by row and column.
     """
     names = [outline.nodule_id for outline in outlines]
     taken = set(names)

@@ -113,7 +113,7 @@ def read_lidc_xml(
     files, remarks = _choose(settled)
     moved = [file.path for file in settled if file.series_uid != distinct[file.digest].series_uid]
     if moved:
-        fact = f"{len(moved)} annotation file(s) do not name the series that their slices are of, which counts"
+        fact = f"{len(moved)} annotation file(s) do not name the series of their slices, which is used"
         remarks.append(f"{fact}; first: {moved[0]}")
     counts: Counter[str] = Counter()
     for file in (*files, *(file for file in distinct.values() if file.counts[XRAY_FILES])):
@@ -150,7 +150,7 @@ def _choose(read: Sequence[LidcFile]) -> tuple[list[LidcFile], list[str]]:
     for series_uid, files in by_series.items():
         if len(files) > 1:
             last = max(files, key=lambda file: (file.serviced, str(file.path)))
-            remarks.append(f"{len(files)} files of series {series_uid}: {last.path.name} counts, it was serviced last")
+            remarks.append(f"{len(files)} files of series {series_uid}: {last.path.name} is used, it was serviced last")
             by_series[series_uid] = [last]
     return sorted((files[0] for files in by_series.values()), key=lambda file: file.path), remarks
 
@@ -186,7 +186,7 @@ def parse_lidc_xml(content: bytes, path: Path) -> LidcFile:
         ET.ParseError: It is no XML.
     """
     text, digest = content.decode("utf-8-sig"), hashlib.sha256(content).digest()
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # LIDC's have none; what they could name is never looked up
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # LIDC's have none; they are never resolved
         raise ValueError("it has a document type")
     root = _parse_elements(text)
     if root.tag == _XRAY_ROOT:
@@ -216,7 +216,7 @@ def parse_lidc_xml(content: bytes, path: Path) -> LidcFile:
 
 
 def _parse_elements(text: str) -> ET.Element:
-    """Return the root of the elements, without attributes, comments and prefixes of namespaces.
+    """Return the root element, without attributes, comments and namespace prefixes.
 
     ElementTree's own parser writes the URI of a namespace before each name: a long URI and many names take gigabytes.
 

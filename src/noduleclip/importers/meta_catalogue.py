@@ -1,6 +1,6 @@
-"""A folder of MetaImages, such as LUNA16's subsets, as the table of slices that a folder of DICOM is read to.
+"""Folders of MetaImages, such as LUNA16's subsets, as tables of slices like those of DICOM.
 
-The pipeline reads DICOM: of the slices that a table needs, and of no others, derived DICOM is written.
+The pipeline reads DICOM, so derived DICOM is written for the slices that a table needs.
 """
 
 import hashlib
@@ -46,8 +46,8 @@ class MetaSeries:
     Attributes:
         images: By the name of the series, which is the file's without its ending.
         rejected: Files that are no usable CT.
-        masks: How many files hold masks.
-        closed: What of the folder cannot be looked into.
+        masks: Number of files that are masks.
+        closed: Parts of the folder that cannot be opened.
     """
 
     images: Mapping[str, MetaImage]
@@ -106,7 +106,7 @@ def list_meta_slices(images: Mapping[str, MetaImage], out: Path) -> pl.DataFrame
 
 
 def recognise_derived(out: Path) -> Callable[[str], bool]:
-    """Return what says of a folder whether it holds slices that `list_meta_slices` named for `out`."""
+    """Return a function that recognises folders of slices that `list_meta_slices` named for `out`."""
     parent, name = (out / DICOM_FOLDER).resolve(), re.compile(rf"[0-9a-f]{{{_DIGITS}}}")
 
     def is_derived(folder: str) -> bool:
@@ -117,9 +117,9 @@ def recognise_derived(out: Path) -> Callable[[str], bool]:
 
 
 def join_catalogues(dicom: Catalogue | None, slices: pl.DataFrame, root: Path, out: Path) -> Catalogue:
-    """Return a catalogue of a folder's DICOM, if it has any, and of slices that `list_meta_slices` gave for `out`.
+    """Return a catalogue of a folder's DICOM, if it has any, and of slices from `list_meta_slices` for `out`.
 
-    A series that is there as DICOM, too, is taken from it. Relative paths start from a folder that holds all slices.
+    A series that is there as DICOM, too, is taken from it. Relative paths start from a folder that contains all slices.
     """
     if dicom is None:
         nothing = pl.DataFrame(schema=SLICE_COLUMNS)
@@ -133,7 +133,7 @@ def join_catalogues(dicom: Catalogue | None, slices: pl.DataFrame, root: Path, o
 
 
 def list_planes(image: MetaImage) -> list[SlicePlane]:
-    """Return where the slices of a MetaImage lie."""
+    """Return the geometry of the slices of a MetaImage."""
     columns, rows, slices = image.size_xyz
     column_mm, row_mm, _ = image.spacing_xyz_mm
     orientation = tuple(float(part) for part in image.axes[:2].ravel())
@@ -147,10 +147,10 @@ def write_needed(images: Mapping[str, MetaImage], rois: pl.DataFrame) -> tuple[i
 
     Args:
         images: The MetaImages.
-        rois: Rows whose slices `list_meta_slices` gave.
+        rois: Rows on slices of `list_meta_slices`.
 
     Returns:
-        How many files were written, and the images that cannot be read: rows of those have no slice.
+        The number of files written, and the images that cannot be read, whose rows have no slice.
 
     Raises:
         OutputError: A file cannot be written.

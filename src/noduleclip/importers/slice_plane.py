@@ -1,4 +1,4 @@
-"""Where slices lie in the patient, and which pixel of which slice a place in the patient is."""
+"""Geometry of slices: conversion between pixels and patient coordinates, and the slice nearest a point."""
 
 import functools
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SLACK_MM: Final = 0.1
-"""What rounding in headers and tables may move a place by."""
+"""Tolerance for rounding in headers and tables."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class SlicePlane:
         return np.asarray(steps_mm / np.array(self.spacing_yx_mm[::-1]), np.float64)
 
     def height_mm(self, point_mm: Sequence[float]) -> float:
-        """Return how far a place lies above the plane, along its normal; negative below."""
+        """Return the distance of a point above the plane, along its normal; negative below."""
         return float((np.array(point_mm) - np.array(self.position_mm)) @ self.axes[2])
 
     def holds(self, point_px: Sequence[float]) -> bool:
@@ -61,7 +61,7 @@ class SlicePlane:
 
 
 def find_nearest(planes: Sequence[SlicePlane], point_mm: Sequence[float], thickness_mm: float = 0.0) -> int | None:
-    """Find the slice that a place lies on.
+    """Find the slice that contains a point.
 
     Args:
         planes: Slices of one series, in any order.

@@ -1,4 +1,4 @@
-"""A place and a diameter to a box on a slice."""
+"""Spheres on slices: their discs, boxes and circles."""
 
 import math
 from collections.abc import Sequence
@@ -14,12 +14,11 @@ _VERTICES = 24
 
 @dataclass(frozen=True)
 class Disc:
-    """What a slice shows of a sphere.
+    """The intersection of a sphere with a slice.
 
     Attributes:
         center_px: (x, y) of its middle.
-        box_px: First column, first row, last column, last row: the pixels that the disc touches, inclusive. They may
-            lie outside the slice.
+        box_px: (xmin, ymin, xmax, ymax) of the pixels that the disc touches, inclusive; may lie outside the slice.
     """
 
     center_px: tuple[float, float]
@@ -27,13 +26,13 @@ class Disc:
 
 
 def cut_sphere(sphere: Sphere, plane: SlicePlane) -> Disc | None:
-    """Cut a sphere with the slice nearest its middle.
+    """Intersect a sphere with the slice nearest its centre.
 
     A sphere that is smaller than the distance of slices may lie between two of them; then its box is the pixel of its
-    middle.
+    centre.
 
     Returns:
-        The disc; None where its middle lies outside the slice.
+        The disc; None where its centre lies outside the slice.
     """
     x, y = (float(part) for part in plane.to_pixels(np.array([sphere.center_mm]))[0])
     if not plane.holds((x, y)):
@@ -48,7 +47,7 @@ def cut_sphere(sphere: Sphere, plane: SlicePlane) -> Disc | None:
 def outline_sphere(sphere: Sphere, planes: Sequence[SlicePlane]) -> Outline:
     """Draw the circles of a sphere on the slices of its series that it crosses, at least on the nearest.
 
-    They tell which spheres are readers of one nodule, as outlines do.
+    They serve to group spheres of several readers into nodules, as outlines do.
     """
     turns = np.arange(_VERTICES) * (2 * math.pi / _VERTICES)
     circle = np.column_stack([np.cos(turns), np.sin(turns)])

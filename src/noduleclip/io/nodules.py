@@ -1,4 +1,4 @@
-"""From rows to nodules: the rows of several readers on one nodule are one sample with several diameters."""
+"""Nodules of a ROI table: the rows of several readers of one nodule are one sample with several diameters."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ from noduleclip.language import ATTRIBUTES, last_rating
 
 @dataclass(frozen=True)
 class Nodules:
-    """Nodules of a frame, each seen on one slice.
+    """Nodules of a table, each on one slice.
 
     Attributes:
-        rows: (N,) the row of the frame whose crop stands for the nodule: its first.
+        rows: (N,) row whose crop represents the nodule: its first.
         members: (N,) the rows of each nodule's readers, `rows` first.
         diameters_mm: (N, R) diameters by reader, NaN-padded; each nodule has at least one.
     """
@@ -37,7 +37,7 @@ def group_nodules(frame: pl.DataFrame) -> Nodules:
     if schema.NODULE_ID not in frame.columns:
         numbers = rows[schema.ROW].to_list()
         return _make_nodules([(number,) for number in numbers], [[size] for size in rows[schema.DIAMETER_MM]])
-    nameless = pl.when(pl.col(schema.NODULE_ID).is_null()).then(pl.col(schema.ROW))  # each a nodule of its own
+    nameless = pl.when(pl.col(schema.NODULE_ID).is_null()).then(pl.col(schema.ROW))  # each a nodule
     keys = [pl.col(name) for name in (schema.PATIENT_ID, schema.NODULE_ID, schema.DICOM_PATH)]
     if schema.FRAME in frame.columns:
         keys.append(pl.col(schema.FRAME).fill_null(1))
@@ -48,7 +48,7 @@ def group_nodules(frame: pl.DataFrame) -> Nodules:
 
 
 def parse_ratings(frame: pl.DataFrame, nodules: Nodules) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Return what the readers of each nodule rated.
+    """Return the ratings of each nodule's readers.
 
     Args:
         frame: The rows that the nodules were grouped from.

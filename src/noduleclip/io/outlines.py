@@ -1,4 +1,4 @@
-"""Readers' outlines as pixels of a crop: the share of readers inside whose outline a pixel lies."""
+"""Outlines of readers on the grid of a crop: the share of the readers whose outline contains each pixel."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -24,10 +24,10 @@ _FARTHEST_PX = 1e5
 
 
 def parse_points(text: str | None) -> NDArray[np.float64] | None:
-    """Read an outline as `[[x, y], …]`, 0-based pixels.
+    """Parse an outline written as `[[x, y], …]`, 0-based pixels.
 
     Returns:
-        (V, 2) columns and rows, V at least 3; None where the text holds no such outline.
+        (V, 2) columns and rows, V at least 3; None where the text is no such outline.
     """
     if text is None or len(text) > _MOST_CHARACTERS:
         return None
@@ -48,7 +48,7 @@ def draw_outline(
     fov_mm: float,
     size_px: int,
 ) -> NDArray[np.float64]:
-    """Fill an outline on the grid of `make_crop`; the line itself counts as inside.
+    """Fill an outline on the grid of `make_crop`; pixels on the line count as inside.
 
     Args:
         points_xy_px: (V, 2) columns and rows of the slice, pixel centres at integers.
@@ -74,7 +74,7 @@ class Outlines:
     """The outlines of N nodules in the frame of their crops.
 
     Attributes:
-        shares: (N, S, S) share of the readers inside whose outline a pixel lies, times 255.
+        shares: (N, S, S) share of the readers whose outline contains a pixel, times 255.
         known: (N,) whether a nodule has any outline.
         hull_points_mm: (N, R, V, 2) float32, the outermost points of each reader's outline in V directions, as (x, y)
             in mm from the middle of the crop; NaN where there is none. The largest distance between two of them is that
@@ -87,7 +87,7 @@ class Outlines:
 
 
 def find_rim(points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the outermost points (V, 2) of (P, 2) in V directions all around; a point may come up often."""
+    """Return the outermost points (V, 2) of (P, 2) in V directions all around; points may repeat."""
     return np.asarray(points_mm[np.argmax(points_mm @ _DIRECTIONS, axis=0)])
 
 
@@ -109,7 +109,7 @@ def draw_nodules(
         on_nodule: Called after each nodule.
 
     Returns:
-        The outlines; a row without outline or without a pixel spacing in the table counts for nothing.
+        The outlines; rows without outline or without a pixel spacing in the table are ignored.
     """
     shares = np.zeros((len(nodules), size_px, size_px), np.uint8)
     known = np.zeros(len(nodules), bool)

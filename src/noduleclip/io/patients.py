@@ -16,7 +16,7 @@ def read_patient_list(path: Path) -> list[str]:
         The ids in file order, trimmed, each once.
 
     Raises:
-        InputError: The file is missing, not UTF-8, too long, or holds no id.
+        InputError: The file is missing, not UTF-8, too long, or has no id.
     """
     ids: dict[str, str] = {}
     try:
@@ -39,13 +39,13 @@ def fold_id(patient_id: str) -> str:
 
 
 def refuse_overlap(lists: Mapping[str, Sequence[str]]) -> None:
-    """Refuse patients that stand in two lists.
+    """Check that no patient is in two lists.
 
     Args:
         lists: Patient ids by the name of their list.
 
     Raises:
-        InputError: Names up to five of them.
+        InputError: Some are; the message names up to five.
     """
     for (one, patients), (other, others) in itertools.combinations(lists.items(), 2):
         ids = {fold_id(patient) for patient in others}
@@ -59,9 +59,9 @@ def refuse_overlap(lists: Mapping[str, Sequence[str]]) -> None:
 
 
 def split_patients(bin_counts: Mapping[str, Sequence[int]], shares: Sequence[float], seed: int) -> list[list[str]]:
-    """Deal patients to splits so that each split gets its share of patients and of every size bin.
+    """Split patients so that each split gets its share of patients and of every size bin.
 
-    Patients with many nodules are dealt first, in an order shuffled by `seed`, each to the split in which
+    Patients with many nodules are assigned first, in an order shuffled by `seed`, each to the split in which
     the squared shortfall over patients and bins shrinks the most.
 
     Args:
@@ -88,7 +88,7 @@ def split_patients(bin_counts: Mapping[str, Sequence[int]], shares: Sequence[flo
     splits: list[list[str]] = [[] for _ in shares]
 
     def gain(split: int, vector: Sequence[int]) -> float:
-        """How much the shortfall relative to the split's own target shrinks if `vector` goes there."""
+        """Return by how much the shortfall of a split, relative to its target, shrinks with `vector`."""
         gained = 0.0
         for lack, amount, total in zip(missing[split], vector, totals, strict=True):
             gained += (lack**2 - (lack - amount) ** 2) / (total**2 * shares[split])
@@ -108,7 +108,7 @@ def format_patient_list(patients: Sequence[str]) -> str:
     """Return patient ids as the text of a list, one a line.
 
     Raises:
-        InputError: An id would not be read back: it starts with `#` or holds a line break.
+        InputError: An id starts with `#` or has a line break, so it could not be read back.
     """
     for patient in patients:
         if patient.startswith("#") or len(patient.splitlines()) > 1:

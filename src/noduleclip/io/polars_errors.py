@@ -1,4 +1,4 @@
-"""What polars raises, and whether that is the table's fault, which is asked of another library."""
+"""Errors of polars on Parquet files, told apart from broken files with pyarrow."""
 
 import mmap
 from io import BufferedReader
@@ -12,24 +12,24 @@ FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # a broken
 
 
 def find_library_error(file: BufferedReader, rows: int, path: str, error: BaseException) -> LibraryError | None:
-    """Look for the cause of a failure of polars: a version of it that cannot do what is asked, or a broken file.
+    """Find out whether polars failed because of its version or because the file is broken.
 
-    All of the file is read, in pieces, which takes as long as its decompression does.
+    The whole file is read in pieces, which takes as long as decompressing it.
 
     Args:
         file: The open table.
         rows: Rows that it should have.
-        path: Where it lies, for the message.
-        error: What polars raised.
+        path: Its path, for the message.
+        error: The error of polars.
 
     Returns:
-        An error that blames polars where pyarrow reads the whole table, else None.
+        An error that names polars if pyarrow reads the whole table, else None.
     """
     return blame_polars(path, error) if _is_read_by_pyarrow(file, rows) else None
 
 
 def blame_polars(path: str, error: BaseException) -> LibraryError:
-    """Return the error for a table that was read otherwise."""
+    """Return the error for a table that another library can read."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     remedy = "pip install --upgrade noduleclip polars"
     return LibraryError(f"{path}: polars {pl.__version__} fails on this table, which is sound ({reason}); {remedy}")

@@ -1,4 +1,4 @@
-"""Readers' diameters and ratings from a table of their own, found again for the nodules of an index."""
+"""Diameters and ratings of all readers, from a table beside an index, for the nodules of the index."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ def read_readers(path: Path, meta: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """Replace the rows of an index by those of a table in which every reader has a row.
 
     Args:
-        path: ROI table with `nodule_id`; a row is a reader's who has read that nodule on that slice.
+        path: ROI table with `nodule_id`; one row per reader of a nodule on a slice.
         meta: Metadata of the index, in the order of its rows.
 
     Returns:
         The rows of the readers, each with the `row` of its nodule in the index, in the order of the index, and how
-        many nodules of the index the table does not know; these keep their own rows.
+        many nodules of the index are not in the table; these keep their own rows.
 
     Raises:
         InputError: Table or index name no nodules, not one nodule is in both, or their diameters are of two kinds.

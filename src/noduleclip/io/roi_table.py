@@ -1,4 +1,4 @@
-"""The ROI table: a CSV with one row per nodule outline, read with an explicit schema into a checked polars frame."""
+"""The ROI table: a CSV with one row per nodule outline, loaded into a checked polars frame."""
 
 import re
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _ADDED_COLUMNS = (
     schema.CSV_ROW, schema.ROW, schema.ABSOLUTE_PATH, schema.CENTER_X, schema.CENTER_Y, schema.QUERY, schema.RANK,
     schema.SIMILARITY, schema.COSINE, schema.RULE, schema.LIKENESS, schema.SCORE, schema.SATISFIES,
 )  # fmt: skip
-_PATTERN = re.compile(r"\*?|\^.*\$", re.DOTALL)  # no name, or what polars takes for the columns that fit
+_PATTERN = re.compile(r"\*?|\^.*\$", re.DOTALL)  # an empty name, or one that polars reads as a pattern of columns
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class RoiTable:
 
     Attributes:
         path: The CSV.
-        frame: One row per ROI in file order, with the columns of the CSV that are listed in `schema` or were
-            asked for, and `csv_row` (1 = first row below the header), `absolute_path`, `patient_id`,
+        frame: One row per ROI in file order, with the columns of the CSV that are listed in `schema` or in
+            `keep`, and `csv_row` (1 = first row below the header), `absolute_path`, `patient_id`,
             `center_x_px`, `center_y_px`. A diameter that is not a number in (0, 100] mm is null.
         duplicates: Exact duplicate rows that were dropped.
         dicom_roots: Folders that relative paths were looked for in, absolute.
@@ -49,9 +49,9 @@ def read_roi_table(
     Args:
         path: CSV in UTF-8, separated by commas, with at least `dicom_path`, `diameter_mm` and the four columns
             of the box.
-        dicom_root: Folder that relative paths start from; left out, it is the CSV's folder, else the working
-            folder, whichever holds the file.
-        keep: Further columns of the CSV to carry along as text.
+        dicom_root: Folder that relative paths start from; None = the CSV's folder or the working folder, the first that
+            has the file.
+        keep: Further columns of the CSV to keep, as text.
         restrict_to_root: Refuse files outside those folders, links followed.
 
     Raises:
@@ -76,16 +76,16 @@ def read_roi_table(
         schema.CSV_ROW,
         *(pl.col(name) for name in dict.fromkeys((*_KEPT_COLUMNS, *keep)) if name in raw.columns),
     )
-    _refuse_long_texts(frame, path)
+    _check_text_lengths(frame, path)
     for name in schema.NUMBER_COLUMNS:
         if name in frame.columns:
             frame = _parse_numbers(frame, name, path)
     frame = _check_boxes(frame, path)
-    _refuse_mixed_diameters(frame, path)
+    _check_diameter_kind(frame, path)
     roots = [dicom_root] if dicom_root is not None else [path.parent, Path.cwd()]
     frame = _resolve_paths(frame, path, roots)
     if restrict_to_root:
-        _refuse_paths_outside(frame, path, roots)
+        _check_paths_inside(frame, path, roots)
     frame = _name_patients(frame)
     return RoiTable(path, frame, numbered.height - distinct.height, tuple(str(root.absolute()) for root in roots))
 
@@ -94,7 +94,7 @@ def select_patients(frame: pl.DataFrame, patients: Sequence[str]) -> tuple[pl.Da
     """Keep the rows of some patients, in table order.
 
     Returns:
-        The rows, and the ids of the list that the table does not know.
+        The rows, and the ids of the list that have no row.
     """
     wanted = {fold_id(patient): patient for patient in patients}
     known = [patient for patient in frame[schema.PATIENT_ID].unique() if fold_id(patient) in wanted]
@@ -103,8 +103,8 @@ def select_patients(frame: pl.DataFrame, patients: Sequence[str]) -> tuple[pl.Da
     return chosen, [patient for key, patient in wanted.items() if key not in present]
 
 
-def _refuse_long_texts(frame: pl.DataFrame, path: Path) -> None:
-    """Refuse texts that no index may hold."""
+def _check_text_lengths(frame: pl.DataFrame, path: Path) -> None:
+    """Check that texts are short enough for an index."""
     for column in frame.select(pl.col(pl.String).exclude(schema.POINTS_JSON)).iter_columns():
         sizes = column.str.len_bytes()
         longest = sizes.arg_max()
@@ -124,7 +124,7 @@ def _parse_numbers(frame: pl.DataFrame, name: str, path: Path) -> pl.DataFrame:
 
 
 def _check_boxes(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """Add the box centres; a box that is no box is an error of the table, not of a slice."""
+    """Add the centres of the boxes; a box with min > max is an error of the whole table."""
     xmin, ymin, xmax, ymax = (pl.col(name) for name in schema.BOX_COLUMNS)
     finite = pl.all_horizontal(pl.col(name).is_finite().fill_null(False) for name in schema.BOX_COLUMNS)
     broken = frame.filter(~finite | (xmin > xmax) | (ymin > ymax))
@@ -136,7 +136,7 @@ def _check_boxes(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
     return frame.with_columns(((xmin + xmax) / 2).alias(schema.CENTER_X), ((ymin + ymax) / 2).alias(schema.CENTER_Y))
 
 
-def _refuse_mixed_diameters(frame: pl.DataFrame, path: Path) -> None:
+def _check_diameter_kind(frame: pl.DataFrame, path: Path) -> None:
     if schema.DIAMETER_KIND not in frame.columns:
         return
     kinds = frame.select(schema.CSV_ROW, pl.col(schema.DIAMETER_KIND).str.strip_chars().fill_null(""))
@@ -155,7 +155,7 @@ def _cite(kind: str) -> str:
 
 
 def find_diameter_kind(frame: pl.DataFrame) -> str | None:
-    """Return what the diameters of a checked table, or of an index, are; None where it does not say."""
+    """Return the kind of the diameters of a checked table or of an index; None where it names none."""
     if schema.DIAMETER_KIND not in frame.columns:
         return None
     return next((kind.strip() for kind in frame[schema.DIAMETER_KIND] if kind and kind.strip()), None)
@@ -173,7 +173,7 @@ def _resolve_paths(frame: pl.DataFrame, path: Path, roots: Sequence[Path]) -> pl
     return frame.join(places, on=schema.DICOM_PATH, how="left", maintain_order="left")
 
 
-def _refuse_paths_outside(frame: pl.DataFrame, path: Path, roots: Sequence[Path]) -> None:
+def _check_paths_inside(frame: pl.DataFrame, path: Path, roots: Sequence[Path]) -> None:
     inside = [root.resolve() for root in roots]
     for row, text, absolute in frame.select(schema.CSV_ROW, schema.DICOM_PATH, schema.ABSOLUTE_PATH).iter_rows():
         if not lies_below(absolute, inside):
@@ -187,13 +187,13 @@ def lies_below(file: str, folders: Sequence[Path]) -> bool:
     """Return whether a file lies in or under one of some resolved folders, links followed."""
     try:
         resolved = Path(file).resolve()
-    except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL: no file, so none below
+    except (OSError, RuntimeError, ValueError):  # a circle of links, or a NUL
         return False
     return any(resolved.is_relative_to(folder) for folder in folders)
 
 
 def find_file(text: str, roots: Sequence[Path]) -> str:
-    """Return the absolute path of a slice: in the first of the folders that holds it, else where it would be there."""
+    """Return the absolute path of a slice: in the first of the folders that has it, else in the first folder."""
     if PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute():
         return text
     candidates = [root.absolute() / text for root in roots]
@@ -203,7 +203,7 @@ def find_file(text: str, roots: Sequence[Path]) -> str:
 def _exists(file: Path) -> bool:
     try:
         return file.exists()
-    except OSError:  # a name too long, a folder that may not be looked into: a matter of that row
+    except OSError:  # a name that is too long, or a closed folder: its row is rejected later
         return False
 
 
@@ -226,7 +226,7 @@ def _name_patients(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _spell_patients_alike(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return ids that a patient list takes for the same the spelling that comes first, so that they are one patient."""
+    """Replace ids that differ only in case or blanks by the first of them, so that they are one patient."""
     spelling: dict[str, str] = {}
     for patient in frame[schema.PATIENT_ID].unique(maintain_order=True):
         spelling.setdefault(fold_id(patient), patient)
@@ -238,7 +238,7 @@ def _spell_patients_alike(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _read_header_patient(path: str) -> str:
-    """Return the PatientID of a file, or "" for one that cannot be read: its rows are rejected when it is cut."""
+    """Return the PatientID of a file, or "" for one that cannot be read: its rows are rejected when crops are cut."""
     from noduleclip.io.dicom.slice import read_patient_id
 
     try:

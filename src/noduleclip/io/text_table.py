@@ -1,6 +1,6 @@
-"""A CSV to a frame of text, and its columns to numbers, with what is wrong with the file said in its own terms.
+"""CSV files as frames of text, and their columns as numbers; errors name line, row and column.
 
-All CSV that this tool writes comes from `format_csv`, which keeps spreadsheets from running a cell as a formula.
+`format_csv` writes all CSV of this tool, guarded against spreadsheets that run cells as formulas.
 """
 
 import codecs
@@ -33,7 +33,13 @@ _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 _INNER_FORMULA = rf"([;\t\r\n]{_SKIPPED})('*{_SIGN})"
 _INNER_GUARDED = rf"([;\t\r\n]{_SKIPPED})'('*{_SIGN})"
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78\xda")  # polars unpacks these unasked
+_COMPRESSED = (
+    b"\x1f\x8b",
+    b"\x28\xb5\x2f\xfd",
+    b"\x78\x01",
+    b"\x78\x9c",
+    b"\x78\xda",
+)  # polars unpacks these
 
 
 def read_text_frame(path: Path, what: str, needed: Sequence[str]) -> pl.DataFrame:
@@ -41,11 +47,11 @@ def read_text_frame(path: Path, what: str, needed: Sequence[str]) -> pl.DataFram
 
     Args:
         path: CSV in UTF-8, separated by commas.
-        what: What the file is, for the message where it is missing.
-        needed: Columns by which a table separated by commas is known, in any case; one of them is enough.
+        what: Kind of file, for messages.
+        needed: Columns, in any case, of which one shows that the table is separated by commas.
 
     Raises:
-        InputError: It is no such file; the message names the line, the row or the column.
+        InputError: The file is no such table; the message names the line, the row or the column.
     """
     try:
         content = _read_bounded(path)
@@ -92,7 +98,7 @@ def _read_bounded(path: Path) -> bytes:
                 line = lines + chunk.count(b"\n", 0, max(0, error.start - pending)) + 1
                 raise InputError(_NOT_UTF_8.format(path=path, line=line)) from error
             breaks, ends, quoted = _find_row_ends(chunk, quoted)
-            if size + (int(ends[0]) if len(ends) else len(chunk)) - start > LONGEST_ROW_BYTES:  # within a chunk none is
+            if size + (int(ends[0]) if len(ends) else len(chunk)) - start > LONGEST_ROW_BYTES:  # a chunk is shorter
                 raise InputError(
                     f"{path}: line {first_line} begins a row longer than {LONGEST_ROW_BYTES >> 20} MB; a table has a "
                     "line for each row, and quotes in pairs"
@@ -174,12 +180,12 @@ def _check_header(content: bytes, path: Path, needed: Sequence[str]) -> None:
     if twice:
         raise InputError(f"{path}: column {twice[0]!r} stands twice in the header")
     known = {name.casefold() for name in names} & {name.casefold() for name in needed}
-    if not known and any(first_line.count(mark) > first_line.count(",") for mark in ";\t"):
+    if not known and any(first_line.count(separator) > first_line.count(",") for separator in ";\t"):
         raise InputError(f"{path}: is separated by ';' or tabs; save it with commas and decimal points")
 
 
 def _check_lengths(content: bytes, frame: pl.DataFrame, path: Path) -> None:
-    """Refuse rows that end early, which polars fills up; blank lines pass."""
+    """Check that no row is short, as polars fills those with nulls; blank lines are allowed."""
     if frame[:, -1].null_count() == 0:
         return
     try:
@@ -191,7 +197,7 @@ def _check_lengths(content: bytes, frame: pl.DataFrame, path: Path) -> None:
 
 
 def parse_numbers(frame: pl.DataFrame, name: str, path: Path) -> pl.DataFrame:
-    """Turn a column of text into numbers; what is empty or NaN becomes null.
+    """Convert a column of text to numbers; empty cells and NaN become null.
 
     Args:
         frame: Table with `csv_row`.

@@ -52,7 +52,7 @@ class PrepareRequest(abc.ABC):
     Attributes:
         data_root: Folder of the images, at any depth; None = the slices are not read.
         out: Folder to write.
-        diameter_kind: Measure of the diameters, a `DiameterKind`; of given ones what they are, or "unknown".
+        diameter_kind: Measure of the diameters: a `DiameterKind`, or the name of another one for given diameters.
         relative_paths: Write DICOM paths relative to the data root.
         max_rejects: Share of annotations without a row above which the run fails, in [0, 1].
         limit: Use the annotations of the first series only; None = all.

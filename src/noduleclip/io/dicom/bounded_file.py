@@ -101,7 +101,7 @@ class _BoundedFile(io.BufferedReader):
         inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(rest, limit + 1)
         if max(len(rest), len(inflated)) > limit:
             raise InflatesTooFar
-        # pydicom parses what it inflates from memory, where nothing is counted: parse it here before.
+        # pydicom parses inflated data from memory, where no reads are counted: they are parsed here first.
         read_dataset(
             _CountedBytes(inflated),
             is_implicit_VR=False,

@@ -61,7 +61,7 @@ class _Helper:
         theirs.close()
 
     def call(self, decode: Decode, *arguments: Any) -> NDArray[np.integer] | Exception:
-        """Return the result of a call, or what it raised.
+        """Return the result of a call, or the error that it raised.
 
         Raises:
             ValueError: The process ended.

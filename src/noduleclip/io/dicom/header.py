@@ -48,7 +48,7 @@ class Header:
     groups: Mapping[str, pydicom.Dataset] = field(default_factory=dict)
 
     def reject(self, code: RejectCode, fact: str, remedy: str) -> SliceError:
-        """Make, not raise, the error that names the file, what was found and what to do."""
+        """Return the error, which names the file, the finding and the remedy."""
         return _rejection(self.path, code, fact, remedy)
 
     def value(self, keyword: str, code: RejectCode = RejectCode.BAD_HEADER) -> object:
@@ -178,7 +178,7 @@ def find_limit_bytes(max_pixels: int) -> int:
 
 
 def is_large(path: Path) -> bool:
-    """Return whether a file is too large to be read at once before it is known what it holds."""
+    """Return whether a file is too large to be read at once before its header is."""
     try:
         return path.stat().st_size > LARGEST_HEADER_BYTES
     except (OSError, ValueError):  # reading it gives the reason

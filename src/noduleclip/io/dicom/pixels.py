@@ -108,7 +108,7 @@ def decode_pixels(header: Header, layout: PixelLayout, max_pixels: int) -> NDArr
     Args:
         header: The header, with or without the pixel data.
         layout: How they lie.
-        max_pixels: Largest slice that is wanted; it bounds what is read.
+        max_pixels: Largest slice that is wanted; bounds the bytes that are read.
 
     Returns:
         (Y, X) stored values, padding included, before slope and intercept.

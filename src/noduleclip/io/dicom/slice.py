@@ -137,7 +137,7 @@ def check_ct_slice(
         How its pixels lie in the file, and the distance of rows, then of columns, in mm, None where it has none.
 
     Raises:
-        SliceError: As `read_ct_slice` would, save for what is wrong with the pixel data.
+        SliceError: As `read_ct_slice` would, except for defects of the pixel data.
     """
     with no_warnings():
         header = read_header(path, max_pixels, _HEADER_TAGS)
