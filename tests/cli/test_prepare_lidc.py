@@ -178,9 +178,7 @@ def test_annotations_are_of_the_series_of_their_slices(prepare: Prepare, root: P
     done = prepare("--overwrite", "--strict")
     assert read_rows(out).equals(right)
     assert "patient(s) have nodules in several series" not in done.err
-    assert (
-        f"1 annotation file(s) do not name the series that their slices are of, which counts; first: {path}" in done.err
-    )
+    assert f"1 annotation file(s) do not name the series of their slices, which is used; first: {path}" in done.err
     assert not (out / schema.REJECTS_CSV).exists()
     prepare("--overwrite", "--limit", 1)
     assert read_rows(out).equals(first)
