@@ -49,8 +49,8 @@ def make_other(source: FolderIndex, out: Path) -> None:
 def replace_again_and_again(sources: list[Path], location: str, stop: multiprocessing.synchronize.Event) -> None:
     """Write one index and the other in turn, as `merge --overwrite` does, whose writing is that of `embed`."""
     from noduleclip.engine.join import join_indexes, store_indexes
-    from noduleclip.io.artefacts import locking
     from noduleclip.io.index.lance_tables import parse_place
+    from noduleclip.io.output_folders import locking
 
     count = 0
     while not stop.is_set():

@@ -10,7 +10,7 @@ import pytest
 from conftest import Collection, Command, mounted, train_arguments
 from noduleclip import schema
 from noduleclip.io import disk as disk_module
-from noduleclip.io.artefacts import locking
+from noduleclip.io.output_folders import locking
 
 pytestmark = pytest.mark.slow
 

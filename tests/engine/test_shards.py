@@ -20,8 +20,8 @@ from noduleclip.engine import chunks
 from noduleclip.engine.chunks import list_chunks
 from noduleclip.engine.shards import ShardNumber, open_shards
 from noduleclip.errors import UsageError
-from noduleclip.io.artefacts import locking
 from noduleclip.io.index.open import open_index
+from noduleclip.io.output_folders import locking
 
 
 @pytest.fixture(autouse=True)

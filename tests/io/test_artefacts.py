@@ -18,18 +18,8 @@ from hypothesis import strategies as st
 
 from noduleclip.errors import ArtefactError, OutputError, UsageError
 from noduleclip.io import artefacts
-from noduleclip.io.artefacts import (
-    find_other,
-    hash_file,
-    locking,
-    name_part,
-    read_json,
-    refuse_results,
-    replacing,
-    write_json,
-    write_text,
-    write_together,
-)
+from noduleclip.io.artefacts import hash_file, name_part, read_json, replacing, write_json, write_text, write_together
+from noduleclip.io.output_folders import find_other, locking, refuse_results
 
 JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -205,7 +195,7 @@ def test_what_is_of_an_earlier_time_goes_once_all_is_written(tmp_path: Path, mon
 HOLDER = """
 import sys
 from pathlib import Path
-from noduleclip.io.artefacts import locking
+from noduleclip.io.output_folders import locking
 with locking(Path(sys.argv[1]), print, whole=sys.argv[2] == "True"):
     print("held", flush=True)
     sys.stdin.read()

@@ -15,8 +15,9 @@ import torch
 from conftest import mounted
 from noduleclip.errors import OutputError
 from noduleclip.io import disk
-from noduleclip.io.artefacts import locking, replacing, write_text
+from noduleclip.io.artefacts import replacing, write_text
 from noduleclip.io.disk import describe_bytes, measure_bytes, require_room, require_space, translate_write_errors
+from noduleclip.io.output_folders import locking
 
 NUMBERS = np.random.default_rng(0).random(100_000)
 WRITERS: dict[str, Callable[[Path], object]] = {

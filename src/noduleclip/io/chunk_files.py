@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from noduleclip.errors import UsageError
-from noduleclip.io.artefacts import find_other, refuse_link
+from noduleclip.io.output_folders import find_other, refuse_link
 
 KEY_FILE: Final = "key"  # a SHA-256 of what the chunks were made of
 CHUNK_PATTERN: Final = r"key|rows\.parquet|\d+\.(?:npy|json|begun)"  # the last three are of Ray

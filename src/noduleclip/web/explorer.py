@@ -42,7 +42,7 @@ class Explorer:
         _ = self._searcher.encoder  # a broken one is reported before the first request
         held = index.scan().collect_schema().names()
         self._shown = index.read_columns([name for name in _SHOWN if name in held])
-        self.diameters_mm: Floats = self._searcher.read_numbers(schema.DIAMETER_MM)
+        self.diameters_mm: Floats = self._searcher.rows.read_numbers(schema.DIAMETER_MM)
 
     def answer(self, request: SearchRequest) -> dict[str, Any]:
         """Rank the rows that the filters leave, as `fuse` does.
@@ -83,7 +83,7 @@ class Explorer:
     def _rank(self, request: SearchRequest) -> tuple[Ranking, list[str]]:
         """Rank, also where no row passes the filters."""
         collector = NoteCollector()
-        rows = self._searcher.find_rows(request.filters)
+        rows = self._searcher.rows.find_rows(request.filters)
         if rows is None or len(rows):
             ((ranking,),) = self._searcher.rank(request, collector)
             return ranking, collector.notes
@@ -103,7 +103,7 @@ class Explorer:
     def find_neighbours(self, row: int, count: int, unique: str | None) -> list[dict[str, Any]]:
         """Find the rows whose embeddings are most similar to that of a row, which is not among them."""
         cosines = compute_cosines(self.index.embeddings[np.array([row])][0], self.index.embeddings)
-        groups = self._searcher.find_groups(unique)
+        groups = self._searcher.rows.find_groups(unique)
         others = np.flatnonzero(np.arange(self.rows) != row if groups is None else groups != groups[row])
         chosen = select_top_k(cosines[others], count, None if groups is None else groups[others])
         found = self._describe_rows(others[chosen.rows])
@@ -132,14 +132,14 @@ class Explorer:
         found: pl.DataFrame = self._shown[rows.tolist()].with_columns(
             pl.Series(schema.ROW, rows),
             pl.Series(schema.DIAMETER_MM, self.diameters_mm[rows]).fill_nan(None),
-            *(pl.Series(name, self._searcher.read_numbers(name)[rows]).fill_nan(None) for name in attributes),
+            *(pl.Series(name, self._searcher.rows.read_numbers(name)[rows]).fill_nan(None) for name in attributes),
         )
         return found.to_dicts()
 
     def _count_inside(self, parsed: ParsedQuery, request: SearchRequest) -> int | None:
         if parsed.interval is None:
             return None
-        rows = self._searcher.find_rows(request.filters)
+        rows = self._searcher.rows.find_rows(request.filters)
         sizes = self.diameters_mm if rows is None else self.diameters_mm[rows]
         return int(parsed.interval.contains_each(sizes).sum())
 

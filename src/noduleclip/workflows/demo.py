@@ -10,8 +10,8 @@ from typing import Final
 
 from noduleclip import schema
 from noduleclip.errors import UsageError
-from noduleclip.io.artefacts import find_other, refuse_link
 from noduleclip.io.disk import require_space
+from noduleclip.io.output_folders import find_other, refuse_link
 from noduleclip.phantom.patients import PhantomConfig, measure_phantoms
 from noduleclip.workflows.index_target import INDEX_PATTERN
 from noduleclip.workflows.output_lock import output_lock

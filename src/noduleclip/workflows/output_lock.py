@@ -9,8 +9,8 @@ from typing import Final
 
 from noduleclip import schema
 from noduleclip.errors import UsageError
-from noduleclip.io.artefacts import locking, refuse_link, refuse_results
 from noduleclip.io.chunk_files import holds_chunks
+from noduleclip.io.output_folders import locking, refuse_link, refuse_results
 from noduleclip.workflows.reporter import SILENT, Reporter
 
 OVERWRITE: Final = "--overwrite replaces it"

@@ -22,7 +22,8 @@ from noduleclip.importers.meta_catalogue import recognise_derived
 from noduleclip.importers.nodule_table import place_nodules, summarise_nodules
 from noduleclip.importers.roi_rows import RoiRows, make_rows, make_sphere_rows
 from noduleclip.importers.summary import list_rejects, summarise_collection
-from noduleclip.io.artefacts import format_json, locking, refuse_link, remove_parts, write_together
+from noduleclip.io.artefacts import format_json, write_together
+from noduleclip.io.output_folders import locking, refuse_link, remove_parts
 from noduleclip.io.patients import format_patient_list, split_patients
 from noduleclip.io.size_bins import count_bins
 from noduleclip.io.text_table import format_csv

@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.errors import InputError
 from noduleclip.io.index.base import Index
-from noduleclip.io.index.rows import apply_condition, find_groups
-from noduleclip.io.patients import read_patient_list
-from noduleclip.io.roi_table import select_patients
 from noduleclip.language.query import ParsedQuery, describe_query, list_attributes, parse_queries, parse_query
 from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, score_query
 from noduleclip.retrieval.hits import describe_hits
@@ -26,6 +23,7 @@ from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import TopK, check_unit_norm, compute_cosines, find_top_k, select_top_k
 from noduleclip.workflows.approximate import approximate_search
 from noduleclip.workflows.reporter import SILENT, Reporter
+from noduleclip.workflows.row_finder import RowFinder
 from noduleclip.workflows.search_request import RowFilter, SearchRequest
 from noduleclip.workflows.similar import Reference, exclude_own_rows, find_reference
 from noduleclip.workflows.text_encoder import open_text_encoder
@@ -81,7 +79,7 @@ class Searcher:
 
     Attributes:
         index: The index.
-        read_numbers: Returns a column as (N,) numbers, NaN where a value or the whole column is missing.
+        rows: Finds the rows of a filter, groups, and columns of numbers.
     """
 
     def __init__(
@@ -96,10 +94,7 @@ class Searcher:
             cache_dir: Folder of the exported model; None = the user's cache.
         """
         self.index, self._kept, self._model, self._cache_dir = index, kept, model, cache_dir
-        self._columns = index.scan().collect_schema().names()
-        self._find_rows = functools.lru_cache(kept)(self._filter_rows)
-        self._find_groups = functools.lru_cache(kept)(lambda unique: find_groups(index, unique, None))
-        self.read_numbers = functools.lru_cache(kept)(self._load_numbers)
+        self.rows = RowFinder(index, kept)
         self._compare_all = functools.lru_cache(kept)(
             lambda sentence: compute_cosines(self.encoder.encode([sentence])[0], index.embeddings)
         )
@@ -176,31 +171,6 @@ class Searcher:
             for ranking, end in zip(rankings, ends, strict=True)
         ]
 
-    def find_rows(self, filters: RowFilter, reporter: Reporter = SILENT) -> Rows | None:
-        """Return the ascending rows that a filter leaves, which may be none; None where it is no filter.
-
-        Raises:
-            UsageError: The condition cannot be parsed.
-            InputError: The list of patients cannot be read.
-        """
-        if not filters:
-            return None
-        rows, unknown = self._find_rows(filters)
-        if unknown and filters.patients is not None:
-            name = str(filters.patients) if isinstance(filters.patients, Path) else "patients"
-            reporter.warning(f"{name}: {unknown} patient(s) are not among the rows to rank")
-        return rows
-
-    def find_groups(self, unique: str | None) -> Rows | None:
-        """Return for each of the N rows the number of its nodule, slice, series or patient."""
-        return self._find_groups(unique)
-
-    def _load_numbers(self, name: str) -> Floats:
-        """Return a column as (N,) numbers; NaN where a value, or the whole column, is missing."""
-        if name not in self._columns:
-            return np.full(self.index.manifest.rows, np.nan)
-        return self.index.read_columns([name])[name].cast(pl.Float64).to_numpy()
-
     def _find_reference(self, request: SearchRequest, reporter: Reporter) -> Reference | None:
         if request.like is None:
             return None
@@ -243,12 +213,12 @@ class Searcher:
     def _find_candidates(
         self, request: SearchRequest, reference: Reference | None, reporter: Reporter
     ) -> "_Candidates":
-        rows = self.find_rows(request.filters, reporter)
+        rows = self.rows.find_rows(request.filters, reporter)
         if rows is not None and len(rows) == 0:
             raise InputError(f"no row of {self.index.location} passes --where and --patients-file")
         if reference is not None:
             rows = exclude_own_rows(reference, rows, self.index)
-        groups = self._find_groups(request.unique)
+        groups = self.rows.find_groups(request.unique)
         if groups is not None and rows is not None:
             groups = groups[rows]
         count = self.index.manifest.rows if rows is None else len(rows)
@@ -304,7 +274,7 @@ class Searcher:
             return np.full(self.index.manifest.rows if rows is None else len(rows), np.nan)
 
         def read(name: str) -> Floats:
-            values = self.read_numbers(name)
+            values = self.rows.read_numbers(name)
             return values if rows is None else values[rows]
 
         rule = score_query(parsed, read, softness_mm)
@@ -312,21 +282,6 @@ class Searcher:
             lacks = "none of the ratings or sizes asked for" if parsed.ratings else "no diameter"
             reporter.note(f"{unmeasured} row(s) have {lacks}: ranked by image only")
         return rule
-
-    def _filter_rows(self, filters: RowFilter) -> tuple[Rows, int]:
-        """Return the ascending rows that a filter leaves, and how many patients of its list have no row."""
-        unknown: Sequence[str] = ()
-        kept = self.index.collect(self.index.scan().select(schema.ROW, schema.PATIENT_ID, schema.DIAMETER_MM))
-        if filters.where:
-            kept = kept.filter(apply_condition(filters.where, self.index))
-        if filters.min_diameter_mm is not None:
-            kept = kept.filter(pl.col(schema.DIAMETER_MM) >= filters.min_diameter_mm)
-        if filters.max_diameter_mm is not None:
-            kept = kept.filter(pl.col(schema.DIAMETER_MM) <= filters.max_diameter_mm)
-        if filters.patients is not None:
-            listed = filters.patients
-            kept, unknown = select_patients(kept, read_patient_list(listed) if isinstance(listed, Path) else listed)
-        return kept[schema.ROW].cast(pl.Int64).to_numpy(), len(unknown)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from noduleclip import __version__, schema
 from noduleclip.config import ModelConfig
 from noduleclip.errors import ArtefactError, IndexReplacedError, shows_incompatibility
-from noduleclip.io.artefacts import LOCK_FILE, hash_file, hash_open_file, parse_json, write_text
+from noduleclip.io.artefacts import hash_file, hash_open_file, parse_json, write_text
 from noduleclip.io.index.base import (
     HASHED_BYTES,
     Index,
@@ -36,6 +36,7 @@ from noduleclip.io.index.base import (
     parse_manifest,
 )
 from noduleclip.io.index.open_files import OpenFiles
+from noduleclip.io.output_folders import LOCK_FILE
 from noduleclip.io.polars_errors import FAILURES, find_library_error, measure_uncompressed
 
 META_GROUP_ROWS = 1 << 15  # rows of the metadata that are compressed, and read, together
