@@ -1,6 +1,6 @@
 """What plainer ways of ranking are worth on the same nodules: `python benchmarks/baselines.py DATA OUT --only NAME`.
 
-Judges, by `noduleclip evaluate --scores` on the test patients of `split --seed 0`,
+Evaluates, by `noduleclip evaluate --scores` on the test patients of `split --seed 0`,
 
 - `random`: a random order;
 - `regressor`: the same backbone on the same crops, augmented alike, taught the mean of the readers' diameters; for a
@@ -218,7 +218,7 @@ WAYS: dict[str, Callable[[pl.DataFrame, Nodules, Tensor, NDArray[np.bool_]], Flo
 
 
 def main() -> None:
-    """Score the rows of the index in each way, and judge them by the tool."""
+    """Score the rows of the index in each way, and evaluate them with the tool."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)

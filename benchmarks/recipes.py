@@ -1,7 +1,7 @@
 """One change of the recipe at a time: `python benchmarks/recipes.py DATA OUT [NAME …]`.
 
-Trains each variant on 421 of the patients that are not test patients of `split --seed 0` and judges it on the other 140
-of them, and prints a line of Markdown for each. NAME picks variants; a run that is there already is not trained again.
+Trains each variant on 421 of the patients that are not test patients of `split --seed 0`, evaluates it on the other 140
+of them, and prints a line of Markdown for each. NAME selects variants; an existing run is not trained again.
 """
 
 import json
@@ -59,7 +59,7 @@ def evaluate_scores(index: Path) -> str:
 
 
 def main(data: Path, out: Path, names: list[str]) -> None:
-    """Train, embed and judge each variant."""
+    """Train, embed and evaluate each variant."""
     readers = data / "lidc_crops" / "rois_all_readers.csv"
     cache = ("--cache-dir", out / "cache")
     if not (out / "held_out.txt").exists():

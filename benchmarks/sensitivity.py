@@ -114,11 +114,11 @@ def main() -> None:
              "--out-dir", index, "--cache-dir", options.out / "cache", "--overwrite"],
             check=True, capture_output=True,
         )  # fmt: skip
-        judged = subprocess.run(
+        evaluated = subprocess.run(
             [*tool, "evaluate", "--emb-dir", index, "--format", "json", "--resamples", "100"],
             check=True, capture_output=True, text=True,
         )  # fmt: skip
-        found = json.loads(judged.stdout)
+        found = json.loads(evaluated.stdout)
         ap = found["readers"]["ap"]
         means = [found["model"]["ap"], *(ap[ranker] for ranker in ("model", "second_reader", "panel"))]
         above = ap["above_panel"]

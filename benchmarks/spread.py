@@ -41,7 +41,7 @@ def evaluate_scores(index: Path) -> str:
 
 
 def main(data: Path, out: Path) -> None:
-    """Train, embed and judge."""
+    """Train, embed and evaluate."""
     readers = data / "lidc_crops" / "rois_all_readers.csv"
     cache = ("--cache-dir", out / "cache")
     print(f"| {' | '.join(COLUMNS)} |")

@@ -17,8 +17,8 @@ def test_embed_and_query_without_training(noduleclip: Command, collection: Colle
         "query", "--emb-dir", tmp_path / "index", "--model", "lidc", "--query", "> 8 mm", "--format", "json"
     )
     assert answered.code == 0, answered.err
-    judged = noduleclip("evaluate", "--emb-dir", tmp_path / "index", "--format", "json", "--resamples", 10)
-    found = json.loads(judged.out)
+    evaluated = noduleclip("evaluate", "--emb-dir", tmp_path / "index", "--format", "json", "--resamples", 10)
+    found = json.loads(evaluated.out)
     base = sum(query["base_rate"] for query in found["queries"]) / len(found["queries"])
     assert found["model"]["ap"]["mean"] > base + 0.2
 
@@ -32,9 +32,9 @@ def test_on_real_slices_it_ranks_the_large_ones_first(noduleclip: Command, share
     done = noduleclip("embed", "--roi-csv", shared_data / "lidc_slices" / "rois.csv", "--out-dir", tmp_path / "index")
     assert done.code == 0, done.err
     assert open_index(tmp_path / "index").manifest.rows == 83
-    judged = json.loads(noduleclip("evaluate", "--emb-dir", tmp_path / "index", "--format", "json").out)
+    evaluated = json.loads(noduleclip("evaluate", "--emb-dir", tmp_path / "index", "--format", "json").out)
     queries = {
         query["query"].removeprefix("a lung nodule with diameter "): query["model"]["ap"]["mean"]
-        for query in judged["queries"]
+        for query in evaluated["queries"]
     }
     assert queries["> 10 mm"] > 0.9

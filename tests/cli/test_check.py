@@ -1,4 +1,4 @@
-"""check, --dry-run and doctor as a user calls them: what they foretell is what happens."""
+"""check, --dry-run and doctor as a user calls them: their findings are those of the work."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_a_sound_table_is_counted(noduleclip: Command, collection: Collection, t
     assert noduleclip("check", "--roi-csv", collection.roi_csv, "--out", tmp_path).code == 2
 
 
-def test_what_it_foretells_is_what_embed_rejects(
+def test_check_rejects_the_rows_that_embed_rejects(
     noduleclip: Command, flawed: Path, checkpoint: Path, exported: Path, tmp_path: Path
 ) -> None:
     common = ("--roi-csv", flawed, "--max-rejects", 0.5, "--workers", 1)
@@ -74,7 +74,7 @@ def test_what_it_foretells_is_what_embed_rejects(
     assert told.out == (tmp_path / "told" / schema.REJECTS_CSV).read_text()
 
 
-def test_it_ends_as_the_work_would(noduleclip: Command, flawed: Path, tmp_path: Path) -> None:
+def test_check_ends_with_the_exit_code_of_embed(noduleclip: Command, flawed: Path, tmp_path: Path) -> None:
     done = noduleclip("check", "--roi-csv", flawed, "--format", "table", "--out", tmp_path / "told")
     assert done.code == 3
     assert "rows cannot be used (2 missing-file" in done.err
@@ -122,7 +122,7 @@ def test_a_dry_run_writes_nothing(
     done = noduleclip(*arguments, "--dry-run")
     assert done.code == 0, done.err
     assert "rows can be used" in done.err
-    for text in ("what it would take", "cutting crops", "training" if command == "train" else "embedding"):
+    for text in ("estimated work", "cutting crops", "training" if command == "train" else "embedding"):
         assert text in done.out
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "cache").exists()
@@ -142,7 +142,7 @@ def test_a_dry_run_rejects_what_training_would(noduleclip: Command, collection: 
     assert told.err.splitlines()[-1] == done.err.splitlines()[-1]
 
 
-def test_diameters_that_contradict_their_boxes_are_told(
+def test_diameters_that_contradict_their_boxes_are_a_warning(
     noduleclip: Command, collection: Collection, tmp_path: Path
 ) -> None:
     frame = pl.read_csv(collection.roi_csv).with_columns(
@@ -164,7 +164,7 @@ def test_real_tables_raise_no_false_alarm(noduleclip: Command, shared_data: Path
     assert done.err == "all 83 rows can be used\n"
 
 
-def test_a_contained_table_names_no_file_elsewhere(noduleclip: Command, collection: Collection, tmp_path: Path) -> None:
+def test_restrict_to_root_refuses_files_elsewhere(noduleclip: Command, collection: Collection, tmp_path: Path) -> None:
     assert noduleclip("check", "--roi-csv", collection.roi_csv, "--restrict-to-root").code == 0
     outside = collection.roi_csv.parent / pl.read_csv(collection.roi_csv)[0, schema.DICOM_PATH]
     (tmp_path / "root").mkdir()
@@ -203,7 +203,7 @@ def test_doctor_names_what_is_broken(noduleclip: Command, tmp_path: Path, monkey
     assert done.err == "error: RLE Lossless: no decoder (pip install pydicom); pip install pydicom\n"
 
 
-def test_a_header_that_ends_its_worker_costs_its_rows_alone(
+def test_a_header_that_crashes_its_worker_rejects_its_rows_only(
     noduleclip: Command, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(

@@ -57,10 +57,10 @@ def test_markup_in_names_and_sentences_stays_text(noduleclip: Command, index: Pa
     assert "&amp; &#34;quoted&#34; $x$ nodule" in page
 
 
-def test_readers_of_another_table_judge(
+def test_readers_of_another_table_are_used(
     noduleclip: Command, index: Path, checkpoint: Path, collection: Collection, tmp_path: Path
 ) -> None:
-    """An index of one row a nodule, judged by the table of all readers, is the index of all rows."""
+    """An index of one row a nodule, evaluated by the table of all readers, is the index of all rows."""
     rows = pl.read_csv(collection.roi_csv, infer_schema=False)
     first = rows.unique([schema.PATIENT_ID, schema.NODULE_ID, schema.DICOM_PATH], keep="first", maintain_order=True)
     table = collection.roi_csv.parent / "first_readers.csv"
@@ -76,7 +76,7 @@ def test_readers_of_another_table_judge(
     assert alone["common"] == 0 and alone["readers"] == {} and alone["sizes"] == []
 
 
-def test_scores_of_another_ranking_are_judged(noduleclip: Command, index: Path, tmp_path: Path) -> None:
+def test_scores_of_another_ranking_are_evaluated(noduleclip: Command, index: Path, tmp_path: Path) -> None:
     """The model's own cosines, given as scores, are worth what the model is worth; a planted truth is perfect."""
     opened = open_index(index)
     cosines = SentenceEncoder(index / schema.TEXT_TOWER).encode(EVALUATION_QUERIES) @ opened.embeddings.T
@@ -92,7 +92,7 @@ def test_scores_of_another_ranking_are_judged(noduleclip: Command, index: Path, 
     assert "no such table of scores" in refused.err
 
 
-def test_query_tells_ratings_and_whether_they_satisfy(noduleclip: Command, index: Path) -> None:
+def test_query_shows_ratings_and_whether_they_satisfy(noduleclip: Command, index: Path) -> None:
     done = noduleclip("query", "--emb-dir", index, "--query", "a solid nodule > 8 mm", "--topk", 500)
     assert done.code == 0, done.err
     assert "read as: diameter in (8, inf) mm; ratings: texture 4-5" in done.err
@@ -115,7 +115,7 @@ def test_the_rule_of_fuse_is_size_times_ratings(noduleclip: Command, index: Path
         assert rule == pytest.approx(sizes[row] * textures[row])
 
 
-def test_ratings_that_a_model_does_not_know_are_told(noduleclip: Command, index: Path) -> None:
+def test_ratings_the_model_was_not_trained_on_are_a_warning(noduleclip: Command, index: Path) -> None:
     done = noduleclip("query", "--emb-dir", index, "--query", "a spiculated nodule")
     assert done.code == 0, done.err
     assert "not trained on ratings of spiculation" in done.err

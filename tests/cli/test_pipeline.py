@@ -15,7 +15,7 @@ from noduleclip import schema
 from noduleclip.io.size_bins import count_sizes
 
 
-def test_split_deals_every_patient_once(noduleclip: Command, collection: Collection, tmp_path: Path) -> None:
+def test_split_lists_every_patient_once(noduleclip: Command, collection: Collection, tmp_path: Path) -> None:
     done = noduleclip("split", "--roi-csv", collection.roi_csv, "--out", tmp_path, "--seed", 5)
     assert done.code == 0, done.err
     names = (schema.TRAIN_PATIENTS, schema.VAL_PATIENTS, schema.TEST_PATIENTS)
@@ -43,7 +43,7 @@ def test_phantom_writes_only_data(noduleclip: Command, tmp_path: Path) -> None:
     assert one == two
 
 
-def test_demo_goes_through_everything(noduleclip: Command, tmp_path: Path) -> None:
+def test_demo_runs_every_step(noduleclip: Command, tmp_path: Path) -> None:
     done = noduleclip("demo", "--out", tmp_path / "demo", "--patients", 12, "--epochs", 1, "--device", "cpu")
     assert done.code == 0, done.err
     steps = [line.split()[2] for line in done.err.splitlines() if line.startswith("$ noduleclip")]
@@ -95,7 +95,7 @@ def test_real_nodules_go_through(
     assert len(read) == len(set(read)) == pl.read_csv(rois)[schema.DICOM_PATH].n_unique()
 
 
-def test_evaluate_judges_other_sentences(noduleclip: Command, index: Path, tmp_path: Path) -> None:
+def test_evaluate_takes_other_sentences(noduleclip: Command, index: Path, tmp_path: Path) -> None:
     (tmp_path / "sizes.txt").write_text("nodules bigger than 7.3mm\nbetween 0.8 and 1.2 cm\n")
     arguments = ("evaluate", "--emb-dir", index, "--queries", tmp_path / "sizes.txt", "--resamples", 10, "--draws", 5)
     rows = list(csv.DictReader(io.StringIO(noduleclip(*arguments, "--format", "csv").out)))
@@ -121,7 +121,7 @@ def test_a_narrow_window_never_shortens_a_number(
     assert len(re.findall(r"\b[01]\.\d{3}\b", table.split("mean AP")[0])) == 12
 
 
-def test_the_demo_takes_no_folder_that_it_did_not_make(noduleclip: Command, tmp_path: Path) -> None:
+def test_the_demo_refuses_a_folder_with_other_files(noduleclip: Command, tmp_path: Path) -> None:
     (tmp_path / "splits").mkdir()
     (tmp_path / "splits" / "mine.txt").write_text("x")
     refused = noduleclip("demo", "--out", tmp_path)
@@ -131,7 +131,7 @@ def test_the_demo_takes_no_folder_that_it_did_not_make(noduleclip: Command, tmp_
     assert (tmp_path / "splits" / "mine.txt").exists()
 
 
-def test_embed_says_how_large_the_nodules_are(
+def test_embed_prints_the_sizes_of_the_nodules(
     noduleclip: Command, collection: Collection, checkpoint: Path, exported: Path, tmp_path: Path
 ) -> None:
     arguments = ("--roi-csv", collection.roi_csv, "--model", checkpoint, "--device", "cpu", "--limit", 9)

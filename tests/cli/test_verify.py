@@ -82,7 +82,7 @@ def test_files_too_large_for_every_query_are_verified(
     assert noduleclip("verify", "--emb-dir", copy).code == 4
 
 
-def test_what_is_no_index_is_refused(noduleclip: Command, tmp_path: Path) -> None:
+def test_other_folders_than_an_index_are_refused(noduleclip: Command, tmp_path: Path) -> None:
     done = noduleclip("verify", "--emb-dir", tmp_path / "none")
     assert done.code == 4
     assert "no such index folder" in done.err
@@ -118,7 +118,7 @@ def test_a_changed_file_of_a_store_is_refused(noduleclip: Command, store: Path, 
         assert noduleclip("query", "--emb-dir", f"lance://{store}", *QUESTION).code == 4
 
 
-def test_what_cannot_be_compared_of_a_store_is_said(
+def test_a_store_without_checksums_is_a_note(
     noduleclip: Command, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stores of earlier versions, and those in object stores, have no checksums of their rows."""
@@ -136,7 +136,7 @@ def test_what_cannot_be_compared_of_a_store_is_said(
 @pytest.mark.parametrize(
     "files", ['["data/x"]', '{"../index.json": {"sha256": "", "bytes": 1}}', '{"data/x": {}}', "["]
 )
-def test_a_list_of_files_that_is_none_is_refused(index: Path, tmp_path: Path, files: str) -> None:
+def test_a_damaged_list_of_files_is_refused(index: Path, tmp_path: Path, files: str) -> None:
     pytest.importorskip("lance")
     with pytest.raises(ArtefactError, match=r"index\.lance is not of this tool"):
         parse_row_files(files, "lance://store")

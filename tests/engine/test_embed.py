@@ -133,7 +133,7 @@ class Watched:
         return self.encoder.encode(crops_hu)
 
 
-def test_a_killed_run_goes_on_from_its_pieces(
+def test_a_killed_run_continues_from_its_chunks(
     collection: Collection, checkpoint: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 8)

@@ -23,7 +23,7 @@ from noduleclip.retrieval.text_query import SentenceEncoder
 
 
 @pytest.mark.parametrize("rows", [1, 2, 9])
-def test_both_runtimes_give_what_the_towers_give(checkpoint: Path, exported: Path, rows: int) -> None:
+def test_both_runtimes_return_the_embeddings_of_the_model(checkpoint: Path, exported: Path, rows: int) -> None:
     model = load_model(checkpoint)
     side = model.config.crop.size_px
     crops = np.random.default_rng(rows).integers(-1024, 500, (rows, side, side)).astype(np.int16)
@@ -40,7 +40,7 @@ def test_both_runtimes_give_what_the_towers_give(checkpoint: Path, exported: Pat
 
 
 @pytest.mark.parametrize("name", ["text_tower.onnx", "image_tower.onnx"])
-def test_towers_are_exported_again_where_a_copy_is_broken(
+def test_encoders_are_exported_again_where_a_file_is_broken(
     checkpoint: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     asked: list[Path] = []
@@ -63,7 +63,7 @@ def test_towers_are_exported_again_where_a_copy_is_broken(
     assert asked == [checkpoint]
 
 
-def test_an_image_tower_that_loops_is_exported_again(checkpoint: Path, exported: Path, tmp_path: Path) -> None:
+def test_an_image_encoder_with_a_loop_is_exported_again(checkpoint: Path, exported: Path, tmp_path: Path) -> None:
     image = open_encoders(checkpoint, exported, "cpu").text_file.parent / "image_tower.onnx"
     model = onnx.load(image)
     model.graph.node[0].attribute.append(onnx.helper.make_attribute("body", onnx.GraphProto(name="body")))
@@ -85,7 +85,7 @@ def test_layers_that_do_not_export_stay_in_torch(
     assert encoders.device == "cpu (as asked); ONNX Runtime does not take resnet10t: RuntimeError"
 
 
-def test_an_incompatible_exporter_is_no_matter_of_the_backbone(
+def test_an_incompatible_exporter_is_not_blamed_on_the_backbone(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lack(model: ClipModel, path: Path) -> None:
@@ -106,7 +106,7 @@ def test_broken_files_and_other_devices_are_refused(checkpoint: Path, exported: 
         OnnxImageEncoder(open_encoders(checkpoint, exported, "cpu").text_file)
 
 
-def test_with_towers_exported_before_embed_imports_no_torch(
+def test_with_exported_encoders_embed_imports_no_torch(
     collection: Collection, checkpoint: Path, exported: Path, tmp_path: Path
 ) -> None:
     command = (
@@ -129,7 +129,7 @@ assert not {{name.split(".")[0] for name in sys.modules}} & {{"torch", "timm", "
 
 
 @pytest.mark.parametrize("newer", ["format", "operators"])
-def test_a_tower_of_a_newer_format_asks_for_a_newer_library(exported: Path, tmp_path: Path, newer: str) -> None:
+def test_an_encoder_of_a_newer_format_asks_for_a_newer_library(exported: Path, tmp_path: Path, newer: str) -> None:
     model = onnx.load(next(exported.rglob("image_tower.onnx")))
     if newer == "format":
         model.ir_version = 99
@@ -140,7 +140,7 @@ def test_a_tower_of_a_newer_format_asks_for_a_newer_library(exported: Path, tmp_
         OnnxImageEncoder(tmp_path / "image_tower.onnx")
 
 
-def test_a_lack_of_memory_is_no_broken_tower(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lack_of_memory_is_not_a_broken_encoder(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = OnnxImageEncoder(next(exported.rglob("image_tower.onnx")))
 
     class Full:

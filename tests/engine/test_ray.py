@@ -143,7 +143,7 @@ def ray_embed(
     return run
 
 
-def test_a_slice_that_ends_every_worker_costs_its_rows(
+def test_a_slice_that_crashes_every_worker_rejects_its_rows(
     ray_embed: Callable[..., "subprocess.CompletedProcess[str]"], collection: Collection, tmp_path: Path
 ) -> None:
     frame = pl.read_csv(collection.roi_csv)
@@ -164,7 +164,7 @@ def test_a_slice_that_ends_every_worker_costs_its_rows(
     assert rejects[0, schema.REJECT_REASON] == f"{deadly.name}: its decoder ended the process"
 
 
-def test_what_keeps_ray_from_starting_is_told_in_a_line(
+def test_a_failed_start_of_ray_is_an_error_of_one_line(
     ray_embed: Callable[..., "subprocess.CompletedProcess[str]"], collection: Collection, tmp_path: Path
 ) -> None:
     arguments = ["--roi-csv", collection.roi_csv, "--out-dir", tmp_path / "out"]

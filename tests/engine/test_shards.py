@@ -132,7 +132,7 @@ def test_merge_refuses_while_a_job_makes_a_shard_again(runs: Runs, tmp_path: Pat
     runs.merge(tmp_path / "parts", "--max-rejects", 0.5)
 
 
-def test_merge_tells_of_rejects_and_keeps_the_index_where_shards_cannot_go(
+def test_merge_warns_of_rejects_and_of_shards_that_cannot_be_removed(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs.embed(tmp_path / "parts", "--shard", "1/1")
@@ -164,13 +164,13 @@ def test_merge_reads_no_bytes_that_have_changed(runs: Runs, tmp_path: Path, to_s
     assert f"{file}: is not the file that {schema.INDEX_MANIFEST} names" in told
 
 
-def test_a_dry_run_of_a_shard_leaves_it_to_merge_to_judge(runs: Runs, tmp_path: Path) -> None:
+def test_a_dry_run_of_a_shard_enforces_no_reject_limit(runs: Runs, tmp_path: Path) -> None:
     told = runs.embed(tmp_path / "parts", "--shard", "2/10", "--dry-run", "--strict")
     assert "8 of 8 rows cannot be used" in told
     assert not (tmp_path / "parts").exists()
 
 
-def test_a_shard_is_made_again_alone(runs: Runs, tmp_path: Path) -> None:
+def test_one_shard_is_written_again(runs: Runs, tmp_path: Path) -> None:
     out_dir = tmp_path / "parts"
     for number in (1, 2):
         runs.embed(out_dir, "--shard", f"{number}/2")
@@ -204,7 +204,7 @@ def test_shards_are_made_at_the_same_time(runs: Runs, tmp_path: Path) -> None:
     assert contents(out_dir) == contents(tmp_path / "whole")
 
 
-def test_what_is_missing_is_named(runs: Runs, tmp_path: Path) -> None:
+def test_missing_shards_are_named(runs: Runs, tmp_path: Path) -> None:
     out_dir = tmp_path / "parts"
     assert "holds no finished shard" in runs.merge(out_dir, code=4)
     runs.embed(out_dir, "--shard", "2/3")
@@ -243,7 +243,7 @@ def test_a_broken_shard_is_refused(runs: Runs, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rejects", [False, True])
-def test_a_shard_that_says_it_has_no_rows_is_refused(runs: Runs, tmp_path: Path, rejects: bool) -> None:
+def test_an_index_in_a_shard_without_rows_is_refused(runs: Runs, tmp_path: Path, rejects: bool) -> None:
     for number in (1, 2):
         runs.embed(tmp_path / "parts", "--shard", f"{number}/2")
     file = tmp_path / "parts/shards/2-of-2" / schema.SHARD_MANIFEST
@@ -281,7 +281,7 @@ def test_a_shard_made_again_without_a_row_holds_no_index(runs: Runs, tmp_path: P
     assert "109 of 109 rows cannot be used" in runs.merge(tmp_path / "parts", "--max-rejects", 1, code=3)
 
 
-def test_rejects_are_judged_over_all_shards(runs: Runs, tmp_path: Path) -> None:
+def test_the_reject_limit_counts_all_shards(runs: Runs, tmp_path: Path) -> None:
     runs.embed(tmp_path / "parts", "--shard", "1/1")
     told = runs.merge(tmp_path / "parts", code=3)
     assert told.count("10 of 109 rows cannot be used (10 missing-file); first: ") == 1
@@ -306,13 +306,13 @@ def test_shards_without_a_row_end_as_one_process_does(runs: Runs, tmp_path: Path
 
 
 @pytest.mark.parametrize("text", ["", "3", "0/2", "3/2", "a/b", "1/0", "-1/2", "1/2/3"])
-def test_a_shard_that_is_none_is_refused(text: str) -> None:
+def test_a_malformed_shard_number_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--shard must be I/N with I from 1 to N"):
         ShardNumber.parse(text)
 
 
 @given(rows=st.integers(0, 500), of=st.integers(1, 30))
-def test_shards_are_whole_pieces_that_tile_the_table(rows: int, of: int) -> None:
+def test_shards_are_whole_chunks_that_tile_the_table(rows: int, of: int) -> None:
     parts = [ShardNumber(number, of).choose_rows(rows) for number in range(1, of + 1)]
     assert [row for part in parts for row in part] == list(range(rows))
     starts = {chunk.start for chunk in list_chunks(rows)} | {rows}

@@ -27,7 +27,7 @@ def test_precision_is_that_of_scikit_learn() -> None:
     assert curve.base_rate == pytest.approx(np.mean(sizes > 8))
 
 
-def test_a_query_that_is_true_of_nothing_has_no_curve() -> None:
+def test_a_query_that_no_nodule_satisfies_has_no_curve() -> None:
     sizes = np.full(5, 7.0)
     assert trace_precision(np.zeros((1, 5)), one_reader_each(sizes), [parse_query("> 30 mm")]) == [None]
     alone = Readers(sizes[:, None], np.empty((5, 1, 0)), ())

@@ -74,7 +74,9 @@ CLOSED: st.SearchStrategy[Closed] = st.sampled_from(["both", "left", "right", "n
     closed=CLOSED,
     others=st.lists(st.floats(0, 100)),
 )
-def test_an_array_is_judged_like_its_elements(low: float, width: float, closed: Closed, others: list[float]) -> None:
+def test_an_interval_contains_an_array_as_its_elements(
+    low: float, width: float, closed: Closed, others: list[float]
+) -> None:
     interval = SizeInterval(low, low + width, closed)
     sizes = [low, low + width, math.nextafter(low, 100), *others, math.nan]
     assert interval.contains_each(np.array(sizes)).tolist() == [interval.contains(size) for size in sizes]

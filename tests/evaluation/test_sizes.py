@@ -63,8 +63,8 @@ def test_a_bias_is_found_and_bands_add_up() -> None:
     assert sum(measures[str(at)].nodules for at in range(7, 11)) <= NODULES
 
 
-def test_by_a_plain_loop() -> None:
-    """Two readers who differ: each judges half of the draws, and the other is second reader and panel."""
+def test_measures_are_those_of_a_loop() -> None:
+    """Two readers who differ: each is the truth in half of the draws, and the other is second reader and panel."""
     generator = np.random.default_rng(3)
     sizes = generator.uniform(4, 30, 40)
     readers = np.stack([sizes, sizes + 2], axis=1)
@@ -77,7 +77,7 @@ def test_by_a_plain_loop() -> None:
     assert measures[0].readers.model.mean == pytest.approx(np.mean(small), abs=0.03)
 
 
-def test_one_reader_alone_gives_nothing() -> None:
+def test_one_reader_alone_has_no_measures() -> None:
     assert measure_sizes(simulate(readers=1), BINS, draws=5, resamples=5) == ()
 
 
@@ -93,7 +93,7 @@ def test_the_median_is_implied() -> None:
         np.testing.assert_allclose(imply_diameters(tails(medians, width)), medians, atol=0.03)
 
 
-def test_what_never_crosses_a_half_is_at_the_ends() -> None:
+def test_a_tail_that_never_crosses_a_half_implies_an_end() -> None:
     swept = len(SWEPT_MM)
     assert imply_diameters(np.stack([np.ones(swept), np.zeros(swept)], axis=1)).tolist() == [45, 2]
 

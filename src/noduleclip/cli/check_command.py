@@ -35,9 +35,9 @@ def check(
     ] = "auto",
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Look at a ROI table and the header of every slice before the long work, and say what would go wrong.
+    """Check a ROI table and the header of every slice before the long work.
 
-    Nothing is decoded but a sample of slices, for the estimate of time. Ends with 3 where embed would.
+    Pixels of a sample of slices only are decoded, to estimate the time. Ends with 3 where embed would.
 
     Example: noduleclip check --roi-csv rois.csv --patients-file splits/train_patients.txt
     """

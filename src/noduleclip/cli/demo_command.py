@@ -41,7 +41,7 @@ def demo(
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Go through everything on phantoms: split, train, embed, query, fuse, evaluate. Minutes on a laptop, no network.
+    """Run every step on phantoms: split, train, embed, query, fuse, evaluate. Minutes on a laptop, no network.
 
     Example: noduleclip demo --out /tmp/demo
     """  # fmt: skip

@@ -4,7 +4,7 @@ from noduleclip.cli import options
 
 
 def doctor(cache_dir: options.CacheDir = None, output_format: options.OutputFormat = "auto") -> None:
-    """Look at this installation: versions, device, decoders, completion, the crop cache; ends with 4 if any is broken.
+    """Examine this installation: versions, device, decoders, completion, crop cache. Ends with 4 if a part is broken.
 
     Example: noduleclip doctor
     """

@@ -18,7 +18,7 @@ def embed(
         Path | None,
         typer.Option(
             "--out-dir",
-            help="Folder for the index; with --store for what else a run leaves, rejects.csv and unfinished pieces.",
+            help="Folder for the index; with --store for rejects.csv and unfinished chunks.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
@@ -28,7 +28,7 @@ def embed(
         Path,
         typer.Option(
             "--model",
-            help="Checkpoint that train wrote, or lidc: the one that comes along.",
+            help="Checkpoint that train wrote, or lidc: the bundled model.",
             rich_help_panel=options.MODEL,
         ),
     ] = Path("lidc"),
@@ -48,12 +48,12 @@ def embed(
     ] = None,
     img_size: Annotated[
         int | None,
-        typer.Option(help="Must be the checkpoint's crop size; it is known without.", rich_help_panel=options.MODEL),
+        typer.Option(help="Crop size that the checkpoint must have; may be left out.", rich_help_panel=options.MODEL),
     ] = None,
     emb: Annotated[
         int | None,
         typer.Option(
-            help="Must be the checkpoint's embedding width; it is known without.",
+            help="Embedding width that the checkpoint must have; may be left out.",
             rich_help_panel=options.MODEL,
         ),
     ] = None,
@@ -72,7 +72,7 @@ def embed(
         Literal["local", "ray"],
         typer.Option(
             "--engine",
-            help="Who cuts and embeds: this process, or a pool of --workers Ray actors (extra ray).",
+            help="Where crops are cut and embedded: in this process, or in a pool of --workers Ray actors (extra ray).",
             rich_help_panel=options.RUNTIME,
         ),
     ] = "local",
@@ -86,9 +86,9 @@ def embed(
     dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Embed every row of a ROI table and write a folder, or a store, that query and fuse need nothing else for.
+    """Embed every row of a ROI table into an index, a folder or a store, that query and fuse read.
 
-    A killed run goes on from where it was when the command is given again.
+    After an interruption the same command continues from the finished chunks.
 
     Example: noduleclip embed --roi-csv rois.csv --out-dir index
     """

@@ -27,7 +27,7 @@ def merge(
     ] = False,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Join the shards that embed --shard made to one index, the same to the byte as one process makes it.
+    """Join the shards that embed --shard wrote into one index, byte for byte that of a single process.
 
     With --store the rows go into a Lance store; an index in a folder without shards is copied there.
 

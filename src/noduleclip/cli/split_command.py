@@ -19,7 +19,7 @@ def split(
     output_format: options.OutputFormat = "auto",
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Deal the patients of a ROI table to train, validation and test, each with its share of every size bin.
+    """Split the patients of a ROI table into training, validation and test, each with its share of every size bin.
 
     Example: noduleclip split --roi-csv rois.csv --out splits --seed 1
     """

@@ -4,9 +4,9 @@ from noduleclip.cli import options
 
 
 def verify(emb_dir: options.EmbDir) -> None:
-    """Read all files of an index, whole, and compare them with the checksums that were recorded when it was written.
+    """Compare all files of an index with the checksums that were recorded when it was written.
 
-    Shards below the folder are compared, too. Ends with 4, and names the files, where any has changed.
+    Shards below the folder are compared, too. Ends with 4 and the names of the files if any has changed.
 
     Example: noduleclip verify --emb-dir runs/first/test
     """

@@ -216,7 +216,7 @@ def _map(
             yield from done.iter_rows()
         except ray.exceptions.RayError as error:
             reason = " ".join(str(error).split())[-300:]
-            remedy = "the same command goes on from what is done"
+            remedy = "the same command continues from the finished chunks"
             raise InputError(f"{work.chunks}: Ray gave up ({reason}); {remedy}") from error
 
 

@@ -54,7 +54,7 @@ def print_check(report: Mapping[str, Any], rejects: pl.DataFrame, form: str) -> 
     for name, title in (("rejected", "rows that cannot be used"), ("syntaxes", "how the pixels are compressed")):
         if report[name]:
             print_records(report[name], form, title)
-    print_records([_describe_estimate(estimate) for estimate in report["estimates"]], form, "what it would take")
+    print_records([_describe_estimate(estimate) for estimate in report["estimates"]], form, "estimated work")
 
 
 def _list_sizes(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:

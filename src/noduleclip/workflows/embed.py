@@ -109,7 +109,7 @@ class _Job:
 def embed_table(request: EmbedRequest, reporter: Reporter = SILENT) -> EmbedResult:
     """Cut the crops of a table, embed them, and write the index, or one shard of it.
 
-    A killed run continues where it was when the same request is made again.
+    After an interruption the same request continues from the finished chunks.
 
     Raises:
         UsageError: An index is already there, or the model does not have the size asked for.
@@ -203,7 +203,7 @@ def _describe_ray_work(job: _Job) -> ChunkWork | None:
 
 
 def _embed_with_ray(job: _Job, work: ChunkWork, reporter: Reporter) -> CropCache:
-    """Embed all chunks with Ray, and return the cache, which knows the rejected rows."""
+    """Embed all chunks with Ray, and return the cache with its rejected rows."""
     address, table = job.request.ray_address, job.request.table
     assert address is not None
     cache = table.open_cache(job.frame, job.settings)

@@ -126,7 +126,7 @@ class EvaluationResult:
 
 @dataclass(frozen=True)
 class EvaluationCurves:
-    """What the page of an evaluation shows beside its tables.
+    """Curves and breakdown of an evaluation, which its page plots.
 
     Attributes:
         precision: Precision over recall of each sentence; None where it has no nodules of two readers.
@@ -196,7 +196,7 @@ def _load_nodules(index: Index, readers_csv: Path | None, reporter: Reporter) ->
         meta, missing = read_readers(readers_csv, meta)
         if missing:
             reporter.warning(
-                f"{readers_csv}: does not know {missing} nodule(s) of the index; their own rows judge them"
+                f"{readers_csv}: lacks {missing} nodule(s) of the index; for these the rows of the index are used"
             )
         rows = meta[schema.ROW]
         meta = meta.drop(schema.ROW)

@@ -18,7 +18,7 @@ _FILE_SUFFIXES = {
     ".csv", ".dcm", ".htm", ".html", ".json", ".jsonl", ".npy", ".onnx", ".parquet", ".png", ".pth", ".sqlite", ".toml",
     ".tsv", ".txt", ".xml",
 }  # fmt: skip
-_SLICES = "--dicom-root"  # not --data-root: `prepare` tells its own files there from those of the collection
+_SLICES = "--dicom-root"  # not --data-root, where `prepare` recognises its own files
 _REJECTS_HEADER = ",".join((schema.CSV_ROW, schema.DICOM_PATH, schema.REJECT_CODE, schema.REJECT_REASON))
 _inputs: ContextVar[Mapping[str, tuple[Path, ...]]] = ContextVar("inputs", default={})  # noqa: B039 - never changed
 
@@ -49,7 +49,7 @@ def output_lock(
     Args:
         folder: Where the command writes; None where it writes nothing.
         results: File names that count as results.
-        remedy: What the user can do about them.
+        remedy: Advice for the user.
         replace: They may be replaced.
         whole: The folder itself will appear whole: see `locking`.
         partial: Further file names that the command writes or removes. One beside the chunks of an `embed` that did
@@ -74,7 +74,7 @@ def output_lock(
 
 
 def check_folder(folder: Path, names: tuple[str, ...]) -> None:
-    """Refuse a folder of results before anything is made.
+    """Check a folder of results before the work starts.
 
     Args:
         folder: Where a command will write.
@@ -82,7 +82,7 @@ def check_folder(folder: Path, names: tuple[str, ...]) -> None:
 
     Raises:
         UsageError: The folder is a file or named like one, is a folder of DICOM that the command reads, or holds one of
-            the names as an input or as what is no regular file, or one of the folders in it as a link.
+            the names as an input or as something else than a regular file, or one of the folders in it as a link.
     """
     refuse_results(folder, (), "")
     if not folder.exists():
@@ -108,16 +108,16 @@ def check_folder(folder: Path, names: tuple[str, ...]) -> None:
 
 
 def check_file(option: str, path: Path, suffixes: tuple[str, ...], *, replace: bool) -> None:
-    """Refuse a file to write before anything is made.
+    """Check an output file before the work starts.
 
     Args:
         option: The option that names it.
         path: The file.
         suffixes: What its name may end in.
-        replace: A file that is there may be replaced.
+        replace: An existing file may be replaced.
 
     Raises:
-        UsageError: It is there, is a link, no regular file or an input of the command, or has another suffix.
+        UsageError: It exists, is a link, no regular file or an input of the command, or has another suffix.
     """
     if path.is_dir():
         raise UsageError(f"{path}: is a folder, a file is needed")

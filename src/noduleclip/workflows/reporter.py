@@ -15,10 +15,10 @@ class Reporter:
         """Receive a fact about the run, such as the device or the number of rows."""
 
     def note(self, text: str) -> None:
-        """Receive what a user should know about the result."""
+        """Receive a remark on the result."""
 
     def warning(self, text: str) -> None:
-        """Receive why the result may not be what the user expects."""
+        """Receive a reason why the result may differ from what the user expects."""
 
     def histogram(self, title: str, counts: Mapping[str, int]) -> None:
         """Receive counts by bin, such as the sizes of the nodules."""
@@ -28,7 +28,7 @@ class Reporter:
         """Follow a piece of work while the block runs.
 
         Args:
-            title: What is being done, such as "cutting crops".
+            title: Name of the work, such as "cutting crops".
             total: Units in all.
             unit: Name of the units, such as "slices".
 

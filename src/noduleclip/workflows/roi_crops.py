@@ -69,7 +69,7 @@ class TableRequest:
         return self.cache_dir or default_cache_folder()
 
     def open_cache(self, frame: pl.DataFrame, settings: CutSettings) -> CropCache:
-        """Open the cache of a frame's crops; nothing is made."""
+        """Open the cache of a frame's crops without creating it."""
         return CropCache(self.cache_folder, frame, settings)
 
     def make_cache_folder(self) -> Path:
