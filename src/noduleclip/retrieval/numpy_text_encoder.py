@@ -59,7 +59,7 @@ _FIRST = ("Gather+weight", "Gather+weight", "Add+weight")
 _LAST = ("LayerNormalization+weight", "Gemm+weight")
 
 
-class NoTextTowerError(ValueError):
+class NotATextEncoderError(ValueError):
     """An ONNX file whose graph or weights are not the text encoder's; the message completes "it holds"."""
 
 
@@ -208,21 +208,21 @@ def load_text_encoder(file: OnnxFile, vocabulary_size: int) -> NumpyTextEncoder:
     steps = list(_find_spine(file))
     layers = (len(steps) - len(_FIRST) - len(_LAST)) // len(_LAYER)
     if [step.name for step in steps] != [*_FIRST, *_LAYER * max(layers, 1), *_LAST]:
-        raise NoTextTowerError("other operations than a text encoder, or in another order")
+        raise NotATextEncoderError("other operations than a text encoder, or in another order")
     counts = Counter(node.op_type for node in file.nodes)
     for op_type, (once, per_layer) in _MOST_OF_A_TYPE.items():
         if counts[op_type] > once + per_layer * layers:
-            raise NoTextTowerError(f"the operation {op_type} {counts[op_type]:,} times")
+            raise NotATextEncoderError(f"the operation {op_type} {counts[op_type]:,} times")
     weights = iter([step.weights for step in steps if step.weights])
     entries, same_entries, positions = next(weights), next(weights), next(weights)
     if len(entries[0].shape) != 2 or same_entries != entries:
-        raise NoTextTowerError("no table of its vocabulary")
+        raise NotATextEncoderError("no table of its vocabulary")
     width = entries[0].shape[1]
     _check_config(width, layers)
 
     def take(tensor: _Weight, *shape: int) -> Floats:
         if tensor.shape != shape:
-            raise NoTextTowerError(f"weights of {tensor.shape} where {shape} are needed")
+            raise NotATextEncoderError(f"weights of {tensor.shape} where {shape} are needed")
         return tensor.read()
 
     def norm() -> _Norm:
@@ -253,9 +253,9 @@ def _check_config(width: int, layers: int, emb: int = ModelConfig.emb) -> None:
     try:
         ModelConfig(text_width=width, text_layers=layers, emb=emb)
     except ConfigError as error:
-        raise NoTextTowerError(f"weights of an impossible encoder: {error}") from error
+        raise NotATextEncoderError(f"weights of an impossible encoder: {error}") from error
     if width % _count_heads(width):
-        raise NoTextTowerError(f"tokens of width {width}, which its heads do not divide")
+        raise NotATextEncoderError(f"tokens of width {width}, which its heads do not divide")
 
 
 @dataclass(frozen=True)
@@ -286,7 +286,7 @@ def _find_spine(file: OnnxFile) -> Iterator[_Step]:
     known = {name: _Weight(tensor, False) for name, tensor in file.tensors.items() if tensor.is_float and tensor.shape}
     for node in file.nodes:
         if node.op_type not in _ALLOWED_TYPES:
-            raise NoTextTowerError(f"the operation {node.op_type[:40]!r}, which no text encoder has")
+            raise NotATextEncoderError(f"the operation {node.op_type[:40]!r}, which no text encoder has")
         held = tuple(known[name] for name in node.inputs if name in known)
         if node.op_type in ("Transpose", "Identity") and len(held) == len(node.outputs) == 1:
             known[node.outputs[0]] = _turn(held[0], node)
@@ -299,5 +299,5 @@ def _turn(weight: _Weight, node: Node) -> _Weight:
     if node.op_type == "Identity":
         return weight
     if len(weight.tensor.shape) != 2:
-        raise NoTextTowerError("weights of other axes than a text encoder")
+        raise NotATextEncoderError("weights of other axes than a text encoder")
     return _Weight(weight.tensor, not weight.turned)

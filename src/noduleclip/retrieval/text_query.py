@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from noduleclip.errors import ArtefactError
 from noduleclip.language.vocabulary import Vocabulary, stack_tokens
 from noduleclip.retrieval.fusion import Calibration
-from noduleclip.retrieval.numpy_text_encoder import NoTextTowerError, load_text_encoder
+from noduleclip.retrieval.numpy_text_encoder import NotATextEncoderError, load_text_encoder
 from noduleclip.retrieval.onnx_file import read_onnx
 
 _LONGEST_ID = 200
@@ -40,7 +40,7 @@ class SentenceEncoder:
         try:
             self._read_metadata(file.texts, path)
             self._tower = load_text_encoder(file, self._vocabulary.size)
-        except NoTextTowerError as error:
+        except NotATextEncoderError as error:
             raise ArtefactError(f"{path}: not a text encoder of this tool (it holds {error}); embed again") from error
         except (LookupError, ValueError, TypeError, RecursionError) as error:
             raise ArtefactError(f"{path}: not a text encoder of this tool ({_shorten(error)})") from error

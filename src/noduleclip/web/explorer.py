@@ -13,7 +13,6 @@ from noduleclip.io.text_table import format_csv
 from noduleclip.language.query import ParsedQuery, describe_query, list_attributes, parse_query
 from noduleclip.retrieval.hits import satisfies_all
 from noduleclip.retrieval.plane import project_to_plane
-from noduleclip.retrieval.top_k import compute_cosines, select_top_k
 from noduleclip.workflows.reporter import NoteCollector
 from noduleclip.workflows.search import Answer, Ranking, Searcher
 from noduleclip.workflows.search_request import SearchRequest
@@ -102,11 +101,8 @@ class Explorer:
 
     def find_neighbours(self, row: int, count: int, unique: str | None) -> list[dict[str, Any]]:
         """Find the rows whose embeddings are most similar to that of a row, which is not among them."""
-        cosines = compute_cosines(self.index.embeddings[np.array([row])][0], self.index.embeddings)
-        groups = self._searcher.rows.find_groups(unique)
-        others = np.flatnonzero(np.arange(self.rows) != row if groups is None else groups != groups[row])
-        chosen = select_top_k(cosines[others], count, None if groups is None else groups[others])
-        found = self._describe_rows(others[chosen.rows])
+        chosen = self._searcher.find_neighbours(row, count, unique)
+        found = self._describe_rows(chosen.rows)
         for hit, similarity in zip(found, chosen.scores.tolist(), strict=True):
             hit[schema.SIMILARITY] = similarity
         return found

@@ -171,6 +171,14 @@ class Searcher:
             for ranking, end in zip(rankings, ends, strict=True)
         ]
 
+    def find_neighbours(self, row: int, k: int, unique: str | None) -> TopK:
+        """Find the rows most similar to a row, without the row itself or, with `unique`, its whole group."""
+        cosines = compute_cosines(self.index.embeddings[np.array([row])][0], self.index.embeddings)
+        groups = self.rows.find_groups(unique)
+        others = np.flatnonzero(np.arange(len(cosines)) != row if groups is None else groups != groups[row])
+        best = select_top_k(cosines[others], k, None if groups is None else groups[others])
+        return TopK(others[best.rows], best.scores)
+
     def _find_reference(self, request: SearchRequest, reporter: Reporter) -> Reference | None:
         if request.like is None:
             return None
