@@ -1,0 +1,25 @@
+"""Sentences that the bundled model was trained and evaluated on keep their meaning."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from noduleclip.language.query import parse_query
+from noduleclip.language.vocabulary import Vocabulary
+
+TABLE = Path(__file__).with_name("training_sentences.csv")
+ROWS = list(csv.DictReader(TABLE.open(encoding="utf-8", newline="")))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["sentence"])
+def test_training_sentences_keep_their_meaning(row: dict[str, str]) -> None:
+    parsed = parse_query(row["sentence"])
+    assert str(parsed.interval or "") == row["interval"]
+    assert ", ".join(map(str, parsed.ratings)) == row["ratings"]
+    assert " ".join(parsed.words) == row["words"]
+
+
+def test_the_vocabulary_of_training_sentences_keeps_its_words() -> None:
+    words = sorted({word for row in ROWS for word in row["words"].split()})
+    assert list(Vocabulary.from_sentences(row["sentence"] for row in ROWS).words) == words
