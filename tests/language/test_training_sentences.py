@@ -9,7 +9,7 @@ from noduleclip.language.query import parse_query
 from noduleclip.language.vocabulary import Vocabulary
 
 TABLE = Path(__file__).with_name("training_sentences.csv")
-ROWS = list(csv.DictReader(TABLE.open(encoding="utf-8", newline="")))
+ROWS = list(csv.DictReader(TABLE.read_text(encoding="utf-8").splitlines()))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["sentence"])

@@ -40,7 +40,7 @@ def test_words_without_a_size_stay_words() -> None:
 
 
 def test_an_unknown_word_has_its_own_entry_and_long_sentences_keep_their_size() -> None:
-    known, unknown = VOCABULARY.encode("nodule > 6 mm"), VOCABULARY.encode("zebra > 6 mm")
+    known, unknown = VOCABULARY.encode("nodule > 6 mm"), VOCABULARY.encode("zebra, > 6 mm")
     assert known.left[4] != unknown.left[4] != 0
     long = VOCABULARY.encode("very " * 80 + "large nodule > 6 mm")
     assert len(long.left) == MAX_TOKENS

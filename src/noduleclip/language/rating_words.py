@@ -4,9 +4,11 @@ Source: the scales of the LIDC-IDRI reading protocol (Armato et al., Medical Phy
 not on them, the Fleischner Society's glossary (Hansell et al., Radiology 246:697-722, 2008).
 """
 
+from collections.abc import Sequence
+
 from noduleclip import schema
 from noduleclip.language.rating_scale import RatingRange
-from noduleclip.language.words import COMPARATORS, map_phrases
+from noduleclip.language.words import COMPARATORS, map_phrases, split_words
 
 Ranges = tuple[RatingRange, ...]
 
@@ -83,7 +85,24 @@ COMPARISONS = {phrase: operator for phrase, operator in COMPARATORS.items() if o
 )
 LONGEST_COMPARISON = max(map(len, COMPARISONS))
 BETWEEN_NUMBERS = frozenset(("to", "and", "or"))
-BEFORE_NUMBER = frozenset(
-    ("rating", "ratings", "rated", "score", "scored", "of", "is", "at", "a", "between", "from", "the")
+BEFORE_NUMBER = split_words(
+    "rating ratings rated score scored of is at a between from the risk probability likelihood chance estimate"
+    " estimated"
 )
 BETWEEN_PARTS = frozenset(("or", "a", "an"))
+LESSENING = split_words(
+    "low little less least minimal minimally slight slightly mild mildly faintly weakly barely hardly scarcely"
+    " reduced decreased doubtful questionable unlikely"
+)
+"""Words that lessen a rated word: "low suspicion of malignancy" is not malignancy 4-5."""
+LESSENED = LESSENING | split_words("negative improbable none absent")
+"""The same behind a rated word: "malignancy unlikely"."""
+BETWEEN_LESSENING = frozenset(
+    ("risk", "suspicion", "probability", "likelihood", "chance", "of", "for", "degree", "to", "be")
+)
+PART_NOUNS = frozenset(("component", "components", "portion", "portions", "part", "parts", "core"))
+
+
+def names_part(words: Sequence[str]) -> bool:
+    """Return whether the words behind a rated word make it one of a part of the nodule: "solid component"."""
+    return bool(PART_NOUNS.intersection(words[:1])) and tuple(words[:2]) not in (("part", "solid"), ("part", "-"))

@@ -1,30 +1,27 @@
-"""From a sentence to the one interval it asks for, and the words that are left."""
+"""From a sentence to the one interval of diameters it asks for, the words that are left, and notes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from noduleclip.errors import SizeLanguageError
+from noduleclip.language.context_words import ATTRIBUTES
+from noduleclip.language.negation import attach_negations
+from noduleclip.language.numbers import read_numbers
+from noduleclip.language.size_context import PLAIN, Place, find_measured, refuse_unknown_after, refuse_unknown_before
 from noduleclip.language.size_grammar import Cursor, Phrase
-from noduleclip.language.size_interval import SizeInterval
-from noduleclip.language.size_meaning import make_interval
-from noduleclip.language.size_statements import Join, Statement, combine_statements
+from noduleclip.language.size_interval import SizeInterval, format_number
+from noduleclip.language.size_meaning import make_interval, read_values_mm
+from noduleclip.language.size_statements import Join, Statement, combine_statements, intersects_all
 from noduleclip.language.size_tokens import Token, tokenise
 from noduleclip.language.size_words import (
     AFTER_NAMED,
     AFTER_OR,
-    AFTER_OTHER_LENGTHS,
-    ATTRIBUTES,
     BRACKETS,
     COMPARING,
-    CONJUNCTIONS,
-    DIGITS,
+    GLOSSARY,
     JOINING,
-    LINKS,
     MIRRORED,
     NAMED_SIZES,
-    OTHER_LENGTHS,
-    OTHER_UNITS,
-    UNSIZED_NOUNS,
 )
 
 
@@ -35,10 +32,12 @@ class ParsedSize:
     Attributes:
         interval: The diameters asked for, None where the sentence has no size.
         words: The other words and numbers in lower case and in order, without punctuation.
+        notes: What was read in a way that may surprise, or ignored.
     """
 
     interval: SizeInterval | None
     words: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def parse_size(text: str) -> ParsedSize:
@@ -46,33 +45,9 @@ def parse_size(text: str) -> ParsedSize:
 
     Raises:
         SizeLanguageError: The sentence is empty or too long, has an unreadable or impossible number,
-            contradicts itself, or asks for sizes with a gap between them.
+            contradicts itself, asks for sizes with a gap between them, or is not understood beside a number.
     """
-    cursor = Cursor(tokenise(text))
-    words: list[str] = []
-    statements: list[Statement] = []
-    other_end = 0
-    while cursor.at < len(cursor.tokens):
-        phrase = cursor.take_phrase()
-        start = cursor.at if phrase is None else phrase.start
-        cursor.at += phrase is None
-        quoted = cursor.tokens[start : cursor.at]
-        if phrase is None:
-            words += [t.spoken for t in quoted if t.kind != "symbol"]
-        elif _concerns_another_thing(cursor.tokens, phrase, other_end):
-            words += [t.spoken for t in quoted if t.kind != "symbol" or t.text in MIRRORED]
-            other_end = phrase.end
-        else:
-            sized_end = statements[-1].phrase.end if statements else 0
-            gap = [t for t in cursor.tokens[max(sized_end, other_end) : start] if t.kind != "symbol"]
-            join, joint = _find_join(gap if sized_end > other_end else ())
-            if not join:
-                _refuse_list(gap, phrase)
-            _refuse_half_read(cursor.tokens, phrase, statements[-1] if sized_end > other_end else None)
-            words[len(words) - len(gap) :] = [t.spoken for t in gap if not any(t is part for part in joint)]
-            words += [t.spoken for t in quoted if t.text == "diameter"]
-            statements.append(Statement(join, phrase, make_interval(phrase)))
-    return ParsedSize(combine_statements(statements), tuple(words))
+    return _Parser(attach_negations(read_numbers(tokenise(text)))).parse()
 
 
 def parse_interval(text: str) -> SizeInterval | None:
@@ -95,30 +70,91 @@ def parse_intervals(sentences: Sequence[str]) -> list[SizeInterval]:
     return intervals
 
 
-def _concerns_another_thing(tokens: Sequence[Token], phrase: Phrase, other_end: int) -> bool:
-    """Distinguish "malignancy > 3", "slice thickness 2 mm", "over 60 years" and "small cell" from a size.
+class _Parser:
+    """Sorts the phrases of a sentence into statements on the diameter, other measurements, and words."""
 
-    Args:
-        tokens: The sentence.
-        phrase: What reads like a size.
-        other_end: Where the last such other phrase ended, so that "malignancy > 3 and < 5" is one.
-    """
-    ahead = [t.text for t in tokens[phrase.end : phrase.end + 2]]
-    follower = next((text for text in ahead if text != "-"), "")
-    if phrase.operator in NAMED_SIZES:
-        return follower in UNSIZED_NOUNS
-    others_before = OTHER_LENGTHS if phrase.has_unit else OTHER_LENGTHS | ATTRIBUTES
-    for token in reversed(tokens[: phrase.start]):
-        if token.text in others_before:
-            return True
-        if token.text not in LINKS:
-            break
-    if phrase.has_unit:
-        return follower in AFTER_OTHER_LENGTHS
-    is_mirrored = tokens[phrase.end - 1].text in MIRRORED
-    is_spelled = any(t.kind == "number" and t.spoken in DIGITS for t in tokens[phrase.start : phrase.end])
-    is_chained = other_end > 0 and all(t.text in CONJUNCTIONS for t in tokens[other_end : phrase.start])
-    return is_chained or is_spelled or follower in OTHER_UNITS or (is_mirrored and follower in ATTRIBUTES)
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self.cursor = Cursor(tokens)
+        self.words: list[str] = []
+        self.notes: list[str] = []
+        self.statements: list[Statement] = []
+        self.end = 0
+        """Where the last phrase with a number ended."""
+        self.other = PLAIN
+        """What that phrase measured."""
+
+    def parse(self) -> ParsedSize:
+        tokens = self.cursor.tokens
+        while self.cursor.at < len(tokens):
+            phrase = self.cursor.take_phrase()
+            if phrase is None:
+                self._keep(tokens[self.cursor.at : self.cursor.at + 1])
+                self.cursor.at += 1
+                continue
+            place = Place(tokens, phrase, self.end, self.other)
+            measured = find_measured(place)
+            if measured == PLAIN:
+                self._add_statement(place)
+            else:
+                self._add_other(phrase, measured)
+            if phrase.quantities or measured == PLAIN:
+                self.other, self.end = measured, phrase.end
+        interval = combine_statements(self._select())
+        return ParsedSize(interval, tuple(self.words), tuple(dict.fromkeys(self.notes)))
+
+    def _keep(self, tokens: Sequence[Token], kept: frozenset[str] = frozenset()) -> None:
+        self.words += [t.spoken for t in tokens if t.kind != "symbol" or t.text in kept or t.text == "%"]
+
+    def _add_other(self, phrase: Phrase, measured: str) -> None:
+        if phrase.has_unit:
+            self.notes.append(f"{phrase.text[:60]!r} is {measured}, not the diameter: ignored")
+        else:
+            self._keep(self.cursor.tokens[phrase.start : phrase.end], frozenset(MIRRORED))
+
+    def _add_statement(self, place: Place) -> None:
+        tokens, phrase = place.tokens, place.phrase
+        last = self.statements[-1] if self.statements and self.other == PLAIN else None
+        gap = [t for t in tokens[self.end : phrase.start] if t.kind != "symbol"]
+        join, joint = _find_join(gap if last else ())
+        if not join:
+            _refuse_list(gap, phrase)
+        refuse_unknown_before(place)
+        _refuse_half_read(tokens, phrase, last)
+        self.words[len(self.words) - len(gap) :] = [t.spoken for t in gap if not any(t is part for part in joint)]
+        self.words += [t.spoken for t in tokens[phrase.start : phrase.end] if t.text == "diameter"]
+        interval = make_interval(phrase)
+        refuse_unknown_after(place)
+        between = {t.text for t in tokens[self.end : phrase.start]}
+        is_repeat = (
+            last is not None and last.phrase.is_volume != phrase.is_volume and bool(between & {"(", "/", "or", ","})
+        )
+        if is_repeat and phrase.is_volume:
+            self.notes.append(f"{phrase.text[:60]!r} repeats the size as a volume: ignored")
+            return
+        if is_repeat:
+            self.statements.pop()
+            self.notes[-1:] = [f"{last.phrase.text[:60]!r} repeats the size as a volume: ignored"] if last else []
+            join = ""
+        elif phrase.is_volume:
+            self.notes.append(
+                f"{phrase.text[:60]!r} is read as the sphere of equal volume, {_write_diameters(phrase)} mm"
+            )
+        self.statements.append(Statement(join, phrase, interval))
+
+    def _select(self) -> list[Statement]:
+        """Return the statements that count: a measured size goes before the size that a noun implies."""
+        measured = [one for one in self.statements if one.phrase.operator not in GLOSSARY]
+        if not measured:
+            return self.statements
+        for one in self.statements:
+            if one.phrase.operator in GLOSSARY and not intersects_all(one.interval, measured):
+                self.notes.append(f"{one.phrase.text!r} is {one.interval} by definition: the size stated is used")
+                return measured
+        return self.statements
+
+
+def _write_diameters(phrase: Phrase) -> str:
+    return " to ".join(format_number(value_mm) for value_mm in read_values_mm(phrase))
 
 
 def _find_join(gap: Sequence[Token]) -> tuple[Join, Sequence[Token]]:

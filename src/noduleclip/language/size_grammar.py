@@ -8,6 +8,7 @@ from noduleclip.language.size_words import (
     ADJECTIVES,
     AMOUNT_JOINTS,
     APPROXIMATELY,
+    AXIS_LABELS,
     BEFORE_NUMBER,
     BETWEEN_JOINTS,
     BRACKETS,
@@ -21,10 +22,12 @@ from noduleclip.language.size_words import (
     STARTERS,
     SUFFIXES,
     UNITS,
+    VOLUMES,
 )
 from noduleclip.language.words import AFTER_NOT, COMPARATORS, NOT
 
 _COMPARED_ENDS = {"<": "[)", "<=": "range"}
+_COMPARED_RANGES = {(">=", "<"): "[)", (">=", "<="): "[]", (">", "<"): "()", (">", "<="): "(]"}
 
 
 class Quantity(NamedTuple):
@@ -47,7 +50,7 @@ class Phrase(NamedTuple):
         start: Index of the first token.
         end: Index after the last token.
         negated: Whether "not" stands before it.
-        text: The phrase as it was said.
+        text: The phrase in the words of the sentence.
     """
 
     operator: str
@@ -61,6 +64,16 @@ class Phrase(NamedTuple):
     def has_unit(self) -> bool:
         """Whether any quantity has a unit."""
         return any(quantity.unit for quantity in self.quantities)
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether the numbers are volumes."""
+        return any(UNITS.get(quantity.unit) in VOLUMES for quantity in self.quantities)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is one number without a comparison."""
+        return self.operator == "="
 
 
 class Cursor:
@@ -133,7 +146,11 @@ class Cursor:
             return amount
         self.skip(BEFORE_NUMBER)
         if quantity := self._take_quantity():
-            end = self._take_range_end(JOINTS) if operator != "=" else None
+            if operator == "=":
+                return operator, (quantity,)
+            if compared := self._take_other_comparison(operator):
+                return compared[0], (quantity, compared[1])
+            end = self._take_range_end(JOINTS)
             return operator, (quantity, end) if end else (quantity,)
         self.at = after_operator if is_symbol and operator != "=" else start
         return (operator, ()) if self.at > start else None
@@ -183,11 +200,27 @@ class Cursor:
         while self._is_kind("number"):
             number = self.peek()
             self.at += 1
-            axes.append((number, self._take_after_hyphen(UNITS)))
-            if not (self.peek() in ("×", "x", "by") and self._is_kind("number", 1)):
+            unit = "" if self._is_label() else self._take_after_hyphen(UNITS)
+            labelled = self._take_label()
+            axes.append((number, unit or (self._take_after_hyphen(UNITS) if labelled else "")))
+            labels = self.peek(1) in AXIS_LABELS  # "AP 2.5 x TR 1.8 cm"
+            if not (self.peek() in ("×", "x", "by") and self._is_kind("number", 1 + labels)):
                 break
-            self.at += 1
+            self.at += 1 + labels
         return Quantity(tuple(axes)) if axes else None
+
+    def _is_label(self) -> bool:
+        return self.peek() == "(" and self.peek(1) in AXIS_LABELS and self.peek(2) == ")"
+
+    def _take_label(self) -> bool:
+        """Take the axis of one of several numbers: "(AP)", or "AP" before "x"."""
+        if self._is_label():
+            self.at += 3
+            return True
+        if self.peek() in AXIS_LABELS and self.peek(1) in ("×", "x", "by"):
+            self.at += 1
+            return True
+        return False
 
     def _take_range_end(self, joints: Mapping[tuple[str, ...], str]) -> Quantity | None:
         start = self.at
@@ -203,6 +236,19 @@ class Cursor:
         """Take the end of "6 to < 10 mm" or "6 to <= 10 mm", and the kind of range that it makes."""
         start = self.at
         kind = _COMPARED_ENDS.get(self.take_longest(COMPARATORS), "") if self.take_longest(joints) else ""
+        if kind:
+            self.skip(BEFORE_NUMBER)
+            if end := self._take_quantity():
+                return kind, end
+        self.at = start
+        return None
+
+    def _take_other_comparison(self, operator: str) -> tuple[str, Quantity] | None:
+        """Take the end of ">= 6 to < 8 mm", and the kind of range that it makes."""
+        start = self.at
+        kind = ""
+        if self.take_longest(AMOUNT_JOINTS):
+            kind = _COMPARED_RANGES.get((operator, self.take_longest(COMPARATORS)), "")
         if kind:
             self.skip(BEFORE_NUMBER)
             if end := self._take_quantity():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from noduleclip.errors import SizeLanguageError
 from noduleclip.language.size_grammar import Phrase
 from noduleclip.language.size_interval import MAX_DIAMETER_MM, SizeInterval, format_number, make_threshold
-from noduleclip.language.size_words import BRACKETS, NAMED_SIZES, UNITS
+from noduleclip.language.size_words import BRACKETS, NAMED_SIZES, UNITS, VOLUMES
 
 EXACT_TOLERANCE_MM = 1.0
 """An exact size is read as value +- this: two readers of one nodule differ by 1.6 mm on average, so a
@@ -15,28 +15,34 @@ narrower interval would ask for more than the labels know."""
 
 _PLAIN_NUMBER = re.compile(r"\d+|\d*\.\d+|0,\d+|\d+,(?:\d\d?|\d{4,})")  # not "1,000": it may be a thousand
 
+_EXPONENTS = {"mm": "", "cm": "e1", "mm3": "", "cm3": "e3"}
+
 
 def _read_axis_mm(number: str, unit: str) -> float:
-    """Read one number with its unit in millimetres."""
+    """Read one number with its unit in millimetres; a volume as the diameter of its sphere, to 0.1 mm."""
     quoted = f"{number[:20]} {unit}"
     kind = UNITS[unit]
-    if kind in ("volume", "area"):
-        raise SizeLanguageError(f"{quoted}: {kind}s are not read; say the diameter in mm or cm")
+    if kind == "area":
+        raise SizeLanguageError(f"{quoted}: areas are not read; say the diameter in mm or cm")
     if kind == "other":
         raise SizeLanguageError(f"{quoted}: only mm and cm are read")
     if number.startswith("-"):
         raise SizeLanguageError(f"{quoted}: a diameter cannot be negative")
     if not _PLAIN_NUMBER.fullmatch(number):
         raise SizeLanguageError(f"{quoted}: unreadable number; write it as 6, 6.5 or 6,5")
-    value_mm = float(number.replace(",", ".") + ("e1" if kind == "cm" else ""))
+    value_mm = float(number.replace(",", ".") + _EXPONENTS[kind])
+    if kind in VOLUMES:
+        value_mm = round((6 * value_mm / math.pi) ** (1 / 3), 1)
     if value_mm > MAX_DIAMETER_MM:
         hint = f"; did you mean {value_mm / 10:g} mm?" if value_mm <= 10 * MAX_DIAMETER_MM else ""
         raise SizeLanguageError(f"{quoted}: a lung nodule's diameter lies between 0 and {MAX_DIAMETER_MM:g} mm{hint}")
     return value_mm
 
 
-def _read_values_mm(phrase: Phrase) -> list[float]:
+def read_values_mm(phrase: Phrase) -> list[float]:
     """Read the numbers of a phrase; a unit stated once covers all of them, and none at all means mm."""
+    if phrase.is_volume and phrase.operator == "±":
+        raise SizeLanguageError(f"{phrase.text!r}: write a range of volumes as '100-250 mm3'")
     shared = next((q.unit for q in reversed(phrase.quantities) if q.unit), "mm")
     return [max(_read_axis_mm(n, unit or q.unit or shared) for n, unit in q.axes) for q in phrase.quantities]
 
@@ -71,7 +77,7 @@ def make_interval(phrase: Phrase) -> SizeInterval:
     Raises:
         SizeLanguageError: A number is unreadable or impossible, or no single interval says the same.
     """
-    values_mm = _read_values_mm(phrase)
+    values_mm = read_values_mm(phrase)
     if phrase.operator in NAMED_SIZES:
         interval = NAMED_SIZES[phrase.operator]
     elif phrase.operator.endswith("range"):

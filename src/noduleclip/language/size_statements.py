@@ -16,13 +16,18 @@ class Statement(NamedTuple):
 
     Attributes:
         join: What joins it to the statement before it; "" for a comma or other words.
-        phrase: What was said.
-        interval: What it means.
+        phrase: The words.
+        interval: The diameters that they ask for.
     """
 
     join: Join
     phrase: Phrase
     interval: SizeInterval
+
+
+def intersects_all(interval: SizeInterval, statements: Sequence[Statement]) -> bool:
+    """Return whether an interval shares a diameter with each statement."""
+    return all(intersect(interval, one.interval) is not None for one in statements)
 
 
 def combine_statements(statements: Sequence[Statement]) -> SizeInterval | None:

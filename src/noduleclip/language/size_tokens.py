@@ -1,5 +1,6 @@
-"""From a sentence to tokens, once its many ways to write a dash, a digit or a sign are made one."""
+"""Tokens of a sentence: the many ways to write a dash, a digit or a sign are made one."""
 
+import html
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -31,13 +32,32 @@ _TOKEN = re.compile(
 )
 _SIGNED_NUMBER = re.compile(r"-\.?\d")
 _SIGN = "−"  # the rewrites below leave no other one
+_ENTITY = re.compile(r"&(?:amp;)*(#?\w+;|[lg][te](?![a-z]))")
+_LATEX = {"\\le": "<=", "\\leq": "<=", "\\ge": ">=", "\\geq": ">=", "\\lt": "<", "\\gt": ">", "\\pm": "±"}
+_LATEX |= {"\\times": "×"}
+_GLUED_WORDS = (
+    "to|than|and|or|from|between|upto|up|over|under|above|below|least|atleast|most|atmost|exceeding|sub|equals|about|"
+    "approx|circa|size|diameter|diam|dia|measuring|is|of|max|min|by|x|with|lt|gt|lte|gte|d"
+)
+_GLUED_AFTER = "to|or|and|x|by|in|nodule|nodules|lesion|lesions|solid|mass|masses|plus|up|ap|thick|from|away"
 _REWRITES = (
-    (re.compile(r"^read as: "), ""),  # a pasted echo of ours
     (re.compile(r"[‐‑‒–—―−]"), "-"),
     (re.compile(r"[·٫](?=\d)"), "."),
+    (re.compile(r"\\(?:leq?|geq?|lt|gt|pm|times)\b|\$"), lambda m: _LATEX.get(m.group(), " ")),
+    (re.compile(r"[ø⌀∅]"), " diameter "),
+    (re.compile(r"\bdiameter_(mm|cm)\b"), r"diameter (\1)"),
+    (
+        re.compile(r"([<>]) ?/ ?=|([<>]) ?or ?=|= ?/ ?([<>])|= ?or ?([<>])"),
+        lambda m: f"{next(filter(None, m.groups()))}=",
+    ),
     (re.compile(r"\bplus(?: or |/)minus\b|\+/?-"), "±"),
-    (re.compile(r"(?<=[\dm]) ?& ?(?=\.?\d)"), " and "),
+    (re.compile(r"&"), " and "),
     (re.compile(r"\bminus (?=\.?\d)"), "-"),
+    (re.compile(r"\b(?:cu|cubic)[ -]?([mc])(?:m|illimet(?:er|re)s?|entimet(?:er|re)s?)\b"), r"\1m^3"),
+    (re.compile(r"(?<=\d)(to|and|or)(?![^\W\d_])"), r" \1 "),
+    (re.compile(rf"(\d ?(?:mm|cm))({_GLUED_AFTER})(?![^\W\d_])"), r"\1 \2"),
+    (re.compile(rf"(?<![^\W_])({_GLUED_WORDS})(?=\d)"), r"\1 "),
+    (re.compile(rf"(?<=\d) ?[(\[] ?(?!cc|ml)({_UNIT_PATTERN}) ?[)\]]"), r" \1"),
     (re.compile(r"(?<=[\dm]) ?[x×*] ?(?=\.?\d)"), " × "),
     (re.compile(rf"(?<=\d) ?\+ ?({_UNIT_PATTERN})\b"), r" \1 +"),
     (re.compile(r"(\[ ?[\d.]+|\( ?[\d.]+(?=,[\d.]+ ?\])),(?=[\d.]+ ?[\])])"), r"\1, "),  # "(6,10]" holds two numbers
@@ -54,8 +74,11 @@ def tokenise(query: str) -> list[Token]:
         raise SizeLanguageError(
             f"the query has {len(query)} characters, at most {MAX_SENTENCE_CHARS} are read: shorten it"
         )
-    shown = query if query.isascii() else _fold(query)
+    shown = _ENTITY.sub(lambda m: html.unescape(f"&{m[1].rstrip(';')};"), query) if "&" in query else query
+    shown = shown if shown.isascii() else _fold(shown)
     sentence = " ".join(shown.lower().split())
+    if sentence.startswith("read as: "):
+        sentence = sentence.removeprefix("read as: ").split("; note: ")[0]
     if not sentence:
         raise SizeLanguageError('the query is empty: say what to find, such as "a lung nodule with diameter > 6 mm"')
     for pattern, replacement in _REWRITES:
@@ -80,6 +103,7 @@ def _fold(query: str) -> str:
     """Replace characters by their plain forms: full-width ones, apostrophes, invisible ones, powers."""
     shown = "".join(c for c in query.replace("’", "'") if unicodedata.category(c) != "Cf")
     shown = shown.replace("²", "^2").replace("³", "^3")  # before NFKC makes "10²" a hundred and two
+    shown = re.sub(r"(?<=\d)(?=[½⅓⅔¼¾⅛⅜⅝⅞])", " ", shown)  # before NFKC makes "1½" eleven halves
     return unicodedata.normalize("NFKC", shown)
 
 

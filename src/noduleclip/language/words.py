@@ -16,23 +16,23 @@ def split_words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-MORE, LESS = "more|larger|greater|bigger|higher|longer|wider", "less|smaller|lower|shorter|narrower"
-_STRICT = "* than|* then|* in diameter than|* in size than"
+MORE, LESS = "more|larger|greater|bigger|higher|longer|wider", "less|smaller|lower|shorter|narrower|fewer"
+_STRICT = "* than|* then|* in diameter than|* in size than|*than"
 _OR_EQUAL = (
     "* than or equal to|* than or equals to|* than or equal|* than or equals|* or equal to|* or equals to|* or equal"
-    "|* than / equal to|equal to or * than|equal or * than"
+    "|* than / equal to|equal to or * than|equal or * than|*than or equal to|*than or equal"
 )
 _OR_EQUAL_TO = "* or equal to|* or equals to|* or equal"
-_OVER = "over|above|beyond|exceeding|exceeds|exceed|exceeded|in excess of|upwards of"
+_OVER = "over|above|beyond|exceeding|exceeds|exceed|exceeded|in excess of|upwards of|gt"
 COMPARATORS = map_phrases(
     **{
         ">": f">|{_OVER}|" + fill_templates(_STRICT, MORE),
-        "<": "<|under|below|beneath|sub -|" + fill_templates(_STRICT, LESS),
-        ">=": ">=|at least|minimum|minimum of|min|starting at|starting from|"
+        "<": "<|under|below|beneath|sub -|sub|lt|" + fill_templates(_STRICT, LESS),
+        ">=": ">=|at least|atleast|minimum|minimum of|min|min .|starting at|starting from|ge|gte|geq|"
         + fill_templates(_OR_EQUAL, MORE)
         + "|"
         + fill_templates(_OR_EQUAL_TO, "over|above"),
-        "<=": "<=|at most|up to|up to and including|maximum|maximum of|max|"
+        "<=": "<=|at most|atmost|up to|upto|up to and including|maximum|maximum of|max|max .|le|lte|leq|"
         + fill_templates(_OR_EQUAL, LESS)
         + "|"
         + fill_templates(_OR_EQUAL_TO, "under|below"),
@@ -40,5 +40,13 @@ COMPARATORS = map_phrases(
         + fill_templates("* diameter", "maximum|maximal|max"),
     }
 )
-NOT = split_words("no not non cannot isn't aren't never neither without excluding except outside ≠")
+NOT = split_words("no not non nor cannot isn't aren't never neither none without excluding except outside nothing ≠")
 AFTER_NOT = split_words("- a an any the be very so too")
+NOT_PHRASES = map_phrases(
+    **{
+        "not": "fails to|failed to|no longer|no more",
+        "none": "absence of|lack of|lacking|lacks|negative for|free of|free from|devoid of|other than|apart from"
+        "|aside from|rather than|instead of|exclude|excludes|ignore|ignores|ignoring|omit|omits|omitting|none of",
+    }
+)
+"""Phrases that negate a verb, or a noun; "no longer than" and "no more than" are comparisons."""

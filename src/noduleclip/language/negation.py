@@ -1,0 +1,241 @@
+"""Negations: each is moved directly before the statement that it applies to, or the sentence refused.
+
+"no evidence of nodules larger than 6 mm" becomes "evidence of nodules not larger than 6 mm". A negation whose
+statement cannot be told is an error: a negated statement is never read as its opposite.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from noduleclip.errors import SizeLanguageError
+from noduleclip.language.context_words import CLAUSE_ENDS, NODULES, SENTENCE_ENDS
+from noduleclip.language.rating_scale import ATTRIBUTES
+from noduleclip.language.rating_words import LONGEST_PHRASE, PHRASES, names_part
+from noduleclip.language.size_grammar import Cursor
+from noduleclip.language.size_tokens import Token
+from noduleclip.language.size_words import GLOSSARY
+from noduleclip.language.words import AFTER_NOT, COMPARATORS, NOT, NOT_PHRASES, split_words
+
+_NOT = Token("word", "not", "not")
+_FILLERS = AFTER_NOT | split_words(
+    "of for evidence sign signs indication indications suggestion presence further other additional new definite"
+    " discrete focal identifiable visible significant appreciable pulmonary lung lungs individual single measurable"
+    " there that such seen finding findings intrapulmonary parenchymal to show shows demonstrate demonstrates is are"
+    " known residual"
+)
+_NOUNS = NODULES | GLOSSARY | split_words("masses them nodule's")
+_ADVERBS = split_words("non not cannot")
+"""Negations that apply to the next word; all others apply to the noun and what is said of it."""
+_COMPARING = {phrase[0] for phrase in COMPARATORS}
+_CHANGE = split_words("change changes growth")
+_CHANGE_FILLERS = split_words("significant interval appreciable definite substantial relevant further")
+_ABSENT = split_words("absent excluded resolved denied disappeared")
+
+
+class _Criterion(NamedTuple):
+    """Where a statement on size or ratings stands."""
+
+    start: int
+    end: int
+
+
+def attach_negations(tokens: Sequence[Token]) -> list[Token]:
+    """Return the tokens with each negation directly before the statement that it negates.
+
+    Raises:
+        SizeLanguageError: It may apply to several statements, or its words are not understood.
+    """
+    merged = _merge_phrases(tokens)
+    if not any(token.text in NOT or token.text in _ABSENT for token in merged):
+        return merged
+    at = 0
+    while at < len(merged):
+        if merged[at].text in NOT:
+            merged, at = _attach(merged, at)
+        else:
+            at += 1
+    _refuse_denials(merged)
+    return merged
+
+
+def _merge_phrases(tokens: Sequence[Token]) -> list[Token]:
+    """Write "absence of", "other than" and their kin as "not"."""
+    merged: list[Token] = []
+    at = 0
+    while at < len(tokens):
+        length = next(
+            (n for n in (2, 1) if tuple(t.text for t in tokens[at : at + n]) in NOT_PHRASES and at + n <= len(tokens)),
+            0,
+        )
+        is_comparison = length == 2 and at + 2 < len(tokens) and tokens[at + 2].text in ("than", "then")
+        if length and not is_comparison:
+            merged.append(_NOT._replace(text=NOT_PHRASES[tuple(t.text for t in tokens[at : at + length])]))
+            at += length
+        else:
+            merged.append(tokens[at])
+            at += 1
+    return merged
+
+
+def find_criterion(tokens: Sequence[Token], at: int) -> int:
+    """Return where the statement on size or ratings that starts at a token ends; 0 where none starts."""
+    if tokens[at].text in NOT:
+        return 0
+    cursor = Cursor(tokens)
+    cursor.at = at
+    if cursor.take_phrase() is not None:
+        return cursor.at
+    words: list[str] = []
+    ends: list[int] = []
+    for index in range(at, len(tokens)):
+        if tokens[index].kind != "symbol":
+            words.append(tokens[index].spoken)
+            ends.append(index + 1)
+        elif tokens[index].text != "-":
+            break
+        if len(words) == LONGEST_PHRASE:
+            break
+    for length in range(len(words), 0, -1):
+        if tuple(words[:length]) in PHRASES and tokens[at].kind != "symbol":
+            end = ends[length - 1]
+            return 0 if names_part([token.text for token in tokens[end : end + 2]]) else end
+    return at + 1 if tokens[at].text in ATTRIBUTES else 0
+
+
+def _attach(tokens: list[Token], at: int) -> tuple[list[Token], int]:
+    """Attach the negation at a token; return the tokens and where to go on."""
+    negation = tokens[at]
+    dropped = _skip_unchanged(tokens, at)
+    if dropped > at:
+        return [*tokens[:at], *tokens[dropped:]], at
+    after = _skip(tokens, at + 1, AFTER_NOT)
+    if after < len(tokens) and (end := find_criterion(tokens, after)):
+        is_adverb = negation.text in _ADVERBS and tokens[at + 1].text not in ("a", "an", "any")
+        if is_adverb or tokens[after].text in _COMPARING:
+            return tokens, end
+    first = _skip(tokens, at + 1, _FILLERS)
+    if first == len(tokens):
+        return tokens, first
+    criterion = find_criterion(tokens, first)
+    noun = _find_noun(tokens, first)
+    if criterion and noun < 0:
+        moved = [*tokens[:at], *tokens[at + 1 : first], _NOT, *tokens[first:]]
+        return (tokens if first == after else moved), criterion
+    if noun < 0:
+        return tokens, at + 1
+    found = _find_criteria(tokens, first, noun)
+    if len(found) > 1 or any(token.text in NOT for token in tokens[first : found[0].end if found else first]):
+        quoted = _quote(tokens[at : found[-1].end])
+        raise SizeLanguageError(f"{quoted}: the negation can be read two ways; say one range or rating without it")
+    if not found:
+        return tokens, noun + 1
+    start, end = found[0]
+    if start == after:
+        return tokens, max(end, noun + 1)
+    return [*tokens[:at], *tokens[at + 1 : start], _NOT, *tokens[start:]], max(end, noun + 1)
+
+
+def _skip_unchanged(tokens: Sequence[Token], at: int) -> int:
+    """Return where "without change in size" ends, which denies nothing of the nodule; `at` where it does not stand."""
+    end = _skip(tokens, at + 1, _CHANGE_FILLERS)
+    if end == len(tokens) or tokens[end].text not in _CHANGE:
+        return at
+    end = _skip(tokens, end + 1, split_words("in of size diameter the a an"))
+    if end < len(tokens) and tokens[end].kind == "number":
+        criterion = find_criterion(tokens, end)
+        return end if criterion and criterion < len(tokens) and _find_noun(tokens, criterion) >= 0 else at
+    return at if end < len(tokens) and find_criterion(tokens, end) else end
+
+
+def _find_noun(tokens: Sequence[Token], at: int) -> int:
+    """Return where the noun stands that a negation before adjectives applies to; -1 where it is no nodule."""
+    for index in range(at, min(at + 12, len(tokens))):
+        if tokens[index].text in _NOUNS:
+            return index
+        end = find_criterion(tokens, index)
+        is_adjective = end or tokens[index].text in _FILLERS or tokens[index].text in ("-", ",", "or", "and")
+        if not (is_adjective or _is_inside(tokens, at, index)):
+            return -1
+    return -1
+
+
+def _is_inside(tokens: Sequence[Token], start: int, index: int) -> bool:
+    """Return whether a token belongs to a statement that begins between two places."""
+    return any(find_criterion(tokens, at) > index for at in range(start, index))
+
+
+def _find_criteria(tokens: Sequence[Token], first: int, noun: int) -> list[_Criterion]:
+    """Return the statements on what a negation denies: before its noun, and behind it up to the clause's end."""
+    found: list[_Criterion] = []
+    at = first
+    while at < len(tokens):
+        if at > noun and tokens[at].text in SENTENCE_ENDS:
+            break
+        if at > noun and tokens[at].text == "," and (found or _starts_anew(tokens, at + 1)):
+            break
+        end = find_criterion(tokens, at)
+        is_noun = tokens[at].text in GLOSSARY or tokens[at].text == "masses"
+        if end and (not is_noun or (at == noun and _stands_alone(tokens, first, at))):
+            found.append(_Criterion(at, end))
+        at = max(end, at + 1)
+    return found
+
+
+def _stands_alone(tokens: Sequence[Token], first: int, at: int) -> bool:
+    """Return whether "mass" is all that is denied: "no mass", not "no nodule or mass", not "no mass > 5 cm"."""
+    is_first = not any(token.text in NODULES for token in tokens[first:at])
+    return is_first and not any(find_criterion(tokens, later) for later in range(at + 1, len(tokens)))
+
+
+def _starts_anew(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether a clause speaks of a nodule of its own: "8 mm nodule in the left lung"."""
+    index = _skip(tokens, at, split_words("a an the one with"))
+    end = find_criterion(tokens, index) if index < len(tokens) else 0
+    return bool(end) and any(token.text in _NOUNS for token in tokens[end : end + 3])
+
+
+def _refuse_denials(tokens: Sequence[Token]) -> None:
+    """Refuse a negation that is left and may deny a statement of its clause: "> 6 mm: none", "8 mm is not seen"."""
+    criteria: list[_Criterion] = []
+    at = 0
+    while at < len(tokens):
+        is_negation = tokens[at].text in NOT
+        end = find_criterion(tokens, at + 1) if is_negation and at + 1 < len(tokens) else find_criterion(tokens, at)
+        if is_negation and not end:
+            after = _skip(tokens, at + 1, AFTER_NOT)
+            end = find_criterion(tokens, after) if after < len(tokens) else 0
+        if end:
+            criteria.append(_Criterion(at, end))
+        elif is_negation or tokens[at].text in _ABSENT:
+            _refuse_denial(tokens, at, criteria)
+        at = max(end, at + 1)
+
+
+def _refuse_denial(tokens: Sequence[Token], at: int, criteria: Sequence[_Criterion]) -> None:
+    start = next((i + 1 for i in range(at - 1, -1, -1) if tokens[i].text in CLAUSE_ENDS or tokens[i].text == "."), 0)
+    before = [one for one in criteria if one.end > start]
+    is_last = at + 1 == len(tokens) or tokens[at + 1].text in (*SENTENCE_ENDS, ",", ")")
+    denies = tokens[at].text in _ABSENT or tokens[at].text in ("not", "cannot", "never") or is_last
+    if denies and before:
+        quoted = _quote(tokens[before[-1].start : at + 1])
+        raise SizeLanguageError(f"{quoted}: the negation is not understood; put 'not' directly before what it denies")
+    if tokens[at].text in _ABSENT:
+        return
+    index = at + 1
+    while index < len(tokens) and tokens[index].text not in CLAUSE_ENDS and tokens[index].text not in SENTENCE_ENDS:
+        if end := find_criterion(tokens, index):
+            quoted = _quote(tokens[at:end])
+            raise SizeLanguageError(
+                f"{quoted}: the negation is not understood; put 'not' directly before what it denies"
+            )
+        index += 1
+
+
+def _skip(tokens: Sequence[Token], at: int, words: frozenset[str]) -> int:
+    while at < len(tokens) and tokens[at].text in words:
+        at += 1
+    return at
+
+
+def _quote(tokens: Sequence[Token]) -> str:
+    return repr(" ".join(token.spoken for token in tokens))

@@ -1,0 +1,302 @@
+"""What a number measures: the diameter of the nodule, or something else that the words around it name."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from noduleclip.errors import SizeLanguageError
+from noduleclip.language.context_words import (
+    ABBREVIATIONS,
+    ARTICLES,
+    ATTRIBUTES,
+    BESIDE,
+    BODY,
+    CLAUSE_ENDS,
+    COMPARING_WORDS,
+    COUNTED,
+    DISTANCE_FOLLOWERS,
+    FOREIGN,
+    GROWTH_ADJECTIVES,
+    LINKS,
+    NODULES,
+    NOW,
+    OTHER_QUANTITIES,
+    OTHER_UNITS,
+    PAST,
+    PAST_REFERENCES,
+    PAST_SEEN,
+    SENTENCE_ENDS,
+    SLICES,
+    UNSIZED_NOUNS,
+)
+from noduleclip.language.size_grammar import Cursor, Phrase
+from noduleclip.language.size_tokens import Token
+from noduleclip.language.size_words import COMPARING, MIRRORED, NAMED_SIZES
+from noduleclip.language.words import split_words
+
+PLAIN, PREVIOUS, COUNT = "", "a previous size", "a rating or count"
+_STOPS = split_words(
+    "with near adjacent next abutting on at by and or but which that is are was has have for than ) ( , ; . : / within"
+    " without not no × x"
+)
+_DISTANCE = "a distance"
+
+
+class Place(NamedTuple):
+    """Where a phrase stands.
+
+    Attributes:
+        tokens: The sentence.
+        phrase: What reads like a size.
+        previous_end: Where the last phrase with a number ended, whatever it measures.
+        other: What the last phrase measured if it was not the diameter, "" if it was.
+    """
+
+    tokens: Sequence[Token]
+    phrase: Phrase
+    previous_end: int
+    other: str
+
+    @property
+    def clause(self) -> Sequence[Token]:
+        """The words of its clause before it, behind the last phrase with a number."""
+        start = self.previous_end
+        if self.tokens[self.phrase.start].text == "." and self.tokens[self.phrase.start - 1].text not in ABBREVIATIONS:
+            return ()  # the end of a sentence that reads like "approx."
+        for at in range(start, self.phrase.start):
+            ends = self.tokens[at].text in CLAUSE_ENDS or (
+                self.tokens[at].text == "." and self.tokens[at - 1].text not in ABBREVIATIONS
+            )
+            start = at + 1 if ends else start
+        return self.tokens[start : self.phrase.start]
+
+    @property
+    def ahead(self) -> list[str]:
+        """The texts of the next tokens, without hyphens."""
+        return [token.text for token in self.tokens[self.phrase.end : self.phrase.end + 8] if token.text != "-"]
+
+
+def find_measured(place: Place) -> str:
+    """Return what a phrase measures: "" for the diameter, else its name, such as "a distance"."""
+    phrase, ahead = place.phrase, place.ahead
+    if phrase.operator in NAMED_SIZES:
+        return _name_noun(place)
+    is_chained = bool(place.other) and all(
+        token.text in ("and", "or", "but") for token in place.tokens[place.previous_end : phrase.start]
+    )
+    if is_chained and place.other != PREVIOUS and phrase.has_unit == (place.other != COUNT):
+        return place.other
+    if not phrase.has_unit and (number := _name_plain_number(place)):
+        return number
+    before = [token.text for token in place.clause]
+    return _find_after(ahead) or _find_before(before, ahead) or _find_past(before, ahead, place)
+
+
+def _name_noun(place: Place) -> str:
+    """Distinguish "small cell", "body mass index" and "nodules or masses" from a named size."""
+    follower = next(iter(place.ahead), "")
+    before = [token.text for token in place.clause[-2:]]
+    is_unsized = follower in UNSIZED_NOUNS or follower in OTHER_QUANTITIES
+    if (is_unsized and not is_part_solid(follower, place.ahead)) or (before and before[-1] in BODY):
+        return "something else"
+    if place.phrase.operator != "mass":
+        return PLAIN
+    texts = [token.text for token in place.tokens]
+    joined_before = len(before) == 2 and before[1] in ("or", "and", "/") and before[0] in NODULES
+    after = texts[place.phrase.end : place.phrase.end + 2]
+    joined_after = len(after) == 2 and after[0] in ("or", "and", "/") and after[1] in NODULES
+    return "something else" if joined_before or joined_after or "mediastinal" in before else PLAIN
+
+
+def _name_plain_number(place: Place) -> str:
+    """Name what a number without a unit counts: "malignancy > 3", "over 60 years", "at least 3 nodules"."""
+    phrase, tokens = place.phrase, place.tokens
+    for token in reversed(tokens[: phrase.start]):
+        if token.text in ATTRIBUTES:
+            return COUNT
+        if token.text not in LINKS:
+            break
+    follower = next(iter(place.ahead), "")
+    is_mirrored = tokens[phrase.end - 1].text in MIRRORED
+    is_spelled = any(t.kind == "number" and not t.spoken[0].isdigit() for t in tokens[phrase.start : phrase.end])
+    is_spelled = is_spelled and not any(t.spoken.startswith(".") for t in tokens[phrase.start : phrase.end])
+    is_counted = next((text for text in place.ahead if text in NODULES or text in _STOPS), "") in COUNTED
+    follows = follower in OTHER_UNITS or (is_mirrored and follower in ATTRIBUTES)
+    return COUNT if is_spelled or follows or is_counted else PLAIN
+
+
+def _find_after(ahead: Sequence[str]) -> str:
+    """Name what the words behind a number make of it: "8 mm wall thickness", "15 mm from the pleura"."""
+    if ahead[:1] == ["("]:
+        ahead = ahead[1:]
+    if ahead[:1] == ["from"] and len(ahead) > 1 and ahead[1][:1].isdigit():
+        return PLAIN  # "8 mm from 5 mm"
+    for length in (3, 2, 1):
+        if tuple(ahead[:length]) in DISTANCE_FOLLOWERS:
+            return _DISTANCE
+    if "per" in ahead[:1] or ahead[:2] in (["/", "year"], ["/", "yr"], ["/", "day"], ["/", "month"]):
+        return "a change"
+    if ahead[:1] == ["thick"]:
+        return "a thickness"
+    for text in ahead:
+        if text in NODULES or text in _STOPS or text[:1].isdigit():
+            return PLAIN
+        if text in SLICES:
+            return "a thickness"
+        if text in OTHER_QUANTITIES and text not in GROWTH_ADJECTIVES and not is_part_solid(text, ahead):
+            return OTHER_QUANTITIES[text]
+    return PLAIN
+
+
+def is_part_solid(text: str, texts: Sequence[str]) -> bool:
+    """Return whether "part" stands for "part-solid" among the next words."""
+    return text == "part" and "solid" in texts[texts.index("part") + 1 : texts.index("part") + 3]
+
+
+def _find_before(before: Sequence[str], ahead: Sequence[str]) -> str:
+    """Name what the words of the clause before a number make of it: "solid component of 8 mm", "growth > 2 mm"."""
+    has_noun = any(text in NODULES for text in ahead[:3])
+    for at, text in enumerate(before):
+        kind = OTHER_QUANTITIES.get(text, "")
+        if is_part_solid(text, before[at:]):
+            continue
+        if kind == "a change":
+            is_adjective = text in GROWTH_ADJECTIVES and (has_noun or any(t in NODULES for t in before[at + 1 :]))
+            if is_adjective or (before[-1] in NOW and before[-1:] != ["from"]):
+                continue
+        if text == "margin" and not {"from", "to"} & set(before[at:]):
+            continue  # a rated attribute
+        if kind:
+            return kind
+    is_near = "within" in before and ahead[:1] == ["of"]
+    return _DISTANCE if is_near else PLAIN
+
+
+def _find_past(before: Sequence[str], ahead: Sequence[str], place: Place) -> str:
+    """Name a size that the nodule had: "previously 5 mm", "(was 5 mm)", "5 mm on the prior study"."""
+    if any(text in PAST and not PAST_SEEN & set(before[at:]) for at, text in enumerate(before)):
+        return PREVIOUS if not set(before) & {"now", "currently"} else PLAIN
+    phrase_ahead = [text for text in ahead[:6] if text not in ("the", "a", "(", ")")]
+    if phrase_ahead[:1] and (
+        phrase_ahead[0] in PAST - {"baseline"} or phrase_ahead[:2] in (["on", "prior"], ["on", "previous"])
+    ):
+        return PREVIOUS if not PAST_SEEN & set(phrase_ahead[:3]) else PLAIN
+    is_year = phrase_ahead[:1] == ["in"] and phrase_ahead[1:2] and phrase_ahead[1][:2] in ("19", "20")
+    if is_year and len(phrase_ahead[1]) == 4:
+        return PREVIOUS
+    if not place.previous_end:
+        return PLAIN
+    is_start = place.tokens[place.phrase.start].text == "from" and place.phrase.is_exact  # "8 mm from 5 mm"
+    refers = any(tuple(before[i : i + n]) in PAST_REFERENCES for n in (1, 2, 3) for i in range(len(before)))
+    return PREVIOUS if is_start or refers else PLAIN
+
+
+def refuse_unknown_after(place: Place) -> None:
+    """Refuse a size followed by a word that may change what it says, and is not understood.
+
+    Raises:
+        SizeLanguageError: A foreign or misspelt comparison follows, or without a unit any unknown word.
+    """
+    phrase, tokens = place.phrase, place.tokens
+    if phrase.operator in NAMED_SIZES:
+        return
+    later = [t for t in tokens[phrase.end : phrase.end + 3] if t.text != "-"]
+    follower = later[0].text if later else ""
+    for number, token in enumerate(later[:2]):
+        if token.text in SENTENCE_ENDS or token.text == ",":
+            break
+        is_alternative = number == 1 and follower in ("or", "and") and is_misspelt(token.text)
+        unread = (
+            number == 1 and follower == "or" and token.kind == "word" and token.text not in BESIDE | COMPARING_WORDS
+        )
+        if token.text in FOREIGN or is_alternative or unread or (not token.text.isascii() and token.text.isalpha()):
+            _refuse(f"{phrase.text} {' '.join(t.spoken for t in later[: number + 1])}", token.spoken)
+    last = 1 if follower in ("and", "or", "but") else 0
+    if len(later) > last and later[last].text in _UNREAD_AFTER and not _starts_phrase(place, last):
+        _refuse(f"{phrase.text} {' '.join(t.spoken for t in later[: last + 1])}", later[last].spoken)
+    is_known = follower in BESIDE | COMPARING_WORDS or follower in ("and", "or", "but", "up", "inclusive")
+    if later and not phrase.has_unit and later[0].kind == "word" and not is_known:
+        _refuse(f"{phrase.text} {later[0].spoken}", later[0].spoken)
+
+
+_UNREAD_AFTER = split_words("up upto atmost atleast than larger smaller greater bigger less more fewer shorter")
+
+
+def _starts_phrase(place: Place, offset: int) -> bool:
+    cursor = Cursor(place.tokens)
+    cursor.at = place.phrase.end + offset
+    return cursor.take_phrase() is not None
+
+
+def refuse_unknown_before(place: Place) -> None:
+    """Refuse a size with a word directly before it that may change what it says, and is not understood.
+
+    Raises:
+        SizeLanguageError: The word is unknown, foreign or misspelt.
+    """
+    tokens, phrase = place.tokens, place.phrase
+    if phrase.operator in NAMED_SIZES or not place.clause:
+        return
+    at = phrase.start - 1
+    while at >= place.previous_end and tokens[at].text in ("(", ":", "-", "=", '"', "'", "["):
+        at -= 1
+    passed_article = False
+    while at >= place.previous_end and tokens[at].text in ARTICLES:
+        passed_article = True
+        at -= 1
+    if at < place.previous_end or tokens[at].kind == "symbol":
+        return
+    token = tokens[at]
+    quoted = " ".join(t.spoken for t in tokens[max(place.previous_end, at - 1) : phrase.end])
+    if token.kind == "number":
+        is_name = at > 0 and (tokens[at - 1].text in ATTRIBUTES or tokens[at - 1].text == "-")
+        is_year = len(token.text) == 4
+        if not (is_name or is_year or not token.spoken[0].isdigit()):
+            _refuse(quoted, token.spoken)
+        return
+    if token.text in COMPARING:  # refused as half understood, unless its own words are unknown
+        before = tokens[at - 1] if at > place.previous_end else token
+        if before.kind == "word" and before.text not in BESIDE | COMPARING:
+            _refuse(quoted, before.spoken)
+        return
+    is_alternative = token.text == "or" and at > place.previous_end and tokens[at - 1].kind == "word"
+    if is_alternative and tokens[at - 1].text not in BESIDE | PAST | PAST_SEEN:
+        _refuse(quoted, tokens[at - 1].spoken)
+    if not token.text.isascii() or token.text in FOREIGN or is_misspelt(token.text):
+        _refuse(quoted, token.spoken)
+    if passed_article and not (token.text in ("inferior", "superior") and tokens[at + 1].text == "a"):
+        return
+    if token.text in NOW | PAST | PAST_SEEN | GROWTH_ADJECTIVES and token.text != "to":
+        return
+    if token.text == "to" and {"grown", "increased", "decreased", "grew", "enlarged", "close", "down"} & {
+        t.text for t in place.clause
+    }:
+        return
+    if token.text not in BESIDE or (token.text in ("superior", "inferior") and passed_article):
+        _refuse(quoted, token.spoken)
+
+
+def _refuse(quoted: str, word: str) -> None:
+    raise SizeLanguageError(
+        f"{quoted!r}: {word!r} is not understood beside a size; write '> 6 mm', '<= 6 mm' or '6-10 mm'"
+    )
+
+
+def is_misspelt(word: str) -> bool:
+    """Return whether a word is one letter, or two neighbours swapped, away from a comparison."""
+    if len(word) < 4 or word in BESIDE or word in COMPARING_WORDS or word in _NOT_MISSPELT:
+        return False
+    return any(abs(len(word) - len(right)) <= 1 and _is_near(word, right) for right in COMPARING_WORDS)
+
+
+_NOT_MISSPELT = split_words("lost last list lease best cover lover lunder mist moist almost later lesser")
+
+
+def _is_near(word: str, right: str) -> bool:
+    start = next((at for at, (a, b) in enumerate(zip(word, right, strict=False)) if a != b), min(len(word), len(right)))
+    one, other = word[start:], right[start:]
+    return (
+        one[1:] == other[1:]
+        or one[1:] == other
+        or one == other[1:]
+        or (one[:2] == other[1::-1] and one[2:] == other[2:])
+    )

@@ -1,0 +1,101 @@
+"""Sentences from reports and guidelines against committed tables of their readings.
+
+`sentences.csv` has the readings that were asked for, `kinds.csv` further sentences of each kind. A refusal is an error,
+or a note that names what was not understood while no diameter is read.
+"""
+
+import csv
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+
+from noduleclip.errors import UsageError
+from noduleclip.language.query import ParsedQuery, describe_query, parse_query
+
+FOLDER = Path(__file__).parent
+
+
+def load(name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader((FOLDER / name).read_text(encoding="utf-8").splitlines()))
+
+
+SENTENCES, KINDS = load("sentences.csv"), load("kinds.csv")
+
+
+def parse(sentence: str) -> ParsedQuery | None:
+    try:
+        return parse_query(sentence)
+    except UsageError:
+        return None
+
+
+def name_diameter(parsed: ParsedQuery | None) -> str:
+    if parsed is None or (parsed.interval is None and parsed.notes):
+        return "refuse"
+    return "none" if parsed.interval is None else str(parsed.interval).removesuffix(" mm")
+
+
+@pytest.mark.parametrize("row", SENTENCES, ids=lambda row: row["sentence"])
+def test_sentences_of_reports_and_guidelines_are_read(row: dict[str, str]) -> None:
+    parsed = parse(row["sentence"])
+    size, _, ratings = row["reading"].partition("; ")
+    allowed = size.split(" or ")
+    assert name_diameter(parsed) in (*allowed, "refuse" if "none" in allowed else "")
+    if ratings and parsed is not None:
+        assert ratings in ", ".join(map(str, parsed.ratings))
+
+
+@pytest.mark.parametrize("row", KINDS, ids=lambda row: row["sentence"])
+def test_each_kind_of_sentence_is_read(row: dict[str, str]) -> None:
+    parsed = parse(row["sentence"])
+    if row["diameter"] == "none":
+        assert parsed is not None
+        assert parsed.interval is None
+    else:
+        assert name_diameter(parsed) == row["diameter"]
+    if parsed is not None and row["ratings"]:
+        assert (", ".join(map(str, parsed.ratings)) or "none") == row["ratings"]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "note"),
+    [
+        ("8 mm nodule 15 mm from the pleura", "'15 mm' is a distance"),
+        ("A 6 mm solid nodule in the right upper lobe", "not understood: 'right upper lobe'"),
+        ("volume > 250 mm3", "'> 250 mm3' is read as the sphere of equal volume, 7.8 mm"),
+        ("solid nodule <6 mm (<100 mm3)", "repeats the size as a volume"),
+        ("8 mm nodule, previously 5 mm", "'5 mm' is a previous size"),
+        ("increase in diameter > 1.5 mm", "'> 1.5 mm' is a change"),
+        ("2 cm mass", "'mass' is (30, inf) mm by definition: the size stated is used"),
+        ("SUVmax > 2.5", "not understood: 'suvmax > 2.5'"),
+    ],
+)
+def test_notes_name_what_was_ignored_or_converted(sentence: str, note: str) -> None:
+    parsed = parse_query(sentence)
+    assert any(note in one for one in parsed.notes), parsed.notes
+    echo = describe_query(parsed)
+    assert f"; note: {parsed.notes[0]}" in echo
+    again = parse_query(echo)
+    assert (again.interval, again.ratings) == (parsed.interval, parsed.ratings)
+
+
+@pytest.mark.parametrize("word", ["kleiner als", "plus petit que", "menor que", "zebra"])
+def test_a_refusal_names_the_word(word: str) -> None:
+    with pytest.raises(UsageError, match=f"{word.split()[-1]}.* is not understood beside a size"):
+        parse_query(f"{word} 6 mm")
+
+
+def test_a_misspelt_comparison_is_named() -> None:
+    with pytest.raises(UsageError, match="'grater' is not understood beside a size"):
+        parse_query("nodule grater than 6 mm")
+
+
+def test_a_sentence_is_parsed_in_well_under_a_millisecond() -> None:
+    seconds = []
+    for row in SENTENCES:
+        start = time.perf_counter()
+        parse(row["sentence"])
+        seconds.append(time.perf_counter() - start)
+    assert statistics.median(seconds) < 1e-3
