@@ -26,7 +26,7 @@ class _Pool(ProcessPoolExecutor):
     def submit(
         self, fn: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Future[Result]:
-        with _delay_interrupts():
+        with delay_interrupts():
             return super().submit(fn, *args, **kwargs)
 
 
@@ -64,7 +64,7 @@ def open_pool(workers: int) -> ProcessPoolExecutor:
 
 
 @contextlib.contextmanager
-def _delay_interrupts() -> Iterator[None]:
+def delay_interrupts() -> Iterator[None]:
     """Delay Ctrl-C while a worker may be starting.
 
     A half-started worker would print a traceback, or be waited for forever. The worker inherits the blocked signal

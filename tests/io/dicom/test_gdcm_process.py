@@ -1,6 +1,7 @@
 """GDCM's process: results and errors come back, and its end costs one slice."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -36,3 +37,26 @@ if __name__ == "__main__":
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert int(done.stdout) > 0
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups of this kind")
+def test_ctrl_c_ends_both_processes_quietly() -> None:
+    code = """
+import time
+from noduleclip.io.dicom.gdcm_process import decode_apart
+if __name__ == "__main__":
+    decode_apart(time.sleep, 0)
+    print("ready", flush=True)
+    try:
+        decode_apart(time.sleep, 60)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (out, err, process.returncode) == ("interrupted\n", "", 0)

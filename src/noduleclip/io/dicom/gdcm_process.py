@@ -13,6 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from noduleclip.io.job_pool import delay_interrupts
+
 Decode = Callable[..., Any]
 
 _lock: Final = threading.Lock()
@@ -57,7 +59,8 @@ class _Helper:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        self._process.start()
+        with delay_interrupts():
+            self._process.start()
         theirs.close()
 
     def call(self, decode: Decode, *arguments: Any) -> NDArray[np.integer] | Exception:
