@@ -84,7 +84,7 @@ def describe(
         typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Find lung nodules in CT by what is said of their size.
+    """Search lung-nodule CT by words.
 
     A research tool, not a medical device. Try it with: noduleclip demo
     """

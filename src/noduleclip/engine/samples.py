@@ -38,7 +38,7 @@ class Samples:
     attributes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        """Number of nodules."""
+        """Return the number of nodules."""
         return len(self.crops_hu)
 
     @classmethod

@@ -137,7 +137,7 @@ class Catalogue:
         return dict(zip(self.slices[schema.SOP_UID], range(self.slices.height), strict=True))
 
     def series_uids(self) -> list[str]:
-        """The series that have slices."""
+        """Return the series that have slices."""
         return list(self._places)
 
     def find_series(self, series_uid: str) -> SeriesSlices | None:

@@ -177,7 +177,7 @@ class _Maker:
         yield self._describe(outline, found, shape, sphere.diameter_mm, kind, sphere.reader)
 
     def _finish(self, rows: Sequence[_Row]) -> RoiRows:
-        """Number the nodules of each patient and the readers whom nothing names, and put the rows in order."""
+        """Assign numbers to nodules, and to readers without a name, patient by patient, and sort the rows."""
         by_patient: dict[str, dict[int, Outline]] = defaultdict(dict)
         for row in rows:
             by_patient[row.values[schema.PATIENT_ID]][id(row.outline)] = row.outline
@@ -252,7 +252,7 @@ def _name_slice(contour: Contour, found: Mapping[str, Any] | None) -> Contour:
 
 
 def _number_readers(outlines: Mapping[int, Outline], nodules: Mapping[int, str]) -> dict[int, str]:
-    """Number the readers of a patient's nodules where the source names none, one per outline."""
+    """Assign numbers to the readers of a patient's nodules where the source names none, one per outline."""
     of_nodule: dict[str, list[int]] = defaultdict(list)
     for key in outlines:
         of_nodule[nodules[key]].append(key)

@@ -27,13 +27,13 @@ def _open_console(*, stderr: bool) -> Console:
 
 @cache
 def data_console() -> Console:
-    """The console of stdout."""
+    """Return the console of stdout."""
     return _open_console(stderr=False)
 
 
 @cache
 def message_console() -> Console:
-    """The console of stderr."""
+    """Return the console of stderr."""
     return _open_console(stderr=True)
 
 

@@ -160,7 +160,7 @@ def _fixed_width(rows: int, scores: Sequence[str], rated: Sequence[str]) -> int:
 
 
 def _diameter(hit: Mapping[str, Any]) -> str:
-    """The diameter, green with a tick where it satisfies the sentence, red with a cross where it does not."""
+    """Return the diameter, green with a tick where it satisfies the sentence, red with a cross where it does not."""
     size, satisfies = hit[schema.DIAMETER_MM], hit[schema.SATISFIES]
     if size is None:
         return "[dim]-[/]"

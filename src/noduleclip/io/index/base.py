@@ -110,7 +110,7 @@ class Index(abc.ABC):
 
     @abc.abstractmethod
     def scan(self) -> pl.LazyFrame:
-        """The rows' metadata in the order of the embeddings, with their number as `row`."""
+        """Return the rows' metadata in the order of the embeddings, with their number as `row`."""
 
     @abc.abstractmethod
     def collect(self, plan: pl.LazyFrame) -> pl.DataFrame:

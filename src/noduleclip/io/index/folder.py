@@ -86,7 +86,7 @@ class FolderIndex(Index):
             raise IndexReplacedError(f"{self.folder / name}: was overwritten while it was open; run the command again")
 
     def scan(self) -> pl.LazyFrame:
-        """The rows' metadata in the order of the embeddings, with their number as `row`."""
+        """Return the rows' metadata in the order of the embeddings, with their number as `row`."""
         return _scan(self.files[schema.META]).with_row_index(schema.ROW)
 
     def collect(self, plan: pl.LazyFrame) -> pl.DataFrame:

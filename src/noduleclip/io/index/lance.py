@@ -111,7 +111,7 @@ class LanceIndex(Index):
         return self.binding.was_replaced()
 
     def scan(self) -> pl.LazyFrame:
-        """The rows' metadata in the order of the embeddings, read in batches, only the columns that a plan needs."""
+        """Return the rows' metadata in the order of the embeddings; batches of only the columns that a plan needs."""
         from polars.io.plugins import register_io_source
 
         def read(

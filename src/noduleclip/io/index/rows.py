@@ -38,7 +38,7 @@ def apply_condition(where: str, index: Index) -> pl.Series:
 
 
 def find_groups(index: Index, unique: str | None, rows: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
-    """Number the groups of which only the best row is a hit; a row without an id is a group of its own.
+    """Assign numbers to the groups of which only the best row is a hit; a row without an id is a group of its own.
 
     Args:
         index: Where the rows come from.
