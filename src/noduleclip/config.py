@@ -182,21 +182,24 @@ class TrainConfig(_Checked):
     prompts: int = _optimisation(96, "Sentences about size sampled for each step.", minimum=8)
     rating_prompts: int = _optimisation(
         48,
-        "Sentences about readers' ratings sampled for each step, where the table has any; 0 = sizes alone.",
+        "Sentences about readers' ratings sampled for each step, if the table has any; 0 = sizes only.",
         minimum=0,
     )
-    rating_weight: float = _optimisation(0.5, "Weight of the loss of those.", minimum=0)
+    rating_weight: float = _optimisation(0.5, "Weight of the loss of sentences about ratings.", minimum=0)
     outline_weight: float = _optimisation(
-        1.2, "Weight of learning the readers' outlines; 0 = diameters alone.", minimum=0
+        1.2, "Weight of learning the readers' outlines; 0 = diameters only.", minimum=0
     )
     ema_decay: float = _optimisation(
-        0.98, "Decay per step of the averaged weights that are validated and saved; 0 = none.", minimum=0, below=1
+        0.98,
+        "Decay per step of the averaged weights, which are validated and saved; 0 = no average.",
+        minimum=0,
+        below=1,
     )
     patience: int | None = _optimisation(
-        None, "Stop after so many epochs without a better validation. (default: never)", minimum=1
+        None, "Stop after so many epochs without improvement. (default: never)", minimum=1
     )
     amp: Amp = _runtime("auto", "Mixed precision on CUDA.", choices=_AMP_CHOICES)  # noqa: RUF009 - returns a field
-    seed: int = _runtime(0, "Seed of everything random.", minimum=0)
+    seed: int = _runtime(0, "Seed of all random numbers.", minimum=0)
     max_rotation_deg: float = _setting(180.0, "Largest random rotation.")
     max_zoom: float = _optimisation(1.25, "Largest random zoom, diameters included.", minimum=1, maximum=1.5)
     max_stretch: float = _optimisation(

@@ -1,4 +1,4 @@
-"""Options that several commands share, each with its name, help and panel in one place."""
+"""Options that several commands share, each defined once with its name, help and panel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ DryRun = Annotated[
     bool,
     typer.Option(
         "--dry-run",
-        help="Read every header, say what would be rejected and how long it would take, and stop.",
+        help="Read every header, report which rows would be rejected and how long the work would take, and stop.",
         rich_help_panel=RUNTIME,
     ),
 ]
@@ -100,7 +100,7 @@ CacheDir = Annotated[
     Path | None,
     typer.Option(
         "--cache-dir",
-        help="Where cut crops are kept. (default: the user's cache folder)",
+        help="Folder where cut crops are kept. (default: the user's cache folder)",
         rich_help_panel=RUNTIME,
     ),
 ]
@@ -109,11 +109,11 @@ Workers = Annotated[
     typer.Option("--workers", help="Processes that decode slices: a number, or auto.", rich_help_panel=RUNTIME),
 ]
 DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=RUNTIME)]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.", rich_help_panel=RUNTIME)]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all random numbers.", rich_help_panel=RUNTIME)]
 Overwrite = Annotated[
     bool,
     typer.Option(
-        "--overwrite", help="Replace results that are already there, and nothing else.", rich_help_panel=OUTPUT
+        "--overwrite", help="Replace results that are already there, but no other files.", rich_help_panel=OUTPUT
     ),
 ]
 Store = Annotated[
@@ -130,7 +130,7 @@ VectorIndexFrom = Annotated[
     typer.Option(
         "--vector-index-from",
         min=1,
-        help=f"Rows from which on a store gets a vector index; query --exact passes it over. (default: {INDEXED_ROWS})",
+        help=f"Rows from which a store gets a vector index; query --exact does not use it. (default: {INDEXED_ROWS})",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -144,7 +144,7 @@ IndexModel = Annotated[
     Path | None,
     typer.Option(
         "--model",
-        help="Checkpoint that must have made the embeddings. The index needs none: this is a check.",
+        help="Checkpoint that must have made the embeddings. Only for a check: the index needs no checkpoint.",
         rich_help_panel=INPUTS,
     ),
 ]
@@ -180,12 +180,12 @@ PatientsFilter = Annotated[
 ]
 Exact = Annotated[
     bool,
-    typer.Option("--exact", help="Look at all rows where a Lance store has a vector index.", rich_help_panel=RANKING),
+    typer.Option("--exact", help="Rank all rows even if a Lance store has a vector index.", rich_help_panel=RANKING),
 ]
 QueryOut = Annotated[Path | None, typer.Option("--out", help="Folder for topk.csv.", rich_help_panel=OUTPUT)]
 OutputFormat = Annotated[
     Literal["auto", "table", "csv", "json"],
-    typer.Option("--format", help="What stdout gets; auto is a table on a terminal, else CSV.", rich_help_panel=OUTPUT),
+    typer.Option("--format", help="Format on stdout; auto is a table on a terminal, else CSV.", rich_help_panel=OUTPUT),
 ]
 PathsOnly = Annotated[
     bool,

@@ -22,7 +22,7 @@ def train(
     val_patients: Annotated[
         Path | None,
         typer.Option(
-            help="Validation patients, one id a line: they choose the epoch. (default: none, keep the last one)",
+            help="Validation patients, one id a line: they choose the epoch. (default: none, keep the last epoch)",
             rich_help_panel=options.INPUTS,
         ),
     ] = None,
@@ -43,7 +43,7 @@ def train(
     device: options.DeviceName = "auto",
     dry_run: options.DryRun = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from last.pth in --out.", rich_help_panel=options.OUTPUT)
+        bool, typer.Option("--resume", help="Continue from last.pth in --out.", rich_help_panel=options.OUTPUT)
     ] = False,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -61,6 +61,7 @@ def train(
     from noduleclip.report.training import TrainingDisplay
     from noduleclip.report.training_page import write_training_page
     from noduleclip.workflows import train as workflow
+    from noduleclip.workflows.training_plan import plan_training
 
     request = workflow.TrainRequest(
         table=table.request(),
@@ -69,7 +70,7 @@ def train(
     )  # fmt: skip
     if dry_run:
         if process.is_main_process:
-            report_check(workflow.plan_training(request, CONSOLE))
+            report_check(plan_training(request, CONSOLE))
         return
     with TrainingDisplay(config.epochs) as display:
         result = workflow.train(request, CONSOLE, display)

@@ -1,6 +1,5 @@
 """Training of a model from a ROI table, by one process or by several (`train`, `nc.train`)."""
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.config import ModelConfig, TrainConfig, to_mapping, to_options
-from noduleclip.engine.batches import center_crop, margin_px
+from noduleclip.engine.batches import center_crop
 from noduleclip.engine.distributed import DistributedContext, init_process_group
 from noduleclip.engine.runtime import (
     Device,
@@ -25,7 +23,7 @@ from noduleclip.engine.runtime import (
     record_git_state,
     record_versions,
 )
-from noduleclip.engine.samples import Samples, make_random_samples
+from noduleclip.engine.samples import Samples
 from noduleclip.engine.training_loop import TrainingCallback as TrainingCallback
 from noduleclip.engine.training_loop import TrainingLoop
 from noduleclip.engine.training_state import Progress, TrainingState, estimate_checkpoint_bytes
@@ -33,15 +31,13 @@ from noduleclip.engine.validation import score_samples
 from noduleclip.errors import UsageError
 from noduleclip.io.artefacts import hash_file, write_json
 from noduleclip.io.disk import measure_bytes
-from noduleclip.io.nodules import group_nodules, parse_ratings
 from noduleclip.io.patients import read_patient_list, refuse_overlap
 from noduleclip.machine import find_process_info
 from noduleclip.models.checkpoint import load_model
 from noduleclip.models.image_encoder import check_backbone
-from noduleclip.workflows.check import CheckResult, Estimate, check_rows
 from noduleclip.workflows.output_lock import output_lock
 from noduleclip.workflows.reporter import SILENT, Reporter
-from noduleclip.workflows.roi_crops import TableRequest, load_table, pick_parts
+from noduleclip.workflows.roi_crops import TableRequest
 from noduleclip.workflows.training_samples import TrainingSamples, check_same_samples, load_training_samples
 
 _REMEDY = "--resume goes on from it, --overwrite starts again"
@@ -171,24 +167,6 @@ def train(request: TrainRequest, reporter: Reporter = SILENT, callback: Training
         return _train(request, context, reporter, callback or TrainingCallback())
 
 
-def plan_training(request: TrainRequest, reporter: Reporter = SILENT) -> CheckResult:
-    """Check all that can be checked before crops are cut, and estimate time and disk space; nothing is written.
-
-    Raises:
-        NoduleclipError: Anything that a user can cause.
-    """
-    request.check()
-    device = choose_device(request.device)
-    reporter.info(f"device: {device.why}")
-    keep_freed_memory()
-    table, crop = request.table, request.model.crop
-    parts = pick_parts(load_table(table, reporter), request.patient_files, table.limit, reporter)
-    estimate = _estimate_training(next(iter(parts.values())), request, device)
-    settings = table.cut_settings(crop, margin_px(crop.size_px))
-    frame = pl.concat(parts.values())
-    return check_rows(frame, parts, settings, table, [estimate], needs_diameters=True, reporter=reporter)
-
-
 def _train(
     request: TrainRequest, context: DistributedContext, reporter: Reporter, callback: TrainingCallback
 ) -> TrainResult:
@@ -289,17 +267,3 @@ def _make_result(out: Path, progress: Progress, val_set: Samples | None, *, is_m
         ranking=ranking,
         is_main_process=is_main_process,
     )
-
-
-def _estimate_training(frame: pl.DataFrame, request: TrainRequest, device: Device) -> Estimate:
-    """Estimate the time of training on the nodules of a frame from a step on noise; validation is not included."""
-    model, config = request.model, request.config
-    grouped = group_nodules(frame)
-    nodules, (_, attributes) = len(grouped), parse_ratings(frame, grouped)
-    amp = choose_amp(config.amp, device.device)
-    samples = make_random_samples(min(config.bs, max(2, nodules)), model.crop, attributes)
-    state = TrainingState(model, config, samples, device=device.device, amp=amp)
-    loop = TrainingLoop(state, samples, None, request.out, device=device.device, amp=amp)
-    steps = config.epochs * math.ceil(nodules / config.bs)
-    work = f"{config.epochs:,} epochs of {nodules:,} nodules"
-    return Estimate("training", work, steps * loop.time_step(), estimate_checkpoint_bytes(model, config))
