@@ -58,7 +58,6 @@ def test_ctrl_c_does_not_reach_a_worker_before_its_handler() -> None:
 
 def test_ctrl_c_waits_until_a_worker_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that its pool does not know of would be waited for without end."""
-    others = multiprocessing.active_children()  # such as the one of GDCM
     start = multiprocessing.context.SpawnProcess.start
     others = multiprocessing.active_children()  # the decoder of earlier tests
 
