@@ -190,7 +190,7 @@ def test_alone_it_shows_its_help_and_no_error(noduleclip: Command) -> None:
     done = noduleclip()
     assert done.code == 2
     assert done.err == ""
-    assert "Find lung nodules" in done.out
+    assert "Search lung-nodule CT by words" in done.out
 
 
 @pytest.mark.parametrize(

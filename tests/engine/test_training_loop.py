@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 
 from conftest import Collection, Command, train_arguments
 from discs import make_discs
@@ -23,9 +24,10 @@ from noduleclip.engine.samples import Samples
 from noduleclip.engine.schedule import LearningRateSchedule, augmentation_at
 from noduleclip.engine.training_loop import TrainingCallback, TrainingLoop
 from noduleclip.engine.training_state import TrainingState
-from noduleclip.engine.validation import validate
+from noduleclip.engine.validation import score_samples, validate
 from noduleclip.errors import ArtefactError, InputError
 from noduleclip.models.checkpoint import load_model, read_checkpoint
+from noduleclip.models.clip import ClipModel
 
 MODEL = ModelConfig(emb=16, text_width=32, text_layers=1, crop=CropConfig(size_px=32))
 QUICK = TrainConfig(epochs=4, bs=16, prompts=16, lr=2e-3, seed=7)
@@ -81,9 +83,9 @@ def test_it_learns_the_size_and_the_outline_of_discs(samples: tuple[Samples, Sam
     assert progress.best == pytest.approx(max(record["val_map"] for record in recorder.records), abs=1e-6)
     saved = load_model(tmp_path / "run" / schema.BEST_CHECKPOINT)
     unseen = make_discs(40, 1, MODEL.crop)
-    value, queries = validate(saved, unseen)
-    assert value == pytest.approx(progress.best, abs=1e-6)
-    assert len(queries) == 10
+    found = validate(saved, unseen)
+    assert found.size_map == pytest.approx(progress.best, abs=1e-6)
+    assert (len(found.query_ap), found.ratings_map) == (10, None)
     crops, mask_probability = (
         center_crop(part, MODEL.crop.size_px).float() for part in (unseen.crops_hu, unseen.mask_probability)
     )
@@ -92,6 +94,23 @@ def test_it_learns_the_size_and_the_outline_of_discs(samples: tuple[Samples, Sam
     mask_probability = torch.nn.functional.avg_pool2d(mask_probability.unsqueeze(1) / 255, 2).squeeze(1)
     areas = torch.stack([drawn.sum(dim=(1, 2)), mask_probability.sum(dim=(1, 2))])
     assert float(torch.corrcoef(areas)[0, 1]) > 0.8
+
+
+def test_validation_measures_ratings_against_the_readers() -> None:
+    samples = make_discs(30, 2, MODEL.crop)
+    ratings = torch.randint(1, 6, (30, 1, 1), generator=torch.Generator().manual_seed(0)).float()
+    rated = replace(
+        samples, diameters_mm=samples.diameters_mm[:, :1], ratings=ratings, attributes=(schema.SPICULATION,)
+    )
+    torch.manual_seed(0)
+    model = ClipModel(MODEL, make_vocabulary((schema.SPICULATION,)))
+    found = validate(model, rated)
+    query = "a spiculated lung nodule"
+    scores = score_samples(model, rated, [query])[0]
+    expected = average_precision_score(ratings[:, 0, 0].numpy() >= 3, scores)
+    assert found.query_ap[query] == pytest.approx(expected)
+    assert found.ratings_map == pytest.approx(expected)
+    assert validate(model, replace(rated, ratings=ratings[:, :, :0], attributes=())).ratings_map is None
 
 
 def test_without_outlines_it_learns_from_diameters_alone(samples: tuple[Samples, Samples], tmp_path: Path) -> None:
@@ -110,7 +129,7 @@ def test_the_log_has_a_line_per_epoch(samples: tuple[Samples, Samples], tmp_path
     make_loop(samples, tmp_path / "run").run()
     lines = [json.loads(line) for line in (tmp_path / "run" / schema.METRICS_LOG).read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
-    assert {"loss", "val_map", "val_ap", "lr", "nodules_per_second"} <= set(lines[0])
+    assert {"loss", "val_map", "val_ratings_map", "val_ap", "lr", "nodules_per_second"} <= set(lines[0])
 
 
 def test_an_interrupted_run_ends_in_the_weights_of_a_whole_one(
@@ -185,7 +204,7 @@ def test_without_validation_patients_the_last_epoch_is_kept(
     done = noduleclip(*arguments[:at], *arguments[at + 2 :])
     assert done.code == 0, done.err
     record = json.loads((tmp_path / "run" / schema.RUN_RECORD).read_text())
-    assert record["best"] == {"epoch": 2, "val_map": None}
+    assert record["best"] == {"epoch": 2, "val_map": None, "val_ratings_map": None}
     assert record["data"]["val_nodules"] == 0
     best, last = (read_checkpoint(tmp_path / "run" / name) for name in (schema.BEST_CHECKPOINT, schema.LAST_CHECKPOINT))
     assert all(torch.equal(tensor, last["ema"][f"image.{name}"]) for name, tensor in best["image_encoder"].items())

@@ -22,7 +22,7 @@ from noduleclip.engine.runtime import explaining_memory
 from noduleclip.engine.samples import Samples
 from noduleclip.engine.schedule import LearningRateSchedule, augmentation_at
 from noduleclip.engine.training_state import Progress, TrainingState
-from noduleclip.engine.validation import validate
+from noduleclip.engine.validation import Validation, validate
 from noduleclip.errors import InputError, UsageError
 from noduleclip.io.artefacts import write_text
 from noduleclip.io.outlines import FULL_SHARE
@@ -134,18 +134,17 @@ class TrainingLoop:
             started = time.perf_counter()
             loss = self.train_one_epoch()
             trained = time.perf_counter()
-            val_map, val_ap = self._context.broadcast(self._validate)
+            validation = self._context.broadcast(self._validate)
             record = {
                 "epoch": progress.epoch + 1,
                 "loss": round(loss, 6),
-                "val_map": None if math.isnan(val_map) else round(val_map, 6),
-                "val_ap": {query: round(ap, 4) for query, ap in val_ap.items()},
+                **_describe_validation(validation),
                 "lr": state.optimizer.param_groups[0]["lr"],
                 "train_seconds": round(trained - started, 3),
                 "val_seconds": round(time.perf_counter() - trained, 3),
                 "nodules_per_second": round(len(self.train_set) / (trained - started), 1),
             }
-            self._finish_epoch(record, val_map)
+            self._finish_epoch(record, math.nan if validation is None else validation.size_map)
             self._callback.on_epoch(record)
         return progress
 
@@ -242,8 +241,8 @@ class TrainingLoop:
             return contextlib.nullcontext()
         return self._loss.no_sync()  # type: ignore[operator]
 
-    def _validate(self) -> tuple[float, dict[str, float]]:
-        return (math.nan, {}) if self.val_set is None else validate(self.state.averaged, self.val_set)
+    def _validate(self) -> Validation | None:
+        return None if self.val_set is None else validate(self.state.averaged, self.val_set)
 
     def _finish_epoch(self, record: dict[str, Any], val_map: float) -> None:
         """Write the model if it is the best one, then the log, then the state to resume from."""
@@ -259,3 +258,15 @@ class TrainingLoop:
             save_checkpoint(self.out / schema.BEST_CHECKPOINT, pack_model(self.state.averaged))
         write_text(self.out / schema.METRICS_LOG, "".join(json.dumps(line) + "\n" for line in progress.history))
         self.state.save(self.out / schema.LAST_CHECKPOINT)
+
+
+def _describe_validation(validation: Validation | None) -> dict[str, Any]:
+    """Return the fields of an epoch's record."""
+    if validation is None:
+        return {"val_map": None, "val_ratings_map": None, "val_ap": {}}
+    ratings_map = validation.ratings_map
+    return {
+        "val_map": None if math.isnan(validation.size_map) else round(validation.size_map, 6),
+        "val_ratings_map": None if ratings_map is None else round(ratings_map, 6),
+        "val_ap": {query: round(ap, 4) for query, ap in validation.query_ap.items()},
+    }

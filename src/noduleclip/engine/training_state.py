@@ -145,7 +145,10 @@ class TrainingState:
             for name in wanted if saved != wanted else ():
                 found = saved.get(name) if isinstance(saved, dict) else saved
                 if found != wanted[name]:
-                    raise ArtefactError(f"{path}: was made with {name} = {found}, now it is {wanted[name]}")
+                    raise ArtefactError(
+                        f"{path}: was made with {name} = {found}, now it is {wanted[name]}; a run is resumed with its "
+                        f"own settings (--config {path.parent / schema.RUN_RECORD}); others are a run in another --out"
+                    )
         if values.get("fingerprint") != self.fingerprint:
             raise ArtefactError(f"{path}: was made with other training or validation nodules")
         return values

@@ -206,7 +206,8 @@ def _train(
     result = _make_result(request.out, progress, val_set, is_main_process=context.is_main_process)
     if context.is_main_process:
         seconds = {"crops": round(cut_seconds, 2), "total": round(seconds_before + time.perf_counter() - clock, 2)}
-        best = {"epoch": result.best_epoch, "val_map": result.val_map}
+        chosen = result.history[result.best_epoch - 1]
+        best = {"epoch": result.best_epoch, "val_map": result.val_map, "val_ratings_map": chosen.get("val_ratings_map")}
         write_json(request.out / schema.RUN_RECORD, {**record, "seconds": seconds, "best": best})
     return result
 
