@@ -1,10 +1,12 @@
 """Sentences from reports and guidelines against committed tables of their readings.
 
-`sentences.csv` has the readings that were asked for, `kinds.csv` further sentences of each kind. A refusal is an error,
-or a note that names what was not understood while no diameter is read.
+`sentences.csv` has the readings that were asked for, `published.csv` sentences written down from published reports,
+guidelines and searches before the parser was tried on them, `kinds.csv` further sentences of each kind. A refusal is
+an error, or a note that names what was not understood while no diameter is read.
 """
 
 import csv
+import re
 import statistics
 import time
 from pathlib import Path
@@ -21,7 +23,7 @@ def load(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader((FOLDER / name).read_text(encoding="utf-8").splitlines()))
 
 
-SENTENCES, KINDS = load("sentences.csv"), load("kinds.csv")
+SENTENCES, PUBLISHED, KINDS = load("sentences.csv"), load("published.csv"), load("kinds.csv")
 
 
 def parse(sentence: str) -> ParsedQuery | None:
@@ -37,7 +39,7 @@ def name_diameter(parsed: ParsedQuery | None) -> str:
     return "none" if parsed.interval is None else str(parsed.interval).removesuffix(" mm")
 
 
-@pytest.mark.parametrize("row", SENTENCES, ids=lambda row: row["sentence"])
+@pytest.mark.parametrize("row", [*SENTENCES, *PUBLISHED], ids=lambda row: row["sentence"])
 def test_sentences_of_reports_and_guidelines_are_read(row: dict[str, str]) -> None:
     parsed = parse(row["sentence"])
     size, _, ratings = row["reading"].partition("; ")
@@ -57,6 +59,25 @@ def test_each_kind_of_sentence_is_read(row: dict[str, str]) -> None:
         assert name_diameter(parsed) == row["diameter"]
     if parsed is not None and row["ratings"]:
         assert (", ".join(map(str, parsed.ratings)) or "none") == row["ratings"]
+
+
+PAGE = (FOLDER.parents[1] / "docs" / "reference" / "sentences.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^\| `(.+?)` \| (.+) \|$", PAGE, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(("sentence", "reading"), EXAMPLES)
+def test_the_page_on_sentences_agrees_with_the_parser(sentence: str, reading: str) -> None:
+    parsed = parse(sentence)
+    if parsed is None:
+        assert reading == "refused"
+    elif reading == "note":
+        assert parsed.interval is None
+        assert parsed.notes
+    else:
+        size = [str(parsed.interval).removesuffix(" mm")] if parsed.interval else []
+        found = [*size, ", ".join(map(str, parsed.ratings))] if parsed.ratings else size
+        ratings_left_out = parsed.interval is not None and "`; `" not in reading
+        assert reading == "; ".join(f"`{one}`" for one in (size if ratings_left_out else found))
 
 
 @pytest.mark.parametrize(

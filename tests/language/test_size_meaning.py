@@ -31,7 +31,7 @@ from noduleclip.language import parse_size
         ("10² mm", "unreadable number"),
         ("3-4-5 mm", "unreadable number"),
         ("6/8 mm", "unreadable number"),
-        ("1,000 mm3", "unreadable number"),
+        ("1,00,0 mm3", "unreadable number"),
         ("250 ± 25 mm3", "write a range of volumes"),
         ("1000 ml", "124.1 mm|between 0 and 100 mm"),
         ("50 mm²", "areas are not read"),

@@ -29,7 +29,7 @@ _OTHER_LENGTHS = {
     " ldh crp dose ctdi ctdivol dlp kvp kv mas contrast saline",
 }
 OTHER_QUANTITIES = {word: kind for kind, words in _OTHER_LENGTHS.items() for word in words.split()}
-SLICES = split_words("slice slices section sections collimation reconstruction reconstructions")
+SLICES = split_words("images slice slices section sections collimation reconstruction reconstructions")
 GROWTH_ADJECTIVES = split_words("growing enlarging enlarged shrinking increasing decreasing changing")
 NOW = split_words("now currently today presently to")
 DISTANCE_FOLLOWERS = map_phrases(
@@ -40,10 +40,10 @@ DISTANCE_FOLLOWERS = map_phrases(
         "|of the fissure|of the carina|of the hilum|of pleura|of the chest wall|of the diaphragm|to the pleura"
     }
 )
-PAST = split_words("previously prior formerly before earlier initially originally baseline ago vs versus")
+PAST = split_words("previously prior formerly before earlier initially originally ago vs versus")
 PAST_REFERENCES = map_phrases(
     past="compared to|compared with|in comparison to|in comparison with|relative to|on prior|on the prior|on previous"
-    "|on the previous|was|were|from|had been|last year|at baseline :"
+    "|on the previous|was|were|from|had been|last year"
 )
 PAST_SEEN = split_words(
     "seen noted described identified reported demonstrated known measured visualized visualised detected mentioned"
@@ -89,7 +89,8 @@ _LOCATIONS = split_words(
     " bilateral intrapulmonary paravertebral diaphragmatic juxtavascular perivascular"
 )
 _ADJECTIVES = split_words(
-    "new newly old stable unchanged persistent single solitary multiple isolated incidental indeterminate dominant"
+    "scattered numerous innumerable clustered many several both punctate nonspecific worrisome concerning interesting"
+    " new newly old stable unchanged persistent single solitary multiple isolated incidental indeterminate dominant"
     " largest biggest smallest index target tiny noncalcified uncalcified cavitary cavitating cavitated necrotic"
     " cystic irregular regular hypermetabolic fdg avid enhancing suspicious primary secondary metastatic malignant"
     " benign known visible additional another other further second third first actionable significant resolving"
@@ -106,6 +107,8 @@ _VERBS = split_words(
     " any some all each every this that these its it which whose now currently today there for about approximately"
     " size sized volume volumes estimated ranging range ranges within from between and or but plus also either"
     " reach reaches reaching"
+    " slightly much far strictly considerably significantly clearly definitely probably likely certainly"
+    " should must shall may might can could will would everything anything something"
     " spanning spans across does do did remains remaining remained become becomes became only just"
 )
 _NOUNS = split_words(

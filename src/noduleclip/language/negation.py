@@ -21,7 +21,7 @@ _FILLERS = AFTER_NOT | split_words(
     "of for evidence sign signs indication indications suggestion presence further other additional new definite"
     " discrete focal identifiable visible significant appreciable pulmonary lung lungs individual single measurable"
     " there that such seen finding findings intrapulmonary parenchymal to show shows demonstrate demonstrates is are"
-    " known residual"
+    " known residual which that who want show include everything anything need like"
 )
 _NOUNS = NODULES | GLOSSARY | split_words("masses them nodule's")
 _ADVERBS = split_words("non not cannot")

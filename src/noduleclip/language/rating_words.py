@@ -92,10 +92,10 @@ BEFORE_NUMBER = split_words(
 BETWEEN_PARTS = frozenset(("or", "a", "an"))
 LESSENING = split_words(
     "low little less least minimal minimally slight slightly mild mildly faintly weakly barely hardly scarcely"
-    " reduced decreased doubtful questionable unlikely"
+    " reduced decreased doubtful questionable unlikely absent negative"
 )
 """Words that lessen a rated word: "low suspicion of malignancy" is not malignancy 4-5."""
-LESSENED = LESSENING | split_words("negative improbable none absent")
+LESSENED = LESSENING | split_words("improbable none")
 """The same behind a rated word: "malignancy unlikely"."""
 BETWEEN_LESSENING = frozenset(
     ("risk", "suspicion", "probability", "likelihood", "chance", "of", "for", "degree", "to", "be")

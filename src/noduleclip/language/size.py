@@ -109,7 +109,7 @@ class _Parser:
         if phrase.has_unit:
             self.notes.append(f"{phrase.text[:60]!r} is {measured}, not the diameter: ignored")
         else:
-            self._keep(self.cursor.tokens[phrase.start : phrase.end], frozenset(MIRRORED))
+            self._keep(self.cursor.tokens[phrase.start : phrase.end], frozenset((*MIRRORED, "+")))
 
     def _add_statement(self, place: Place) -> None:
         tokens, phrase = place.tokens, place.phrase

@@ -1,5 +1,6 @@
 """What a number measures: the diameter of the nodule, or something else that the words around it name."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ _STOPS = split_words(
     " without not no × x"
 )
 _DISTANCE = "a distance"
+_YEAR = re.compile("(?:19|20)[0-9]{2}")
 
 
 class Place(NamedTuple):
@@ -81,7 +83,7 @@ def find_measured(place: Place) -> str:
     if phrase.operator in NAMED_SIZES:
         return _name_noun(place)
     is_chained = bool(place.other) and all(
-        token.text in ("and", "or", "but") for token in place.tokens[place.previous_end : phrase.start]
+        token.text in ("and", "or", "but", "(") for token in place.tokens[place.previous_end : phrase.start]
     )
     if is_chained and place.other != PREVIOUS and phrase.has_unit == (place.other != COUNT):
         return place.other
@@ -175,13 +177,11 @@ def _find_past(before: Sequence[str], ahead: Sequence[str], place: Place) -> str
     """Name a size that the nodule had: "previously 5 mm", "(was 5 mm)", "5 mm on the prior study"."""
     if any(text in PAST and not PAST_SEEN & set(before[at:]) for at, text in enumerate(before)):
         return PREVIOUS if not set(before) & {"now", "currently"} else PLAIN
-    phrase_ahead = [text for text in ahead[:6] if text not in ("the", "a", "(", ")")]
-    if phrase_ahead[:1] and (
-        phrase_ahead[0] in PAST - {"baseline"} or phrase_ahead[:2] in (["on", "prior"], ["on", "previous"])
-    ):
-        return PREVIOUS if not PAST_SEEN & set(phrase_ahead[:3]) else PLAIN
-    is_year = phrase_ahead[:1] == ["in"] and phrase_ahead[1:2] and phrase_ahead[1][:2] in ("19", "20")
-    if is_year and len(phrase_ahead[1]) == 4:
+    later = [text for text in ahead[:6] if text not in ("the", "a", "(", ")")]
+    is_past = bool(PAST.intersection(later[:1])) or later[:2] in (["on", "prior"], ["on", "previous"])
+    is_of_next = any(text[0].isdigit() for text in later[1:4])  # "14 mm (previously 9 mm)"
+    is_year = later[:1] == ["in"] and bool(_YEAR.fullmatch("".join(later[1:2])))
+    if is_year or (is_past and not is_of_next and not PAST_SEEN & set(later[:3])):
         return PREVIOUS
     if not place.previous_end:
         return PLAIN

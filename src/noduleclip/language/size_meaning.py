@@ -15,6 +15,7 @@ narrower interval would ask for more than the labels know."""
 
 _PLAIN_NUMBER = re.compile(r"\d+|\d*\.\d+|0,\d+|\d+,(?:\d\d?|\d{4,})")  # not "1,000": it may be a thousand
 
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:,\d{3})+")  # of mm3 and ml: fractions below 0.1 % are not meant
 _EXPONENTS = {"mm": "", "cm": "e1", "mm3": "", "cm3": "e3"}
 
 
@@ -28,6 +29,8 @@ def _read_axis_mm(number: str, unit: str) -> float:
         raise SizeLanguageError(f"{quoted}: only mm and cm are read")
     if number.startswith("-"):
         raise SizeLanguageError(f"{quoted}: a diameter cannot be negative")
+    if kind in VOLUMES and _THOUSANDS.fullmatch(number):
+        number = number.replace(",", "")
     if not _PLAIN_NUMBER.fullmatch(number):
         raise SizeLanguageError(f"{quoted}: unreadable number; write it as 6, 6.5 or 6,5")
     value_mm = float(number.replace(",", ".") + _EXPONENTS[kind])

@@ -26,7 +26,7 @@ _TOKEN = re.compile(
       (?P<number> (?> \d++ (?:-\d++){{2,}} | \d++ (?:[.,/⁄^]\d++)* | \.\d++ )  # date, fraction: one token
                   (?= (?:{_UNIT_PATTERN}) (?![^\W_]) | (?![^\W_]) ) )          # "6mm", not "3d"
     | (?P<word>   [^\W_] \w*+ (?:'\w++)* (?:\^\d)? )
-    | (?P<symbol> \.\.+ | [<>]\ ?= | =\ ?[<>=] | != | \S )
+    | (?P<symbol> \.\.+ | [<>]\ ?= | =\ ?[<>=] | !\ ?[<>]\ ?=? | != | \S )
     """,
     re.VERBOSE,
 )

@@ -7,7 +7,7 @@ from noduleclip.language.words import COMPARATORS, LESS, MORE, NOT, fill_templat
 
 SUFFIXES = map_phrases(
     **{
-        ">=": "+|plus|upward|upwards|onwards|at least|minimum|"
+        ">=": "+|plus|upward|upwards|onwards|at least|minimum|min|"
         + fill_templates("or *|and *", f"{MORE}|over|above|up|upwards")
         + "|up",
         "<=": "at most|maximum|max|" + fill_templates("or *|and *", f"{LESS}|under|below"),
@@ -44,6 +44,7 @@ BRACKETS: dict[str, Closed] = {"[]": "both", "[)": "left", "(]": "right", "()": 
 INFINITE = split_words("inf infinity ∞")
 SYMBOLS = {"≥": ">=", "⩾": ">=", "≧": ">=", "≳": ">=", "=>": ">=", "≮": ">=", "≱": "<", "≈": "~", "==": "="}
 SYMBOLS |= {"≤": "<=", "⩽": "<=", "≦": "<=", "≲": "<=", "=<": "<=", "≯": "<=", "≰": ">", "!=": "≠"}
+SYMBOLS |= {"!>": "<=", "!<": ">=", "!>=": "<", "!<=": ">"}
 UNITS = {
     word: kind
     for (word,), kind in map_phrases(

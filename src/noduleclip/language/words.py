@@ -46,7 +46,9 @@ NOT_PHRASES = map_phrases(
     **{
         "not": "fails to|failed to|no longer|no more",
         "none": "absence of|lack of|lacking|lacks|negative for|free of|free from|devoid of|other than|apart from"
-        "|aside from|rather than|instead of|exclude|excludes|ignore|ignores|ignoring|omit|omits|omitting|none of",
+        "|aside from|rather than|instead of|exclude|excludes|ignore|ignores|ignoring|omit|omits|omitting|none of"
+        "|all but|everything but|anything but|hide|hides|remove|removing|discard|skip|reject|avoid|filter out|leave out"
+        "|rule out|ruled out",
     }
 )
 """Phrases that negate a verb, or a noun; "no longer than" and "no more than" are comparisons."""
