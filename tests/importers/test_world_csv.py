@@ -10,6 +10,7 @@ from noduleclip.errors import InputError, RejectCode
 from noduleclip.importers.annotations import Sphere
 from noduleclip.importers.world_csv import Coordinates, read_world_csv
 
+NEEDED = ", where a number in (0, 100] mm is needed"
 LUNA16 = "seriesuid,coordX,coordY,coordZ,diameter_mm"
 UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001.1002252872223"
 
@@ -50,11 +51,11 @@ def test_what_readers_said_is_taken_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "code", "reason"),
     [
-        (f"{UID},1,,3,4", RejectCode.OUTSIDE, "row 1: x, y, z are no place in mm"),
-        (f"{UID},1,inf,3,4", RejectCode.OUTSIDE, "row 1: x, y, z are no place in mm"),
-        (f"{UID},1,2,3,", RejectCode.NO_DIAMETER, "row 1: diameter_mm is not a number in (0, 100] mm"),
-        (f"{UID},1,2,3,0", RejectCode.NO_DIAMETER, "row 1: diameter_mm is not a number in (0, 100] mm"),
-        (f"{UID},1,2,3,NaN", RejectCode.NO_DIAMETER, "row 1: diameter_mm is not a number in (0, 100] mm"),
+        (f"{UID},1,,3,4", RejectCode.OUTSIDE, "row 1: x, y, z are 1, empty, 3, no place in mm"),
+        (f"{UID},1,inf,3,4", RejectCode.OUTSIDE, "row 1: x, y, z are 1, inf, 3, no place in mm"),
+        (f"{UID},1,2,3,", RejectCode.NO_DIAMETER, "row 1: diameter_mm is empty" + NEEDED),
+        (f"{UID},1,2,3,0", RejectCode.NO_DIAMETER, "row 1: diameter_mm is 0" + NEEDED),
+        (f"{UID},1,2,3,NaN", RejectCode.NO_DIAMETER, "row 1: diameter_mm is empty" + NEEDED),
         (" ,1,2,3,4", RejectCode.NO_SERIES, "row 1: names no series"),
     ],
 )

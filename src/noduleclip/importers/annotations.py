@@ -131,6 +131,7 @@ class Annotations:
         splits: Patients of the source's own splits by file name; None = new splits are made.
         left_out: Annotations of series that are here and beyond the limit.
         absent: Annotations of series that are not here, beside those in `outlines` and `spheres`.
+        unusable: Numbers of annotations that have no outline or no diameter, by name; named where there are no others.
     """
 
     source: Path
@@ -143,3 +144,4 @@ class Annotations:
     splits: dict[str, list[str]] | None = None
     left_out: int = 0
     absent: int = 0
+    unusable: Counter[str] = field(default_factory=Counter)

@@ -35,6 +35,8 @@ _TYPES: Final = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
+_PACKED: Final = (".gz", ".bz2", ".xz", ".zip", ".zst")
+_GZIP: Final = b"\x1f\x8b"
 _MASK_TYPES: Final = ("MET_UCHAR", "MET_CHAR")
 
 
@@ -151,12 +153,36 @@ def read_meta_slices(image: MetaImage, wanted: Collection[int]) -> Iterator[tupl
                 else:
                     content = next((part for number, part in source if number == index), b"")
                 if len(content) < image.slice_bytes:
+                    _refuse_gzip(file, image)
                     raise InputError(f"{image.data_path}: ends before slice {index}; copy or download it again")
                 yield index, _to_int16(content, image)
     except FileNotFoundError as error:
-        raise InputError(f"{image.path}: its data, {image.data_path.name}, are not beside it") from error
+        advice = _find_misnamed(image.data_path)
+        raise InputError(f"{image.path}: its data, {image.data_path.name}, are not beside it{advice}") from error
     except OSError as error:
         raise InputError(f"{image.data_path}: cannot be read ({error.strerror})") from error
+
+
+def _refuse_gzip(file: BinaryIO, image: MetaImage) -> None:
+    file.seek(image.data_offset or 0)
+    if file.read(len(_GZIP)) == _GZIP:
+        raise InputError(f"{image.data_path}: is a gzip file; unpack it, and set CompressedData to False")
+
+
+def _find_misnamed(data_path: Path) -> str:
+    """Return the end of a message: the file in the folder that missing data are in, by its name."""
+    name = data_path.name.casefold()
+    try:
+        with os.scandir(data_path.parent) as entries:
+            others = sorted(entry.name for entry in entries if entry.name.casefold().startswith(name))
+    except OSError:
+        return "; copy or download them again"
+    for other in others:
+        if other.casefold() == name:
+            return f"; rename {other}, which is"
+        if other.casefold().removeprefix(name) in _PACKED:
+            return f"; unpack {other}, which is"
+    return "; copy or download them again"
 
 
 def _open_file(path: Path) -> BinaryIO:
@@ -284,6 +310,7 @@ def _inflate(file: BinaryIO, image: MetaImage) -> Iterator[tuple[int, bytes]]:
                 del held[: image.slice_bytes]
                 index += 1
     except zlib.error as error:
+        _refuse_gzip(file, image)
         raise InputError(f"{image.data_path}: the compressed data are broken ({error})") from error
 
 

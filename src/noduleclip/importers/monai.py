@@ -5,6 +5,7 @@ Boxes have to be in world coordinates, as they are in those lists.
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -89,6 +90,7 @@ def read_data_list(path: Path, mode: BoxMode = BoxMode.CCCWHD, coordinates: Coor
     if not names:
         raise InputError(f"{path}: has none of the lists {', '.join(_LISTS)}; found {', '.join(list(content)[:8])}")
     found = DataList([], {}, [])
+    boxes: list[tuple[str, str, list[float]]] = []
     for name in names:
         entries = content[name]
         if not isinstance(entries, list):
@@ -98,15 +100,17 @@ def read_data_list(path: Path, mode: BoxMode = BoxMode.CCCWHD, coordinates: Coor
             where = f"{path}: {name}[{number}]"
             uid = _parse_image(entry, where)
             series[uid] = None
-            for place, box in _list_boxes(entry, where):
-                parsed = _parse_box(box, path, place, uid, mode, coordinates)
-                if isinstance(parsed, Sphere):
-                    found.spheres.append(parsed)
-                else:
-                    found.rejected.append(parsed)
+            boxes += [(place, uid, box) for place, box in _list_boxes(entry, where)]
         found.lists[name] = list(series)
-    if not found.spheres and not found.rejected:
+    if not boxes:
         raise InputError(f"{path}: none of its images has a box")
+    advice = _advise_mode([box for _, _, box in boxes])
+    for place, uid, box in boxes:
+        parsed = _parse_box(box, path, place, uid, mode, coordinates, advice)
+        if isinstance(parsed, Sphere):
+            found.spheres.append(parsed)
+        else:
+            found.rejected.append(parsed)
     return found
 
 
@@ -153,13 +157,26 @@ def _list_boxes(entry: dict[str, object], where: str) -> list[tuple[str, list[fl
     return found
 
 
+def _has_sides(w: float, h: float, depth: float) -> bool:
+    return min(w, h, depth) > 0 and max(w, h) <= MAX_DIAMETER_MM
+
+
+def _advise_mode(boxes: Sequence[list[float]]) -> str:
+    """Return the end of a message that names the modes in which all boxes have sides of a nodule."""
+    fitting = [mode for mode in BoxMode if all(_has_sides(*mode.to_center(box)[1]) for box in boxes)]
+    return f"; they do with --box-mode {' or '.join(fitting)}" if fitting else ""
+
+
 def _parse_box(
-    box: list[float], path: Path, place: str, uid: str, mode: BoxMode, coordinates: Coordinates
+    box: list[float], path: Path, place: str, uid: str, mode: BoxMode, coordinates: Coordinates, advice: str
 ) -> Sphere | RejectedAnnotation:
     center, (w, h, depth) = mode.to_center(box)
     if not all(math.isfinite(part) and abs(part) < 1e5 for part in (*center, w, h, depth)):
         return RejectedAnnotation(path, RejectCode.OUTSIDE, f"{place}: is no place in mm")
-    if not (min(w, h, depth) > 0 and max(w, h) <= MAX_DIAMETER_MM):
-        reason = f"{place}: sides of {w:g}, {h:g} and {depth:g} mm; they must lie in (0, {MAX_DIAMETER_MM:g}] mm"
+    if not _has_sides(w, h, depth):
+        reason = (
+            f"{place}: read as {mode}, its sides are {w:g}, {h:g} and {depth:g} mm; they must lie in "
+            f"(0, {MAX_DIAMETER_MM:g}] mm{advice}"
+        )
         return RejectedAnnotation(path, RejectCode.NO_DIAMETER, reason)
     return Sphere(uid, coordinates.to_lps(center), max(w, h), name=place.removeprefix(f"{path}: "))

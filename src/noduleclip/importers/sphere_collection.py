@@ -74,6 +74,8 @@ def locate_spheres(
     folders = _find_folders(wanted - here, catalogue)
     named = [_name(sphere, folders.get(sphere.series_uid, sphere.series_uid), patients, only) for sphere in spheres]
     if not here & {sphere.series_uid for sphere in named}:
+        if images.rejected:
+            raise InputError(f"{source}: none of its series can be used; first: {images.rejected[0].reason}")
         raise InputError(
             f"{source}: none of its {len(wanted)} series is below {data_root}, the first is "
             f"{min(wanted, default='')[:80]}; name the folder of their DICOM or .mhd (NIfTI is not read: convert it, "

@@ -101,9 +101,11 @@ def _parse_row(row: dict[str, object], path: Path, coordinates: Coordinates) -> 
     where = f"{path}: row {number}"
     center, diameter = [row[axis] for axis in AXES], row[schema.DIAMETER_MM]
     if not all(isinstance(part, float) and abs(part) < 1e5 for part in center):
-        return RejectedAnnotation(path, RejectCode.OUTSIDE, f"{where}: x, y, z are no place in mm")
+        found = ", ".join("empty" if part is None else f"{part:g}" for part in center)
+        return RejectedAnnotation(path, RejectCode.OUTSIDE, f"{where}: x, y, z are {found}, no place in mm")
     if not (isinstance(diameter, float) and 0 < diameter <= MAX_DIAMETER_MM):
-        reason = f"{where}: {schema.DIAMETER_MM} is not a number in (0, {MAX_DIAMETER_MM:g}] mm"
+        found = "empty" if diameter is None else f"{diameter:g}"
+        reason = f"{where}: {schema.DIAMETER_MM} is {found}, where a number in (0, {MAX_DIAMETER_MM:g}] mm is needed"
         return RejectedAnnotation(path, RejectCode.NO_DIAMETER, reason)
     series_uid = _text(row, schema.SERIES_UID)
     if not series_uid:

@@ -187,9 +187,7 @@ def _make_tables(
     if absent := annotations.absent + made.absent:
         reporter.warning(f"{absent:,} annotations are of series that are not below {catalogue.root}; they are left out")
     if not total:
-        raise InputError(
-            f"{annotations.source}: no annotation is of a series below {catalogue.root}; are they of one collection?"
-        )
+        raise InputError(f"{annotations.source}: {_explain_empty(annotations, made, catalogue.root)}")
     if made.frame.height == 0 or len(rejected) > request.max_rejects * total:
         raise InputError(
             f"{len(rejected)} of {total} annotations give no row; first: {rejected[0].reason}; "
@@ -208,6 +206,18 @@ def _make_tables(
         dicom_root=catalogue.start if request.relative_paths and catalogue.was_read else None,
         has_slices=catalogue.was_read,
     )
+
+
+def _explain_empty(annotations: Annotations, made: RoiRows, root: Path) -> str:
+    """Return why there are no rows where no annotation was rejected: what was found in their place."""
+    found = [f"{count:,} {name}" for name, count in sorted(annotations.unusable.items()) if count]
+    if made.points:
+        found.append(f"{made.points:,} curves of a single point")
+    if annotations.absent + made.absent:
+        found.append(f"{annotations.absent + made.absent:,} annotations of series that are not below {root}")
+    elif reported := annotations.reported:
+        found.append(f"{len(reported):,} file(s) that cannot be used, first: {reported[0].reason}")
+    return f"no nodule has an outline or a diameter on a series below {root}; found: {'; '.join(found) or 'nothing'}"
 
 
 def _limit(annotations: Annotations, catalogue: Catalogue, series: int | None) -> Annotations:
@@ -235,12 +245,12 @@ def _place(request: PrepareRequest, catalogue: Catalogue, annotations: Annotatio
     source, outlines, spheres = annotations.source, annotations.outlines, annotations.spheres
     relative = request.relative_paths
     with reporter.progress("placing annotations", len(outlines) + len(spheres), "annotations") as advance:
-        if spheres:
-            return make_sphere_rows(
-                spheres, catalogue, request.diameter_kind, source=source, relative=relative, on_done=advance
-            )
-        kind = DiameterKind(request.diameter_kind)
-        return make_rows(outlines, catalogue, kind, source=source, relative=relative, on_done=advance)
+        if outlines:
+            kind = DiameterKind(request.diameter_kind)
+            return make_rows(outlines, catalogue, kind, source=source, relative=relative, on_done=advance)
+        return make_sphere_rows(
+            spheres, catalogue, request.diameter_kind, source=source, relative=relative, on_done=advance
+        )
 
 
 def _split(

