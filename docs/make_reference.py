@@ -28,11 +28,7 @@ DOCS = Path(__file__).parent
 EVALUATION = DOCS / "models" / "lidc-evaluation.json"
 NOTE = "<!-- Written by docs/make_reference.py: edit the help texts or the schema instead. -->\n"
 TABLE_COLUMNS = tuple(dict.fromkeys((*schema.REQUIRED_COLUMNS, *schema.NUMBER_COLUMNS, *schema.TEXT_COLUMNS)))
-HIT_COLUMNS = (
-    schema.QUERY, schema.RANK, schema.DICOM_PATH, schema.PATIENT_ID, schema.DIAMETER_MM, schema.SIMILARITY,
-    schema.COSINE, schema.RULE, schema.LIKENESS, schema.SCORE, schema.SATISFIES, schema.ROW, schema.CSV_ROW, schema.CENTER_X,
-    schema.CENTER_Y,
-)  # fmt: skip
+HIT_COLUMNS = (*schema.HIT_COLUMNS, schema.CSV_ROW, schema.CENTER_X, schema.CENTER_Y)
 
 
 def list_commands() -> dict[str, Any]:

@@ -253,7 +253,7 @@ def test_the_examples_of_the_page_and_of_docstrings_run(index: Path, collection:
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     shutil.copytree(collection.folder / "splits", tmp_path / "splits")
     shutil.copytree(collection.roi_csv.parent, tmp_path / "phantoms")
-    assert len(blocks) == 7
+    assert len(blocks) == 9
     examples_of = {name: list_examples(getattr(nc, name)) for name in nc.__all__}
     assert all(examples_of.values()), examples_of
     examples = [example for some in examples_of.values() for example in some]
@@ -286,3 +286,20 @@ def test_every_public_name_is_on_the_page() -> None:
         "mean_ap",
     ):
         assert name in text
+
+
+def test_a_note_names_ratings_that_no_hit_has(index: Path) -> None:
+    hits = nc.open_index(index).query("a nodule with calcification 6", k=3)
+    assert hits.table["satisfies"].null_count() == 3
+    assert "no hit has a rating of calcification: whether it satisfies the sentence is not known" in hits.notes
+
+
+def test_phantoms_of_a_notebook_are_those_of_the_command(noduleclip: Command, tmp_path: Path) -> None:
+    roi_csv = nc.make_phantoms(tmp_path / "one", patients=3, seed=3, workers=1)
+    done = noduleclip("phantom", "--out", tmp_path / "two", "--patients", 3, "--seed", 3, "--workers", 1)
+    assert done.code == 0, done.err
+    assert roi_csv.read_bytes() == (tmp_path / "two" / roi_csv.name).read_bytes()
+
+
+def test_a_page_saved_from_python_names_no_command(index: Path) -> None:
+    assert "<code></code>" not in nc.open_index(index).query("> 6 mm", k=2).to_html()

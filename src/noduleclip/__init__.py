@@ -1,4 +1,4 @@
-"""Find lung nodules in CT by sentences about their size and ratings.
+"""Search lung-nodule CT by words.
 
 The names below are the public API. They are imported when they are first used: importing the package loads nothing.
 """
@@ -11,13 +11,25 @@ if TYPE_CHECKING:
     from noduleclip.api import Index as Index
     from noduleclip.api import embed as embed
     from noduleclip.api import evaluate as evaluate
+    from noduleclip.api import make_phantoms as make_phantoms
     from noduleclip.api import open_index as open_index
     from noduleclip.api import parse_query as parse_query
     from noduleclip.api import read_crop as read_crop
     from noduleclip.api import train as train
 
 __version__ = "0.1.0"
-__all__ = ["Evaluation", "Hits", "Index", "embed", "evaluate", "open_index", "parse_query", "read_crop", "train"]
+__all__ = [
+    "Evaluation",
+    "Hits",
+    "Index",
+    "embed",
+    "evaluate",
+    "make_phantoms",
+    "open_index",
+    "parse_query",
+    "read_crop",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:

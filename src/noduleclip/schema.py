@@ -53,6 +53,11 @@ SATISFIES: Final = "satisfies"
 REJECT_CODE: Final = "code"
 REJECT_REASON: Final = "reason"
 
+# Columns of the hits, first to last; the other metadata follow. Further ones are filled in `retrieval/hits.py`.
+HIT_COLUMNS: Final = (
+    QUERY, RANK, DICOM_PATH, PATIENT_ID, DIAMETER_MM, SIMILARITY, COSINE, RULE, LIKENESS, SCORE, SATISFIES, ROW,
+)  # fmt: skip
+
 # Of the table of nodules, beside those of the ROI table.
 READERS: Final = "readers"
 SLICES: Final = "slices"

@@ -3,8 +3,20 @@
 from noduleclip.api.crops import read_crop
 from noduleclip.api.embedding import embed
 from noduleclip.api.evaluation import Evaluation, evaluate
+from noduleclip.api.phantoms import make_phantoms
 from noduleclip.api.search import Hits, Index, open_index
 from noduleclip.api.training import train
 from noduleclip.language.query import parse_query
 
-__all__ = ["Evaluation", "Hits", "Index", "embed", "evaluate", "open_index", "parse_query", "read_crop", "train"]
+__all__ = [
+    "Evaluation",
+    "Hits",
+    "Index",
+    "embed",
+    "evaluate",
+    "make_phantoms",
+    "open_index",
+    "parse_query",
+    "read_crop",
+    "train",
+]

@@ -15,10 +15,8 @@ from noduleclip.io.text_table import parse_numbers, read_text_frame
 LIDC_PATIENT = r"(LIDC-IDRI-\d{4})"
 MAX_DIAMETER_MM = 100.0
 _KEPT_COLUMNS = tuple(dict.fromkeys((*schema.TEXT_COLUMNS, *schema.NUMBER_COLUMNS)))
-_ADDED_COLUMNS = (
-    schema.CSV_ROW, schema.ROW, schema.ABSOLUTE_PATH, schema.CENTER_X, schema.CENTER_Y, schema.QUERY, schema.RANK,
-    schema.SIMILARITY, schema.COSINE, schema.RULE, schema.LIKENESS, schema.SCORE, schema.SATISFIES,
-)  # fmt: skip
+_ADDED_COLUMNS = {schema.CSV_ROW, schema.ABSOLUTE_PATH, schema.CENTER_X, schema.CENTER_Y, *schema.HIT_COLUMNS}
+_ADDED_COLUMNS -= set(_KEPT_COLUMNS)
 _PATTERN = re.compile(r"\*?|\^.*\$", re.DOTALL)  # an empty name, or one that polars reads as a pattern of columns
 
 

@@ -107,7 +107,8 @@ def render_gallery(sections: Sequence[Section], command: str, viewer_url: str | 
 def _describe(shown: Shown, viewer_url: str | None) -> dict[str, Any]:
     hit, picture = shown.hit, shown.picture
     size, satisfies = hit.get(schema.DIAMETER_MM), hit.get(schema.SATISFIES)
-    scores = {name: hit[name] for name in (schema.SCORE, schema.SIMILARITY, schema.COSINE, schema.RULE) if name in hit}
+    columns = (schema.SCORE, schema.SIMILARITY, schema.COSINE, schema.RULE, schema.LIKENESS)
+    scores = {name: hit[name] for name in columns if name in hit}
     card: dict[str, Any] = {
         "rank": f"#{hit[schema.RANK]}" if schema.RANK in hit else "reference",
         "size": None if size is None else f"{size:.1f} mm",

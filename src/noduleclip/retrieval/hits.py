@@ -1,4 +1,4 @@
-"""The table of hits: the same columns in the same order for every interface."""
+"""The table of hits of the commands, the Python API and `topk.csv`; `web/explorer.py` makes the explorer's cards."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +9,6 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.language.query import ParsedQuery
-
-_LEADING = (
-    schema.QUERY, schema.RANK, schema.DICOM_PATH, schema.PATIENT_ID, schema.DIAMETER_MM, schema.SIMILARITY,
-    schema.COSINE, schema.RULE, schema.LIKENESS, schema.SCORE, schema.SATISFIES, schema.ROW,
-)  # fmt: skip
 
 
 def satisfies_all(parsed: ParsedQuery, hit: Mapping[str, Any]) -> bool | None:
@@ -48,5 +43,5 @@ def describe_hits(
         pl.Series(schema.SATISFIES, satisfies, dtype=pl.Boolean),
         *(pl.Series(name, values, dtype=pl.Float64).fill_nan(None) for name, values in scores.items()),
     )
-    leading = [name for name in _LEADING if name in hits.columns]
+    leading = [name for name in schema.HIT_COLUMNS if name in hits.columns]
     return hits.select(*leading, pl.exclude(leading))

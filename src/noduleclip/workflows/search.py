@@ -124,7 +124,10 @@ class Searcher:
             ArtefactError: The index is broken.
         """
         for rankings in self.rank(request, reporter):
-            yield self.read_hits(rankings)
+            answers = self.read_hits(rankings)
+            for answer in answers:
+                _note_unknown_ratings(answer, reporter)
+            yield answers
 
     def rank(self, request: SearchRequest, reporter: Reporter = SILENT) -> Iterator[list[Ranking]]:
         """Rank the rows that the filters leave; see `search`."""
@@ -325,6 +328,15 @@ class _Candidates:
     groups: Rows | None
     count: int
     distinct: int
+
+
+def _note_unknown_ratings(answer: Answer, reporter: Reporter) -> None:
+    """Note ratings asked for that no hit has, so that none can satisfy the sentence."""
+    attributes, hits = list_attributes([answer.ranking.parsed]), answer.hits
+    unknown = [name for name in attributes if name not in hits.columns or hits[name].null_count() == hits.height]
+    if unknown and hits.height:
+        names = " or ".join(unknown)
+        reporter.note(f"no hit has a rating of {names}: whether it satisfies the sentence is not known")
 
 
 def _take_similarity(best: TopK) -> tuple[Rows, Scores]:
