@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
+from pydicom.pixels.encoders.base import get_encoder
 from pydicom.pixels.processing import apply_modality_lut
 
+from enhanced_ct import compress
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.io.dicom.slice import CtSlice, check_ct_slice, read_ct_slice, read_patient_id
 
@@ -106,6 +108,22 @@ def write_ct(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+def encode(stored: NDArray[np.generic], syntax: str) -> bytes:
+    """Encode pixels of 16 bits by one of pydicom's encoders."""
+    frame: bytes = get_encoder(syntax).encode(
+        stored,
+        rows=stored.shape[0],
+        columns=stored.shape[1],
+        samples_per_pixel=1,
+        bits_allocated=16,
+        bits_stored=16,
+        pixel_representation=int(stored.dtype.kind == "i"),
+        photometric_interpretation="MONOCHROME2",
+        number_of_frames=1,
+    )
+    return frame
+
+
 def assert_rejected(path: Path, code: RejectCode, match: str) -> None:
     with pytest.raises(SliceError, match=match) as caught:
         read_ct_slice(path)
@@ -187,6 +205,74 @@ def test_unsigned_twelve_bits(write_ct: Callable[..., Path]) -> None:
     stored = (STORED + 1000).astype(np.uint16)
     ct = read_ct_slice(write_ct(stored, BitsStored=12, HighBit=11, RescaleIntercept=-1024))
     np.testing.assert_array_equal(ct.hu, stored - 1024.0)
+
+
+@pytest.mark.parametrize(("bits", "high_bit"), [(12, 15), (10, 13), (8, 15), (16, 15)])
+@pytest.mark.parametrize("kind", ["i", "u"])
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.RLELossless])
+def test_left_aligned_bits_are_shifted(
+    write_ct: Callable[..., Path], bits: int, high_bit: int, kind: str, syntax: str
+) -> None:
+    values = np.arange(80).reshape(8, 10) * (2**bits // 80) - (2 ** (bits - 1) if kind == "i" else 0)
+    cells = (values << (high_bit + 1 - bits)).astype(f"{kind}2")
+    pixels = cells.tobytes() if syntax == uid.ExplicitVRLittleEndian else encapsulate([encode(cells, syntax)])
+    path = write_ct(cells, BitsStored=bits, HighBit=high_bit, PixelData=pixels, TransferSyntaxUID=syntax)
+    np.testing.assert_array_equal(read_ct_slice(path).stored, values)
+    check_ct_slice(path)
+
+
+def test_bits_above_left_aligned_values_are_not_theirs(write_ct: Callable[..., Path]) -> None:
+    values = (STORED + 1000).astype(np.uint16)
+    path = write_ct((values << 2) | 0xC000, BitsStored=12, HighBit=13, RescaleIntercept=-1024)
+    np.testing.assert_array_equal(read_ct_slice(path).hu, values - 1024.0)
+
+
+def test_high_bit_that_contradicts_the_pixels(write_ct: Callable[..., Path]) -> None:
+    stored = (STORED + 1000).astype(np.uint16) + 1
+    path = write_ct(stored, BitsStored=12, HighBit=15)
+    assert_rejected(path, RejectCode.BAD_HEADER, "HighBit is 15 and BitsStored 12, but the bits below these are set")
+    np.testing.assert_array_equal(read_ct_slice(write_ct(stored, BitsStored=12, HighBit=None)).stored, stored)
+
+
+@pytest.mark.parametrize(("bits", "high_bit"), [(16, 11), (12, 16), (12, 10), (12, 0)])
+def test_high_bit_that_no_value_can_have(write_ct: Callable[..., Path], bits: int, high_bit: int) -> None:
+    path = write_ct(BitsStored=bits, HighBit=high_bit)
+    assert_rejected(path, RejectCode.BAD_HEADER, f"HighBit is {high_bit}, where BitsStored of {bits} makes it")
+    with pytest.raises(SliceError, match="HighBit"):
+        check_ct_slice(path)
+
+
+def test_left_aligned_jpeg_is_rejected(write_ct: Callable[..., Path]) -> None:
+    stored = (STORED + 1000).astype(np.uint16)
+    pixels = encapsulate([encode(stored, uid.JPEGLSLossless)])
+    path = write_ct(stored, BitsStored=12, HighBit=15, PixelData=pixels, TransferSyntaxUID=uid.JPEGLSLossless)
+    assert_rejected(path, RejectCode.BAD_HEADER, "HighBit is 15, where BitsStored of 12 makes it 11")
+
+
+@pytest.mark.parametrize("between", [b"", b"\0", b"\0\0", b"\xff"])
+@pytest.mark.parametrize("behind", [b"", b"\0", b"\xff", b"\0\0\0", b"\xff\xff"])
+@pytest.mark.parametrize("syntax", [uid.JPEGLSLossless, uid.JPEGLosslessSV1])
+def test_fill_bytes_around_the_end_marker(
+    write_ct: Callable[..., Path], tmp_path: Path, between: bytes, behind: bytes, syntax: str
+) -> None:
+    """As in the JPEG-LS files of NEMA's WG-04, which pad with FF, and of encoders that write a 00 before EOI."""
+    stored = np.random.default_rng(5).integers(0, 4096, (16, 16)).astype(np.uint16)
+    plain = write_ct(stored, BitsStored=12, HighBit=11)
+    if syntax == uid.JPEGLSLossless:
+        stream = encode(stored, syntax)
+    else:
+        stream = compress(plain, tmp_path / "scratch.dcm", syntax)
+    coded = stream.rstrip(b"\0").removesuffix(b"\xff\xd9")
+    pixels = encapsulate([coded + between + b"\xff\xd9" + behind])
+    path = write_ct(stored, BitsStored=12, HighBit=11, TransferSyntaxUID=syntax, PixelData=pixels)
+    np.testing.assert_array_equal(read_ct_slice(path).stored, stored)
+
+
+def test_jpeg_ls_with_many_zeros_before_its_end_is_rejected(write_ct: Callable[..., Path]) -> None:
+    coded = encode(STORED, uid.JPEGLSLossless).rstrip(b"\0").removesuffix(b"\xff\xd9")
+    pixels = encapsulate([coded + bytes(64) + b"\xff\xd9"])
+    path = write_ct(TransferSyntaxUID=uid.JPEGLSLossless, PixelData=pixels)
+    assert_rejected(path, RejectCode.DECODE_FAILED, "cannot be decoded")
 
 
 def test_assume_hu_takes_stored_values(write_ct: Callable[..., Path]) -> None:

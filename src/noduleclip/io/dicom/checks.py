@@ -111,10 +111,29 @@ def _parse_layout(header: Header, max_pixels: int) -> PixelLayout:
     if min(rows, columns) < 1 or not bits_fit:
         fact = f"no image has {rows} x {columns} pixels of {stored} in {allocated} bits, sign {signed}"
         raise header.reject(RejectCode.BAD_HEADER, fact, COPY_AGAIN)
+    high_bit = header.count("HighBit", absent=stored - 1)
     syntax = uid.UID(str(header.dataset.file_meta.get("TransferSyntaxUID") or ""))
     if not syntax:
         raise header.reject(RejectCode.TRUNCATED_HEADER, "the header names no transfer syntax", COPY_AGAIN)
-    return PixelLayout(rows, columns, allocated, stored, bool(signed), syntax, choose_decoder(header, syntax))
+    layout = PixelLayout(
+        rows, columns, allocated, stored, high_bit, bool(signed), syntax, choose_decoder(header, syntax)
+    )
+    _check_high_bit(header, layout)
+    return layout
+
+
+def _check_high_bit(header: Header, layout: PixelLayout) -> None:
+    """Reject a HighBit that contradicts the other bits; a JPEG stream has no bits below its values.
+
+    Source:
+        DICOM PS3.3 C.7.6.3.1 (HighBit is BitsStored - 1); older files align their values to the left.
+    """
+    aligned_right = layout.high_bit == layout.bits_stored - 1
+    aligned_left = layout.bits_stored <= layout.high_bit < layout.bits_allocated
+    if aligned_right or (aligned_left and layout.plugin in ("", "pydicom")):
+        return
+    fact = f"HighBit is {layout.high_bit}, where BitsStored of {layout.bits_stored} makes it {layout.bits_stored - 1}"
+    raise header.reject(RejectCode.BAD_HEADER, fact, LEAVE_OUT)
 
 
 def _parse_rescale(header: Header, *, assume_hu: bool) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Pixel data as stored values: the choice of a decoder, checks of the compressed stream, and decoding."""
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pydicom.pixels.decoders.base import get_decoder
 
 from noduleclip.errors import RejectCode, shows_incompatibility
 from noduleclip.io.dicom.gdcm_process import decode_apart
-from noduleclip.io.dicom.header import COPY_AGAIN, Header
+from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, Header
 from noduleclip.io.dicom.stream import read_frame
 
 # The first that is installed is the only one tried: GDCM fills what a broken stream lacks where others raise.
@@ -33,6 +34,8 @@ _DECODERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _PACKAGES: Final = {"gdcm": "python-gdcm", "pylibjpeg": "pylibjpeg pylibjpeg-openjpeg"}
 _J2K: Final = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
+_END: Final = b"\xff\xd9"
+_MOST_STRAY_ZEROS: Final = 4
 _PADDING: Final = b"\0\xff"  # behind an image of odd length: 0 by the standard, FF in the sample images of its WG-04
 _NATIVE: Final = (
     *(uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian),
@@ -49,6 +52,7 @@ class PixelLayout:
         columns: X.
         bits_allocated: 8, 16 or 32 bits that a stored value occupies.
         bits_stored: Bits of them that hold the value.
+        high_bit: Highest of these bits, from 0; above `bits_stored` - 1 in values that are left-aligned.
         signed: The value is two's complement.
         syntax: Transfer syntax.
         plugin: pydicom's name of the decoder; empty for pixels that are not compressed.
@@ -58,6 +62,7 @@ class PixelLayout:
     columns: int
     bits_allocated: int
     bits_stored: int
+    high_bit: int
     signed: bool
     syntax: uid.UID
     plugin: str
@@ -66,6 +71,11 @@ class PixelLayout:
     def frame_bytes(self) -> int:
         """Bytes of a frame that is not compressed."""
         return self.rows * self.columns * self.bits_allocated // 8
+
+    @property
+    def empty_low_bits(self) -> int:
+        """Bits below the value in left-aligned pixels."""
+        return self.high_bit + 1 - self.bits_stored
 
 
 def choose_decoder(header: Header, syntax: uid.UID) -> str:
@@ -132,13 +142,50 @@ def decode_pixels(header: Header, layout: PixelLayout, max_pixels: int) -> NDArr
         reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()[:120]
         fact = f"its pixel data ({layout.syntax.name}) cannot be decoded: {reason}"
         raise header.reject(RejectCode.DECODE_FAILED, fact, COPY_AGAIN) from error
-    return stored
+    return _align(header, stored, layout) if layout.empty_low_bits else stored
+
+
+def _align(header: Header, stored: NDArray[np.integer], layout: PixelLayout) -> NDArray[np.integer]:
+    """Shift left-aligned values, (Y, X), to the low bits, and drop the unused bits above them.
+
+    Raises:
+        SliceError: Bits below the values are set: the header contradicts the pixels.
+
+    Source:
+        DICOM PS3.5 8.1.1 (Pixel data encoding).
+    """
+    if np.any(stored & ((1 << layout.empty_low_bits) - 1)):
+        fact = f"HighBit is {layout.high_bit} and BitsStored {layout.bits_stored}, but the bits below these are set"
+        raise header.reject(RejectCode.BAD_HEADER, fact, LEAVE_OUT)
+    aligned: NDArray[np.integer] = stored << (layout.bits_allocated - 1 - layout.high_bit)
+    return aligned >> (layout.bits_allocated - layout.bits_stored)
 
 
 def _decode(stream: bytes, layout: PixelLayout) -> NDArray[np.integer]:
     """Decode the bytes of one frame, (Y, X)."""
     if layout.syntax == uid.JPEGExtended12Bit and layout.bits_stored > 8:
         return _decode_jpeg_12bit(stream, layout)
+    if layout.plugin == "pyjpegls":
+        return _decode_jpeg_ls(stream, layout)
+    return _decode_by_pydicom(stream, layout)
+
+
+def _decode_jpeg_ls(stream: bytes, layout: PixelLayout) -> NDArray[np.integer]:
+    """Decode JPEG-LS, (Y, X), also where the encoder wrote zeros between the coded data and the end marker.
+
+    CharLS refuses these (team-charls/charls#437). The last coded byte may be a zero itself, so they are dropped one by
+    one until it finds the marker right behind the last pixel.
+    """
+    coded = stream.rstrip(_PADDING).removesuffix(_END)
+    zeros = len(coded) - len(coded.rstrip(b"\0"))
+    for dropped in range(min(zeros, _MOST_STRAY_ZEROS)):
+        with contextlib.suppress(Exception):
+            return _decode_by_pydicom(coded[: len(coded) - dropped] + _END, layout)
+    return _decode_by_pydicom(coded[: len(coded) - min(zeros, _MOST_STRAY_ZEROS)] + _END, layout)
+
+
+def _decode_by_pydicom(stream: bytes, layout: PixelLayout) -> NDArray[np.integer]:
+    """Decode the bytes of one frame by pydicom's decoder of the layout, (Y, X)."""
     description: Any = {  # Any: pydicom declares each of its keyword arguments as all of them
         "rows": layout.rows,
         "columns": layout.columns,
@@ -146,7 +193,7 @@ def _decode(stream: bytes, layout: PixelLayout) -> NDArray[np.integer]:
         "number_of_frames": 1,
         "photometric_interpretation": "MONOCHROME2",
         "bits_allocated": layout.bits_allocated,
-        "bits_stored": layout.bits_stored,
+        "bits_stored": layout.bits_allocated if layout.empty_low_bits else layout.bits_stored,
         "pixel_representation": int(layout.signed),
         "pixel_keyword": "PixelData",
         "pixel_vr": "OB" if layout.plugin else "OW",
@@ -164,7 +211,7 @@ def _check_stream(stream: bytes, layout: PixelLayout) -> None:
     """
     if layout.syntax == uid.RLELossless:
         return
-    if layout.syntax in uid.JPEGLSTransferSyntaxes and not stream.rstrip(_PADDING).endswith(b"\xff\xd9"):
+    if layout.syntax in uid.JPEGLSTransferSyntaxes and not stream.rstrip(_PADDING).endswith(_END):
         raise ValueError("the compressed stream has no end")  # pyjpegls waits for it for ever
     if layout.syntax in _J2K:
         at = stream.find(b"\xff\x4f\xff\x51") + 8
@@ -211,7 +258,7 @@ def _check_scan(stream: bytes, at: int, layout: PixelLayout) -> None:
     least_bits = samples // 32 if layout.syntax == uid.JPEGExtended12Bit else samples
     marker = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]").search(stream, at)
     end = marker.start() if marker else len(stream)
-    ends_early = marker is not None and marker.group() == b"\xff\xd9" and stream[end + 2 :].strip(_PADDING)
+    ends_early = marker is not None and marker.group() == _END and stream[end + 2 :].strip(_PADDING)
     if 8 * (end - at) < least_bits or ends_early:
         raise ValueError("the compressed stream ends before its pixels do")
 
