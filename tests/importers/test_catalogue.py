@@ -12,6 +12,7 @@ import pytest
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 
+from enhanced_ct import enhance
 from importers.closed_folders import close_folder
 from importers.lidc_phantoms import Series
 from noduleclip import schema
@@ -160,7 +161,7 @@ def test_other_files_and_other_modalities_are_no_rejects(root: Path, tmp_path: P
         ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, RejectCode.NOT_AXIAL),
         ({"PixelSpacing": None}, RejectCode.NO_SPACING),
         ({"PixelSpacing": [0, 0]}, RejectCode.BAD_SPACING),
-        ({"SeriesInstanceUID": ""}, RejectCode.TRUNCATED_HEADER),
+        ({"SeriesInstanceUID": ""}, RejectCode.BAD_HEADER),
     ],
 )
 def test_slices_without_a_place_are_rejected(
@@ -349,3 +350,17 @@ def test_what_has_no_modality_by_its_nature_is_no_reject(
     data.save_as(root / "other.dcm", enforce_file_format=True)
     found, _, _ = read(root, tmp_path / "keep")
     assert (found.rejects.height, found.others.height) == (0, 1)
+
+
+def test_enhanced_ct_is_rejected_for_what_it_is(root: Path, tmp_path: Path) -> None:
+    slices = [pydicom.dcmread(path) for path in sorted(root.rglob("*.dcm"))[:3]]
+    for one in slices:
+        one.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    enhance(slices, root / "volume.dcm")
+    found, _, _ = read(root, tmp_path / "keep")
+    (reject,) = found.rejects.rows(named=True)
+    assert reject[schema.REJECT_CODE] == RejectCode.MULTI_FRAME
+    assert (
+        "a multi-frame CT (3 in this file), and prepare reads files of one slice; split it"
+        in reject[schema.REJECT_REASON]
+    )

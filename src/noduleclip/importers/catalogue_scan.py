@@ -6,13 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
-from pydicom import Dataset
-from pydicom.uid import (
-    CTImageStorage,
-    EnhancedCTImageStorage,
-    LegacyConvertedEnhancedCTImageStorage,
-    MediaStorageDirectoryStorage,
-)
+from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from noduleclip import schema
 from noduleclip.config import MAX_PIXELS
@@ -32,7 +26,7 @@ from noduleclip.importers.catalogue import (
 )
 from noduleclip.importers.files import Walk, walk_files
 from noduleclip.io.artefacts import replacing
-from noduleclip.io.dicom.checks import check_orientation, parse_spacing
+from noduleclip.io.dicom.checks import check_orientation, ends_before_modality, parse_spacing
 from noduleclip.io.dicom.header import COPY_AGAIN, Header, read_header
 from noduleclip.io.dicom.slice import no_warnings
 from noduleclip.io.disk import require_space
@@ -41,7 +35,7 @@ from noduleclip.io.job_pool import WorkerCrashed, run_jobs
 _TAGS: Final = (
     *("Modality", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID"),
     *("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
-    *("SliceThickness", "Manufacturer"),
+    *("SliceThickness", "Manufacturer", "NumberOfFrames"),
 )
 _OTHER_SUFFIXES: Final = frozenset(
     [
@@ -51,7 +45,7 @@ _OTHER_SUFFIXES: Final = frozenset(
     ]
 )
 _DICOM_SUFFIXES: Final = frozenset((".dcm", ".dicom", ".ima"))
-_CT_CLASSES: Final = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+_MULTI_FRAME_CLASSES: Final = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _CATALOGUE: Final = "catalogue.parquet"
 _PART: Final = "part-*.parquet"
 _FILES_A_JOB: Final = 16
@@ -244,14 +238,15 @@ def _read_file(file: tuple[str, int, int], max_pixels: int) -> dict[str, Any]:
             STUDY_UID: header.text("StudyInstanceUID"),
             schema.PATIENT_ID: header.text("PatientID"),
         }
-        if not modality and _ends_early(header, row[schema.SERIES_UID]):
+        if not modality and ends_before_modality(header):
             fact = "it is cut short: the header has no Modality"
             raise header.reject(RejectCode.TRUNCATED_HEADER, fact, COPY_AGAIN)
         if modality != "CT":
             return row
         for name in (schema.SOP_UID, schema.SERIES_UID):
             if not row[name]:
-                raise header.reject(RejectCode.TRUNCATED_HEADER, f"the header has no {name}", COPY_AGAIN)
+                raise header.reject_missing(name)
+        _check_single_slice(header)
         check_orientation(header)
         spacing = parse_spacing(header)
         position, orientation = header.numbers("ImagePositionPatient"), header.numbers("ImageOrientationPatient")
@@ -272,15 +267,13 @@ def _read_file(file: tuple[str, int, int], max_pixels: int) -> dict[str, Any]:
         return _describe(file, error.code, str(error))
 
 
-def _ends_early(header: Header, series_uid: str) -> bool:
-    """Return whether a file without Modality is cut short; directories and hanging protocols have none either."""
-    if series_uid:
-        return False
-    declared = Header(header.path, getattr(header.dataset, "file_meta", Dataset())).text("MediaStorageSOPClassUID")
-    sop_class = header.text("SOPClassUID")
-    if not sop_class:
-        return declared != MediaStorageDirectoryStorage
-    return sop_class in _CT_CLASSES or sop_class != (declared or sop_class)
+def _check_single_slice(header: Header) -> None:
+    """Reject files of frames, whose positions are in functional groups."""
+    frames = header.count("NumberOfFrames", absent=1)
+    if frames > 1 or header.text("SOPClassUID") in _MULTI_FRAME_CLASSES:
+        fact = f"a multi-frame CT ({frames} in this file), and prepare reads files of one slice"
+        remedy = "split it into single slices, for example with dcm4che's emf2sf"
+        raise header.reject(RejectCode.MULTI_FRAME, fact, remedy)
 
 
 def _describe(file: tuple[str, int, int], code: RejectCode, reason: str) -> dict[str, Any]:

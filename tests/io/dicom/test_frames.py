@@ -302,11 +302,11 @@ def test_sequences_without_end_are_rejected(volume: Enhance) -> None:
 
 
 def test_a_value_of_no_use_may_be_broken(volume: Enhance, slices: list[Dataset]) -> None:
-    path = volume()
+    path = volume(lambda dataset: setattr(dataset, "KVP", 120))
     content = path.read_bytes()
-    high_bit = b"\x28\x00\x02\x01US"
-    assert content.count(high_bit) == 1
-    path.write_bytes(content.replace(high_bit, b"\x28\x00\x02\x01U\0"))
+    voltage = b"\x18\x00\x60\x00DS"
+    assert content.count(voltage) == 1
+    path.write_bytes(content.replace(voltage, b"\x18\x00\x60\x00D\0"))
     np.testing.assert_array_equal(read_ct_slice(path, frame=2).hu, hu_of(slices[1]).astype(np.float32))
 
 

@@ -46,8 +46,8 @@ import time
 from noduleclip.io.dicom.gdcm_process import decode_apart
 if __name__ == "__main__":
     decode_apart(time.sleep, 0)
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         decode_apart(time.sleep, 60)
     except KeyboardInterrupt:
         print("interrupted", flush=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
-from pydicom import uid
+from pydicom import DataElement, uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders.base import get_encoder
@@ -159,6 +159,11 @@ def test_patient_id_needs_no_image(write_ct: Callable[..., Path]) -> None:
     assert read_patient_id(write_ct(PatientID=None)) == ""
 
 
+def test_patient_id_with_a_backslash_is_one_text(write_ct: Callable[..., Path]) -> None:
+    path = write_ct(PatientID="AB\\12")
+    assert read_ct_slice(path).patient_id == read_patient_id(path) == "AB\\12"
+
+
 def test_spacing_absent_is_left_to_the_caller(write_ct: Callable[..., Path]) -> None:
     path = write_ct(PixelSpacing=None, ImagerPixelSpacing=[0.3, 0.3])
     assert read_ct_slice(path).spacing_yx_mm is None
@@ -294,7 +299,7 @@ def test_no_warning_reaches_the_user(write_ct: Callable[..., Path]) -> None:
     [
         ({"Modality": "MR"}, RejectCode.NOT_CT, "Modality is 'MR', not CT"),
         ({"Modality": "D\nX"}, RejectCode.NOT_CT, r"Modality is 'D\\nX', not CT"),
-        ({"Modality": None}, RejectCode.TRUNCATED_HEADER, "no Modality"),
+        ({"Modality": None}, RejectCode.BAD_HEADER, "no Modality; leave"),
         ({"SOPClassUID": uid.SecondaryCaptureImageStorage}, RejectCode.NOT_CT, "secondary capture"),
         (
             {"SOPClassUID": uid.MultiFrameTrueColorSecondaryCaptureImageStorage},
@@ -305,10 +310,10 @@ def test_no_warning_reaches_the_user(write_ct: Callable[..., Path]) -> None:
         ({"NumberOfFrames": 3}, RejectCode.MULTI_FRAME, "3 frames.*column frame"),
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, RejectCode.COLOUR, "3 samples.*'RGB'"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, RejectCode.COLOUR, "PALETTE COLOR"),
-        ({"PhotometricInterpretation": None}, RejectCode.TRUNCATED_HEADER, "no PhotometricInterpretation"),
+        ({"PhotometricInterpretation": None}, RejectCode.BAD_HEADER, "no PhotometricInterpretation; leave"),
         ({"Rows": 65535, "Columns": 65535}, RejectCode.TOO_LARGE, "65535 x 65535.*leave"),
         ({"Rows": 0}, RejectCode.BAD_HEADER, "0 x 10"),
-        ({"Rows": None}, RejectCode.TRUNCATED_HEADER, "no Rows"),
+        ({"Rows": None}, RejectCode.BAD_HEADER, "no Rows; leave"),
         ({"BitsStored": 17}, RejectCode.BAD_HEADER, "17 in 16 bits"),
         ({"BitsAllocated": 64}, RejectCode.BAD_HEADER, "in 64 bits"),
         ({"RescaleSlope": None}, RejectCode.NO_RESCALE, "no RescaleSlope.*--assume-hu"),
@@ -351,6 +356,104 @@ def test_value_that_is_no_number(
     assert data.count(old.encode()) == 1
     path.write_bytes(data.replace(old.encode(), new.encode()))
     assert_rejected(path, code, match)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *("HU", "hu ", "H.U.", "Hounsfield", "hounsfield", "Houndsfield Unit", "Hounsfield Units", "HOUNSFIELD_UNIT"),
+        *("Houndsfield", "Hounsefield unit", "Hounsfeld", "Hounsfield Unit (HU)", "HU (Hounsfield)", "", None),
+    ],
+)
+def test_unit_that_means_hounsfield(write_ct: Callable[..., Path], unit: str | None) -> None:
+    path = write_ct(RescaleType=unit)
+    np.testing.assert_array_equal(read_ct_slice(path).hu, STORED - 100.0)
+    check_ct_slice(path)
+
+
+@pytest.mark.parametrize("unit", ["US", "OD", "HU_MOD", "ED", "Z_EFF", "MGML", "PCT", "SUV", "HU\\US", "Houston"])
+def test_unit_that_does_not(write_ct: Callable[..., Path], unit: str) -> None:
+    assert_rejected(write_ct(RescaleType=unit), RejectCode.NOT_HU, "RescaleType is .* not HU; leave")
+
+
+@pytest.mark.parametrize("vr", ["DS", "LO", "LT", "ST", "UT", "UC", "SH", "FD", "UN"])
+def test_spacing_in_another_vr(write_ct: Callable[..., Path], vr: str) -> None:
+    assert read_ct_slice(write_with_vr(write_ct(), "PixelSpacing", vr)).spacing_yx_mm == (0.5, 0.9)
+
+
+@pytest.mark.parametrize("vr", ["OB", "SQ"])
+def test_spacing_that_is_not_text(write_ct: Callable[..., Path], vr: str) -> None:
+    path = write_with_vr(write_ct(), "PixelSpacing", vr)
+    assert_rejected(path, RejectCode.BAD_SPACING, f"PixelSpacing is stored as {vr}, not as a number or text; leave")
+
+
+def write_with_vr(path: Path, keyword: str, vr: str) -> Path:
+    """Write two numbers of a slice in another VR."""
+    dataset = pydicom.dcmread(path)
+    values: object = "0.5\\0.9"
+    match vr:
+        case "OB" | "UN":
+            values = b"0.5\\0.9 "
+        case "SQ":
+            values = [Dataset()]
+        case "FD":
+            values = [0.5, 0.9]
+    with pydicom.config.disable_value_validation():
+        dataset[keyword] = DataElement(keyword, vr, values)
+        dataset.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian])
+@pytest.mark.parametrize("keyword", ["FloatPixelData", "DoubleFloatPixelData"])
+def test_floating_point_pixels(write_ct: Callable[..., Path], keyword: str, syntax: str) -> None:
+    path = write_ct(BitsAllocated=32, BitsStored=None, HighBit=None, PixelRepresentation=None, TransferSyntaxUID=syntax)
+    dataset = pydicom.dcmread(path)
+    del dataset.PixelData
+    setattr(dataset, keyword, bytes(640))
+    dataset.save_as(path)
+    fact = f"its pixels are {keyword}, floating-point numbers, not the integers of CT; convert"
+    assert_rejected(path, RejectCode.BAD_HEADER, fact)
+    with pytest.raises(SliceError, match=fact):
+        check_ct_slice(path)
+
+
+def test_no_transfer_syntax(write_ct: Callable[..., Path]) -> None:
+    dataset = pydicom.dcmread(write_ct())
+    path = Path(str(dataset.filename))
+    del dataset.file_meta.TransferSyntaxUID
+    dataset.save_as(path, implicit_vr=False, little_endian=True, enforce_file_format=False)
+    assert_rejected(path, RejectCode.BAD_HEADER, "no TransferSyntaxUID.*; export it again as Explicit VR")
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "match"),
+    [
+        (uid.MediaStorageDirectoryStorage, "a DICOMDIR, which lists files and is no image; leave"),
+        (uid.HangingProtocolStorage, "SOP class is Hanging Protocol Storage, not CT; leave"),
+        (uid.ColorPaletteStorage, "SOP class is Color Palette Storage, not CT; leave"),
+    ],
+)
+def test_whole_file_without_modality(tmp_path: Path, sop_class: uid.UID, match: str) -> None:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = sop_class
+    dataset.file_meta.MediaStorageSOPInstanceUID = uid.UID("1.2.3.4")
+    if sop_class == uid.MediaStorageDirectoryStorage:
+        dataset.FileSetID, dataset.DirectoryRecordSequence = "DISC", []
+    else:
+        dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.ContentLabel = sop_class, "1.2.3.4", "X"
+    dataset.save_as(tmp_path / "odd", enforce_file_format=True)
+    assert_rejected(tmp_path / "odd", RejectCode.NOT_CT, match)
+
+
+def test_path_with_a_nul(tmp_path: Path) -> None:
+    for read in (read_ct_slice, check_ct_slice, read_patient_id):
+        with pytest.raises(SliceError, match=r"a\\0b\.dcm: no file can have this path, it holds a NUL") as caught:
+            read(tmp_path / "a\0b.dcm")
+        assert caught.value.code == RejectCode.MISSING_FILE
+        assert "\0" not in str(caught.value)
 
 
 def test_modality_lut_is_rejected(write_ct: Callable[..., Path]) -> None:
@@ -405,6 +508,26 @@ def test_unknown_transfer_syntax(write_ct: Callable[..., Path]) -> None:
     data = path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0")
     path.write_bytes(data)
     assert_rejected(path, RejectCode.NO_DECODER, r"1\.2\.840\.10008\.1\.2\.9")
+
+
+@pytest.mark.parametrize(
+    ("syntax", "match"),
+    [
+        ("1.2.276.0.7230010.3.1", r"1\.2\.276\.0\.7230010\.3\.1, which is private; export it again as Explicit VR"),
+        ("1.2.840.10008.1.2.4.100", "MPEG2.*4.100.; export"),
+        ("1.2.840.10008.1.2.4.55", r"JPEG Full Progression.*4\.55.; decompress it first, for example with dcmdjpeg"),
+    ],
+)
+def test_remedy_fits_the_transfer_syntax(write_ct: Callable[..., Path], syntax: str, match: str) -> None:
+    path = write_ct()
+    old = b"UI\x14\x001.2.840.10008.1.2.1\0"
+    new = syntax.encode() + b"\0" * (len(syntax) % 2)
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    content = content.replace(old, b"UI" + len(new).to_bytes(2, "little") + new)
+    length = int.from_bytes(content[140:144], "little") + len(new) - 20
+    path.write_bytes(content[:140] + length.to_bytes(4, "little") + content[144:])
+    assert_rejected(path, RejectCode.NO_DECODER, match)
 
 
 def test_missing_decoder_names_its_package(write_ct: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -536,6 +659,31 @@ def test_stream_of_another_size_is_not_decoded(encodings: Path, tmp_path: Path, 
 
     path = reencapsulate(encodings / f"{ENCODED}{name}.dcm", tmp_path / "huge.dcm", swell)
     assert_rejected(path, RejectCode.DECODE_FAILED, "60000, 60000, 1")
+
+
+def test_check_and_reading_agree_on_every_file(shared_data: Path) -> None:
+    """A file of these is rejected for the same reason before the long work as in it, or not at all."""
+    paths = [*shared_data.glob("odd_inputs/*.dcm"), *shared_data.glob("ct_encodings/*.dcm")]
+    assert len(paths) > 20
+    for path in paths:
+        assert describe_result(check_ct_slice, path) == describe_result(read_ct_slice, path), path
+
+
+def describe_result(read: Callable[[Path], object], path: Path) -> str:
+    try:
+        read(path)
+    except SliceError as error:
+        return f"{error.code}: {error}"
+    return "accepted"
+
+
+def test_odd_inputs_have_their_values(shared_data: Path) -> None:
+    folder = shared_data / "odd_inputs"
+    expected = read_ct_slice(folder / "jpegls_pad00_ok.dcm")
+    paths = sorted(folder.glob("*.dcm"))
+    for path in paths:
+        np.testing.assert_array_equal(read_ct_slice(path).hu, expected.hu, str(path))
+    assert {read_ct_slice(path).patient_id for path in paths} == {expected.patient_id, "AB\\12"}
 
 
 @pytest.mark.parametrize("pattern", ["lidc_slices/dicom/*/*.dcm", "lidc_crops/dicom/*/*.dcm"])

@@ -19,7 +19,8 @@ SEPARATOR: Final = b"\\"
 _CHARACTER_SET_TAGS: Final = (b"\x08\x00\x05\x00", b"\x00\x08\x00\x05")
 _META_GROUP: Final = b"\x02\x00"
 ITEM_TAGS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # little and big endian
-PIXEL_TAGS: Final = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+FLOAT_PIXEL_TAGS: Final = (0x7FE00008, 0x7FE00009)
+PIXEL_TAGS: Final = (*FLOAT_PIXEL_TAGS, 0x7FE00010)
 
 
 class InflatesTooFar(Exception):  # noqa: N818 - becomes a SliceError

@@ -4,13 +4,17 @@ Messages quote no text of the header but the few coded values that explain a rej
 """
 
 import math
+import re
 from typing import Final
 
-from pydicom import uid
+from pydicom import Dataset, uid
+from pydicom.datadict import keyword_for_tag
+from pydicom.tag import Tag
 
 from noduleclip.config import MAX_SPACING_MM, MIN_SPACING_MM
-from noduleclip.errors import RejectCode
-from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, Header
+from noduleclip.errors import RejectCode, SliceError
+from noduleclip.io.dicom.bounded_file import FLOAT_PIXEL_TAGS
+from noduleclip.io.dicom.header import COPY_AGAIN, EXPORT_AGAIN, LEAVE_OUT, Header
 from noduleclip.io.dicom.pixels import PixelLayout, choose_decoder
 
 CHECKED_TAGS: Final = (
@@ -21,6 +25,9 @@ CHECKED_TAGS: Final = (
     *("RescaleIntercept", "RescaleSlope", "RescaleType", "ModalityLUTSequence"),
 )
 _LOCALIZERS: Final = ("LOCALIZER", "TOPOGRAM", "SCOUT", "SURVIEW")
+# GE writes "Houndsfield Unit" in reformatted series; HU_MOD, a defined term, is another unit.
+_HOUNSFIELD: Final = re.compile("hus?|(hu)?houn[ds]*e?f(ie|ei|i|e)ld(s?units?)?(hu)?")
+CT_CLASSES: Final = (uid.CTImageStorage, uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage)
 _LARGEST_TILT_DEGREES: Final = 35  # a gantry tilts up to 30
 _LARGEST_SKEW: Final = 0.1
 
@@ -33,11 +40,40 @@ def check_modality(header: Header) -> None:
     """
     modality = header.text("Modality")
     if not modality:
-        raise header.reject(RejectCode.TRUNCATED_HEADER, "the header has no Modality", COPY_AGAIN)
+        raise _reject_without_modality(header)
     if modality != "CT":
         raise header.reject(RejectCode.NOT_CT, f"Modality is {modality[:16]!r}, not CT", LEAVE_OUT)
     if header.text("SOPClassUID").startswith(uid.SecondaryCaptureImageStorage):
         raise header.reject(RejectCode.NOT_CT, "a secondary capture, not a CT slice", LEAVE_OUT)
+
+
+def _reject_without_modality(header: Header) -> SliceError:
+    if ends_before_modality(header):
+        return header.reject(RejectCode.TRUNCATED_HEADER, "the header has no Modality", COPY_AGAIN)
+    sop_class = _read_media_class(header) or header.text("SOPClassUID")
+    if sop_class == uid.MediaStorageDirectoryStorage:
+        return header.reject(RejectCode.NOT_CT, "a DICOMDIR, which lists files and is no image", LEAVE_OUT)
+    if (name := uid.UID(sop_class).name) != sop_class and sop_class not in CT_CLASSES:
+        return header.reject(RejectCode.NOT_CT, f"its SOP class is {name}, not CT", LEAVE_OUT)
+    return header.reject(RejectCode.BAD_HEADER, "the header has no Modality", LEAVE_OUT)
+
+
+def ends_before_modality(header: Header) -> bool:
+    """Return whether a file without Modality was cut short; directories and hanging protocols have none either.
+
+    Elements are in the order of their tags, so a file with one behind Modality was written without it.
+    """
+    if header.pixel_tag or max(header.dataset.keys(), default=0) > Tag("Modality"):
+        return False
+    declared, sop_class = _read_media_class(header), header.text("SOPClassUID")
+    if not sop_class:
+        return declared != uid.MediaStorageDirectoryStorage
+    return sop_class in CT_CLASSES or sop_class != (declared or sop_class)
+
+
+def _read_media_class(header: Header) -> str:
+    """Return the SOP class that the file meta information names; empty where it names none."""
+    return Header(header.path, getattr(header.dataset, "file_meta", Dataset())).text("MediaStorageSOPClassUID")
 
 
 def check_plane(
@@ -69,8 +105,7 @@ def _check_kind(header: Header) -> None:
         raise header.reject(RejectCode.LOCALIZER, "a localizer, not an axial slice", LEAVE_OUT)
     grey, samples = header.text("PhotometricInterpretation"), header.count("SamplesPerPixel", absent=1)
     if not grey:
-        fact = "the header has no PhotometricInterpretation"
-        raise header.reject(RejectCode.TRUNCATED_HEADER, fact, COPY_AGAIN)
+        raise header.reject_missing("PhotometricInterpretation")
     if samples != 1 or grey not in ("MONOCHROME1", "MONOCHROME2"):
         fact = f"{samples} samples a pixel as {grey[:16]!r}, not grey values"
         raise header.reject(RejectCode.COLOUR, fact, LEAVE_OUT)
@@ -105,16 +140,22 @@ def _parse_layout(header: Header, max_pixels: int) -> PixelLayout:
     if rows * columns > max_pixels:
         fact = f"{rows} x {columns} pixels, more than the limit of {max_pixels}"
         raise header.reject(RejectCode.TOO_LARGE, fact, LEAVE_OUT)
+    if header.pixel_tag in FLOAT_PIXEL_TAGS:
+        fact = f"its pixels are {keyword_for_tag(header.pixel_tag)}, floating-point numbers, not the integers of CT"
+        raise header.reject(
+            RejectCode.BAD_HEADER, fact, "convert it to integers with RescaleSlope and RescaleIntercept"
+        )
     allocated, stored = header.count("BitsAllocated"), header.count("BitsStored")
     signed = header.count("PixelRepresentation")
     bits_fit = allocated in (8, 16, 32) and 1 <= stored <= allocated and signed in (0, 1)
     if min(rows, columns) < 1 or not bits_fit:
         fact = f"no image has {rows} x {columns} pixels of {stored} in {allocated} bits, sign {signed}"
-        raise header.reject(RejectCode.BAD_HEADER, fact, COPY_AGAIN)
+        raise header.reject(RejectCode.BAD_HEADER, fact, LEAVE_OUT)
     high_bit = header.count("HighBit", absent=stored - 1)
     syntax = uid.UID(str(header.dataset.file_meta.get("TransferSyntaxUID") or ""))
     if not syntax:
-        raise header.reject(RejectCode.TRUNCATED_HEADER, "the header names no transfer syntax", COPY_AGAIN)
+        fact = "its file meta information has no TransferSyntaxUID, so the coding of its pixels is not known"
+        raise header.reject(RejectCode.BAD_HEADER, fact, EXPORT_AGAIN)
     layout = PixelLayout(
         rows, columns, allocated, stored, high_bit, bool(signed), syntax, choose_decoder(header, syntax)
     )
@@ -146,7 +187,7 @@ def _parse_rescale(header: Header, *, assume_hu: bool) -> tuple[float, float]:
         fact = "a Modality LUT takes the place of RescaleSlope"
         raise header.reject(RejectCode.MODALITY_LUT, fact, "convert it to RescaleSlope and RescaleIntercept")
     unit = header.text("RescaleType")
-    if unit.upper() not in ("", "HU"):
+    if unit and not _HOUNSFIELD.fullmatch(re.sub("[^a-z]", "", unit.lower())):
         raise header.reject(RejectCode.NOT_HU, f"RescaleType is {unit[:16]!r}, not HU", LEAVE_OUT)
     slopes = header.numbers("RescaleSlope", RejectCode.BAD_RESCALE)
     intercepts = header.numbers("RescaleIntercept", RejectCode.BAD_RESCALE)

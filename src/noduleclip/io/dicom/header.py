@@ -11,12 +11,14 @@ from typing import Final
 
 import pydicom
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
 from noduleclip.errors import RejectCode, SliceError, shows_incompatibility
 from noduleclip.io.dicom.bounded_file import (
     LARGEST_HEADER_BYTES,
+    PIXEL_TAGS,
     InflatesTooFar,
     ReadsTooFar,
     TooManyParts,
@@ -26,6 +28,7 @@ from noduleclip.io.dicom.value_limits import check_item_count, check_value_lengt
 
 COPY_AGAIN: Final = "copy or download it again"
 LEAVE_OUT: Final = "leave the file out"
+EXPORT_AGAIN: Final = "export it again as Explicit VR Little Endian"
 _GROUPS_AT_THE_START: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
 
@@ -37,6 +40,8 @@ class Header:
         path: The file, for messages.
         dataset: The elements that were read.
         pixels_at: Offset in the file at which reading stopped before the pixel data; 0 where they were read, too.
+        pixel_tag: Tag of the pixel data, which are integers or floating-point numbers; 0 where the file has none, or
+            ends before them.
         frame: Index of the frame that it is the header of, from 0.
         groups: The functional groups that have values of this frame, by keyword of the value.
     """
@@ -44,12 +49,19 @@ class Header:
     path: Path
     dataset: pydicom.Dataset
     pixels_at: int = 0
+    pixel_tag: int = 0
     frame: int = 0
     groups: Mapping[str, pydicom.Dataset] = field(default_factory=dict)
 
     def reject(self, code: RejectCode, fact: str, remedy: str) -> SliceError:
         """Return the error, which names the file, the finding and the remedy."""
         return _rejection(self.path, code, fact, remedy)
+
+    def reject_missing(self, name: str) -> SliceError:
+        """Return the error of an element that is missing: in a file cut short, or one that was written without it."""
+        if self.pixel_tag:
+            return self.reject(RejectCode.BAD_HEADER, f"the header has no {name}", LEAVE_OUT)
+        return self.reject(RejectCode.TRUNCATED_HEADER, f"the header has no {name}", COPY_AGAIN)
 
     def value(self, keyword: str, code: RejectCode = RejectCode.BAD_HEADER) -> object:
         """Return the value as pydicom converts it, None where the element is absent; raises `code` if malformed."""
@@ -61,8 +73,10 @@ class Header:
             raise self.reject(code, f"the value of {keyword} is malformed", COPY_AGAIN) from error
 
     def text(self, keyword: str) -> str:
-        """Return the value without blanks around it, empty where the element is absent."""
+        """Return the value without blanks around it as one text, empty where the element is absent."""
         value = self.value(keyword)
+        if isinstance(value, MultiValue):  # pydicom splits at each backslash
+            value = "\\".join(map(str, value))
         return "" if value is None else str(value).strip()
 
     def numbers(self, keyword: str, code: RejectCode = RejectCode.BAD_HEADER) -> list[float] | None:
@@ -70,11 +84,16 @@ class Header:
         if keyword not in self._find(keyword):
             return None
         value = self.value(keyword, code)
-        items = list(value) if isinstance(value, MultiValue) else [value]
+        if isinstance(value, bytes | pydicom.Sequence):
+            vr = self._find(keyword)[keyword].VR
+            raise self.reject(code, f"{keyword} is stored as {vr}, not as a number or text", LEAVE_OUT)
+        if isinstance(value, str):  # of a VR that pydicom does not split
+            value = value.split("\\")
+        items = value if isinstance(value, MultiValue | list) else [value]  # a list where the VR is binary
         try:
-            numbers = [float(str(item)) for item in items if item not in (None, "")]
+            numbers = [float(str(item)) for item in items if item is not None and str(item).strip()]
         except ValueError as error:
-            raise self.reject(code, f"{keyword} is no number", COPY_AGAIN) from error
+            raise self.reject(code, f"{keyword} is no number", LEAVE_OUT) from error
         if not all(map(math.isfinite, numbers)):
             raise self.reject(code, f"{keyword} is not finite", LEAVE_OUT)
         return numbers
@@ -83,7 +102,7 @@ class Header:
         """Return the first value as a whole number, `absent` in place of one that is missing or empty."""
         numbers = self.numbers(keyword) or ([] if absent is None else [absent])
         if not numbers:
-            raise self.reject(RejectCode.TRUNCATED_HEADER, f"the header has no {keyword}", COPY_AGAIN)
+            raise self.reject_missing(keyword)
         return int(numbers[0])
 
     @contextlib.contextmanager
@@ -137,6 +156,15 @@ def read_header(path: Path, max_pixels: int, tags: Sequence[str], *, stop_before
     Raises:
         SliceError: The file cannot be read, is not DICOM, or ends too early.
     """
+    pixel_tag = 0
+
+    def stop(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        nonlocal pixel_tag
+        if tag not in PIXEL_TAGS:
+            return False
+        pixel_tag = pixel_tag or tag
+        return stop_before_pixels
+
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -146,14 +174,14 @@ def read_header(path: Path, max_pixels: int, tags: Sequence[str], *, stop_before
         limit_bytes = LARGEST_HEADER_BYTES if stop_before_pixels else find_limit_bytes(max_pixels)
         in_memory = not stop_before_pixels and not is_large(path)
         with open_bounded(path, limit_bytes, find_limit_bytes(max_pixels), in_memory=in_memory) as file:
-            dataset = pydicom.dcmread(file, limit_bytes, stop_before_pixels, specific_tags=_find_tags(tuple(tags)))
+            dataset = read_partial(file, stop, limit_bytes, specific_tags=_find_tags(tuple(tags)))
             pixels_at = file.tell() if stop_before_pixels else 0
         check_item_count(dataset)
         check_value_lengths(dataset)
         # Where the file ends in an element without a length, pydicom drops all that it read before.
         if not stop_before_pixels and not len(dataset) and len(read_header(path, max_pixels, tags).dataset):
             raise _rejection(path, RejectCode.TRUNCATED_PIXELS, "the pixel data are cut short", COPY_AGAIN)
-        return Header(path, dataset, pixels_at)
+        return Header(path, dataset, pixels_at, pixel_tag)
     except SliceError:
         raise
     except Exception as error:  # a parser on broken bytes raises whatever it runs into
@@ -187,6 +215,8 @@ def is_large(path: Path) -> bool:
 
 def _explain_unread(error: Exception, path: Path, max_pixels: int) -> tuple[RejectCode, str, str]:
     match error:
+        case _ if "\0" in str(path):
+            return RejectCode.MISSING_FILE, "no file can have this path, it holds a NUL", "correct the path"
         case FileNotFoundError() | NotADirectoryError():
             return RejectCode.MISSING_FILE, "no such file", "check the path and the DICOM root"
         case OSError() if error.errno is not None:  # pydicom raises some of its own, without a number
@@ -229,4 +259,5 @@ def _starts_with_an_element(path: Path) -> bool:
 
 
 def _rejection(path: Path, code: RejectCode, fact: str, remedy: str) -> SliceError:
-    return SliceError(code, f"{path}: {fact}; {remedy}")
+    name = str(path).replace("\0", "\\0")
+    return SliceError(code, f"{name}: {fact}; {remedy}")

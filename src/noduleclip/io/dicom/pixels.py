@@ -14,7 +14,7 @@ from pydicom.pixels.decoders.base import get_decoder
 
 from noduleclip.errors import RejectCode, shows_incompatibility
 from noduleclip.io.dicom.gdcm_process import decode_apart
-from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, Header
+from noduleclip.io.dicom.header import COPY_AGAIN, EXPORT_AGAIN, LEAVE_OUT, Header
 from noduleclip.io.dicom.stream import read_frame
 
 # The first that is installed is the only one tried: GDCM fills what a broken stream lacks where others raise.
@@ -32,6 +32,7 @@ _DECODERS: Final[Mapping[str, tuple[str, ...]]] = {
     uid.HTJ2KLosslessRPCL: ("pylibjpeg",),
     uid.HTJ2K: ("pylibjpeg",),
 }
+_OF_DCMDJPEG: Final = ("1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55")  # that it decodes, and Python does not
 _PACKAGES: Final = {"gdcm": "python-gdcm", "pylibjpeg": "pylibjpeg pylibjpeg-openjpeg"}
 _J2K: Final = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 _END: Final = b"\xff\xd9"
@@ -91,8 +92,20 @@ def choose_decoder(header: Header, syntax: uid.UID) -> str:
         return ""
     if plugin := _find_installed(syntax):
         return plugin
-    name = f"{syntax.name} ({syntax})" if syntax.is_valid else repr(syntax[:64])
-    remedy = _name_remedy(syntax) if syntax in _DECODERS else "decompress it first, for example with dcmdjpeg"
+    if syntax in _DECODERS:
+        remedy = _name_remedy(syntax)
+    elif syntax in _OF_DCMDJPEG:
+        remedy = "decompress it first, for example with dcmdjpeg"
+    else:
+        remedy = EXPORT_AGAIN
+    if syntax.name != syntax:
+        name = f"{syntax.name} ({syntax})"
+    else:
+        name = (
+            f"{syntax}, which is {'private' if syntax.is_private else 'unknown'}"
+            if syntax.is_valid
+            else repr(syntax[:64])
+        )
     raise header.reject(RejectCode.NO_DECODER, f"no decoder for its transfer syntax {name}", remedy)
 
 
