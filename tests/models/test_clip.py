@@ -40,7 +40,10 @@ def test_eight_views_do_not_see_a_turned_or_mirrored_crop(model: ClipModel) -> N
 
 @torch.no_grad()
 def test_a_sentence_is_embedded_alike_whatever_stands_beside_it(model: ClipModel) -> None:
-    short, long = model.vocabulary.encode("> 6 mm"), model.vocabulary.encode("between 6 and 9 mm" + ", lung nodule" * 20)
+    short, long = (
+        model.vocabulary.encode("> 6 mm"),
+        model.vocabulary.encode("between 6 and 9 mm" + ", lung nodule" * 20),
+    )
     together = model.encode_text([short, long])
     torch.testing.assert_close(together[:1], model.encode_text([short]), rtol=0, atol=1e-6)
     assert sum(entry != 0 for entry in long.left) == MAX_TOKENS

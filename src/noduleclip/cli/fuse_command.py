@@ -1,20 +1,21 @@
 """`noduleclip fuse`."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from noduleclip.cli import options
+from noduleclip.cli.option_groups import with_option_groups
 from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import UsageError
 
 
+@with_option_groups
 def fuse(
-    emb_dir: options.EmbDir,
-    query: options.Query = None,
-    queries_file: options.QueriesFile = None,
-    model: options.IndexModel = None,
+    *,
+    search: options.SearchOptions,
     alpha: Annotated[
         str,
         typer.Option(
@@ -37,19 +38,6 @@ def fuse(
             rich_help_panel=options.INPUTS,
         ),
     ] = None,
-    topk: options.TopK = 10,
-    where: options.Where = None,
-    unique: options.Unique = None,
-    patients_file: options.PatientsFilter = None,
-    dicom_root: options.PictureRoot = None,
-    html: options.Html = None,
-    contact_sheet: options.ContactSheet = None,
-    viewer_url: options.ViewerUrl = None,
-    out: options.QueryOut = None,
-    output_format: options.OutputFormat = "auto",
-    paths_only: options.PathsOnly = False,
-    preview: options.Preview = False,
-    overwrite: options.Overwrite = False,
 ) -> None:
     """Rank the nodules of an index by the image and the measured diameter together.
 
@@ -61,19 +49,16 @@ def fuse(
     weight = None if alpha == "auto" else _parse_alpha(alpha)
     if weight is None and val_emb_dir is None:
         raise UsageError("--alpha auto needs --val-emb-dir: an index of validation patients, read by several readers")
-    from noduleclip.cli.pictures import PictureOptions
-    from noduleclip.cli.search import SearchOptions, make_request, run_search
+    from noduleclip.cli.search import make_request, run_search
 
-    request = make_request(query, queries_file, topk=topk, where=where, unique=unique, patients_file=patients_file)
-    pictures = PictureOptions(dicom_root, preview, html=html, contact_sheet=contact_sheet, viewer_url=viewer_url)
-    run_search(
-        replace(request, alpha=weight, softness_mm=softness_mm),
-        SearchOptions(
-            emb_dir=emb_dir, model=model, queries_file=queries_file, out=out, output_format=output_format,
-            paths_only=paths_only, overwrite=overwrite, pictures=pictures,
-            val_emb_dir=val_emb_dir if weight is None else None,
-        ),
-    )  # fmt: skip
+    request = replace(make_request(search), alpha=weight, softness_mm=softness_mm)
+    choose_alpha = None
+    if weight is None and val_emb_dir is not None:
+        from noduleclip.report.console import CONSOLE
+        from noduleclip.workflows.alpha import choose_alpha_on
+
+        choose_alpha = partial(choose_alpha_on, val_emb_dir, softness_mm=softness_mm, reporter=CONSOLE)
+    run_search(request, search, choose_alpha=choose_alpha)
 
 
 def _parse_alpha(text: str) -> float:

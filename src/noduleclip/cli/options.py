@@ -221,3 +221,26 @@ class TableOptions:
         from noduleclip.workflows.roi_crops import TableRequest
 
         return TableRequest(**vars(self), keep=tuple(keep))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """Options of the commands that search an index: what to search for, among which rows, and where the hits go."""
+
+    emb_dir: EmbDir
+    query: Query = None
+    queries_file: QueriesFile = None
+    model: IndexModel = None
+    topk: TopK = 10
+    where: Where = None
+    unique: Unique = None
+    patients_file: PatientsFilter = None
+    dicom_root: PictureRoot = None
+    html: Html = None
+    contact_sheet: ContactSheet = None
+    viewer_url: ViewerUrl = None
+    out: QueryOut = None
+    output_format: OutputFormat = "auto"
+    paths_only: PathsOnly = False
+    preview: Preview = False
+    overwrite: Overwrite = False

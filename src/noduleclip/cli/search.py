@@ -2,12 +2,13 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from noduleclip import schema
+from noduleclip.cli.options import SearchOptions
 from noduleclip.cli.pictures import PictureOptions, make_previews
 from noduleclip.cli.retries import retry_replaced
 from noduleclip.cli.slice_folders import settle_slice_folders
@@ -24,48 +25,10 @@ from noduleclip.workflows.search_request import RowFilter, SearchRequest, format
 from noduleclip.workflows.text_encoder import check_model
 
 
-@dataclass(frozen=True, kw_only=True)
-class SearchOptions:
-    """Which index is searched, and where the hits go.
-
-    Attributes:
-        emb_dir: The index.
-        model: Checkpoint that must have made the embeddings.
-        queries_file: File that the sentences come from.
-        out: Folder for `topk.csv`.
-        output_format: Format of stdout; "auto" is a table on a terminal, else CSV.
-        paths_only: Print DICOM paths only.
-        overwrite: Replace results that are there.
-        pictures: How hits are shown as pictures.
-        cache_dir: Folder of the exported model, for a nodule outside the index.
-        val_emb_dir: Index of validation patients, on which `alpha` is chosen.
-    """
-
-    emb_dir: str
-    model: Path | None
-    queries_file: Path | None
-    out: Path | None
-    output_format: str
-    paths_only: bool
-    overwrite: bool
-    pictures: PictureOptions
-    cache_dir: Path | None = None
-    val_emb_dir: str | None = None
-
-
 def make_request(
-    query: str | None,
-    queries_file: Path | None,
-    *,
-    topk: int,
-    where: str | None,
-    unique: str | None,
-    patients_file: Path | None,
-    like: str | None = None,
-    like_weight: float = 0.5,
-    exact: bool = False,
+    options: SearchOptions, *, like: str | None = None, like_weight: float = 0.5, exact: bool = False
 ) -> SearchRequest:
-    """Return the request of the options that `query` and `fuse` share.
+    """Return the request of the options.
 
     Raises:
         UsageError: There are no sentences, or two sources of them, or a value is not allowed.
@@ -74,44 +37,61 @@ def make_request(
     if like is not None:
         _check_decoded("--like", like, "name a row")
     return SearchRequest(
-        sentences=_read_sentences(query, queries_file, is_optional=like is not None),
+        sentences=_read_sentences(options.query, options.queries_file, is_optional=like is not None),
         like=like,
         like_weight=like_weight,
-        k=topk,
-        filters=RowFilter(where=where or "", patients=patients_file),
-        unique=unique,
+        k=options.topk,
+        filters=RowFilter(where=options.where or "", patients=options.patients_file),
+        unique=options.unique,
         exact=exact,
     )
 
 
-def run_search(request: SearchRequest, options: SearchOptions) -> None:
+def run_search(
+    request: SearchRequest,
+    options: SearchOptions,
+    *,
+    cache_dir: Path | None = None,
+    choose_alpha: Callable[[Index], float] | None = None,
+) -> None:
     """Answer every sentence.
+
+    Args:
+        request: What to search for.
+        options: The index, and where the hits go.
+        cache_dir: Folder of the exported model, for a nodule outside the index.
+        choose_alpha: Chooses the weight of the image for the index; None = the request has it.
 
     Raises:
         NoduleclipError: Anything that a user can cause.
     """
-    if options.pictures.writes_files:
+    pictures = PictureOptions(
+        options.dicom_root, options.preview, options.html, options.contact_sheet, options.viewer_url
+    )
+    if pictures.writes_files:
         from noduleclip.cli.gallery import check_gallery
 
-        check_gallery(options.pictures, replace=options.overwrite)
+        check_gallery(pictures, replace=options.overwrite)
+
+    def search() -> None:
+        index = open_index(options.emb_dir)
+        check_model(index, options.model)
+        wanted = request if choose_alpha is None else replace(request, alpha=choose_alpha(index))
+        _deliver_answers(index, wanted, options, pictures, cache_dir)
+
     with output_lock(options.out, (schema.TOP_K_CSV,), OVERWRITE, replace=options.overwrite, reporter=CONSOLE):
-        retry_replaced(lambda: _search(request, options))
+        retry_replaced(search)
 
 
-def _search(request: SearchRequest, options: SearchOptions) -> None:
-    index = open_index(options.emb_dir)
-    check_model(index, options.model)
-    if options.val_emb_dir is not None:
-        from noduleclip.workflows.alpha import choose_alpha_on
-
-        request = replace(request, alpha=choose_alpha_on(options.val_emb_dir, index, request.softness_mm, CONSOLE))
-    if options.pictures.wanted:
-        folders = settle_slice_folders(index, options.pictures.given_folders)
-        options = replace(options, pictures=replace(options.pictures, folders=folders))
-    searcher = Searcher(index, model=options.model, cache_dir=options.cache_dir)
+def _deliver_answers(
+    index: Index, request: SearchRequest, options: SearchOptions, pictures: PictureOptions, cache_dir: Path | None
+) -> None:
+    if pictures.wanted:
+        pictures = replace(pictures, folders=settle_slice_folders(index, pictures.given_folders))
+    searcher = Searcher(index, model=options.model, cache_dir=cache_dir)
     batches = _log_descriptions(searcher.search(request, CONSOLE))
-    with _delivering(index, options) as deliver:
-        if options.pictures.writes_files:
+    with _delivering(index, options, pictures) as deliver:
+        if pictures.writes_files:
             from noduleclip.cli.gallery import refuse_many_hits, write_gallery
 
             shown: list[Answer] = []
@@ -119,7 +99,7 @@ def _search(request: SearchRequest, options: SearchOptions) -> None:
                 shown += answers
                 refuse_many_hits(shown)
             command = format_command(request, options.emb_dir, model=options.model, queries_file=options.queries_file)
-            write_gallery(index, shown, options.pictures, command)
+            write_gallery(index, shown, pictures, command)
             deliver(shown)
             return
         delivered = False
@@ -164,7 +144,9 @@ def _check_decoded(option: str, text: str, remedy: str) -> None:
 
 
 @contextlib.contextmanager
-def _delivering(index: Index, options: SearchOptions) -> Iterator[Callable[[Sequence[Answer]], None]]:
+def _delivering(
+    index: Index, options: SearchOptions, pictures: PictureOptions
+) -> Iterator[Callable[[Sequence[Answer]], None]]:
     """Yield a function that writes answers to stdout and to `topk.csv`, which appears whole after the last batch."""
     form = None if options.paths_only else choose_format(options.output_format)
     batches, count = 0, 0
@@ -179,7 +161,7 @@ def _delivering(index: Index, options: SearchOptions) -> Iterator[Callable[[Sequ
             hits = pl.concat([answer.hits for answer in answers])
             if file is not None:
                 file.write(format_csv(hits, header=batches == 0).encode())
-            previews = make_previews(index, answers, options.pictures, form)
+            previews = make_previews(index, answers, pictures, form)
             if form is None:
                 new = {path: None for answer in answers for path in answer.hits[schema.DICOM_PATH] if path not in paths}
                 paths.update(new)
