@@ -508,6 +508,35 @@ def test_copies_of_segmentations_and_reports_count_once(segmented: Path, tmp_pat
     assert [counts[name] for name in names] == [6, 3, 3, 6]
 
 
+def test_a_lung_is_no_reader_of_the_nodule_in_it(scans: Path, tmp_path: Path) -> None:
+    root = tmp_path / "masks"
+    shutil.copytree(scans, root)
+    slices = read_slices(sorted((root / "PHANTOM-0001").iterdir()))
+    nodule, lung = np.zeros((2, len(slices), slices[0].Rows, slices[0].Columns), bool)
+    nodule[1, 20:31, 40:52] = True
+    lung[:, 5:60, 5:70] = True
+    write_seg(root / "nodule.dcm", slices, [ReaderFinding(nodule, "Nodule 1", "2.25.1")])
+    seg = write_seg(root / "lung.dcm", slices, [ReaderFinding(lung, "Lung", "2.25.2")])
+    seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeMeaning = "Lung"
+    seg.save_as(root / "lung.dcm")
+    done = prepare("seg", tmp_path / "out", "--data-root", root)
+    assert done.code == 0, done.err
+    assert "1 segments of lungs and other anatomy are left out, first: 'Lung' in" in done.err
+    assert read_rows(tmp_path / "out").height == 1
+    (root / "nodule.dcm").unlink()
+    alone = prepare("seg", tmp_path / "alone", "--data-root", root)
+    assert alone.code == 3
+    assert "no segment is a nodule; found: 1 segments of lungs" in alone.err
+
+
+def test_reports_without_a_diameter_say_what_they_have(segmented: Path, tmp_path: Path) -> None:
+    for path in (segmented / "seg").glob("sr*.dcm"):
+        path.write_bytes(path.read_bytes().replace(b"M-02550 ", b"M-02551 ").replace(b"81827009", b"81827000"))
+    done = prepare("sr", tmp_path / "out", "--data-root", segmented)
+    assert done.code == 3
+    assert "found: 3 reported segments without a diameter in mm, the first: Diameter of 9.5 in unit 'mm'" in done.err
+
+
 def test_broken_segmentations_are_rejected(segmented: Path, tmp_path: Path) -> None:
     path = segmented / "seg/10.dcm"
     data = pydicom.dcmread(path)

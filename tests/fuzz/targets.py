@@ -225,7 +225,8 @@ def _read_meta_image(content: bytes, folder: Path) -> None:
 
 def _read_segmentation(content: bytes, folder: Path) -> None:
     for segment in read_segments(_put(folder / "seg.dcm", content), max_pixels=4096):
-        _demand(bool(np.isfinite(find_middle(segment)).all()), "a segment that is nowhere")
+        if not segment.is_anatomy:
+            _demand(bool(np.isfinite(find_middle(segment)).all()), "a segment that is nowhere")
 
 
 def _read_report(content: bytes, folder: Path) -> None:

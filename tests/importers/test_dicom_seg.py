@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
@@ -12,6 +13,8 @@ from importers.segmentations import ReaderFinding, read_slices, write_seg
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.importers import dicom_seg
 from noduleclip.importers.dicom_seg import read_segments, trace_mask
+from noduleclip.importers.seg_frames import check_syntax
+from noduleclip.io.dicom.header import read_header
 
 
 def area(points: NDArray[np.float64]) -> float:
@@ -115,13 +118,118 @@ def test_frames_that_end_within_a_byte_are_unpacked(tmp_path: Path, slices: list
     assert corners == [[9.5, 2.5], [4.5, 6.5], [10.5, 0.5]]
 
 
+def test_frames_that_each_begin_at_a_byte_are_unpacked(tmp_path: Path, slices: list[pydicom.Dataset]) -> None:
+    """As dcmqi wrote them: the length tells."""
+    for data in slices:
+        data.Rows, data.Columns = 61, 61
+        data.PixelData = bytes(2 * 61 * 61)
+    path = tmp_path / "seg.dcm"
+    seg = write_seg(path, slices, [reading_of(slices, *((k, 20 + k, 30, 25, 40) for k in range(len(slices))))])
+    wanted = read_segments(path)
+    bits = np.unpackbits(np.frombuffer(seg.PixelData, np.uint8), bitorder="little")[: len(slices) * 61 * 61]
+    frames = np.pad(bits.reshape(len(slices), -1), ((0, 0), (0, 7)))
+    padded = np.packbits(frames, axis=1, bitorder="little").tobytes()
+    assert len(padded) > len(seg.PixelData)
+    seg.PixelData = padded + bytes(len(padded) % 2)
+    seg.save_as(path)
+    (found,) = read_segments(path)
+    for one, other in zip(found.planes, wanted[0].planes, strict=True):
+        np.testing.assert_array_equal(one.curves[0].points_px, other.curves[0].points_px)
+    seg.PixelData = padded + bytes(8)
+    seg.save_as(path)
+    with pytest.raises(SliceError, match=r"its pixel data have .* bytes, where its . frames take"):
+        read_segments(path)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_label_maps_are_read_as_binary_segmentations(tmp_path: Path, slices: list[pydicom.Dataset], bits: int) -> None:
+    readings = [reading_of(slices, (0, 3, 5, 7, 12), (1, 3, 4, 7, 11)), reading_of(slices, (1, 30, 40, 50, 61))]
+    seg = write_seg(tmp_path / "binary.dcm", slices, readings)
+    stack = np.stack([reading.mask for reading in readings])
+    labels = (stack * np.array([1, 2])[:, None, None, None]).max(axis=0).astype(np.uint8)
+    described = list(seg.SegmentSequence)
+    made = hd.seg.Segmentation(
+        source_images=slices, pixel_array=labels, segmentation_type="LABELMAP", segment_descriptions=described,
+        series_instance_uid=hd.UID(), series_number=100, sop_instance_uid=hd.UID(), instance_number=1,
+        manufacturer="tests", manufacturer_model_name="tests", software_versions="1", device_serial_number="1",
+    )  # fmt: skip
+    if bits == 16:
+        made.PixelData = (
+            np.frombuffer(made.PixelData, np.uint8)[: made.NumberOfFrames * made.Rows * made.Columns]
+            .astype("<u2")
+            .tobytes()
+        )
+        made.BitsAllocated = made.BitsStored = 16
+        made.HighBit = 15
+    made.save_as(tmp_path / "labels.dcm")
+    wanted, found = read_segments(tmp_path / "binary.dcm"), read_segments(tmp_path / "labels.dcm")
+    assert [segment.number for segment in found] == [1, 2]
+    for one, other in zip(found, wanted, strict=True):
+        planes = {plane.sop_uid: plane for plane in other.planes}
+        assert {plane.sop_uid for plane in one.planes} == set(planes)
+        for plane in one.planes:
+            np.testing.assert_array_equal(plane.curves[0].points_px, planes[plane.sop_uid].curves[0].points_px)
+            assert plane.plane.position_mm == planes[plane.sop_uid].plane.position_mm
+
+
+@pytest.mark.parametrize(
+    ("syntax", "message"),
+    [
+        ("1.2.840.10008.1.2.2", "it is in big-endian byte order; convert it to little endian"),
+        ("1.2.840.10008.1.2.5", "its masks are compressed; decompress it"),
+        (None, "the header names no transfer syntax"),
+    ],
+)
+def test_a_syntax_that_is_not_read_is_named(
+    tmp_path: Path, slices: list[pydicom.Dataset], syntax: str | None, message: str
+) -> None:
+    path = tmp_path / "seg.dcm"
+    write_seg(path, slices, [reading_of(slices, (0, 3, 5, 7, 12))])
+    header = read_header(path, 1 << 20, dicom_seg._TAGS, stop_before_pixels=False)
+    if syntax is None:
+        del header.dataset.file_meta.TransferSyntaxUID
+    else:
+        header.dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
+    with pytest.raises(SliceError, match=message):
+        check_syntax(header)
+
+
+@pytest.mark.parametrize(
+    ("names", "category", "is_anatomy"),
+    [
+        (("Nodule 1", "", "Nodule"), "49755003", False),
+        (("Left lung", "", "Lung"), "123037004", True),
+        (("Segment_3", "", "Structure"), "123037004", True),
+        (("Nodule 2", "", "Lung"), "123037004", False),
+        (("Right lung, upper lobe", "", "Tissue"), "85756007", True),
+        (("lung nodule", "", "Tissue"), "85756007", False),
+        (("GTV-1", "", "Neoplasm"), "49755003", False),
+        (("Segment_1", "", "Tissue"), "85756007", False),
+        (("1", "", "Background"), "", True),
+    ],
+)
+def test_lungs_are_known_by_category_or_name(
+    tmp_path: Path, slices: list[pydicom.Dataset], names: tuple[str, str, str], category: str, is_anatomy: bool
+) -> None:
+    path = tmp_path / "seg.dcm"
+    seg = write_seg(path, slices, [reading_of(slices, (0, 3, 5, 7, 12))])
+    segment = seg.SegmentSequence[0]
+    segment.SegmentLabel, segment.SegmentDescription = names[:2]
+    segment.SegmentedPropertyTypeCodeSequence[0].CodeMeaning = names[2]
+    segment.SegmentedPropertyCategoryCodeSequence[0].CodeValue = category
+    seg.save_as(path)
+    (found,) = read_segments(path)
+    assert found.is_anatomy == is_anatomy
+    assert bool(found.planes) != is_anatomy
+
+
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
         (
             {"SegmentationType": "FRACTIONAL"},
             RejectCode.BAD_SEGMENTATION,
-            "SegmentationType is 'FRACTIONAL'; only BINARY",
+            "SegmentationType is 'FRACTIONAL'; only BINARY of 1 bit",
         ),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, RejectCode.BAD_SEGMENTATION, "not a DICOM Segmentation"),
         ({"PixelData": b"\1\2"}, RejectCode.TRUNCATED_PIXELS, "the pixel data are cut short"),

@@ -76,12 +76,40 @@ def test_what_is_in_another_unit_or_of_another_code_is_left_out(report: tuple[Pa
     assert first.ratings == {}
 
 
-def test_broken_reports_are_rejected(report: tuple[Path, str], collection: Collection) -> None:
+def test_an_item_without_a_value_loses_no_other(report: tuple[Path, str]) -> None:
+    path, seg_uid = report
+    data = pydicom.dcmread(path)
+    volume, diameter = items_of(data, "NUM")[:2]
+    volume.MeasuredValueSequence[0].NumericValue = None
+    diameter.MeasuredValueSequence.insert(0, pydicom.Dataset())
+    diameter.MeasuredValueSequence[0].NumericValue = ""
+    foreign = pydicom.Dataset()
+    foreign.ValueType = "IMAGE"
+    group = next(it for it in items_of(data, "CONTAINER") if it.ConceptNameCodeSequence[0].CodeValue == "125007")
+    group.ContentSequence.append(foreign)
+    data.save_as(path)
+    first, second = read_reports(path)
+    assert (first.seg_uid, first.segment, first.diameter_mm, first.ratings) == (seg_uid, 1, 7.25, RATINGS)
+    assert (first.malformed, second.diameter_mm) == (1, 7.25)
+
+
+def test_a_diameter_in_another_unit_is_described(report: tuple[Path, str]) -> None:
     path, _ = report
     data = pydicom.dcmread(path)
-    del items_of(data, "IMAGE")[0].ReferencedSOPSequence
+    diameter = items_of(data, "NUM")[1]
+    diameter.ConceptNameCodeSequence[0].CodeValue = "L0JK"
+    diameter.ConceptNameCodeSequence[0].CodeMeaning = "Maximum 3D diameter"
+    diameter.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue = "1"
     data.save_as(path)
-    with pytest.raises(SliceError, match="its content is malformed"):
+    first = read_reports(path)[0]
+    assert math.isnan(first.diameter_mm)
+    assert first.other_size == "Maximum 3D diameter of 7.25 in unit '1'"
+
+
+def test_broken_reports_are_rejected(report: tuple[Path, str], collection: Collection) -> None:
+    path, _ = report
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(SliceError, match=r"sr\.dcm: "):
         read_reports(path)
     ct = next((collection.folder / "phantoms/dicom/PHANTOM-0001").iterdir())
     with pytest.raises(SliceError, match="not a structured report of measurements"):
@@ -128,8 +156,9 @@ def test_values_without_end_are_rejected(report: tuple[Path, str], *, with_lengt
     items_of(data, "NUM")[1].MeasuredValueSequence[0].NumericValue = [1] * 1000
     state_lengths(data, with_lengths=with_lengths)
     data.save_as(path)
-    with pytest.raises(SliceError, match="its content is malformed"):
-        read_reports(path)
+    first, second = read_reports(path)
+    assert math.isnan(first.diameter_mm)
+    assert (first.malformed, second.diameter_mm) == (1, 7.25)
     items_of(data, "NUM")[1].MeasuredValueSequence[0].NumericValue = [1] * 1001
     data.save_as(path)
     with pytest.raises(

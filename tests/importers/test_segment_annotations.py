@@ -95,6 +95,24 @@ def test_reports_find_their_segments() -> None:
         Report(Path("sr"), "", 0, "2.25.1", 8.0),
         Report(Path("sr"), "9.7", 1, "2.25.2", 9.0),
     ]
-    found, strangers = match_reports(segments, reports)
-    assert {key: report.diameter_mm for key, report in found.items()} == {("9.1", 2): 5.0, ("9.2", 1): 7.0}
-    assert strangers == 2
+    matched = match_reports(segments, reports)
+    assert {key: report.diameter_mm for key, report in matched.found.items()} == {("9.1", 2): 5.0, ("9.2", 1): 7.0}
+    assert (matched.unmatched, matched.ambiguous) == (2, 1)
+
+
+def test_measurement_groups_on_one_segment_add_up() -> None:
+    reports = [
+        Report(Path("a"), "9.1", 1, "", ratings={"texture": 5}),
+        Report(Path("b"), "9.1", 1, "", 12.1, {"texture": 4, "margin": 3}),
+    ]
+    matched = match_reports([segment("9.1", 1)], reports)
+    report = matched.found["9.1", 1]
+    assert (report.path, report.diameter_mm, report.ratings) == (Path("b"), 12.1, {"texture": 5, "margin": 3})
+    assert matched.ambiguous == 0
+
+
+@pytest.mark.parametrize("diameter_mm", [1210.0, 0.0, -3.0])
+def test_a_reported_diameter_of_no_nodule_is_refused(diameter_mm: float) -> None:
+    made = enclose_segment(segment(planes=(mask(2.5),)), ("", ""), Report(Path("sr"), "9.1", 1, "", diameter_mm))
+    assert isinstance(made, RejectedAnnotation)
+    assert f"is {diameter_mm:g} mm, not in (0, 100] mm" in made.reason

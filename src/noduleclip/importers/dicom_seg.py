@@ -1,6 +1,7 @@
 """DICOM Segmentations: the outlines of each segment, frame by frame."""
 
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,17 +12,13 @@ import numpy as np
 import pydicom
 from contourpy import FillType, contour_generator
 from numpy.typing import NDArray
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    SegmentationStorage,
-)
+from pydicom.uid import SegmentationStorage
 
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import RejectCode
+from noduleclip.importers.seg_frames import check_syntax, open_frames, split_labels
 from noduleclip.importers.slice_plane import SlicePlane
-from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, Header, read_header
+from noduleclip.io.dicom.header import LEAVE_OUT, Header, read_header
 from noduleclip.io.dicom.slice import no_warnings
 
 _TAGS: Final = (
@@ -29,7 +26,18 @@ _TAGS: Final = (
     *("ReferencedSeriesSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *("NumberOfFrames", "Rows", "Columns", "BitsAllocated", "PixelData"),
 )
-_NATIVE: Final = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
+_LABEL_MAP_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.66.7"
+_BINARY: Final = "BINARY"
+_LABEL_MAP: Final = "LABELMAP"
+_BITS: Final = {(SegmentationStorage, _BINARY): (1,), (_LABEL_MAP_STORAGE, _LABEL_MAP): (8, 16)}
+_ANATOMICAL_STRUCTURE: Final = ("123037004", "T-D000A")  # SCT, and SRT before it
+_ANATOMY: Final = re.compile(
+    r"\b(lungs?|lobes?|pulmo|thorax|chest|heart|trachea|bronch\w*|airways?|vessels?|aorta|ribs?|body|background)\b",
+    re.I,
+)
+_LESION: Final = re.compile(
+    r"nodul|lesion|mass|tumou?r|neoplas|cancer|carcinom|metasta|malignan|granulom|opacit|annotation|finding|\bgtv", re.I
+)
 _MOST_CURVES: Final = 1000  # of a frame; those of LIDC have one or two, of up to a few hundred points
 _LONGEST_CURVE: Final = 1 << 14
 _MOST_FRAME_POINTS: Final = 1 << 18
@@ -78,6 +86,7 @@ class Segment:
         series_uid: Series Instance UID of the CT; empty where the file does not name it.
         patient_id: PatientID; may be empty.
         planes: Its masks that are not empty, in the order of the frames.
+        is_anatomy: Whether it is a lung or another part of the body, by its category and names; it has no `planes`.
     """
 
     path: Path
@@ -88,11 +97,12 @@ class Segment:
     series_uid: str
     patient_id: str
     planes: tuple[MaskPlane, ...]
+    is_anatomy: bool = False
 
 
 @no_warnings()
 def read_segments(path: Path, max_pixels: int = MAX_PIXELS) -> list[Segment]:
-    """Read the segments of a binary segmentation.
+    """Read the segments of a binary segmentation or of a label map.
 
     Curves run half way between the last pixel of a mask and the first one outside it; LIDC's own run along the
     first pixel outside.
@@ -102,20 +112,19 @@ def read_segments(path: Path, max_pixels: int = MAX_PIXELS) -> list[Segment]:
         max_pixels: Largest slice, in pixels, that is wanted; bounds the bytes that are read.
 
     Returns:
-        The segments that have a mask, by number.
+        The segments that have a mask, and those that are anatomy, in the order of the file.
 
     Raises:
         SliceError: The file cannot be read or is no such segmentation.
     """
     header = read_header(path, max_pixels, _TAGS, stop_before_pixels=False)
-    if header.text("SOPClassUID") != SegmentationStorage:
+    storage, kind = header.text("SOPClassUID"), header.text("SegmentationType")
+    if storage not in (SegmentationStorage, _LABEL_MAP_STORAGE):
         raise header.reject(RejectCode.BAD_SEGMENTATION, "not a DICOM Segmentation", LEAVE_OUT)
-    kind = header.text("SegmentationType")
-    if kind != "BINARY" or header.count("BitsAllocated") != 1:
-        fact = f"SegmentationType is {kind[:16]!r}; only BINARY of 1 bit a pixel is read"
+    if header.count("BitsAllocated") not in _BITS.get((storage, kind), ()):
+        fact = f"SegmentationType is {kind[:16]!r}; only BINARY of 1 bit a pixel and LABELMAP of 8 or 16 are read"
         raise header.reject(RejectCode.BAD_SEGMENTATION, fact, "convert it, for example with highdicom")
-    if header.dataset.file_meta.get("TransferSyntaxUID") not in _NATIVE:
-        raise header.reject(RejectCode.BAD_SEGMENTATION, "its masks are compressed", "decompress it")
+    check_syntax(header)
     with header.rejecting_malformed(RejectCode.BAD_SEGMENTATION, "its frames or segments are malformed"):
         header.refuse_long_values()
         return _parse_segments(header, max_pixels)
@@ -126,23 +135,27 @@ def _parse_segments(header: Header, max_pixels: int) -> list[Segment]:
     rows, columns, frames = header.count("Rows"), header.count("Columns"), header.count("NumberOfFrames")
     if min(rows, columns, frames) < 1 or rows * columns > max_pixels:
         raise header.reject(RejectCode.TOO_LARGE, f"{frames} frames of {rows} x {columns} pixels", LEAVE_OUT)
-    packed = np.frombuffer(data.PixelData, np.uint8)
-    if len(packed) * 8 < frames * rows * columns:
-        raise header.reject(RejectCode.TRUNCATED_PIXELS, "the pixel data are cut short", COPY_AGAIN)
+    is_anatomy = {int(segment.SegmentNumber): _is_anatomy(segment) for segment in data.SegmentSequence}
+    wanted = {number for number, is_left_out in is_anatomy.items() if not is_left_out}
+    load_frame = open_frames(header, frames, rows, columns)
     shared = data.SharedFunctionalGroupsSequence[0] if "SharedFunctionalGroupsSequence" in data else pydicom.Dataset()
     planes: dict[int, list[MaskPlane]] = defaultdict(list)
     points = 0
     for frame, groups in enumerate(data.PerFrameFunctionalGroupsSequence):
-        mask = _unpack(packed, frame, rows, columns)
-        _refuse_noise(mask, frame, header)
-        curves = trace_mask(mask)
-        points += _count_points(curves, frame, header)
-        if points > _MOST_POINTS:
-            raise header.reject(RejectCode.TOO_LARGE, f"its outlines have over {_MOST_POINTS:,} points", LEAVE_OUT)
-        if curves:
-            number = _find(groups, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber
-            plane = _parse_plane(groups, shared, (rows, columns))
-            planes[int(number)].append(MaskPlane(_find_source(groups), plane, curves))
+        if header.text("SegmentationType") == _LABEL_MAP:
+            masks = split_labels(load_frame(frame), wanted, frame, header)
+        else:
+            number = int(_find(groups, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber)
+            masks = iter([] if is_anatomy.get(number) else [(number, load_frame(frame).astype(bool))])
+        for number, mask in masks:
+            _refuse_noise(mask, frame, header)
+            curves = trace_mask(mask)
+            points += _count_points(curves, frame, header)
+            if points > _MOST_POINTS:
+                raise header.reject(RejectCode.TOO_LARGE, f"its outlines have over {_MOST_POINTS:,} points", LEAVE_OUT)
+            if curves:
+                plane = _parse_plane(groups, shared, (rows, columns))
+                planes[number].append(MaskPlane(_find_source(groups), plane, curves))
     series = data.ReferencedSeriesSequence[0].SeriesInstanceUID if data.get("ReferencedSeriesSequence") else ""
     return [
         Segment(
@@ -153,11 +166,23 @@ def _parse_segments(header: Header, max_pixels: int) -> list[Segment]:
             tracking_uid=str(segment.get("TrackingUID") or "").strip(),
             series_uid=str(series).strip(),
             patient_id=header.text("PatientID"),
-            planes=tuple(planes[number]),
+            planes=tuple(planes.get(number, ())),
+            is_anatomy=is_anatomy[number],
         )
         for segment in data.SegmentSequence
-        if (number := int(segment.SegmentNumber)) in planes
+        if (number := int(segment.SegmentNumber)) in planes or (number and is_anatomy[number])  # 0: background
     ]
+
+
+def _is_anatomy(segment: pydicom.Dataset) -> bool:
+    """Return whether a segment is a part of the body: by category or name, unless a name is that of a lesion."""
+    categories, kinds = (
+        segment.get(f"SegmentedProperty{name}CodeSequence") or [pydicom.Dataset()] for name in ("Category", "Type")
+    )
+    texts = (segment.get("SegmentLabel"), segment.get("SegmentDescription"), kinds[0].get("CodeMeaning"))
+    names = " ".join(str(text or "") for text in texts)
+    is_structure = str(categories[0].get("CodeValue", "")).strip() in _ANATOMICAL_STRUCTURE
+    return not _LESION.search(names) and (is_structure or bool(_ANATOMY.search(names)))
 
 
 def _refuse_noise(mask: NDArray[np.bool_], frame: int, header: Header) -> None:
@@ -205,18 +230,6 @@ def _find_source(groups: pydicom.Dataset) -> str:
         for source in derivation.get("SourceImageSequence") or ()
     ]
     return sources[0] if len(sources) == 1 else ""
-
-
-def _unpack(packed: NDArray[np.uint8], frame: int, rows: int, columns: int) -> NDArray[np.bool_]:
-    """Return the (Y, X) mask of a frame; frames follow each other without a gap, least significant bit first.
-
-    Source:
-        DICOM PS3.5 8.1.1 and annex D.
-    """
-    first = frame * rows * columns
-    last = first + rows * columns
-    bits = np.unpackbits(packed[first // 8 : -(-last // 8)], bitorder="little")
-    return bits[first % 8 : first % 8 + rows * columns].reshape(rows, columns).astype(bool)
 
 
 def trace_mask(mask: NDArray[np.bool_]) -> tuple[Curve, ...]:

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -12,8 +12,8 @@ from pydicom.dataelem import RawDataElement
 
 from noduleclip import schema
 from noduleclip.config import MAX_PIXELS
-from noduleclip.errors import RejectCode
-from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, read_header
+from noduleclip.errors import RejectCode, SliceError
+from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, Header, read_header
 from noduleclip.io.dicom.slice import no_warnings
 
 _CLASSES: Final = (  # Enhanced, Comprehensive, Comprehensive 3D and Extensible SR
@@ -67,6 +67,8 @@ class Report:
         tracking_uid: UID shared by all measurements of one nodule; may be empty.
         diameter_mm: Diameter; NaN where there is none.
         ratings: LIDC's ratings, by column name.
+        other_size: Description of the first diameter of another definition or unit; empty where there is none.
+        malformed: Number of content items that cannot be read.
     """
 
     path: Path
@@ -75,13 +77,16 @@ class Report:
     tracking_uid: str
     diameter_mm: float = math.nan
     ratings: dict[str, int] = field(default_factory=dict)
+    other_size: str = ""
+    malformed: int = 0
 
 
 @no_warnings()
 def read_reports(path: Path) -> list[Report]:
     """Read the measurement groups of a report.
 
-    Ratings are known by the codes of the standardised LIDC annotations; other codes are left out.
+    Ratings are known by the codes of the standardised LIDC annotations; other codes are left out. An item that cannot
+    be read is left out, too, and counted.
 
     Args:
         path: The file.
@@ -102,7 +107,7 @@ def read_reports(path: Path) -> list[Report]:
         raise header.reject(RejectCode.TRUNCATED_HEADER, "its content is missing or cut short", COPY_AGAIN)
     with header.rejecting_malformed(RejectCode.BAD_REPORT, "its content is malformed"):
         header.refuse_long_values()
-        return [_parse_group(group, path) for group in _find_groups(header.dataset, _DEEPEST)]
+        return [_parse_group(group, header) for group in _find_groups(header.dataset, _DEEPEST)]
 
 
 def _is_cut_short(dataset: pydicom.Dataset) -> bool:
@@ -121,26 +126,50 @@ def _find_groups(item: pydicom.Dataset, depth: int) -> Iterator[pydicom.Dataset]
             yield from _find_groups(child, depth - 1)
 
 
-def _parse_group(group: pydicom.Dataset, path: Path) -> Report:
-    seg_uid, segment, tracking_uid, diameter_mm = "", 0, "", math.nan
-    ratings: dict[str, int] = {}
+def _parse_group(group: pydicom.Dataset, header: Header) -> Report:
+    report = Report(header.path, "", 0, "")
     for item in group.get("ContentSequence") or ():
-        name, kind = _name(item), str(item.get("ValueType", ""))
-        if kind == "UIDREF" and name == _TRACKING_UID:
-            tracking_uid = str(item.UID).strip()
-        elif kind == "IMAGE":
-            reference = item.ReferencedSOPSequence[0]
-            if "ReferencedSegmentNumber" in reference:
-                numbers = reference["ReferencedSegmentNumber"].value
-                seg_uid = str(reference.ReferencedSOPInstanceUID).strip()
-                segment = int(numbers if isinstance(numbers, int) else numbers[0])
-        elif kind == "NUM" and name in _DIAMETERS and math.isnan(diameter_mm):
-            diameter_mm = _parse_mm(item)
-        elif kind == "CODE" and name in _RATED:
-            rating = _parse_rating(_RATED[name], item.ConceptCodeSequence[0])
-            if rating is not None:
-                ratings[_RATED[name]] = rating
-    return Report(path, seg_uid, segment, tracking_uid, diameter_mm, ratings)
+        try:
+            with header.rejecting_malformed(RejectCode.BAD_REPORT, "an item is malformed"):
+                report = _add_item(report, item)
+        except SliceError:
+            report = replace(report, malformed=report.malformed + 1)
+    return report
+
+
+def _add_item(report: Report, item: pydicom.Dataset) -> Report:
+    """Return a report with the value of one more content item."""
+    name, kind = _name(item), str(item.get("ValueType", ""))
+    if kind == "UIDREF" and name == _TRACKING_UID:
+        return replace(report, tracking_uid=str(item.UID).strip())
+    if kind == "IMAGE":
+        reference = item.ReferencedSOPSequence[0]
+        if "ReferencedSegmentNumber" not in reference:
+            return report
+        numbers = reference["ReferencedSegmentNumber"].value
+        segment = int(numbers if isinstance(numbers, int) else numbers[0])
+        return replace(report, seg_uid=str(reference.ReferencedSOPInstanceUID).strip(), segment=segment)
+    if kind == "NUM":
+        diameter_mm = _parse_mm(item) if name in _DIAMETERS else math.nan
+        if math.isfinite(diameter_mm) and math.isnan(report.diameter_mm):
+            return replace(report, diameter_mm=diameter_mm)
+        return replace(report, other_size=report.other_size or _describe_size(item))
+    if kind == "CODE" and name in _RATED:
+        rating = _parse_rating(_RATED[name], item.ConceptCodeSequence[0])
+        if rating is not None:
+            return replace(report, ratings=report.ratings | {_RATED[name]: rating})
+    return report
+
+
+def _describe_size(item: pydicom.Dataset) -> str:
+    """Return name, number and unit of a measurement that is called a diameter; empty for others."""
+    name = str(item.ConceptNameCodeSequence[0].get("CodeMeaning", ""))[:40]
+    if "diameter" not in name.casefold():
+        return ""
+    for value in item.get("MeasuredValueSequence") or ():
+        unit = str(value.MeasurementUnitsCodeSequence[0].CodeValue)[:16]
+        return f"{name} of {str(value.get('NumericValue', ''))[:16]} in unit {unit!r}"
+    return f"{name} without a value"
 
 
 def _name(item: pydicom.Dataset) -> str:
@@ -151,6 +180,8 @@ def _name(item: pydicom.Dataset) -> str:
 def _parse_mm(item: pydicom.Dataset) -> float:
     """Return a measured length in mm; NaN where it has no value or another unit."""
     for value in item.get("MeasuredValueSequence") or ():
+        if value.get("NumericValue") in (None, ""):
+            continue
         unit = str(value.MeasurementUnitsCodeSequence[0].CodeValue).strip()
         number = float(value.NumericValue)
         if unit in _MM_OF and math.isfinite(number):

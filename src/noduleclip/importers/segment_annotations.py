@@ -3,6 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from noduleclip.importers.annotations import Contour, Outline, RejectedAnnotatio
 from noduleclip.importers.dicom_seg import MaskPlane, Segment
 from noduleclip.importers.dicom_sr import Report
 from noduleclip.importers.slice_plane import SlicePlane, find_nearest
+from noduleclip.io.roi_table import MAX_DIAMETER_MM
 
 SegmentKey = tuple[str, int]
 
@@ -36,29 +38,56 @@ def name_readers(segments: Sequence[Segment]) -> dict[SegmentKey, tuple[str, str
     return names
 
 
-def match_reports(segments: Sequence[Segment], reports: Iterable[Report]) -> tuple[dict[SegmentKey, Report], int]:
-    """Find the report on each segment: the one that refers to it, else the only one that shares its tracking UID.
+@dataclass(frozen=True)
+class MatchedReports:
+    """The reports on the segments of a folder.
 
-    Returns:
-        Reports by segmentation and segment, and how many reports are on none of the segments.
+    Attributes:
+        found: By segmentation and segment; of several measurement groups on one segment the diameter and the ratings
+            are those of the first group that has them.
+        unmatched: Number of groups on segments that are not here.
+        ambiguous: Number of groups whose diameter is not that of an earlier group on the same segment.
     """
+
+    found: dict[SegmentKey, Report]
+    unmatched: int
+    ambiguous: int
+
+
+def match_reports(segments: Sequence[Segment], reports: Iterable[Report]) -> MatchedReports:
+    """Find the reports on each segment: those that refer to it, else those that share its tracking UID alone."""
     known = {_key(segment) for segment in segments}
     by_tracking: dict[str, list[SegmentKey]] = defaultdict(list)
     for segment in segments:
         if segment.tracking_uid:
             by_tracking[segment.tracking_uid].append(_key(segment))
     found: dict[SegmentKey, Report] = {}
-    unmatched = 0
+    unmatched = ambiguous = 0
     for report in reports:
         key = (report.seg_uid, report.segment)
         alike = by_tracking.get(report.tracking_uid, ())
         if key not in known and not report.seg_uid and len(alike) == 1:
             key = alike[0]
-        if key in known:
-            found.setdefault(key, report)
-        else:
+        if key not in known:
             unmatched += 1
-    return found, unmatched
+        elif key in found:
+            sizes_mm = {found[key].diameter_mm, report.diameter_mm}
+            ambiguous += all(map(math.isfinite, sizes_mm)) and len(sizes_mm) > 1
+            found[key] = _merge(found[key], report)
+        else:
+            found[key] = report
+    return MatchedReports(found, unmatched, ambiguous)
+
+
+def _merge(first: Report, second: Report) -> Report:
+    """Return a report with what only the second has."""
+    measured = second if math.isnan(first.diameter_mm) and math.isfinite(second.diameter_mm) else first
+    return replace(
+        measured,
+        ratings=second.ratings | first.ratings,
+        other_size=first.other_size or second.other_size,
+        malformed=first.malformed + second.malformed,
+    )
 
 
 def outline_segment(
@@ -112,10 +141,16 @@ def outline_segment(
     )
 
 
-def enclose_segment(segment: Segment, names: tuple[str, str], report: Report) -> Sphere | None:
-    """Return the centre of a segment with its reported diameter; None where none is reported."""
-    if not (math.isfinite(report.diameter_mm) and report.diameter_mm > 0):
+def enclose_segment(segment: Segment, names: tuple[str, str], report: Report) -> Sphere | RejectedAnnotation | None:
+    """Return the centre of a segment with its reported diameter, or why it is refused; None where none is reported."""
+    if math.isnan(report.diameter_mm):
         return None
+    if not 0 < report.diameter_mm <= MAX_DIAMETER_MM:
+        reason = (
+            f"{report.path}: the diameter of segment {segment.number} of {segment.path} is {report.diameter_mm:g} mm, "
+            f"not in (0, {MAX_DIAMETER_MM:g}] mm"
+        )
+        return RejectedAnnotation(report.path, RejectCode.NO_DIAMETER, reason)
     x, y, z = find_middle(segment)
     nodule_id, reader = names
     return Sphere(

@@ -11,7 +11,13 @@ from noduleclip.importers.annotations import Annotations, Outline, RejectedAnnot
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.dicom_seg import Segment, read_segments
 from noduleclip.importers.dicom_sr import Report, read_reports
-from noduleclip.importers.segment_annotations import enclose_segment, match_reports, name_readers, outline_segment
+from noduleclip.importers.segment_annotations import (
+    SegmentKey,
+    enclose_segment,
+    match_reports,
+    name_readers,
+    outline_segment,
+)
 
 SEGMENTATION: Final = "SEG"
 REPORT: Final = "SR"
@@ -23,8 +29,8 @@ def load_segments(catalogue: Catalogue, max_pixels: int, on_file: Callable[[], N
     Raises:
         InputError: There is no segmentation.
     """
-    segments, reports, rejected = _read_files(catalogue, max_pixels, on_file)
-    matched, remarks = _match(segments, reports)
+    segments, reports, rejected, remarks = _read_files(catalogue, max_pixels, on_file)
+    matched = _match(segments, reports, remarks)
     outlines: list[Outline] = []
     absent = 0
     for series_uid, here in _by_series(segments, catalogue).items():
@@ -50,24 +56,34 @@ def load_reports(catalogue: Catalogue, max_pixels: int, on_file: Callable[[], No
     Raises:
         InputError: There is no report, or no segmentation that one refers to.
     """
-    segments, reports, rejected = _read_files(catalogue, max_pixels, on_file)
-    matched, remarks = _match(segments, reports)
+    segments, reports, rejected, remarks = _read_files(catalogue, max_pixels, on_file)
+    matched = _match(segments, reports, remarks)
     if not matched:
         raise InputError(
             f"{catalogue.root}: no report (SR) there is on a segmentation (SEG) that is there, too, and a report alone "
             f"does not say where a nodule is ({len(reports)} measurement groups, {len(segments)} segments)"
         )
     spheres: list[Sphere] = []
+    unsized: list[Report] = []
     for series_uid, here in _by_series(segments, catalogue).items():
         names = name_readers(here)
         for segment in here:
             key = (segment.seg_uid, segment.number)
-            made = enclose_segment(segment, names[key], matched[key]) if key in matched else None
-            if made is not None:
+            if key not in matched:
+                continue
+            made = enclose_segment(segment, names[key], matched[key])
+            if isinstance(made, Sphere):
                 spheres.append(replace(made, series_uid=series_uid))
-    if len(spheres) < len(matched):
-        remarks.append(f"{len(matched) - len(spheres)} measurement groups have no diameter in mm and are left out")
-    return _annotate(catalogue, spheres=spheres, rejected=rejected, remarks=remarks)
+            elif made is None:
+                unsized.append(matched[key])
+            else:
+                rejected.append(made)
+    unusable: Counter[str] = Counter()
+    if unsized:
+        other = next((f", the first: {report.other_size}" for report in unsized if report.other_size), "")
+        unusable[f"reported segments without a diameter in mm{other}"] = len(unsized)
+        remarks.append(f"{len(unsized)} reported segments have no diameter in mm and are left out{other}")
+    return _annotate(catalogue, spheres=spheres, rejected=rejected, remarks=remarks, unusable=unusable)
 
 
 def _annotate(
@@ -78,16 +94,19 @@ def _annotate(
     rejected: Sequence[RejectedAnnotation],
     remarks: Sequence[str],
     absent: int = 0,
+    unusable: Counter[str] | None = None,
 ) -> Annotations:
     modalities = catalogue.count_modalities()
     counts = Counter({"segmentations": modalities[SEGMENTATION], "reports": modalities[REPORT]})
-    return Annotations(catalogue.root, outlines, spheres, rejected, counts, remarks, absent=absent)
+    return Annotations(
+        catalogue.root, outlines, spheres, rejected, counts, remarks, absent=absent, unusable=unusable or Counter()
+    )
 
 
 def _read_files(
     catalogue: Catalogue, max_pixels: int, on_file: Callable[[], None]
-) -> tuple[list[Segment], list[Report], list[RejectedAnnotation]]:
-    """Read all segmentations and reports of a folder."""
+) -> tuple[list[Segment], list[Report], list[RejectedAnnotation], list[str]]:
+    """Read all segmentations and reports of a folder; the last of the results are remarks, a sentence each."""
     segments: list[Segment] = []
     reports: list[Report] = []
     rejected: list[RejectedAnnotation] = []
@@ -103,22 +122,41 @@ def _read_files(
         except SliceError as error:
             rejected.append(RejectedAnnotation(path, error.code, str(error)))
         on_file()
+    remarks = []
+    anatomy = [segment for segment in segments if segment.is_anatomy]
+    segments = [segment for segment in segments if not segment.is_anatomy]
+    if anatomy:
+        first = f"{anatomy[0].label[:40]!r} in {anatomy[0].path}"
+        remarks.append(f"{len(anatomy)} segments of lungs and other anatomy are left out, first: {first}")
+    if malformed := sum(report.malformed for report in reports):
+        remarks.append(f"{malformed} items of reports are malformed and are left out")
+    if not segments and anatomy:
+        raise InputError(
+            f"{catalogue.root}: no segment is a nodule; found: {remarks[0]}; a nodule has it in its name, or the "
+            "property type Nodule"
+        )
     if not segments:
         raise InputError(
             f"{catalogue.root}: no usable segmentation (SEG) among {catalogue.others.height} DICOM files that are no "
             f"CT{f'; {rejected[0].reason}' if rejected else ''}; it must lie below the same folder as the CT"
         )
-    return segments, reports, rejected
+    return segments, reports, rejected, remarks
 
 
-def _match(segments: Sequence[Segment], reports: Sequence[Report]) -> tuple[dict[tuple[str, int], Report], list[str]]:
-    matched, unmatched = match_reports(segments, reports)
-    remarks = []
-    if unmatched:
-        remarks.append(f"{unmatched} measurement groups are on segments that are not here")
-    if reports and len(matched) < len(segments):
-        remarks.append(f"{len(segments) - len(matched)} of {len(segments)} segments have no report, so no ratings")
-    return matched, remarks
+def _match(segments: Sequence[Segment], reports: Sequence[Report], remarks: list[str]) -> dict[SegmentKey, Report]:
+    """Match reports with segments, and add a remark on each kind of those that do not match."""
+    matched = match_reports(segments, reports)
+    if matched.unmatched:
+        remarks.append(f"{matched.unmatched} measurement groups are on segments that are not here")
+    if matched.ambiguous:
+        remarks.append(
+            f"{matched.ambiguous} measurement groups have another diameter than an earlier one, which is used"
+        )
+    if reports and len(matched.found) < len(segments):
+        remarks.append(
+            f"{len(segments) - len(matched.found)} of {len(segments)} segments have no report, so no ratings"
+        )
+    return matched.found
 
 
 def _by_series(segments: Sequence[Segment], catalogue: Catalogue) -> dict[str, list[Segment]]:
