@@ -29,7 +29,7 @@ _OTHER_LENGTHS = {
     " ldh crp dose ctdi ctdivol dlp kvp kv mas contrast saline",
 }
 OTHER_QUANTITIES = {word: kind for kind, words in _OTHER_LENGTHS.items() for word in words.split()}
-SLICES = split_words("images slice slices section sections collimation reconstruction reconstructions")
+SLICES = split_words("cut cuts images slice slices section sections collimation reconstruction reconstructions")
 GROWTH_ADJECTIVES = split_words("growing enlarging enlarged shrinking increasing decreasing changing")
 NOW = split_words("now currently today presently to")
 DISTANCE_FOLLOWERS = map_phrases(
@@ -116,7 +116,7 @@ _NOUNS = split_words(
     " t1b t1c t1mi t2 t2a t2b t3 t4 category screening scan"
 )
 _RATED = {word for phrase in PHRASES for word in phrase}
-BESIDE = NODULES | AXIS_LABELS | APPROXIMATELY | _LOCATIONS | _ADJECTIVES | _VERBS | _NOUNS | _RATED
+BESIDE = NODULES | AXIS_LABELS | APPROXIMATELY | _LOCATIONS | _ADJECTIVES | _VERBS | _NOUNS | (_RATED - {"to"})
 """Words that may stand directly before a size."""
 ARTICLES = split_words("a an the of in with is was measuring")
 UNREPORTED = (

@@ -22,6 +22,7 @@ _FILLERS = AFTER_NOT | split_words(
     " discrete focal identifiable visible significant appreciable pulmonary lung lungs individual single measurable"
     " there that such seen finding findings intrapulmonary parenchymal to show shows demonstrate demonstrates is are"
     " known residual which that who want show include everything anything need like"
+    " measuring measure measures diameter diameters size"
 )
 _NOUNS = NODULES | GLOSSARY | split_words("masses them nodule's")
 _ADVERBS = split_words("non not cannot")

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from noduleclip.errors import SizeLanguageError
 from noduleclip.language.context_words import ATTRIBUTES
 from noduleclip.language.negation import attach_negations
+from noduleclip.language.neighbours import refuse_unknown_after, refuse_unknown_before
 from noduleclip.language.numbers import read_numbers
-from noduleclip.language.size_context import PLAIN, Place, find_measured, refuse_unknown_after, refuse_unknown_before
+from noduleclip.language.size_context import PLAIN, Place, find_measured
 from noduleclip.language.size_grammar import Cursor, Phrase
 from noduleclip.language.size_interval import SizeInterval, format_number
 from noduleclip.language.size_meaning import make_interval, read_values_mm

@@ -36,9 +36,11 @@ _ENTITY = re.compile(r"&(?:amp;)*(#?\w+;|[lg][te](?![a-z]))")
 _LATEX = {"\\le": "<=", "\\leq": "<=", "\\ge": ">=", "\\geq": ">=", "\\lt": "<", "\\gt": ">", "\\pm": "±"}
 _LATEX |= {"\\times": "×"}
 _GLUED_WORDS = (
-    "to|than|and|or|from|between|upto|up|over|under|above|below|least|atleast|most|atmost|exceeding|sub|equals|about|"
+    r"\w+than|to|than|and|or|from|between|upto|up|over|under|above|below|least|atleast|most|atmost|exceeding|sub|equals|about|"
     "approx|circa|size|diameter|diam|dia|measuring|is|of|max|min|by|x|with|lt|gt|lte|gte|d"
 )
+_BEFORE_HYPHEN = "less|more|greater|larger|smaller|bigger|fewer|up|at"
+_BEHIND_HYPHEN = "than|to|least|most"
 _GLUED_AFTER = "to|or|and|x|by|in|nodule|nodules|lesion|lesions|solid|mass|masses|plus|up|ap|thick|from|away"
 _REWRITES = (
     (re.compile(r"[‐‑‒–—―−]"), "-"),
@@ -52,6 +54,8 @@ _REWRITES = (
     ),
     (re.compile(r"\bplus(?: or |/)minus\b|\+/?-"), "±"),
     (re.compile(r"&"), " and "),
+    (re.compile(rf"\b({_BEFORE_HYPHEN})-({_BEHIND_HYPHEN})\b-?"), r"\1 \2 "),  # "greater-than-6-mm"
+    (re.compile(r"(?<=[mc]m)-(or|and)\b-?"), r" \1 "),
     (re.compile(r"\bminus (?=\.?\d)"), "-"),
     (re.compile(r"\b(?:cu|cubic)[ -]?([mc])(?:m|illimet(?:er|re)s?|entimet(?:er|re)s?)\b"), r"\1m^3"),
     (re.compile(r"(?<=\d)(to|and|or)(?![^\W\d_])"), r" \1 "),

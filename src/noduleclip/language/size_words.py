@@ -58,7 +58,7 @@ UNITS = {
 }
 VOLUMES = split_words("mm3 cm3")
 AXIS_LABELS = split_words(
-    "ap tr tra trans transverse cc lr si rl ml craniocaudal anteroposterior axial coronal sagittal"
+    "ap tr tra trans transverse cc lr si rl ml craniocaudal anteroposterior axial coronal sagittal lad sad"
 )
 _ONES = (
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
