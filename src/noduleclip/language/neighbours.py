@@ -1,5 +1,7 @@
 """Refusal of a size beside words that are not understood: unknown, foreign or misspelt comparisons."""
 
+from collections.abc import Sequence
+
 from noduleclip.errors import SizeLanguageError
 from noduleclip.language.context_words import (
     ARTICLES,
@@ -15,46 +17,46 @@ from noduleclip.language.context_words import (
 )
 from noduleclip.language.size_context import Place
 from noduleclip.language.size_grammar import Cursor
+from noduleclip.language.size_tokens import Token
 from noduleclip.language.size_words import COMPARING, JOINING, NAMED_SIZES
 from noduleclip.language.words import split_words
+
+_UNREAD_AFTER = split_words("up upto atmost atleast than larger smaller greater bigger less more fewer shorter")
+"""Comparisons behind a size that the grammar would have taken if it had understood them."""
+_FALSE_FRIENDS = split_words("inferior superior")
+"""Places in English, comparisons before "a" in Spanish and Portuguese."""
+_REACHING = split_words("grown increased decreased grew enlarged close down")
+"""Words before "to" and a size: "grown to 8 mm"."""
+_ALTERNATIVES = split_words("and or but")
+_MARKS = split_words("( : - = \" ' [")
+_HARMLESS = BESIDE | PAST | PAST_SEEN | GROWTH_ADJECTIVES | (NOW - {"to"})
+"""Words that may stand directly before a size."""
 
 
 def refuse_unknown_after(place: Place) -> None:
     """Refuse a size followed by a word that may change what it says, and is not understood.
 
     Raises:
-        SizeLanguageError: A foreign or misspelt comparison follows, or without a unit any unknown word.
+        SizeLanguageError: A foreign, misspelt or unread comparison follows, or without a unit any unknown word.
     """
     phrase, tokens = place.phrase, place.tokens
     if phrase.operator in NAMED_SIZES:
         return
     later = [t for t in tokens[phrase.end : phrase.end + 3] if t.text != "-"]
-    follower = later[0].text if later else ""
+    first = later[0].text if later else ""
     for number, token in enumerate(later[:2]):
         if token.text in SENTENCE_ENDS or token.text == ",":
             break
-        is_alternative = number == 1 and follower in ("or", "and") and is_misspelt(token.text)
-        unread = (
-            number == 1 and follower == "or" and token.kind == "word" and token.text not in BESIDE | COMPARING_WORDS
-        )
-        if token.text in FOREIGN or is_alternative or unread or (not token.text.isascii() and token.text.isalpha()):
+        is_joined = first in _ALTERNATIVES if number else True
+        is_foreign = token.text in FOREIGN or (token.text.isalpha() and not token.text.isascii())
+        is_unread = token.text in _UNREAD_AFTER and (is_joined or first not in BESIDE)
+        is_unknown = number == 1 and first == "or" and token.kind == "word" and not _is_known(token.text)
+        is_wrong = number == 1 and first in _ALTERNATIVES and is_misspelt(token.text)
+        if is_foreign or is_unknown or is_wrong or (is_unread and not _starts_phrase(place, number)):
             _refuse(f"{phrase.text} {' '.join(t.spoken for t in later[: number + 1])}", token.spoken)
-    for number, token in enumerate(later[:2]):
-        is_beside = number == 0 or follower in ("and", "or", "but") or follower not in BESIDE
-        if token.text in _UNREAD_AFTER and is_beside and not _starts_phrase(place, number):
-            _refuse(f"{phrase.text} {' '.join(t.spoken for t in later[: number + 1])}", token.spoken)
-    is_known = follower in BESIDE | COMPARING_WORDS or follower in ("and", "or", "but", "up", "inclusive")
-    if later and not phrase.has_unit and later[0].kind == "word" and not is_known:
+    is_followed = bool(later) and later[0].kind == "word"
+    if is_followed and not phrase.has_unit and not (_is_known(first) or first in _ALTERNATIVES | {"up", "inclusive"}):
         _refuse(f"{phrase.text} {later[0].spoken}", later[0].spoken)
-
-
-_UNREAD_AFTER = split_words("up upto atmost atleast than larger smaller greater bigger less more fewer shorter")
-
-
-def _starts_phrase(place: Place, offset: int) -> bool:
-    cursor = Cursor(place.tokens)
-    cursor.at = place.phrase.end + offset
-    return cursor.take_phrase() is not None
 
 
 def refuse_unknown_before(place: Place) -> None:
@@ -63,48 +65,52 @@ def refuse_unknown_before(place: Place) -> None:
     Raises:
         SizeLanguageError: The word is unknown, foreign or misspelt.
     """
-    tokens, phrase = place.tokens, place.phrase
+    tokens, phrase, start = place.tokens, place.phrase, place.previous_end
     if phrase.operator in NAMED_SIZES or not place.clause:
         return
-    at = phrase.start - 1
-    while at >= place.previous_end and tokens[at].text in ("(", ":", "-", "=", '"', "'", "["):
-        at -= 1
-    passed_article = False
-    while at >= place.previous_end and tokens[at].text in ARTICLES:
-        passed_article = True
-        at -= 1
-    if at < place.previous_end or tokens[at].kind == "symbol":
+    nearest = _skip_back(tokens, phrase.start - 1, start, _MARKS)
+    at = _skip_back(tokens, nearest, start, ARTICLES)
+    if at < start or tokens[at].kind == "symbol":
         return
     token = tokens[at]
-    quoted = " ".join(t.spoken for t in tokens[max(place.previous_end, at - 1) : phrase.end])
+    earlier = tokens[at - 1] if at > start else None
+    quoted = " ".join(t.spoken for t in tokens[max(start, at - 1) : phrase.end])
     if token.kind == "number":
-        is_name = at > 0 and (tokens[at - 1].text in ATTRIBUTES or tokens[at - 1].text == "-")
+        names_something = earlier is not None and (earlier.text in ATTRIBUTES or earlier.text == "-")  # "LIDC-0078"
         is_year = len(token.text) == 4
-        if not (is_name or is_year or not token.spoken[0].isdigit()):
+        if not (names_something or is_year) and token.spoken[0].isdigit():
             _refuse(quoted, token.spoken)
-        return
-    if token.text in COMPARING:  # refused as half understood, unless its own words are unknown
-        before = tokens[at - 1] if at > place.previous_end else token
-        if before.kind == "word" and before.text not in BESIDE | COMPARING:
-            _refuse(quoted, before.spoken)
-        return
-    if token.text in JOINING and tokens[at - 1].kind == "number":
-        return  # refused as half understood
-    is_alternative = token.text == "or" and at > place.previous_end and tokens[at - 1].kind == "word"
-    if is_alternative and tokens[at - 1].text not in BESIDE | PAST | PAST_SEEN:
-        _refuse(quoted, tokens[at - 1].spoken)
-    if not token.text.isascii() or token.text in FOREIGN or is_misspelt(token.text):
+    elif token.text in COMPARING | JOINING and (token.text != "to" or (earlier and earlier.kind == "number")):
+        if earlier is not None and earlier.kind == "word" and earlier.text not in BESIDE | COMPARING:
+            _refuse(quoted, earlier.spoken)  # otherwise the grammar says that it is only half understood
+    elif token.text == "or" and earlier is not None and earlier.kind == "word" and earlier.text not in _HARMLESS:
+        _refuse(quoted, earlier.spoken)
+    elif token.text in FOREIGN or not token.text.isascii() or is_misspelt(token.text):
         _refuse(quoted, token.spoken)
-    if passed_article and not (token.text in ("inferior", "superior") and tokens[at + 1].text == "a"):
-        return
-    if token.text in NOW | PAST | PAST_SEEN | GROWTH_ADJECTIVES and token.text != "to":
-        return
-    if token.text == "to" and {"grown", "increased", "decreased", "grew", "enlarged", "close", "down"} & {
-        t.text for t in place.clause
-    }:
-        return
-    if token.text not in BESIDE or (token.text in ("superior", "inferior") and passed_article):
+    elif at < nearest:  # an article follows: any English word may stand before it
+        if token.text in _FALSE_FRIENDS and tokens[at + 1].text == "a":
+            _refuse(quoted, token.spoken)
+    elif token.text == "to":
+        if not _REACHING & {t.text for t in place.clause}:
+            _refuse(quoted, token.spoken)
+    elif token.text not in _HARMLESS:
         _refuse(quoted, token.spoken)
+
+
+def _skip_back(tokens: Sequence[Token], at: int, start: int, words: frozenset[str]) -> int:
+    while at >= start and tokens[at].text in words:
+        at -= 1
+    return at
+
+
+def _is_known(word: str) -> bool:
+    return word in BESIDE or word in COMPARING_WORDS
+
+
+def _starts_phrase(place: Place, offset: int) -> bool:
+    cursor = Cursor(place.tokens)
+    cursor.at = place.phrase.end + offset
+    return cursor.take_phrase() is not None
 
 
 def _refuse(quoted: str, word: str) -> None:
