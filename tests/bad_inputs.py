@@ -220,13 +220,19 @@ def _(world: World) -> str:
     return world.reject("multi-frame", path)
 
 
-@case(12, "RGB, secondary capture, chest X-ray, localizer, coronal plane")
+@case(12, "RGB, secondary capture, chest X-ray, localizer, coronal plane, DICOMDIR")
 def _(world: World) -> str:
     world.reject("colour", world.write_slice(SamplesPerPixel=3, PhotometricInterpretation="RGB"))
     world.reject("localizer", world.write_slice(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]))
     world.reject("not-axial", world.write_slice(ImageOrientationPatient=[1, 0, 0, 0, 0, -1]))
     capture = world.write_slice("capture.dcm", SOPClassUID=uid.SecondaryCaptureImageStorage)
-    return world.reject("not-ct", world.write_slice("xray.dcm", Modality="DX"), capture)
+    directory = Dataset()
+    directory.FileSetID, directory.DirectoryRecordSequence = "DISC", []
+    directory.file_meta = pydicom.dcmread(world.sound_slice()).file_meta
+    directory.file_meta.MediaStorageSOPClassUID = uid.MediaStorageDirectoryStorage
+    directory.save_as(world.folder / "DICOMDIR", enforce_file_format=True)
+    paths = world.write_slice("xray.dcm", Modality="DX"), capture, world.folder / "DICOMDIR"
+    return world.reject("not-ct", *paths)
 
 
 @case(13, "compressed, decoder missing")
@@ -463,6 +469,27 @@ def _(world: World) -> str:
     assert "--topk" in world.refuse(2, *query, "> 6 mm", "--topk", 0)
     assert "empty" in world.refuse(2, *query, "")
     return world.refuse(2, *query, "> 10 and < 5 mm")
+
+
+@case(42, 'bits aligned left, RescaleType "Houndsfield Unit", PatientID with a backslash')
+def _(world: World) -> str:
+    sound = read_ct_slice(world.sound_slice())
+    aligned = world.write_slice(PixelData=(sound.stored.astype("<u2") << 4).tobytes(), HighBit=15)
+    assert (read_ct_slice(aligned).hu == sound.hu).all()
+    assert (read_ct_slice(world.write_slice(RescaleType="Houndsfield Unit")).hu == sound.hu).all()
+    assert read_ct_slice(world.write_slice(PatientID="AB\\12")).patient_id == "AB\\12"
+    return "used: the Hounsfield units are those of the same slice in the standard's form, the id is one text"
+
+
+@case(43, "FloatPixelData, no TransferSyntaxUID, HighBit that contradicts the pixels, an element that is missing")
+def _(world: World) -> str:
+    sound = pydicom.dcmread(world.sound_slice())
+    floats = world.write_slice("float.dcm", PixelData=None, FloatPixelData=bytes(4 * sound.Rows * sound.Columns))
+    no_syntax = world.write_slice("syntax.dcm")
+    content = no_syntax.read_bytes()
+    no_syntax.write_bytes(content.replace(b"1.2.840.10008.1.2.1\0", bytes(20)))
+    high_bit = world.write_slice("bits.dcm", HighBit=15)
+    return world.reject("bad-header", floats, no_syntax, high_bit, world.write_slice("rows.dcm", Rows=None))
 
 
 PROVED_ELSEWHERE |= {

@@ -172,6 +172,11 @@ def _make_slices() -> Iterator[tuple[str, bytes]]:
         yield f"{name}-claims-4096.dcm", _pack_slice(stored, syntax, pixels, Rows=4096, Columns=4096)
     yield "jpeg.dcm", _pack_slice(eight, uid.JPEGBaseline8Bit, encapsulate([_save_image(eight, "JPEG")]))
     yield "jpeg-2000.dcm", _pack_slice(stored, uid.JPEG2000Lossless, encapsulate([_save_image(stored, "JPEG2000")]))
+    aligned = {"BitsStored": 12, "HighBit": 15, "RescaleType": "Houndsfield Unit"}
+    yield "left-aligned.dcm", _pack_slice(stored << 4, uid.ExplicitVRLittleEndian, (stored << 4).tobytes(), **aligned)
+    stream = _encode(stored, uid.JPEGLSLossless).rstrip(b"\0").removesuffix(b"\xff\xd9")
+    zeros = encapsulate([stream + b"\0\0\xff\xd9\xff"])
+    yield "jpeg-ls-zeros-before-end.dcm", _pack_slice(stored, uid.JPEGLSLossless, zeros)
     with tempfile.TemporaryDirectory() as folder:
         plain, scratch = Path(folder) / "plain.dcm", Path(folder) / "scratch.dcm"
         sound.write_sound_slice(plain)

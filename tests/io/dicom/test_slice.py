@@ -541,10 +541,38 @@ def test_missing_decoder_names_its_package(write_ct: Callable[..., Path], monkey
         check_ct_slice(path)
 
 
-def test_check_needs_no_pixels(write_ct: Callable[..., Path]) -> None:
-    check_ct_slice(write_ct(PixelData=b""))
-    with pytest.raises(SliceError, match="RescaleSlope is 0"):
-        check_ct_slice(write_ct(RescaleSlope=0))
+@pytest.mark.parametrize(
+    ("pixels", "code"),
+    [
+        (None, RejectCode.NO_PIXEL_DATA),
+        (STORED.tobytes()[:100], RejectCode.TRUNCATED_PIXELS),
+    ],
+)
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian])
+def test_check_finds_missing_and_short_pixels(
+    write_ct: Callable[..., Path], pixels: bytes | None, code: RejectCode, syntax: str
+) -> None:
+    path = write_ct(TransferSyntaxUID=syntax)
+    dataset = pydicom.dcmread(path)
+    if pixels is None:
+        del dataset.PixelData
+    else:
+        dataset.PixelData = pixels
+    dataset.save_as(path)
+    assert describe_result(check_ct_slice, path) == describe_result(read_ct_slice, path)
+    assert_rejected(path, code, "pixel data")
+
+
+def test_check_finds_a_cut_file(write_ct: Callable[..., Path]) -> None:
+    path = write_ct()
+    content = path.read_bytes()
+    for kept in range(140, len(content), 7):
+        path.write_bytes(content[:kept])
+        assert describe_result(check_ct_slice, path) == describe_result(read_ct_slice, path)
+
+
+def test_check_leaves_the_stream_to_the_decoder(write_ct: Callable[..., Path]) -> None:
+    check_ct_slice(write_ct(TransferSyntaxUID=uid.RLELossless, PixelData=encapsulate([b"xx"])))
 
 
 def test_message_quotes_little_of_the_header(write_ct: Callable[..., Path]) -> None:

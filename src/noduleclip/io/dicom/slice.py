@@ -21,6 +21,7 @@ from noduleclip.io.dicom.checks import CHECKED_TAGS, check_modality, check_plane
 from noduleclip.io.dicom.frames import GROUP_TAGS, pick_frame, read_volume_header
 from noduleclip.io.dicom.header import is_large, read_header
 from noduleclip.io.dicom.pixels import PixelLayout, decode_pixels
+from noduleclip.io.dicom.stream import check_length
 
 _HEADER_TAGS: Final = (
     *CHECKED_TAGS,
@@ -125,7 +126,7 @@ def read_ct_slice(
 def check_ct_slice(
     path: Path, *, frame: float | None = None, max_pixels: int = MAX_PIXELS, assume_hu: bool = False
 ) -> tuple[PixelLayout, tuple[float, float] | None]:
-    """Make every check of `read_ct_slice` that needs no pixels, a decoder for the compression included.
+    """Make every check of `read_ct_slice` that needs no pixels: of the header, the decoder and the file's length.
 
     Args:
         path: The file.
@@ -137,12 +138,14 @@ def check_ct_slice(
         How its pixels lie in the file, and the distance of rows, then of columns, in mm, None where it has none.
 
     Raises:
-        SliceError: As `read_ct_slice` would, except for defects of the pixel data.
+        SliceError: As `read_ct_slice` would, except for defects within the pixel data.
     """
     with no_warnings():
         header = read_header(path, max_pixels, _HEADER_TAGS)
         check_modality(header)
-        layout, _, spacing_yx_mm = check_plane(pick_frame(header, frame), max_pixels, assume_hu=assume_hu)
+        plane = pick_frame(header, frame)
+        layout, _, spacing_yx_mm = check_plane(plane, max_pixels, assume_hu=assume_hu)
+        check_length(plane, layout.frame_bytes, compressed=bool(layout.plugin))
         return layout, spacing_yx_mm
 
 

@@ -9,11 +9,12 @@ from pydicom import uid
 from pydicom.encaps import get_frame
 
 from noduleclip.errors import RejectCode, SliceError, shows_incompatibility
-from noduleclip.io.dicom.bounded_file import open_bounded
+from noduleclip.io.dicom.bounded_file import LARGEST_HEADER_BYTES, open_bounded
 from noduleclip.io.dicom.header import COPY_AGAIN, Header, find_limit_bytes, read_header
 
 _PIXEL_DATA: Final = (0x7FE0, 0x0010)
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
+_NO_PIXELS: Final = "the file ends before its pixel data do"
 
 
 def read_frame(header: Header, frame_bytes: int, max_pixels: int, *, compressed: bool) -> bytes:
@@ -42,14 +43,12 @@ def read_frame(header: Header, frame_bytes: int, max_pixels: int, *, compressed:
         if not isinstance(whole, bytes) or not whole:
             # pydicom drops a compressed element without an end, so a cut file looks like one without pixels.
             code = RejectCode.TRUNCATED_PIXELS if compressed else RejectCode.NO_PIXEL_DATA
-            raise header.reject(code, "the file ends before its pixel data do", COPY_AGAIN)
+            raise header.reject(code, _NO_PIXELS, COPY_AGAIN)
         return _read(io.BytesIO(whole), len(whole), header, frame_bytes, compressed=compressed)
     except SliceError:
         raise
     except EOFError as error:
-        detail = f" ({error})" if str(error) else ""
-        fact = f"the pixel data are cut short, they end before those of frame {header.frame + 1} do{detail}"
-        raise header.reject(RejectCode.TRUNCATED_PIXELS, fact, COPY_AGAIN) from error
+        raise _reject_cut(header, str(error)) from error
     except Exception as error:  # pydicom's parser on broken bytes raises many types
         if shows_incompatibility(error):
             raise
@@ -59,15 +58,41 @@ def read_frame(header: Header, frame_bytes: int, max_pixels: int, *, compressed:
         raise header.reject(RejectCode.DECODE_FAILED, fact, COPY_AGAIN) from error
 
 
+def check_length(header: Header, frame_bytes: int, *, compressed: bool) -> None:
+    """Check that the file has pixel data, and is long enough for a native frame, without reading them.
+
+    Raises:
+        SliceError: As `read_frame` does.
+    """
+    if not header.pixel_tag:
+        code = RejectCode.TRUNCATED_PIXELS if compressed else RejectCode.NO_PIXEL_DATA
+        raise header.reject(code, _NO_PIXELS, COPY_AGAIN)
+    if compressed or header.dataset.file_meta.TransferSyntaxUID == uid.DeflatedExplicitVRLittleEndian:
+        return
+    with open_bounded(header.path, LARGEST_HEADER_BYTES, 0) as file:
+        length = _seek_pixels(file, header)
+        held = min(length, header.path.stat().st_size - file.tell()) - header.frame * frame_bytes
+    if length != _UNDEFINED_LENGTH and held < frame_bytes:
+        raise _reject_cut(header, f"{max(held, 0)} of {frame_bytes} bytes")
+
+
+def _reject_cut(header: Header, detail: str) -> SliceError:
+    fact = f"the pixel data are cut short, they end before those of frame {header.frame + 1} do"
+    return header.reject(RejectCode.TRUNCATED_PIXELS, f"{fact} ({detail})" if detail else fact, COPY_AGAIN)
+
+
 def _seek_pixels(file: BinaryIO, header: Header) -> int:
     """Go to the value of the pixel data, and return its length in bytes."""
     big_endian = header.dataset.file_meta.TransferSyntaxUID == uid.ExplicitVRBigEndian
     file.seek(header.pixels_at)
     head = file.read(8)
     if len(head) < 8 or struct.unpack(">HH" if big_endian else "<HH", head[:4]) != _PIXEL_DATA:
-        raise header.reject(RejectCode.NO_PIXEL_DATA, "the file ends before its pixel data do", COPY_AGAIN)
+        raise header.reject(RejectCode.NO_PIXEL_DATA, _NO_PIXELS, COPY_AGAIN)
     length = file.read(4) if head[4:] in (b"OB\0\0", b"OW\0\0", b"UN\0\0") else head[4:]  # an implicit length is even
-    return int.from_bytes(length, "big" if big_endian else "little")
+    length_bytes = int.from_bytes(length, "big" if big_endian else "little")
+    if not length_bytes or (length_bytes != _UNDEFINED_LENGTH and file.tell() >= header.path.stat().st_size):
+        raise header.reject(RejectCode.NO_PIXEL_DATA, _NO_PIXELS, COPY_AGAIN)
+    return length_bytes
 
 
 def _read(file: BinaryIO, length: int, header: Header, frame_bytes: int, *, compressed: bool) -> bytes:
