@@ -135,7 +135,7 @@ def test_a_store_whose_old_rows_are_gone_says_so(index: Path, replaced: Path, tm
     write_b(index, replaced)
     assert call("merge", "--out-dir", replaced, "--store", store, "--overwrite").code == 0
     for address in ("/api/search", "/topk.csv", "/api/nodule/5", "/picture/5.png", "/api/map", "/hits.html"):
-        answer = client.get(address, params={**ASKED, "q": "another sentence > 7 mm"})
+        answer = client.get(address, params={**ASKED, "q": "another nodule > 7 mm"})
         assert answer.status_code in (200, 409), answer.text
         assert "B-" not in answer.text
         if answer.status_code == 409:

@@ -119,15 +119,15 @@ _RATED = {word for phrase in PHRASES for word in phrase}
 BESIDE = NODULES | AXIS_LABELS | APPROXIMATELY | _LOCATIONS | _ADJECTIVES | _VERBS | _NOUNS | (_RATED - {"to"})
 """Words that may stand directly before a size."""
 ARTICLES = split_words("a an the of in with is was measuring")
-UNREPORTED = (
+FILLERS = (
     BESIDE - _LOCATIONS - PAST - split_words("cavitary cystic necrotic metastatic new stable growing man woman male")
 )
-UNREPORTED |= split_words(
+FILLERS |= split_words(
     "to from by as has not seen noted more than less up us me my find search please i want looking look query"
     " inclusive if evidence sign signs several few so will can could should would may might who what such like where"
     " when her his their he she they we our here also both no s"
 )
-"""Words that are not listed as not understood: they carry no meaning of their own for a search."""
+"""Words that a note "not understood" never names."""
 COMPARING_WORDS = split_words(
     f"{MORE} {LESS} than under above below over between exceeding at least most".replace("|", " ")
 )

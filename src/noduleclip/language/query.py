@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from noduleclip.language.context_words import UNREPORTED
+from noduleclip.language.context_words import FILLERS
 from noduleclip.language.rating_phrases import describe_ratings, parse_ratings
 from noduleclip.language.rating_scale import RatingRange
 from noduleclip.language.size import parse_size
@@ -62,7 +62,7 @@ def _list_unread(words: Sequence[str], *, has_criteria: bool) -> list[str]:
     """Return the runs of words that neither the size nor the ratings used; without criteria only those with numbers."""
     runs: list[list[str]] = [[]]
     for word in words:
-        if word in UNREPORTED:
+        if word in FILLERS:
             runs.append([])
         else:
             runs[-1].append(word)

@@ -35,7 +35,7 @@ def parse_ratings(words: Sequence[str]) -> tuple[Ranges, tuple[str, ...]]:
     """Read the ratings that words ask for: "or" unites ranges of one attribute, all else intersects.
 
     Args:
-        words: Lower-case words and numbers in order, without hyphens: those that `size` leaves over.
+        words: Lower-case words and numbers in order, without hyphens: those that the size parser (`size.py`) leaves.
 
     Returns:
         One range per attribute asked for, in the order of `ATTRIBUTES`, and the words left.

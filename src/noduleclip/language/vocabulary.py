@@ -60,7 +60,7 @@ class Vocabulary:
     Attributes:
         words: Lower-case words, in the order of their ids.
         grid_mm: Ascending grid points in millimetres.
-        attributes: Rated attributes, of `ratings.ATTRIBUTES`; none where the training table had no ratings.
+        attributes: Rated attributes, of `rating_scale.ATTRIBUTES`; none where the training table had no ratings.
     """
 
     words: tuple[str, ...]

@@ -44,7 +44,7 @@ class Explorer:
         self.diameters_mm: Floats = self._searcher.rows.read_numbers(schema.DIAMETER_MM)
 
     def answer(self, request: SearchRequest) -> dict[str, Any]:
-        """Rank the rows that the filters leave, as `fuse` does.
+        """Rank the rows that pass the filters, as `fuse` does.
 
         Returns:
             What the page shows, for JSON: the query as understood, its interval, how many rows were ranked and how many

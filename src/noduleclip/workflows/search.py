@@ -130,7 +130,7 @@ class Searcher:
             yield answers
 
     def rank(self, request: SearchRequest, reporter: Reporter = SILENT) -> Iterator[list[Ranking]]:
-        """Rank the rows that the filters leave; see `search`."""
+        """Rank the rows that pass the filters; see `search`."""
         reference = self._find_reference(request, reporter)
         if request.sentences:
             self._check_attributes(request.sentences, reporter)
