@@ -21,7 +21,7 @@ ORIGIN = (-100.5, 20.25, -300.125)
 
 
 def make_collection(folder: Path, *, compressed: bool = False) -> NDArray[np.int16]:
-    values = np.random.default_rng(0).integers(-1024, 3000, (7, 40, 30)).astype("<i2")
+    values = np.random.default_rng(0).integers(-1024, 600, (7, 40, 30)).astype("<i2")
     write_mhd(folder / f"subset0/{UID}.mhd", values, spacing_xyz_mm=SPACING, origin_mm=ORIGIN, compressed=compressed)
     return values
 

@@ -94,7 +94,7 @@ def test_a_box_that_gives_none_is_told(tmp_path: Path, box: list[float], code: R
         ("{", "not readable as JSON"),
         ("[" * 100_000, "not readable as JSON"),
         ([], "expected a JSON object, found list"),
-        ({"train": []}, "has none of the lists training, validation, test; found train"),
+        ({"fold": []}, "has none of the lists training, train, validation, val, valid, test, testing; found fold"),
         ({"training": {}}, "'training' is no list"),
         ({"training": [7]}, "training[0]: has no 'image' with a path"),
         ({"training": [entry(image=7)]}, "training[0]: has no 'image' with a path"),
@@ -109,3 +109,22 @@ def test_what_is_no_such_list_is_refused(tmp_path: Path, content: object, messag
     path = write(tmp_path, content)
     with pytest.raises(InputError, match=re.escape(f"{path}: ") + ".*" + re.escape(message)):
         read_data_list(path)
+
+
+def test_other_names_of_the_lists_are_read(tmp_path: Path) -> None:
+    box = [1, 2, 3, 4, 4, 4]
+    content = {"train": [entry(box)], "val": [entry(box, image="v.mhd")], "testing": [entry(box, image="t.mhd")]}
+    found = read_data_list(write(tmp_path, content))
+    assert found.lists == {"training": [UID], "validation": ["v"], "test": ["t"]}
+    assert len(found.spheres) == 3
+    assert found.remarks == []
+
+
+def test_what_is_left_out_of_a_data_list_is_named(tmp_path: Path) -> None:
+    box = [1, 2, 3, 4, 4, 4]
+    content = {"training": [entry(box)], "test": ["a.nii.gz", {"image": "b.nii.gz"}], "fold_1": [entry(box)], "n": [1]}
+    found = read_data_list(write(tmp_path, content))
+    assert found.lists == {"training": [UID], "test": []}
+    images, lists = found.remarks
+    assert images == "2 images of its list test have no boxes and are left out"
+    assert lists.startswith("its list 'fold_1' is left out, one of 1; lists are named training, train, ")

@@ -14,9 +14,13 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.importers.slice_plane import SLACK_MM, SlicePlane
+from noduleclip.io.patients import fold_id
 
 PATH: Final = "path"
 MODALITY: Final = "modality"
+LOCALIZER: Final = "CT localizer"
+"""In the column of modalities: an overview, which lies where slices do."""
+KERNEL: Final = "kernel"
 STUDY_UID: Final = "study_uid"
 POSITION: Final = ("position_x_mm", "position_y_mm", "position_z_mm")
 ORIENTATION: Final = ("row_x", "row_y", "row_z", "column_x", "column_y", "column_z")
@@ -42,6 +46,7 @@ SLICE_COLUMNS: Final = {
     COLUMNS: pl.Int64,
     schema.SLICE_THICKNESS: pl.Float64,
     schema.MANUFACTURER: pl.String,
+    KERNEL: pl.String,
     schema.REJECT_CODE: pl.String,
     schema.REJECT_REASON: pl.String,
 }
@@ -53,6 +58,11 @@ def _as_plane(row: Sequence[float]) -> SlicePlane:
     return SlicePlane((row[0], row[1], row[2]), tuple(row[3:9]), (row[9], row[10]), (int(row[11]), int(row[12])))
 
 
+def make_planes(frame: pl.DataFrame) -> tuple[SlicePlane, ...]:
+    """Return where the slices in rows of a catalogue lie."""
+    return tuple(map(_as_plane, frame.select(GEOMETRY).iter_rows()))
+
+
 @dataclass(frozen=True)
 class SeriesSlices:
     """The slices of one series, upwards.
@@ -60,10 +70,23 @@ class SeriesSlices:
     Attributes:
         frame: Rows of the catalogue, ascending along the normal of the planes; of those at one place the first by path.
         heights_mm: (N,) positions along that normal.
+        shadowed: Further rows of the catalogue, at the place of a slice in `frame`; their UID alone leads to them.
     """
 
     frame: pl.DataFrame
     heights_mm: NDArray[np.float64]
+    shadowed: pl.DataFrame
+
+    @functools.cached_property
+    def patients(self) -> list[str]:
+        """The patients that the headers of its slices name, sorted."""
+        names = [*self.frame[schema.PATIENT_ID], *self.shadowed[schema.PATIENT_ID]]
+        return sorted({fold_id(name): name for name in names if name and name.strip()}.values())
+
+    @functools.cached_property
+    def kernels(self) -> list[str]:
+        """The reconstruction kernels of its slices, sorted."""
+        return sorted({name for name in (*self.frame[KERNEL], *self.shadowed[KERNEL]) if name})
 
     @property
     def gap_mm(self) -> float:
@@ -79,7 +102,7 @@ class SeriesSlices:
     @functools.cached_property
     def planes(self) -> tuple[SlicePlane, ...]:
         """Where each slice lies."""
-        return tuple(map(_as_plane, self.frame.select(GEOMETRY).iter_rows()))
+        return make_planes(self.frame)
 
     def find_height(self, z_mm: float) -> int | None:
         """Find the slice at a height as a table gives it, the z of its first pixel (LPS).
@@ -195,4 +218,5 @@ def _order(frame: pl.DataFrame) -> SeriesSlices:
     heights_mm = origins_mm @ (normal * (1 if normal[2] >= 0 else -1))
     order = np.argsort(heights_mm, kind="stable")
     chosen = order[np.diff(heights_mm[order], prepend=-np.inf) > _SAME_PLACE_MM]
-    return SeriesSlices(frame[chosen.tolist()], heights_mm[chosen])
+    shadowed = sorted(set(range(frame.height)).difference(chosen.tolist()))
+    return SeriesSlices(frame[chosen.tolist()], heights_mm[chosen], frame[shadowed])

@@ -14,6 +14,8 @@ from noduleclip.errors import InputError, RejectCode, SliceError, make_encodable
 from noduleclip.importers.catalogue import (
     COLUMNS,
     FILE_VERSION,
+    KERNEL,
+    LOCALIZER,
     MODALITY,
     ORIENTATION,
     PATH,
@@ -26,7 +28,7 @@ from noduleclip.importers.catalogue import (
 )
 from noduleclip.importers.files import Walk, walk_files
 from noduleclip.io.artefacts import replacing
-from noduleclip.io.dicom.checks import check_orientation, ends_before_modality, parse_spacing
+from noduleclip.io.dicom.checks import check_orientation, ends_before_modality, is_localizer, parse_spacing
 from noduleclip.io.dicom.header import COPY_AGAIN, Header, read_header
 from noduleclip.io.dicom.slice import no_warnings
 from noduleclip.io.disk import require_space
@@ -35,7 +37,7 @@ from noduleclip.io.job_pool import WorkerCrashed, run_jobs
 _TAGS: Final = (
     *("Modality", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID"),
     *("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
-    *("SliceThickness", "Manufacturer", "NumberOfFrames"),
+    *("SliceThickness", "Manufacturer", "NumberOfFrames", "ImageType", "ConvolutionKernel"),
 )
 _OTHER_SUFFIXES: Final = frozenset(
     [
@@ -243,6 +245,8 @@ def _read_file(file: tuple[str, int, int], max_pixels: int) -> dict[str, Any]:
             raise header.reject(RejectCode.TRUNCATED_HEADER, fact, COPY_AGAIN)
         if modality != "CT":
             return row
+        if is_localizer(header):
+            return row | {MODALITY: LOCALIZER}
         for name in (schema.SOP_UID, schema.SERIES_UID):
             if not row[name]:
                 raise header.reject_missing(name)
@@ -259,7 +263,7 @@ def _read_file(file: tuple[str, int, int], max_pixels: int) -> dict[str, Any]:
         row |= dict(zip((*POSITION, *ORIENTATION), (*position, *orientation), strict=True))
         thickness = header.numbers("SliceThickness")
         row |= {ROWS: header.count("Rows"), COLUMNS: header.count("Columns")}
-        row |= {schema.SLICE_THICKNESS: thickness[0] if thickness else None}
+        row |= {schema.SLICE_THICKNESS: thickness[0] if thickness else None, KERNEL: header.text("ConvolutionKernel")}
         return row | {schema.MANUFACTURER: header.text("Manufacturer") or None}
     except SliceError as error:
         if error.code is RejectCode.NOT_DICOM and path.suffix.lower() not in _DICOM_SUFFIXES:

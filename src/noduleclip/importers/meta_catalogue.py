@@ -15,7 +15,7 @@ from typing import Any, Final
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.errors import InputError, RejectCode
+from noduleclip.errors import InputError, RejectCode, SliceError
 from noduleclip.importers.annotations import RejectedAnnotation
 from noduleclip.importers.catalogue import (
     COLUMNS,
@@ -28,6 +28,7 @@ from noduleclip.importers.catalogue import (
     Catalogue,
 )
 from noduleclip.importers.files import Walk, find_files
+from noduleclip.importers.hu_range import check_hu
 from noduleclip.importers.metaimage import MetaImage, NotCtError, read_meta_header, read_meta_slices
 from noduleclip.importers.slice_plane import SlicePlane
 from noduleclip.io.dicom.derived_ct import keep_file, make_derived_slice, make_derived_uid
@@ -171,6 +172,7 @@ def write_needed(images: Mapping[str, MetaImage], rois: pl.DataFrame) -> tuple[i
         planes = list_planes(image)
         try:
             for index, hu in read_meta_slices(image, slices):
+                check_hu(hu, index, image.path)
                 path, patient_id = slices[index]
                 content = make_derived_slice(
                     hu,
@@ -184,5 +186,6 @@ def write_needed(images: Mapping[str, MetaImage], rois: pl.DataFrame) -> tuple[i
                 )
                 written += keep_file(path, content)
         except InputError as error:
-            rejected.append(RejectedAnnotation(image.path, RejectCode.TRUNCATED_PIXELS, str(error)))
+            code = error.code if isinstance(error, SliceError) else RejectCode.TRUNCATED_PIXELS
+            rejected.append(RejectedAnnotation(image.path, code, str(error)))
     return written, rejected

@@ -11,14 +11,18 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from noduleclip.errors import ArtefactError, InputError, RejectCode
+from noduleclip.errors import ArtefactError, InputError, RejectCode, make_printable
 from noduleclip.importers.annotations import RejectedAnnotation, Sphere
 from noduleclip.importers.world_csv import Coordinates
 from noduleclip.io.artefacts import read_json
 from noduleclip.io.roi_table import MAX_DIAMETER_MM
 
 TRAINING, VALIDATION, TEST = "training", "validation", "test"
-_LISTS: Final = (TRAINING, VALIDATION, TEST)
+_LISTS: Final = {
+    **dict.fromkeys((TRAINING, "train"), TRAINING),
+    **dict.fromkeys((VALIDATION, "val", "valid"), VALIDATION),
+    **dict.fromkeys((TEST, "testing"), TEST),
+}
 _SUFFIXES: Final = (".nii.gz", ".nii", ".mhd", ".mha", ".dcm")
 _UID = re.compile(r"[0-2](\.\d+){5,}")
 
@@ -62,11 +66,13 @@ class DataList:
         spheres: Its boxes, list after list; the series is the UID in the image's name, else that name.
         lists: The series of each list, each once, by the list's name.
         rejected: Boxes that give no sphere.
+        remarks: What was left out, a sentence each.
     """
 
     spheres: list[Sphere]
     lists: dict[str, list[str]]
     rejected: list[RejectedAnnotation]
+    remarks: list[str]
 
 
 def read_data_list(path: Path, mode: BoxMode = BoxMode.CCCWHD, coordinates: Coordinates = Coordinates.LPS) -> DataList:
@@ -75,7 +81,8 @@ def read_data_list(path: Path, mode: BoxMode = BoxMode.CCCWHD, coordinates: Coor
     The diameter is the longer of a box's two sides in the plane; in MONAI's lists of LUNA16 all sides are the diameter.
 
     Args:
-        path: JSON with lists `training`, `validation` or `test` of objects with `image` and `box`.
+        path: JSON with lists `training`, `validation` or `test` of objects with `image` and `box`, or with the names
+            `train`, `val`, `valid` and `testing` for them. Images of a test list may have no box: they are left out.
         mode: Order of the numbers of a box.
         coordinates: Direction of the axes.
 
@@ -86,22 +93,34 @@ def read_data_list(path: Path, mode: BoxMode = BoxMode.CCCWHD, coordinates: Coor
         content = read_json(path)
     except ArtefactError as error:
         raise InputError(str(error)) from error
-    names = [name for name in _LISTS if name in content]
+    names = [name for name in content if name in _LISTS]
     if not names:
         raise InputError(f"{path}: has none of the lists {', '.join(_LISTS)}; found {', '.join(list(content)[:8])}")
-    found = DataList([], {}, [])
+    found = DataList([], {}, [], [])
     boxes: list[tuple[str, str, list[float]]] = []
     for name in names:
         entries = content[name]
         if not isinstance(entries, list):
             raise InputError(f"{path}: {name!r} is no list")
-        series: dict[str, None] = {}
+        series = dict.fromkeys(found.lists.get(_LISTS[name], ()))
+        unlabelled = 0
         for number, entry in enumerate(entries):
+            if _LISTS[name] == TEST and not _has_boxes(entry):
+                unlabelled += 1
+                continue
             where = f"{path}: {name}[{number}]"
             uid = _parse_image(entry, where)
             series[uid] = None
             boxes += [(place, uid, box) for place, box in _list_boxes(entry, where)]
-        found.lists[name] = list(series)
+        if unlabelled:
+            found.remarks.append(f"{unlabelled} images of its list {name} have no boxes and are left out")
+        found.lists[_LISTS[name]] = list(series)
+    other = [name for name, entries in content.items() if name not in _LISTS and _is_list_of_images(entries)]
+    if other:
+        found.remarks.append(
+            f"its list {make_printable(other[0])[:40]!r} is left out, one of {len(other)}; lists are named "
+            f"{', '.join(_LISTS)}"
+        )
     if not boxes:
         raise InputError(f"{path}: none of its images has a box")
     advice = _advise_mode([box for _, _, box in boxes])
@@ -141,6 +160,15 @@ def _parse_image(entry: object, where: str) -> str:
     if not uid:
         raise InputError(f"{where}: has no 'image' with a path")
     return uid
+
+
+def _has_boxes(entry: object) -> bool:
+    """Return whether an entry of a test list is labelled; a path alone is not."""
+    return (isinstance(entry, dict) and ("box" in entry or "boxes" in entry)) or not isinstance(entry, (dict, str))
+
+
+def _is_list_of_images(entries: object) -> bool:
+    return isinstance(entries, list) and bool(entries) and isinstance(entries[0], dict) and "image" in entries[0]
 
 
 def _list_boxes(entry: dict[str, object], where: str) -> list[tuple[str, list[float]]]:

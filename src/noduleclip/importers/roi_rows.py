@@ -148,7 +148,9 @@ class _Maker:
                 self._points += 1
                 continue
             where = f"{self._source}: {_name_annotation(outline)}"
-            if here is None:
+            if here is None and not contour.sop_uid and len(series.patients) > 1:
+                self._refuse(RejectCode.NO_SLICE, f"{where}: {_name_patients(series)}")
+            elif here is None:
                 at = contour.sop_uid or f"z {contour.z_mm:g} mm"
                 self._refuse(RejectCode.NO_SLICE, f"{where}: its slice {at} is not below {self._catalogue.root}")
             elif not _is_on_slice(contour.points_px.mean(axis=0), here):
@@ -162,6 +164,9 @@ class _Maker:
     def place_sphere(self, sphere: Sphere, series: SeriesSlices, kind: str) -> Iterator[_Row]:
         """Return the row of one sphere, if it lies on a slice."""
         where = f"{self._source}: {_name_annotation(sphere)}"
+        if len(series.patients) > 1:
+            self._refuse(RejectCode.NO_SLICE, f"{where}: {_name_patients(series)}")
+            return
         at = "({:g}, {:g}, {:g}) mm".format(*sphere.center_mm)
         number = find_nearest(series.planes, sphere.center_mm, series.frame[0, schema.SLICE_THICKNESS] or 0.0)
         if number is None:
@@ -210,7 +215,8 @@ class _Maker:
     def _find_slice(self, contour: Contour, series: SeriesSlices) -> dict[str, Any] | None:
         if contour.sop_uid:
             return self._catalogue.find_sop(contour.sop_uid)
-        number = series.find_height(contour.z_mm) if math.isfinite(contour.z_mm) else None
+        is_unclear = len(series.patients) > 1 or not math.isfinite(contour.z_mm)
+        number = None if is_unclear else series.find_height(contour.z_mm)
         return None if number is None else series.frame.row(number, named=True)
 
     def _refuse(self, code: RejectCode, reason: str) -> None:
@@ -276,6 +282,12 @@ def _name_patient(found: Mapping[str, Any]) -> str:
         return str(found[schema.PATIENT_ID])
     match = re.search(LIDC_PATIENT, found[PATH])
     return match.group(1) if match else ""
+
+
+def _name_patients(series: SeriesSlices) -> str:
+    """Return why a place in a series is no place in a patient."""
+    one, other = series.patients[:2]
+    return f"its series has slices of {len(series.patients)} patients, {one[:40]!r} and {other[:40]!r}; take them apart"
 
 
 def _is_on_slice(point_px: NDArray[np.float64], found: Mapping[str, Any]) -> bool:

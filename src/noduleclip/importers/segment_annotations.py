@@ -11,7 +11,7 @@ from noduleclip.errors import RejectCode
 from noduleclip.importers.annotations import Contour, Outline, RejectedAnnotation, Sphere
 from noduleclip.importers.dicom_seg import MaskPlane, Segment
 from noduleclip.importers.dicom_sr import Report
-from noduleclip.importers.slice_plane import SlicePlane, find_nearest
+from noduleclip.importers.slice_plane import SLACK_MM, SlicePlane, find_nearest
 from noduleclip.io.roi_table import MAX_DIAMETER_MM
 
 SegmentKey = tuple[str, int]
@@ -182,11 +182,16 @@ def find_middle(segment: Segment) -> tuple[float, float, float]:
 
 
 def _find_slice(mask: MaskPlane, planes: Sequence[SlicePlane], indices: Mapping[str, int]) -> int | None:
-    """Return the slice that a mask was drawn on: by its UID, else by its place; None where it lies on none."""
+    """Return the slice that a mask was drawn on: by its UID, else by its place; None where it lies on none.
+
+    Several slices may lie at one place; the UID tells them apart.
+    """
     middle = mask.plane.to_patient(mask.curves[0].points_px.mean(axis=0)[None])[0].tolist()
     nearest = find_nearest(planes, middle)
     index = indices.get(mask.sop_uid)
-    return nearest if index is None or index == nearest else None
+    if index is None or nearest is None:
+        return nearest
+    return index if abs(planes[nearest].height_mm(planes[index].position_mm)) <= SLACK_MM else None
 
 
 def _key(segment: Segment) -> SegmentKey:

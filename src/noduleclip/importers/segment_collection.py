@@ -8,7 +8,7 @@ from typing import Final
 from noduleclip import schema
 from noduleclip.errors import InputError, SliceError
 from noduleclip.importers.annotations import Annotations, Outline, RejectedAnnotation, Sphere
-from noduleclip.importers.catalogue import Catalogue
+from noduleclip.importers.catalogue import Catalogue, make_planes
 from noduleclip.importers.dicom_seg import Segment, read_segments
 from noduleclip.importers.dicom_sr import Report, read_reports
 from noduleclip.importers.segment_annotations import (
@@ -39,10 +39,11 @@ def load_segments(catalogue: Catalogue, max_pixels: int, on_file: Callable[[], N
             absent += len(here)
             continue
         names = name_readers(here)
-        sop_uids = series.frame[schema.SOP_UID].to_list()
+        sop_uids = [*series.frame[schema.SOP_UID], *series.shadowed[schema.SOP_UID]]
+        planes = [*series.planes, *make_planes(series.shadowed)]
         for segment in here:
             key = (segment.seg_uid, segment.number)
-            made = outline_segment(segment, series.planes, sop_uids, names[key], matched.get(key))
+            made = outline_segment(segment, planes, sop_uids, names[key], matched.get(key))
             if isinstance(made, Outline):
                 outlines.append(replace(made, series_uid=series_uid))
             else:

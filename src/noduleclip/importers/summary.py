@@ -94,6 +94,16 @@ def _find_oddities(catalogue: Catalogue, rois: pl.DataFrame) -> list[str]:
     broken = [uid for uid in series[schema.SERIES_UID] if _lacks_slices(catalogue, uid)]
     if catalogue.was_read and broken:
         remarks.append(f"{len(broken)} series lack slices between others; first: {broken[0]}")
+    found = [(uid, catalogue.find_series(uid)) for uid in series[schema.SERIES_UID] if catalogue.was_read]
+    doubled = [(uid, one) for uid, one in found if one is not None and one.shadowed.height]
+    if doubled:
+        uid, one = doubled[0]
+        kernels = f" (kernels {', '.join(one.kernels[:_MOST_NAMED])})" if len(one.kernels) > 1 else ""
+        remarks.append(
+            f"{len(doubled)} series have several slices at one place{kernels}, as of two reconstructions; "
+            "annotations that name no slice are on the first by path; first: "
+            f"series {uid}, {one.shadowed.height} slices, such as {one.shadowed[0, PATH]}"
+        )
     return remarks
 
 

@@ -11,6 +11,7 @@ from noduleclip import schema
 from noduleclip.errors import InputError
 from noduleclip.io.patients import fold_id
 from noduleclip.io.text_table import parse_numbers, read_text_frame
+from noduleclip.language import ATTRIBUTES, last_rating
 
 LIDC_PATIENT = r"(LIDC-IDRI-\d{4})"
 MAX_DIAMETER_MM = 100.0
@@ -31,12 +32,14 @@ class RoiTable:
             `center_x_px`, `center_y_px`. A diameter that is not a number in (0, 100] mm is null.
         duplicates: Exact duplicate rows that were dropped.
         dicom_roots: Folders that relative paths were looked for in, absolute.
+        odd_ratings: Description of the ratings off their scale, which are null in `frame`; empty where there are none.
     """
 
     path: Path
     frame: pl.DataFrame
     duplicates: int
     dicom_roots: tuple[str, ...]
+    odd_ratings: str = ""
 
 
 def read_roi_table(
@@ -78,6 +81,7 @@ def read_roi_table(
     for name in schema.NUMBER_COLUMNS:
         if name in frame.columns:
             frame = _parse_numbers(frame, name, path)
+    frame, odd_ratings = _drop_odd_ratings(frame)
     frame = _check_boxes(frame, path)
     _check_diameter_kind(frame, path)
     roots = [dicom_root] if dicom_root is not None else [path.parent, Path.cwd()]
@@ -85,7 +89,9 @@ def read_roi_table(
     if restrict_to_root:
         _check_paths_inside(frame, path, roots)
     frame = _name_patients(frame)
-    return RoiTable(path, frame, numbered.height - distinct.height, tuple(str(root.absolute()) for root in roots))
+    return RoiTable(
+        path, frame, numbered.height - distinct.height, tuple(str(root.absolute()) for root in roots), odd_ratings
+    )
 
 
 def select_patients(frame: pl.DataFrame, patients: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
@@ -119,6 +125,21 @@ def _parse_numbers(frame: pl.DataFrame, name: str, path: Path) -> pl.DataFrame:
         return frame
     usable = pl.col(name).is_finite() & (pl.col(name) > 0) & (pl.col(name) <= MAX_DIAMETER_MM)
     return frame.with_columns(pl.when(usable).then(pl.col(name)))
+
+
+def _drop_odd_ratings(frame: pl.DataFrame) -> tuple[pl.DataFrame, str]:
+    """Replace ratings off their scale by null, and describe them; a mean of readers is on the scale."""
+    count, first = 0, ""
+    for name in ATTRIBUTES:
+        if name not in frame.columns:
+            continue
+        fits = pl.col(name).is_between(1, last_rating(name))
+        odd = frame.filter(~fits)
+        if odd.height and not first:
+            first = f"row {odd[0, schema.CSV_ROW]}, {name} {odd[0, name]:g}, not in [1, {last_rating(name)}]"
+        count += odd.height
+        frame = frame.with_columns(pl.when(fits).then(pl.col(name)))
+    return frame, f"{count} rating(s) lie off their scale and count as missing; first: {first}" if count else ""
 
 
 def _check_boxes(frame: pl.DataFrame, path: Path) -> pl.DataFrame:

@@ -16,6 +16,8 @@ def find_suspicions(table: RoiTable) -> list[str]:
     found = []
     if table.duplicates:
         found.append(f"{table.path}: dropped {table.duplicates} exact duplicate row(s)")
+    if table.odd_ratings:
+        found.append(f"{table.path}: {table.odd_ratings}")
     nameless = table.frame.filter(pl.col(schema.PATIENT_ID) == "")
     if nameless.height:
         found.append(

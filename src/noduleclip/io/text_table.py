@@ -33,20 +33,31 @@ _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 _INNER_FORMULA = rf"([;\t\r\n]{_SKIPPED})('*{_SIGN})"
 _INNER_GUARDED = rf"([;\t\r\n]{_SKIPPED})'('*{_SIGN})"
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-_COMPRESSED = (
-    b"\x1f\x8b",
-    b"\x28\xb5\x2f\xfd",
-    b"\x78\x01",
-    b"\x78\x9c",
-    b"\x78\xda",
-)  # polars unpacks these
+_PARQUET = b"PAR1"
+_OTHER_FORMATS = {
+    b"\x1f\x8b": "is compressed by gzip; unpack it",
+    b"\x28\xb5\x2f\xfd": "is compressed by zstd; unpack it",
+    **dict.fromkeys((b"\x78\x01", b"\x78\x9c", b"\x78\xda"), "is compressed by zlib; unpack it"),
+    b"BZh": "is compressed by bzip2; unpack it",
+    b"\xfd7zXZ": "is compressed by xz; unpack it",
+    b"PK\x03\x04": "is a spreadsheet (.xlsx, .ods) or another zip file; save the table as CSV in UTF-8",
+    b"\xd0\xcf\x11\xe0": "is an old spreadsheet (.xls); save the table as CSV in UTF-8",
+    b"ARROW1": "is an Arrow (Feather) file; save it as Parquet or CSV",
+    b"SQLite format 3": "is an SQLite database; save the table as CSV",
+    b"\x89HDF": "is an HDF5 file; save the table as CSV",
+    b"%PDF": "is a PDF; save the table as CSV",
+}
+"""Beginnings of files that are no text."""
+LARGEST_CELLS: Final = 1 << 28  # of a Parquet file, which may repeat a cell without taking space
 
 
 def read_text_frame(path: Path, what: str, needed: Sequence[str]) -> pl.DataFrame:
     """Read a CSV with every cell as text, empty ones as null; quotes that `guard_cells` adds are removed.
 
+    A Parquet file is read as the same table, with its cells as text.
+
     Args:
-        path: CSV in UTF-8, separated by commas.
+        path: CSV in UTF-8, separated by commas, or Parquet.
         what: Kind of file, for messages.
         needed: Columns, in any case, of which one shows that the table is separated by commas.
 
@@ -54,6 +65,8 @@ def read_text_frame(path: Path, what: str, needed: Sequence[str]) -> pl.DataFram
         InputError: The file is no such table; the message names the line, the row or the column.
     """
     try:
+        if _starts_as_parquet(path):
+            return _read_parquet(path)
         content = _read_bounded(path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such {what}") from error
@@ -74,6 +87,44 @@ def format_csv(frame: pl.DataFrame, *, header: bool = True) -> str:
     return guard_cells(frame).write_csv(include_header=header)
 
 
+def _starts_as_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_PARQUET)) == _PARQUET
+
+
+def _refuse_other_formats(start: bytes, path: Path) -> None:
+    for beginning, what in _OTHER_FORMATS.items():
+        if start.startswith(beginning):
+            raise InputError(f"{path}: {what}")
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    """Read a Parquet file as a frame of text, as its CSV would be.
+
+    Raises:
+        InputError: It is broken, too large, or has columns of lists or other nested values.
+    """
+    try:
+        columns = pl.read_parquet_schema(path)
+        rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+        if len(columns) > MOST_COLUMNS or rows * len(columns) > LARGEST_CELLS:
+            raise InputError(f"{path}: has {rows:,} rows of {len(columns):,} columns; split it, or leave columns out")
+        nested = [name for name, kind in columns.items() if kind.is_nested() or kind in (pl.Binary, pl.Object)]
+        if nested:
+            raise InputError(
+                f"{path}: column {nested[0][:40]!r} is of type {columns[nested[0]]}; write its values as text, "
+                "outlines as JSON"
+            )
+        frame = pl.read_parquet(path, glob=False).select(pl.all().cast(pl.String).replace("", None))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise InputError(f"{path}: a Parquet file that cannot be read ({str(error).splitlines()[0][:200]})") from error
+    names = [name.strip() for name in frame.columns]
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise InputError(f"{path}: column {twice[0]!r} stands twice in the header")
+    return frame.rename(dict(zip(frame.columns, names, strict=True)))
+
+
 def _read_bounded(path: Path) -> bytes:
     """Read a file of UTF-8 rows, chunk by chunk, until one of them is too long for a table.
 
@@ -89,8 +140,8 @@ def _read_bounded(path: Path) -> bytes:
         while chunk := file.read(_CHUNK_BYTES):
             if not chunks and chunk[:2] in _BOMS:
                 raise InputError(f"{path}: is encoded in {_BOMS[chunk[:2]]}; save it as UTF-8")
-            if not chunks and chunk.startswith(_COMPRESSED):
-                raise InputError(f"{path}: is compressed; unpack it")
+            if not chunks:
+                _refuse_other_formats(chunk, path)
             pending = len(decoder.getstate()[0])
             try:
                 decoder.decode(chunk)
@@ -188,12 +239,15 @@ def _check_lengths(content: bytes, frame: pl.DataFrame, path: Path) -> None:
     """Check that no row is short, as polars fills those with nulls; blank lines are allowed."""
     if frame[:, -1].null_count() == 0:
         return
+    longest = csv.field_size_limit(LONGEST_ROW_BYTES)  # an outline may be longer than the limit of the module
     try:
         for row, cells in enumerate(csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", newline=""))):
             if len(cells) < frame.width and any(cell.strip() for cell in cells):
                 raise InputError(f"{path}: row {row} has {len(cells)} cells, the header has {frame.width}")
     except csv.Error as error:
         raise InputError(f"{path}: not a comma-separated table ({error})") from error
+    finally:
+        csv.field_size_limit(longest)
 
 
 def parse_numbers(frame: pl.DataFrame, name: str, path: Path) -> pl.DataFrame:

@@ -124,7 +124,7 @@ class SphereCsvRequest(PrepareRequest):
     def load(self, reporter: Reporter) -> tuple[Catalogue, Annotations]:
         """Read the table, then the headers of its series."""
         spheres, rejected = read_world_csv(self.table, self.coordinates)
-        return _load_spheres(self, self.table, self.data_root, self.patients, spheres, rejected, None, reporter)
+        return _load_spheres(self, self.table, self.data_root, self.patients, spheres, rejected, None, (), reporter)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +149,9 @@ class MonaiRequest(PrepareRequest):
         """Read the list, then the headers of its series."""
         found = read_data_list(self.datalist, self.box_mode, self.coordinates)
         return _load_spheres(
-            self, self.datalist, self.data_root, self.patients, found.spheres, found.rejected, found.lists, reporter
-        )
+            self, self.datalist, self.data_root, self.patients, found.spheres, found.rejected, found.lists,
+            found.remarks, reporter,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +184,7 @@ def _load_spheres(
     spheres: Sequence[Sphere],
     rejected: Sequence[RejectedAnnotation],
     lists: Mapping[str, Sequence[str]] | None,
+    source_remarks: Sequence[str],
     reporter: Reporter,
 ) -> tuple[Catalogue, Annotations]:
     """Find the series of spheres among the DICOM and the MetaImages below a folder.
@@ -195,6 +197,7 @@ def _load_spheres(
         spheres: The spheres.
         rejected: Entries of the source that give no sphere.
         lists: Series by the source's own lists; None where it has none.
+        source_remarks: Oddities of the source.
         reporter: Receives messages and progress.
     """
     if not spheres:
@@ -213,7 +216,7 @@ def _load_spheres(
         spheres, dicom, images, source=source, data_root=data_root, out=request.out, patients=patients,
         limit=request.limit,
     )  # fmt: skip
-    splits, remarks = None, list(located.remarks)
+    splits, remarks = None, [*source_remarks, *located.remarks]
     if lists is not None:
         splits, remark = _split_by_lists(find_patients(lists, located, source))
         remarks += [remark] if remark else []

@@ -98,10 +98,15 @@ def check_plane(
     return layout, _parse_rescale(header, assume_hu=assume_hu), parse_spacing(header)
 
 
+def is_localizer(header: Header) -> bool:
+    """Return whether an image is a localizer, by its type."""
+    image_type = (header.text("FrameType") or header.text("ImageType")).upper()
+    return any(name in image_type for name in _LOCALIZERS)
+
+
 def _check_kind(header: Header) -> None:
     """Reject localizers and colour."""
-    image_type = (header.text("FrameType") or header.text("ImageType")).upper()
-    if any(name in image_type for name in _LOCALIZERS):
+    if is_localizer(header):
         raise header.reject(RejectCode.LOCALIZER, "a localizer, not an axial slice", LEAVE_OUT)
     grey, samples = header.text("PhotometricInterpretation"), header.count("SamplesPerPixel", absent=1)
     if not grey:

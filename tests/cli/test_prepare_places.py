@@ -1,0 +1,141 @@
+"""Series with several slices at one place, slices of two patients, localizers; images that are not in HU."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pydicom
+import pytest
+from numpy.typing import NDArray
+
+from cli.test_prepare_imports import UID, list_places, list_voxels, prepare, read_rows, scans
+from importers.lidc_phantoms import NODULE, Series, annotate
+from importers.metaimages import write_mhd
+from importers.segmentations import ReaderFinding, read_slices, write_seg
+from noduleclip import schema
+
+__all__ = ["scans"]
+
+
+@pytest.fixture
+def one_patient(scans: Path, tmp_path: Path) -> Path:
+    shutil.copytree(scans / "PHANTOM-0001", tmp_path / "scans/PHANTOM-0001")
+    return tmp_path / "scans"
+
+
+def copy_slices(root: Path, name: str, **changes: object) -> list[Path]:
+    """Write the slices of the patient a second time, in files that sort first, with other headers."""
+    paths = []
+    for number, path in enumerate(sorted((root / "PHANTOM-0001").iterdir())):
+        data = pydicom.dcmread(path)
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID(f"1.2.3.77.{number}")
+        for keyword, value in changes.items():
+            setattr(data, keyword, value)
+        paths.append(path.with_name(f"{name}{number}.dcm"))
+        data.save_as(paths[-1])
+    return paths
+
+
+def prepare_csv(root: Path, tmp_path: Path) -> tuple[int, str]:
+    places = list_places(root).unique(["x", "y", "z"], maintain_order=True).drop("file")
+    places.write_csv(tmp_path / "nodules.csv")
+    done = prepare("csv", tmp_path / "out", "--table", tmp_path / "nodules.csv", "--data-root", root)
+    return done.code, done.err
+
+
+def test_two_reconstructions_in_a_series_are_named(one_patient: Path, tmp_path: Path) -> None:
+    copies = copy_slices(one_patient, "zz", ConvolutionKernel="B80f")
+    for path in set((one_patient / "PHANTOM-0001").iterdir()) - set(copies):
+        data = pydicom.dcmread(path)
+        data.ConvolutionKernel = "B30f"
+        data.save_as(path)
+    code, err = prepare_csv(one_patient, tmp_path)
+    assert code == 0, err
+    assert "1 series have several slices at one place (kernels B30f, B80f), as of two reconstructions" in err
+    assert "zz0.dcm" in err
+
+
+def test_a_mask_on_the_second_reconstruction_stays_there(one_patient: Path, tmp_path: Path) -> None:
+    slices = read_slices(copy_slices(one_patient, "zz", ConvolutionKernel="B80f"))
+    mask = np.zeros((len(slices), slices[0].Rows, slices[0].Columns), bool)
+    mask[1, 20:31, 40:52] = True
+    write_seg(one_patient / "seg.dcm", slices, [ReaderFinding(mask)])
+    done = prepare("seg", tmp_path / "out", "--data-root", one_patient)
+    assert done.code == 0, done.err
+    (path,) = read_rows(tmp_path / "out")[schema.DICOM_PATH]
+    assert Path(path).name == "zz1.dcm"
+
+
+def test_two_patients_in_a_series_have_no_places(one_patient: Path, tmp_path: Path) -> None:
+    copy_slices(one_patient, "00", PatientID="SOMEBODY")
+    code, err = prepare_csv(one_patient, tmp_path)
+    assert code == 3
+    assert "its series has slices of 2 patients, 'PHANTOM-0001' and 'SOMEBODY'; take them apart" in err
+    assert "Traceback" not in err
+
+
+def test_curves_that_name_their_slice_find_it_among_two_patients(tmp_path: Path) -> None:
+    series = Series(1)
+    series.write(tmp_path / "data")
+    other = Series(1, "LIDC-IDRI-0002")
+    for number, path in enumerate(other.write(tmp_path / "data")):
+        data = pydicom.dcmread(path)
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID(f"1.2.3.77.{number}")
+        data.save_as(path)
+    annotate(tmp_path / "data/a.xml", series, [[NODULE]])
+    done = prepare("lidc", tmp_path / "out", "--data-root", tmp_path / "data")
+    assert done.code == 0, done.err
+    assert set(read_rows(tmp_path / "out")[schema.PATIENT_ID]) == {"LIDC-IDRI-0001"}
+
+
+def test_a_localizer_takes_no_nodule(one_patient: Path, tmp_path: Path) -> None:
+    copy_slices(one_patient, "00", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    code, err = prepare_csv(one_patient, tmp_path)
+    assert code == 0, err
+    assert not any(Path(path).name.startswith("00.") for path in read_rows(tmp_path / "out")[schema.DICOM_PATH])
+    assert "several slices at one place" not in err
+
+
+def soft_tissue(shape: tuple[int, ...] = (7, 96, 80)) -> NDArray[np.int16]:
+    """Values of a chest in HU: a third soft tissue, the rest lung and air."""
+    rng = np.random.default_rng(0)
+    tissue, lung = rng.normal(40, 30, shape), rng.normal(-850, 60, shape)
+    return np.where(rng.random(shape) < 0.33, tissue, lung).clip(-1024, 3000).astype("<i2")
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        ("shifted", "none is negative: no HU; convert it to HU"),
+        ("shifted and padded", "as of HU + 1024: no HU; convert it to HU"),
+        ("0 to 1", "has values in [0, 1], none is negative"),
+        ("-1 to 1", "has values in [-1, 1], as of values scaled to 1"),
+        ("HU", ""),
+    ],
+)
+def test_an_image_that_is_not_in_hu_is_refused(tmp_path: Path, scale: str, message: str) -> None:
+    hu = soft_tissue()
+    padded = hu + 1024
+    padded[:, :20] = -2000 + 1024
+    values = {
+        "shifted": hu + 1024,
+        "shifted and padded": padded,
+        "0 to 1": ((hu + 1024) / 1100).clip(0, 1).astype("<f4"),
+        "-1 to 1": ((hu + 1024) / 600 - 1).clip(-1, 1).astype("<f4"),
+        "HU": hu,
+    }[scale]
+    write_mhd(tmp_path / f"luna/{UID}0.mhd", values)
+    (tmp_path / "annotations.csv").write_text(list_voxels((0, 20, 30, 1)))
+    arguments = ("--annotations", tmp_path / "annotations.csv", "--data-root", tmp_path / "luna")
+    done = prepare("luna16", tmp_path / "out", *arguments)
+    assert done.code == (3 if message else 0), done.err
+    assert message in done.err
+    assert not message or not list((tmp_path / "out").rglob("*.dcm"))
+
+
+def test_patients_are_told_apart_whatever_the_case_of_their_ids(one_patient: Path, tmp_path: Path) -> None:
+    copy_slices(one_patient, "zz", PatientID="phantom-0001 ")
+    code, err = prepare_csv(one_patient, tmp_path)
+    assert code == 0, err
+    assert pl.read_csv(tmp_path / "out" / schema.NODULES_CSV).height > 0
