@@ -13,8 +13,9 @@ from noduleclip import schema
 from noduleclip.io.dicom import header_check
 from noduleclip.io.dicom import pixels as dicom_pixels
 from noduleclip.io.dicom import slice as dicom
+from noduleclip.io.dicom.codestream import PixelLayout
 from noduleclip.io.dicom.header import Header
-from noduleclip.io.dicom.pixels import PixelLayout, decode_pixels
+from noduleclip.io.dicom.pixels import decode_pixels
 from noduleclip.io.job_pool import WorkerCrashed
 from noduleclip.io.slice_crops import SliceJob
 

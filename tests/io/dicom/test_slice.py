@@ -236,6 +236,7 @@ def test_high_bit_that_contradicts_the_pixels(write_ct: Callable[..., Path]) -> 
     stored = (STORED + 1000).astype(np.uint16) + 1
     path = write_ct(stored, BitsStored=12, HighBit=15)
     assert_rejected(path, RejectCode.BAD_HEADER, "HighBit is 15 and BitsStored 12, but the bits below these are set")
+    assert describe_result(check_ct_slice, path) == describe_result(read_ct_slice, path)
     np.testing.assert_array_equal(read_ct_slice(write_ct(stored, BitsStored=12, HighBit=None)).stored, stored)
 
 

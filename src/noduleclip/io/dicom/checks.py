@@ -14,8 +14,9 @@ from pydicom.tag import Tag
 from noduleclip.config import MAX_SPACING_MM, MIN_SPACING_MM
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.io.dicom.bounded_file import FLOAT_PIXEL_TAGS
+from noduleclip.io.dicom.codestream import PixelLayout
 from noduleclip.io.dicom.header import COPY_AGAIN, EXPORT_AGAIN, LEAVE_OUT, Header
-from noduleclip.io.dicom.pixels import PixelLayout, choose_decoder
+from noduleclip.io.dicom.pixels import choose_decoder
 
 CHECKED_TAGS: Final = (
     *("Modality", "SOPClassUID", "ImageType", "ImageOrientationPatient"),

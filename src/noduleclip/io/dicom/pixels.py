@@ -1,9 +1,7 @@
-"""Pixel data as stored values: the choice of a decoder, checks of the compressed stream, and decoding."""
+"""Pixel data as stored values: the choice of a decoder, and decoding."""
 
 import contextlib
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +11,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 
 from noduleclip.errors import RejectCode, shows_incompatibility
+from noduleclip.io.dicom.codestream import END_OF_IMAGE, FILL_BYTES, PixelLayout, check_stream
 from noduleclip.io.dicom.gdcm_process import decode_apart
 from noduleclip.io.dicom.header import COPY_AGAIN, EXPORT_AGAIN, LEAVE_OUT, Header
 from noduleclip.io.dicom.stream import read_frame
@@ -34,49 +33,11 @@ _DECODERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _OF_DCMDJPEG: Final = ("1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55")  # that it decodes, and Python does not
 _PACKAGES: Final = {"gdcm": "python-gdcm", "pylibjpeg": "pylibjpeg pylibjpeg-openjpeg"}
-_J2K: Final = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
-_END: Final = b"\xff\xd9"
 _MOST_STRAY_ZEROS: Final = 4
-_PADDING: Final = b"\0\xff"  # behind an image of odd length: 0 by the standard, FF in the sample images of its WG-04
 _NATIVE: Final = (
     *(uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian),
     *(uid.ExplicitVRBigEndian, uid.DeflatedExplicitVRLittleEndian),
 )
-
-
-@dataclass(frozen=True)
-class PixelLayout:
-    """How the pixels lie in the file.
-
-    Attributes:
-        rows: Y.
-        columns: X.
-        bits_allocated: 8, 16 or 32 bits that a stored value occupies.
-        bits_stored: Bits of them that hold the value.
-        high_bit: Highest of these bits, from 0; above `bits_stored` - 1 in values that are left-aligned.
-        signed: The value is two's complement.
-        syntax: Transfer syntax.
-        plugin: pydicom's name of the decoder; empty for pixels that are not compressed.
-    """
-
-    rows: int
-    columns: int
-    bits_allocated: int
-    bits_stored: int
-    high_bit: int
-    signed: bool
-    syntax: uid.UID
-    plugin: str
-
-    @property
-    def frame_bytes(self) -> int:
-        """Bytes of a frame that is not compressed."""
-        return self.rows * self.columns * self.bits_allocated // 8
-
-    @property
-    def empty_low_bits(self) -> int:
-        """Bits below the value in left-aligned pixels."""
-        return self.high_bit + 1 - self.bits_stored
 
 
 def choose_decoder(header: Header, syntax: uid.UID) -> str:
@@ -145,7 +106,7 @@ def decode_pixels(header: Header, layout: PixelLayout, max_pixels: int) -> NDArr
     stream = read_frame(header, layout.frame_bytes, max_pixels, compressed=bool(layout.plugin))
     try:
         if layout.plugin:
-            _check_stream(stream, layout)
+            check_stream(stream, layout)
         stored = decode_apart(_decode, stream, layout) if layout.plugin == "gdcm" else _decode(stream, layout)
         if stored.shape != (layout.rows, layout.columns):
             raise ValueError(f"decoded to {stored.shape}")
@@ -189,12 +150,12 @@ def _decode_jpeg_ls(stream: bytes, layout: PixelLayout) -> NDArray[np.integer]:
     CharLS refuses these (team-charls/charls#437). The last coded byte may be a zero itself, so they are dropped one by
     one until it finds the marker right behind the last pixel.
     """
-    coded = stream.rstrip(_PADDING).removesuffix(_END)
-    zeros = len(coded) - len(coded.rstrip(b"\0"))
-    for dropped in range(min(zeros, _MOST_STRAY_ZEROS)):
+    coded = stream.rstrip(FILL_BYTES).removesuffix(END_OF_IMAGE)
+    zeros = min(len(coded) - len(coded.rstrip(b"\0")), _MOST_STRAY_ZEROS)
+    for dropped in range(zeros):
         with contextlib.suppress(Exception):
-            return _decode_by_pydicom(coded[: len(coded) - dropped] + _END, layout)
-    return _decode_by_pydicom(coded[: len(coded) - min(zeros, _MOST_STRAY_ZEROS)] + _END, layout)
+            return _decode_by_pydicom(coded[: len(coded) - dropped] + END_OF_IMAGE, layout)
+    return _decode_by_pydicom(coded[: len(coded) - zeros] + END_OF_IMAGE, layout)
 
 
 def _decode_by_pydicom(stream: bytes, layout: PixelLayout) -> NDArray[np.integer]:
@@ -214,66 +175,6 @@ def _decode_by_pydicom(stream: bytes, layout: PixelLayout) -> NDArray[np.integer
     source = encapsulate([stream]) if layout.plugin else stream
     stored, _ = get_decoder(layout.syntax).as_array(source, decoding_plugin=layout.plugin, **description)
     return stored
-
-
-def _check_stream(stream: bytes, layout: PixelLayout) -> None:
-    """Raise ValueError for a stream that would make a decoder allocate without bound, not return, or invent pixels.
-
-    Source:
-        ITU-T T.81 B.2.2 (JPEG frame header), T.87 C.2.2 (JPEG-LS), T.800 A.5.1 (JPEG 2000 SIZ marker).
-    """
-    if layout.syntax == uid.RLELossless:
-        return
-    if layout.syntax in uid.JPEGLSTransferSyntaxes and not stream.rstrip(_PADDING).endswith(_END):
-        raise ValueError("the compressed stream has no end")  # pyjpegls waits for it for ever
-    if layout.syntax in _J2K:
-        at = stream.find(b"\xff\x4f\xff\x51") + 8
-        right, bottom, left, top = (int.from_bytes(stream[i : i + 4]) for i in range(at, at + 16, 4))
-        found = (bottom - top, right - left, int.from_bytes(stream[at + 32 : at + 34]))
-    else:
-        frame = _find_frame_header(stream)
-        if layout.plugin == "gdcm" and layout.syntax not in uid.JPEGLSTransferSyntaxes:
-            _check_scan(stream, _find_scan(stream, frame), layout)
-        at = frame + 5
-        found = (int.from_bytes(stream[at : at + 2]), int.from_bytes(stream[at + 2 : at + 4]), stream[at + 4])
-    if found != (layout.rows, layout.columns, 1):
-        raise ValueError(f"rows, columns and samples are {found} in the compressed stream")
-
-
-def _find_frame_header(stream: bytes) -> int:
-    """Offset of the SOF marker of a JPEG or JPEG-LS stream."""
-    at = 2
-    while at + 10 <= len(stream) and stream[at] == 0xFF:
-        marker = stream[at + 1]
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            return at
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(stream[at + 2 : at + 4])
-    raise ValueError("the compressed stream has no frame header")
-
-
-def _find_scan(stream: bytes, at: int) -> int:
-    """Offset of the coded data of a JPEG stream's scan."""
-    while stream[at : at + 2] != b"\xff\xda":
-        if at + 4 > len(stream) or stream[at] != 0xFF:
-            raise ValueError("the compressed stream has bytes between its segments, or no scan")
-        at += 1 if stream[at + 1] == 0xFF else 2 + int.from_bytes(stream[at + 2 : at + 4])
-    return at + 2 + int.from_bytes(stream[at + 2 : at + 4])
-
-
-def _check_scan(stream: bytes, at: int, layout: PixelLayout) -> None:
-    """Raise ValueError for coded data that end early, which GDCM completes with grey.
-
-    Source:
-        ITU-T T.81 B.1.1.5: a marker in them is followed by neither 0 nor the numbers of a restart. Of a lossless
-        sample there is a bit at least, of a block of 64 coefficients two.
-    """
-    samples = layout.rows * layout.columns
-    least_bits = samples // 32 if layout.syntax == uid.JPEGExtended12Bit else samples
-    marker = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]").search(stream, at)
-    end = marker.start() if marker else len(stream)
-    ends_early = marker is not None and marker.group() == _END and stream[end + 2 :].strip(_PADDING)
-    if 8 * (end - at) < least_bits or ends_early:
-        raise ValueError("the compressed stream ends before its pixels do")
 
 
 def _decode_jpeg_12bit(stream: bytes, layout: PixelLayout) -> NDArray[np.integer]:

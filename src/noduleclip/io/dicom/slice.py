@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from noduleclip.config import MAX_PIXELS
 from noduleclip.io.crops import AIR_HU
 from noduleclip.io.dicom.checks import CHECKED_TAGS, check_modality, check_plane, parse_padding
+from noduleclip.io.dicom.codestream import PixelLayout
 from noduleclip.io.dicom.frames import GROUP_TAGS, pick_frame, read_volume_header
 from noduleclip.io.dicom.header import is_large, read_header
-from noduleclip.io.dicom.pixels import PixelLayout, decode_pixels
+from noduleclip.io.dicom.pixels import decode_pixels
 from noduleclip.io.dicom.stream import check_length
 
 _HEADER_TAGS: Final = (
@@ -146,6 +147,8 @@ def check_ct_slice(
         plane = pick_frame(header, frame)
         layout, _, spacing_yx_mm = check_plane(plane, max_pixels, assume_hu=assume_hu)
         check_length(plane, layout.frame_bytes, compressed=bool(layout.plugin))
+        if layout.empty_low_bits:  # rare, and only the pixels tell whether the header is right
+            decode_pixels(plane, layout, max_pixels)
         return layout, spacing_yx_mm
 
 
