@@ -16,6 +16,7 @@ from noduleclip.errors import (
     make_printable,
     shows_incompatibility,
 )
+from noduleclip.io.dicom import header as dicom_header
 from noduleclip.io.dicom import pixels as dicom_pixels
 from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.phantom.patients import PhantomConfig, make_phantoms
@@ -98,8 +99,8 @@ def lacking(*_arguments: Any, **_options: Any) -> None:
 @pytest.mark.parametrize(
     ("where", "name", "substitute", "expected"),
     [
-        (pydicom, "dcmread", out_of_memory, MemoryError),
-        (pydicom, "dcmread", lacking, AttributeError),
+        (dicom_header, "read_partial", out_of_memory, MemoryError),
+        (dicom_header, "read_partial", lacking, AttributeError),
         (dicom_pixels, "get_decoder", out_of_memory, MemoryError),
         (dicom_pixels, "get_decoder", lacking, AttributeError),
         (pydicom.Dataset, "get", out_of_memory, MemoryError),
@@ -114,6 +115,6 @@ def test_a_slice_is_not_rejected_for_what_its_library_lacks(
 
 
 def test_a_call_that_pydicom_does_not_take_is_no_broken_header(ct_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pydicom, "dcmread", lambda file: None)
+    monkeypatch.setattr(dicom_header, "read_partial", lambda file: None)
     with pytest.raises(TypeError, match="unexpected keyword argument"):
         read_ct_slice(ct_file)
