@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pydicom
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom import uid
+from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders.base import get_encoder
@@ -32,7 +33,7 @@ from noduleclip.models.clip import ClipModel
 
 CORPUS = Path(__file__).parent / "corpus"
 REGRESSION = "broke-"
-BY_LIBRARIES = {"checkpoint", "index_meta", "dicom", "meta_image", "segmentation", "report"}
+BY_LIBRARIES = {"roi_parquet", "checkpoint", "index_meta", "dicom", "meta_image", "segmentation", "report"}
 """Targets whose files follow the versions of the libraries that write them."""
 
 _TABLE = """dicom_path,diameter_mm,bbox_xmin,bbox_ymin,bbox_xmax,bbox_ymax,pixel_spacing_row,pixel_spacing_col,\
@@ -66,6 +67,9 @@ _CONDITIONS = (
 def make_corpus() -> Iterator[tuple[str, str, bytes]]:
     """Return (target, name, content) of every generated input."""
     yield from (("roi_csv", name, content) for name, content in _make_tables())
+    table = io.BytesIO()
+    pl.read_csv(io.BytesIO(_TABLE.encode())).write_parquet(table)
+    yield "roi_parquet", "sound.parquet", table.getvalue()
     yield "patients", "sound.txt", "\ufeff# a list\r\nPHANTOM-0001\r\n PHANTOM-0002 \r\n".encode()
     yield "scores", "sound.csv", b"row,small,> 6 mm\n0,0.1,0.9\n2,0.5,0.5\n1,1e-3,-2\n"
     yield "readers", "sound.csv", _TABLE.encode()
@@ -137,7 +141,23 @@ def _make_segmentation() -> Iterator[tuple[str, str, bytes]]:
         seg, report = Path(folder) / "seg.dcm", Path(folder) / "sr.dcm"
         write_sr(report, slices, write_seg(seg, slices, readings), readings)
         yield "segmentation", "sound.dcm", seg.read_bytes()
+        yield "segmentation", "label-map.dcm", _make_label_map(seg)
         yield "report", "sound.dcm", report.read_bytes()
+
+
+def _make_label_map(path: Path) -> bytes:
+    """Return a segmentation with its bits as labels of a byte each."""
+    data = dcmread(path)
+    bits = np.unpackbits(np.frombuffer(data.PixelData, np.uint8), bitorder="little")
+    data.PixelData = bits[: data.NumberOfFrames * data.Rows * data.Columns].tobytes()
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = uid.UID("1.2.840.10008.5.1.4.1.1.66.7")
+    data.SegmentationType, data.BitsAllocated, data.BitsStored, data.HighBit = "LABELMAP", 8, 8, 7
+    for groups in data.PerFrameFunctionalGroupsSequence:
+        if "SegmentIdentificationSequence" in groups:
+            del groups.SegmentIdentificationSequence
+    content = io.BytesIO()
+    data.save_as(content)
+    return content.getvalue()
 
 
 def _make_configs() -> Iterator[tuple[str, str, bytes]]:

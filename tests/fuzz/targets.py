@@ -180,7 +180,14 @@ def _put(path: Path, content: bytes) -> Path:
 
 
 def _read_roi_csv(content: bytes, folder: Path) -> None:
-    path = _put(folder / "roi.csv", content)
+    _read_rois(_put(folder / "roi.csv", content), folder)
+
+
+def _read_roi_parquet(content: bytes, folder: Path) -> None:
+    _read_rois(_put(folder / "roi.parquet", content), folder)
+
+
+def _read_rois(path: Path, folder: Path) -> None:
     try:
         read_roi_table(path, restrict_to_root=True)
     except InputError as error:
@@ -429,6 +436,7 @@ TARGETS = {
     target.name: target
     for target in (
         Target(_read_roi_csv, _TABLES, words.TABLE),
+        Target(_read_roi_parquet, _TABLES, words.PARQUET),
         Target(_read_patients, _TABLES, words.TABLE),
         Target(_read_world_csv, _TABLES, words.PLACES),
         Target(_read_data_list, _TABLES, words.PLACES),

@@ -17,7 +17,8 @@ import polars.selectors as cs
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.errors import InputError
+from noduleclip.errors import InputError, make_printable
+from noduleclip.io.polars_errors import FAILURES, measure_uncompressed
 
 _NOT_UTF_8 = "{path}: line {line} is not UTF-8 (latin-1?); save the file as UTF-8"
 MOST_COLUMNS: Final = 10_000
@@ -104,6 +105,12 @@ def _read_parquet(path: Path) -> pl.DataFrame:
     Raises:
         InputError: It is broken, too large, or has columns of lists or other nested values.
     """
+    with path.open("rb") as file:
+        size = measure_uncompressed(file)
+    if size is None:
+        raise InputError(f"{path}: a Parquet file that cannot be read; copy or download it again")
+    if size > LARGEST_BYTES:
+        raise InputError(f"{path}: is larger than {LARGEST_BYTES >> 30} GB; split it, or leave columns out")
     try:
         columns = pl.read_parquet_schema(path)
         rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
@@ -116,8 +123,9 @@ def _read_parquet(path: Path) -> pl.DataFrame:
                 "outlines as JSON"
             )
         frame = pl.read_parquet(path, glob=False).select(pl.all().cast(pl.String).replace("", None))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise InputError(f"{path}: a Parquet file that cannot be read ({str(error).splitlines()[0][:200]})") from error
+    except FAILURES as error:
+        reason = make_printable((str(error).splitlines() or [type(error).__name__])[0][:200])
+        raise InputError(f"{path}: a Parquet file that cannot be read ({reason})") from error
     names = [name.strip() for name in frame.columns]
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
