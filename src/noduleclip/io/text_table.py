@@ -80,7 +80,7 @@ def read_text_frame(path: Path, what: str, needed: Sequence[str]) -> pl.DataFram
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: not a comma-separated table with equally long rows ({reason})") from error
     _check_lengths(content, frame, path)
-    return _release_cells(frame.rename(dict(zip(frame.columns, _release_names(frame.columns), strict=True))))
+    return _release_cells(_rename(frame, _release_names(frame.columns), path))
 
 
 def format_csv(frame: pl.DataFrame, *, header: bool = True) -> str:
@@ -126,11 +126,19 @@ def _read_parquet(path: Path) -> pl.DataFrame:
     except FAILURES as error:
         reason = make_printable((str(error).splitlines() or [type(error).__name__])[0][:200])
         raise InputError(f"{path}: a Parquet file that cannot be read ({reason})") from error
-    names = [name.strip() for name in frame.columns]
+    return _rename(frame, [name.strip() for name in frame.columns], path)
+
+
+def _rename(frame: pl.DataFrame, names: Sequence[str], path: Path) -> pl.DataFrame:
+    """Return a frame with other column names, none of them twice; a header may go over several lines."""
+    _refuse_twice(names, path)
+    return frame.rename(dict(zip(frame.columns, names, strict=True)))
+
+
+def _refuse_twice(names: Sequence[str], path: Path) -> None:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise InputError(f"{path}: column {twice[0]!r} stands twice in the header")
-    return frame.rename(dict(zip(frame.columns, names, strict=True)))
+        raise InputError(f"{path}: column {twice[0][:40]!r} stands twice in the header")
 
 
 def _read_bounded(path: Path) -> bytes:
@@ -235,9 +243,7 @@ def _check_header(content: bytes, path: Path, needed: Sequence[str]) -> None:
         raise InputError(f"{path}: the header line is not CSV ({error})") from error
     if len(names) > MOST_COLUMNS:
         raise InputError(f"{path}: has {len(names):,} columns, a table may have {MOST_COLUMNS:,}; keep those of use")
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise InputError(f"{path}: column {twice[0]!r} stands twice in the header")
+    _refuse_twice(names, path)
     known = {name.casefold() for name in names} & {name.casefold() for name in needed}
     if not known and any(first_line.count(separator) > first_line.count(",") for separator in ";\t"):
         raise InputError(f"{path}: is separated by ';' or tabs; save it with commas and decimal points")
