@@ -9,7 +9,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.errors import InputError, make_printable
-from noduleclip.io.polars_errors import FAILURES, measure_uncompressed
+from noduleclip.io.polars_errors import FAILURES
 
 _NOT_UTF_8 = "{path}: line {line} is not UTF-8 (latin-1?); save the file as UTF-8"
 MOST_COLUMNS: Final = 10_000
@@ -102,31 +102,40 @@ def _refuse_other_formats(start: bytes, path: Path) -> None:
 def _read_parquet(path: Path) -> pl.DataFrame:
     """Read a Parquet file as a frame of text, as its CSV would be.
 
+    pyarrow reads it: polars ends the process on some broken pages.
+
     Raises:
         InputError: It is broken, too large, or has columns of lists or other nested values.
     """
-    with path.open("rb") as file:
-        size = measure_uncompressed(file)
-    if size is None:
-        raise InputError(f"{path}: a Parquet file that cannot be read; copy or download it again")
-    if size > LARGEST_BYTES:
-        raise InputError(f"{path}: is larger than {LARGEST_BYTES >> 30} GB; split it, or leave columns out")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        columns = pl.read_parquet_schema(path)
-        rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
-        if len(columns) > MOST_COLUMNS or rows * len(columns) > LARGEST_CELLS:
-            raise InputError(f"{path}: has {rows:,} rows of {len(columns):,} columns; split it, or leave columns out")
-        nested = [name for name, kind in columns.items() if kind.is_nested() or kind in (pl.Binary, pl.Object)]
-        if nested:
-            raise InputError(
-                f"{path}: column {nested[0][:40]!r} is of type {columns[nested[0]]}; write its values as text, "
-                "outlines as JSON"
-            )
-        frame = pl.read_parquet(path, glob=False).select(pl.all().cast(pl.String).replace("", None))
-    except FAILURES as error:
+        with pq.ParquetFile(path) as file:
+            size, rows, columns = _measure_parquet(file.metadata)
+            if size > LARGEST_BYTES or columns > MOST_COLUMNS or rows * columns > LARGEST_CELLS:
+                raise InputError(f"{path}: has {rows:,} rows of {columns:,} columns; split it, or leave columns out")
+            table = file.read()
+            table.validate(full=True)  # text that is not UTF-8 would make polars panic later
+            frame = pl.DataFrame(table)
+    except (pa.ArrowException, *FAILURES, OSError, ValueError, TypeError) as error:
         reason = make_printable((str(error).splitlines() or [type(error).__name__])[0][:200])
         raise InputError(f"{path}: a Parquet file that cannot be read ({reason})") from error
-    return _rename(frame, [name.strip() for name in frame.columns], path)
+    nested = [name for name, kind in frame.schema.items() if kind.is_nested() or kind in (pl.Binary, pl.Object)]
+    if nested:
+        raise InputError(
+            f"{path}: column {nested[0][:40]!r} is of type {frame.schema[nested[0]]}; write its values as text, "
+            "outlines as JSON"
+        )
+    text = frame.select(pl.all().cast(pl.String).replace("", None))
+    return _rename(text, [name.strip() for name in text.columns], path)
+
+
+def _measure_parquet(metadata: Any) -> tuple[int, int, int]:
+    """Return the uncompressed bytes, the rows and the columns of a Parquet file, as its footer has them."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    size = sum(group.column(at).total_uncompressed_size for group in groups for at in range(group.num_columns))
+    return size, metadata.num_rows, metadata.num_columns
 
 
 def _rename(frame: pl.DataFrame, names: Sequence[str], path: Path) -> pl.DataFrame:
