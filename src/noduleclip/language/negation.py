@@ -30,6 +30,15 @@ _ADVERBS = split_words("non not cannot")
 _COMPARING = {phrase[0] for phrase in COMPARATORS}
 _CHANGE = split_words("change changes growth")
 _CHANGE_FILLERS = split_words("significant interval appreciable definite substantial relevant further")
+_GENERIC = split_words(
+    "nodule nodules nodule's lesion lesions opacity opacities nodularity density densities finding findings focus foci"
+    " abnormality abnormalities one ones those them micronodule"
+)
+"""Nouns that a negation and a size are on, even with a comma between; others are things of their own."""
+_NEW_CLAUSE = split_words(", : (")
+_BEFORE_NOUN = split_words("a an the one with has")
+_PRONOUNS = split_words("one ones those them")
+_BETWEEN_NOUNS = split_words("and with who has have having whose plus")
 _ABSENT = split_words("absent excluded resolved denied disappeared")
 
 
@@ -125,11 +134,17 @@ def _attach(tokens: list[Token], at: int) -> tuple[list[Token], int]:
     if noun < 0:
         return tokens, at + 1
     found = _find_criteria(tokens, first, noun)
-    if len(found) > 1 or any(token.text in NOT for token in tokens[first : found[0].end if found else first]):
+    is_unclear = len(found) > 1 or (bool(found) and _has_other_object(tokens, noun, found[0].start))
+    if is_unclear or any(token.text in NOT for token in tokens[first : found[0].end if found else first]):
         quoted = _quote(tokens[at : found[-1].end])
         raise SizeLanguageError(f"{quoted}: the negation can be read two ways; say one range or rating without it")
     if not found:
-        return tokens, noun + 1
+        is_mass = (
+            tokens[noun].text in GLOSSARY | {"masses"}
+            and noun + 1 < len(tokens)
+            and tokens[noun + 1].text in _NEW_CLAUSE
+        )
+        return ([*tokens[:at], *tokens[noun + 1 :]], at) if is_mass else (tokens, noun + 1)  # "no mass, nodule > 8 mm"
     start, end = found[0]
     if start == after:
         return tokens, max(end, noun + 1)
@@ -172,7 +187,7 @@ def _find_criteria(tokens: Sequence[Token], first: int, noun: int) -> list[_Crit
     while at < len(tokens):
         if at > noun and tokens[at].text in SENTENCE_ENDS:
             break
-        if at > noun and tokens[at].text == "," and (found or _starts_anew(tokens, at + 1)):
+        if at > noun and ((found and tokens[at].text == ",") or _starts_anew(tokens, at)):
             break
         end = find_criterion(tokens, at)
         is_noun = tokens[at].text in GLOSSARY or tokens[at].text == "masses"
@@ -189,10 +204,35 @@ def _stands_alone(tokens: Sequence[Token], first: int, at: int) -> bool:
 
 
 def _starts_anew(tokens: Sequence[Token], at: int) -> bool:
-    """Return whether a clause speaks of a nodule of its own: "8 mm nodule in the left lung"."""
-    index = _skip(tokens, at, split_words("a an the one with"))
-    end = find_criterion(tokens, index) if index < len(tokens) else 0
-    return bool(end) and any(token.text in _NOUNS for token in tokens[end : end + 3])
+    """Return whether a clause on a nodule of its own starts here: ", 8 mm nodule", "and a nodule > 8 mm"."""
+    if tokens[at].text not in _NEW_CLAUSE and not _has_article(tokens, at):
+        return False
+    index = _skip(tokens, at + 1, _BEFORE_NOUN)
+    has_noun = has_criterion = False
+    while index < len(tokens) and tokens[index].text not in {*CLAUSE_ENDS, *SENTENCE_ENDS, "or"}:
+        end = find_criterion(tokens, index)
+        is_noun = tokens[index].text in _NOUNS - _PRONOUNS
+        has_noun, has_criterion = has_noun or is_noun, has_criterion or (bool(end) and not is_noun)
+        if not (end or is_noun or has_noun or tokens[index].text in _FILLERS or tokens[index].text == "-"):
+            return False
+        index = max(end, index + 1)
+    return has_noun and has_criterion
+
+
+def _has_article(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether "and a" stands here: what follows is one thing that is there."""
+    return tokens[at].text in ("and", "plus") and at + 1 < len(tokens) and tokens[at + 1].text in ("a", "an")
+
+
+def _has_other_object(tokens: Sequence[Token], noun: int, start: int) -> bool:
+    """Return whether a statement may be on another thing than a negation: "no cancer and nodules > 8 mm"."""
+    between = [token.text for token in tokens[noun + 1 : start]]
+    if tokens[noun].text not in _GENERIC and _NEW_CLAUSE.intersection(between) and "or" not in between:
+        return True
+    return any(
+        text in _BETWEEN_NOUNS and (_NOUNS - _PRONOUNS).intersection(between[at + 1 :])
+        for at, text in enumerate(between)
+    )
 
 
 def _refuse_denials(tokens: Sequence[Token]) -> None:
@@ -224,6 +264,8 @@ def _refuse_denial(tokens: Sequence[Token], at: int, criteria: Sequence[_Criteri
         return
     index = at + 1
     while index < len(tokens) and tokens[index].text not in CLAUSE_ENDS and tokens[index].text not in SENTENCE_ENDS:
+        if _has_article(tokens, index) and _starts_anew(tokens, index):
+            return
         if end := find_criterion(tokens, index):
             quoted = _quote(tokens[at:end])
             raise SizeLanguageError(

@@ -34,6 +34,8 @@ _STOPS = split_words(
     "with near adjacent next abutting on at by and or but which that is are was has have for than ) ( , ; . : / within"
     " without not no × x"
 )
+_NOUN_JOINTS = split_words("and with plus in within")
+_OF_OTHER_NOUNS = ("the size of something else", "the size of a part", "a thickness", "no length")
 _DISTANCE = "a distance"
 _YEAR = re.compile("(?:19|20)[0-9]{2}")
 
@@ -152,9 +154,10 @@ def is_part_solid(text: str, texts: Sequence[str]) -> bool:
 def _find_before(before: Sequence[str], ahead: Sequence[str]) -> str:
     """Name what the words of the clause before a number make of it: "solid component of 8 mm", "growth > 2 mm"."""
     has_noun = any(text in NODULES for text in ahead[:3])
+    own = _find_own_start(before, ahead)
     for at, text in enumerate(before):
         kind = OTHER_QUANTITIES.get(text, "")
-        if is_part_solid(text, before[at:]):
+        if is_part_solid(text, before[at:]) or (at < own and kind in _OF_OTHER_NOUNS):
             continue
         if kind == "a change":
             is_adjective = text in GROWTH_ADJECTIVES and (has_noun or any(t in NODULES for t in before[at + 1 :]))
@@ -166,6 +169,14 @@ def _find_before(before: Sequence[str], ahead: Sequence[str]) -> str:
             return kind
     is_near = "within" in before and ahead[:1] == ["of"]
     return _DISTANCE if is_near else PLAIN
+
+
+def _find_own_start(before: Sequence[str], ahead: Sequence[str]) -> int:
+    """Return where the words before a number begin that are on its own noun: "effusion and" | "an" 8 mm "nodule"."""
+    noun = next((text for text in ahead if text in NODULES or text in _STOPS), "")
+    if noun not in NODULES:
+        return 0
+    return max((at + 1 for at, text in enumerate(before) if text in _NOUN_JOINTS), default=0)
 
 
 def _is_rated_margin(texts: Sequence[str], at: int) -> bool:
