@@ -8,13 +8,16 @@ from noduleclip.language.size_words import (
     ADJECTIVES,
     AMOUNT_JOINTS,
     APPROXIMATELY,
+    AXIS_ADJECTIVES,
     AXIS_LABELS,
     BEFORE_NUMBER,
     BETWEEN_JOINTS,
     BRACKETS,
+    DIMENSIONS,
     INCLUSIVE,
     INFINITE,
     JOINTS,
+    LONGEST_AXIS,
     LONGEST_PHRASE,
     MIRRORED,
     OPENINGS,
@@ -270,7 +273,19 @@ class Cursor:
         if operator and (self.peek() in ("than", "then", "to") or self._is_kind("number")):
             self.at = start  # "6 mm and larger than 3 mm" holds two phrases
             return ""
+        if operator and self._take_longest_axis(start):
+            return "="
         return operator
+
+    def _take_longest_axis(self, start: int) -> bool:
+        """Take the rest of "maximum axial diameter" behind a number: it is the diameter, not a limit."""
+        end = self.at
+        if self.tokens[start].text in LONGEST_AXIS:
+            self.skip(AXIS_ADJECTIVES)
+            if self.take(DIMENSIONS):
+                return True
+        self.at = end
+        return False
 
     def _take_mirrored(self) -> str:
         operator = self.peek()

@@ -60,6 +60,9 @@ VOLUMES = split_words("mm3 cm3")
 AXIS_LABELS = split_words(
     "ap tr tra trans transverse cc lr si rl ml craniocaudal anteroposterior axial coronal sagittal lad sad"
 )
+LONGEST_AXIS = split_words("maximum maximal max")
+AXIS_ADJECTIVES = AXIS_LABELS | split_words(". - in plane inplane overall single long cross sectional")
+DIMENSIONS = split_words("diameter diameters dimension dimensions size axis length extent")
 _ONES = (
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
     " eighteen nineteen"
