@@ -14,11 +14,13 @@ COUNTED = frozenset(word for word in NODULES if word.endswith("s") and not word.
 
 # Numbers that measure something other than the diameter, by a word of their clause before them, or after them.
 _OTHER_LENGTHS = {
-    "a distance": "distance distances apart away margin",
-    "a thickness": "thickness thick thickened wall walls collimation spacing increment reconstruction reconstructions",
+    "a distance": "distance distances apart away margin separation shift displacement offset",
+    "a thickness": "thickness thick thickened thickening wall walls collimation spacing increment reconstruction"
+    " reconstructions",
     "a change": "growth grow grows grew grown growing increase increases increased increasing decrease decreases"
     " decreased decreasing enlargement enlarge enlarges enlarged enlarging shrinkage shrunk shrinking reduction"
-    " reduced difference change changes changed regression progression variability error",
+    " reduced difference change changes changed regression progression variability error tolerance",
+    "another dimension": "circumference perimeter depth height radius radii",
     "the size of a part": "component components portion portions part parts core cavity cavitation rim halo septa"
     " septum center centre",
     "the short axis": "short shortest perpendicular minor",
@@ -118,6 +120,10 @@ _NOUNS = split_words(
 _RATED = {word for phrase in PHRASES for word in phrase}
 BESIDE = NODULES | AXIS_LABELS | APPROXIMATELY | _LOCATIONS | _ADJECTIVES | _VERBS | _NOUNS | (_RATED - {"to"})
 """Words that may stand directly before a size."""
+NOT_BEFORE_OF = split_words(
+    "spiculation spiculations lobulation lobulations border borders edge edges contour contours texture"
+)
+"""Of these, those that name a part of the nodule before "of 5 mm"."""
 ARTICLES = split_words("a an the of in with is was measuring")
 FILLERS = (
     BESIDE - _LOCATIONS - PAST - split_words("cavitary cystic necrotic metastatic new stable growing man woman male")

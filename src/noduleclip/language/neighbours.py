@@ -10,6 +10,7 @@ from noduleclip.language.context_words import (
     COMPARING_WORDS,
     FOREIGN,
     GROWTH_ADJECTIVES,
+    NOT_BEFORE_OF,
     NOW,
     PAST,
     PAST_SEEN,
@@ -18,7 +19,7 @@ from noduleclip.language.context_words import (
 from noduleclip.language.size_context import Place
 from noduleclip.language.size_grammar import Cursor
 from noduleclip.language.size_tokens import Token
-from noduleclip.language.size_words import COMPARING, JOINING, NAMED_SIZES
+from noduleclip.language.size_words import COMPARING, DIMENSIONS, JOINING, NAMED_SIZES
 from noduleclip.language.words import split_words
 
 _UNREAD_AFTER = split_words("up upto atmost atleast than larger smaller greater bigger less more fewer shorter")
@@ -27,6 +28,7 @@ _FALSE_FRIENDS = split_words("inferior superior")
 """Places in English, comparisons before "a" in Spanish and Portuguese."""
 _REACHING = split_words("grown increased decreased grew enlarged close down")
 """Words before "to" and a size: "grown to 8 mm"."""
+_HALF = split_words("half semi")
 _ALTERNATIVES = split_words("and or but")
 _MARKS = split_words("( : - = \" ' [")
 _HARMLESS = BESIDE | PAST | PAST_SEEN | GROWTH_ADJECTIVES | (NOW - {"to"})
@@ -74,7 +76,11 @@ def refuse_unknown_before(place: Place) -> None:
         return
     token = tokens[at]
     earlier = tokens[at - 1] if at > start else None
-    quoted = " ".join(t.spoken for t in tokens[max(start, at - 1) : phrase.end])
+    quoted_from = at - int(earlier is not None and earlier.kind != "symbol")
+    quoted = " ".join(t.spoken for t in tokens[quoted_from : phrase.end])
+    of_unknown = not _is_understood_before_of(token.text) and "of" in {t.text for t in tokens[at + 1 : nearest + 1]}
+    if token.text in DIMENSIONS and (half := [t.spoken for t in tokens[max(start, at - 2) : at] if t.text in _HALF]):
+        _refuse(f"{half[0]} {' '.join(t.spoken for t in tokens[at : phrase.end])}", half[0])
     if token.kind == "number":
         names_something = earlier is not None and (earlier.text in ATTRIBUTES or earlier.text == "-")  # "LIDC-0078"
         is_year = len(token.text) == 4
@@ -87,8 +93,9 @@ def refuse_unknown_before(place: Place) -> None:
         _refuse(quoted, earlier.spoken)
     elif token.text in FOREIGN or not token.text.isascii() or is_misspelt(token.text):
         _refuse(quoted, token.spoken)
-    elif at < nearest:  # an article follows: any English word may stand before it
-        if token.text in _FALSE_FRIENDS and tokens[at + 1].text == "a":
+    elif at < nearest:  # an article follows: any English word may stand before it, but for "of"
+        is_false_friend = token.text in _FALSE_FRIENDS and tokens[at + 1].text == "a"
+        if is_false_friend or (of_unknown and not place.has_own_noun):
             _refuse(quoted, token.spoken)
     elif token.text == "to":
         if not _REACHING & {t.text for t in place.clause}:
@@ -101,6 +108,11 @@ def _skip_back(tokens: Sequence[Token], at: int, start: int, words: frozenset[st
     while at >= start and tokens[at].text in words:
         at -= 1
     return at
+
+
+def _is_understood_before_of(word: str) -> bool:
+    """Return whether a word names the nodule, its size or its place before "of 8 mm", not "resolution"."""
+    return word in _HARMLESS and word not in NOT_BEFORE_OF
 
 
 def _is_known(word: str) -> bool:

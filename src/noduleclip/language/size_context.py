@@ -73,6 +73,11 @@ class Place(NamedTuple):
         """The texts of the next tokens, without hyphens."""
         return [token.text for token in self.tokens[self.phrase.end : self.phrase.end + 8] if token.text != "-"]
 
+    @property
+    def has_own_noun(self) -> bool:
+        """Whether a nodule follows it in the same words: "8 mm solid nodule"."""
+        return next((text for text in self.ahead if text in NODULES or text in _STOPS), "") in NODULES
+
 
 def find_measured(place: Place) -> str:
     """Return what a phrase measures: "" for the diameter, else its name, such as "a distance"."""
@@ -87,7 +92,7 @@ def find_measured(place: Place) -> str:
     if not phrase.has_unit and (number := _name_plain_number(place)):
         return number
     before = [token.text for token in place.clause]
-    return _find_after(ahead) or _find_before(before, ahead) or _find_past(before, ahead, place)
+    return _find_after(ahead) or _find_before(before, place) or _find_past(before, ahead, place)
 
 
 def _name_noun(place: Place) -> str:
@@ -151,10 +156,11 @@ def is_part_solid(text: str, texts: Sequence[str]) -> bool:
     return text == "part" and "solid" in texts[texts.index("part") + 1 : texts.index("part") + 3]
 
 
-def _find_before(before: Sequence[str], ahead: Sequence[str]) -> str:
+def _find_before(before: Sequence[str], place: Place) -> str:
     """Name what the words of the clause before a number make of it: "solid component of 8 mm", "growth > 2 mm"."""
+    ahead = place.ahead
     has_noun = any(text in NODULES for text in ahead[:3])
-    own = _find_own_start(before, ahead)
+    own = _find_own_start(before) if place.has_own_noun else 0
     for at, text in enumerate(before):
         kind = OTHER_QUANTITIES.get(text, "")
         if is_part_solid(text, before[at:]) or (at < own and kind in _OF_OTHER_NOUNS):
@@ -171,11 +177,8 @@ def _find_before(before: Sequence[str], ahead: Sequence[str]) -> str:
     return _DISTANCE if is_near else PLAIN
 
 
-def _find_own_start(before: Sequence[str], ahead: Sequence[str]) -> int:
+def _find_own_start(before: Sequence[str]) -> int:
     """Return where the words before a number begin that are on its own noun: "effusion and" | "an" 8 mm "nodule"."""
-    noun = next((text for text in ahead if text in NODULES or text in _STOPS), "")
-    if noun not in NODULES:
-        return 0
     return max((at + 1 for at, text in enumerate(before) if text in _NOUN_JOINTS), default=0)
 
 
