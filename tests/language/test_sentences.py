@@ -88,6 +88,10 @@ def test_the_page_on_sentences_agrees_with_the_parser(sentence: str, reading: st
         ("volume > 250 mm3", "'> 250 mm3' is read as the sphere of equal volume, 7.8 mm"),
         ("solid nodule <6 mm (<100 mm3)", "repeats the size as a volume"),
         ("8 mm nodule, previously 5 mm", "'5 mm' is a previous size"),
+        ("no nodule. 12 mm lymph node", "'12 mm' is the size of something else"),
+        ("9 mm vs. 7 mm previously", "'7 mm' is a previous size"),
+        ("nodule 3 cm from hilum measures 14 mm", "'3 cm' is a distance"),
+        ("nodule with a radius of 4 mm", "'4 mm' is another dimension"),
         ("increase in diameter > 1.5 mm", "'> 1.5 mm' is a change"),
         ("2 cm mass", "'mass' is (30, inf) mm by definition: the size stated is used"),
         ("SUVmax > 2.5", "not understood: 'suvmax > 2.5'"),
@@ -100,6 +104,19 @@ def test_notes_name_what_was_ignored_or_converted(sentence: str, note: str) -> N
     assert f"; note: {parsed.notes[0]}" in echo
     again = parse_query(echo)
     assert (again.interval, again.ratings) == (parsed.interval, parsed.ratings)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "quoted"),
+    [
+        ("not sure, maybe 6 mm", "'maybe 6 mm': 'maybe'"),
+        ("half-diameter of 4 mm", "'half diameter of 4 mm': 'half'"),
+        ("slice interval of 5 mm", "'slice interval of 5 mm': 'interval'"),
+    ],
+)
+def test_a_refusal_quotes_the_words_without_stray_punctuation(sentence: str, quoted: str) -> None:
+    with pytest.raises(UsageError, match=f"^{quoted} is not understood"):
+        parse_query(sentence)
 
 
 @pytest.mark.parametrize("word", ["kleiner als", "plus petit que", "menor que", "zebra"])

@@ -200,6 +200,8 @@ def _find_past(before: Sequence[str], ahead: Sequence[str], place: Place) -> str
         return PREVIOUS
     if not place.previous_end:
         return PLAIN
+    if place.other == _DISTANCE and before[:1] == ["from"]:
+        before = before[1:]  # "3 cm from the hilum measures 14 mm"
     is_start = place.tokens[place.phrase.start].text == "from" and place.phrase.is_exact  # "8 mm from 5 mm"
     refers = any(tuple(before[i : i + n]) in PAST_REFERENCES for n in (1, 2, 3) for i in range(len(before)))
     return PREVIOUS if is_start or refers else PLAIN

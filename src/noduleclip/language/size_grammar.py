@@ -130,7 +130,7 @@ class Cursor:
         if found is None:
             self.at = start
             return None
-        text = " ".join(token.spoken for token in self.tokens[start : self.at])
+        text = " ".join(token.spoken for token in self.tokens[start : self.at]).removeprefix(". ")
         return Phrase(*found, start, self.at, negated, text)
 
     def _take_adjective(self) -> tuple[str, tuple[Quantity, ...]] | None:
