@@ -4,11 +4,13 @@ import re
 from collections.abc import Sequence
 
 from noduleclip.errors import RatingLanguageError
+from noduleclip.language.context_words import NODULES
 from noduleclip.language.rating_scale import ATTRIBUTES, RatingRange, complement, intersect, last_rating
 from noduleclip.language.rating_words import BEFORE_NUMBER, BETWEEN_NUMBERS, COMPARISONS, LONGEST_COMPARISON
-from noduleclip.language.size_words import MIRRORED, SUFFIXES
-from noduleclip.language.words import AFTER_NOT, NOT
+from noduleclip.language.size_words import DIGITS, MIRRORED, SUFFIXES
+from noduleclip.language.words import AFTER_NOT, NOT, split_words
 
+_RATED = split_words("rated rating scored score")
 _OF_SCALE = re.compile(r"(\d)/(\d)")
 
 
@@ -100,14 +102,14 @@ def _read_number(words: Sequence[str], at: int, attribute: str) -> tuple[int | N
     Raises:
         RatingLanguageError: A number stands here that is no rating.
     """
-    if at >= len(words) or not words[at][0].isdecimal():
+    if at >= len(words) or not (words[at][0].isdecimal() or _is_number_word(words, at)):
         return None, at
     last = last_rating(attribute)
-    number, end = words[at], at + 1
+    number, end = DIGITS.get(words[at], words[at]), at + 1
     if (scaled := _OF_SCALE.fullmatch(number)) and scaled[2] == str(last):
         number = scaled[1]
     for scale in (("out", "of", str(last)), ("of", str(last))):
-        if tuple(words[end : end + len(scale)]) == scale:
+        if tuple(DIGITS.get(word, word) for word in words[end : end + len(scale)]) == scale:
             end += len(scale)
     if not number.isdecimal() or {"%", "percent"}.intersection(words[end : end + 1]):
         raise RatingLanguageError(
@@ -115,6 +117,24 @@ def _read_number(words: Sequence[str], at: int, attribute: str) -> tuple[int | N
             f"{attribute} is rated from 1 to {last}"
         )
     return int(number), end
+
+
+def _is_number_word(words: Sequence[str], at: int) -> bool:
+    """Distinguish "rated four", "four out of five" and "texture four" from "spiculation, two nodules".
+
+    Raises:
+        RatingLanguageError: It may be either: "malignancy one nodule".
+    """
+    if words[at] not in DIGITS:
+        return False
+    follower = words[at + 1] if at + 1 < len(words) else ""
+    if at and words[at - 1] in _RATED:
+        return True
+    if words[at] == "one" and follower in NODULES:
+        raise RatingLanguageError(
+            f"'{' '.join(words[max(0, at - 1) : at + 2])}' can be read two ways; write the rating as 'malignancy 1'"
+        )
+    return not (follower.endswith("s") and follower.isalpha())
 
 
 def _make_range(attribute: str, operator: str, numbers: Sequence[int], text: str) -> RatingRange:

@@ -1,18 +1,20 @@
 """From the words of a sentence to the ratings that it asks for, and the words that are left."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from noduleclip.errors import RatingLanguageError
 from noduleclip.language.rating_numbers import take_comparison, take_rating
-from noduleclip.language.rating_scale import ATTRIBUTES, RatingRange, complement, intersect, unite
+from noduleclip.language.rating_scale import ATTRIBUTES, RatingRange, complement, intersect, subtract, unite
 from noduleclip.language.rating_words import (
     BEFORE_NUMBER,
     BETWEEN_LESSENING,
     BETWEEN_PARTS,
+    DEGREES,
     LESSENED,
     LESSENING,
     LONGEST_PHRASE,
+    MIDDLE,
     PHRASES,
     Ranges,
     names_part,
@@ -22,13 +24,23 @@ from noduleclip.language.words import AFTER_NOT, NOT
 
 
 class _Found(NamedTuple):
-    """One phrase: the ranges that it asks for, together, and where it stands."""
+    """One phrase: the ranges that it asks for, together, and where it stands.
+
+    Attributes:
+        ranges: What it asks for; empty where it excludes the middle of a scale.
+        start: Index of the first word.
+        end: Index after the last word.
+        text: The words.
+        negated: Whether a negation stands before it, other than "non".
+        excluded: The range that "not part-solid" excludes, None for other phrases.
+    """
 
     ranges: Ranges
     start: int
     end: int
     text: str
     negated: bool = False
+    excluded: RatingRange | None = None
 
 
 def parse_ratings(words: Sequence[str]) -> tuple[Ranges, tuple[str, ...]]:
@@ -87,9 +99,8 @@ def _take_phrase(words: Sequence[str], at: int) -> _Found | None:
     if not length or names_part(words[at + length :]):
         return None  # "solid component" is a part of the nodule
     text = " ".join(words[start : at + length])
-    return _Found(
-        _negate(ranges, text) if negated else ranges, start, at + length, text, negated and words[start] != "non"
-    )
+    found = _Found(ranges, start, at + length, text)
+    return _negate(found, is_prefix=words[start] == "non") if negated else found
 
 
 def _find_longest(words: Sequence[str], at: int) -> tuple[Ranges, int]:
@@ -100,11 +111,17 @@ def _find_longest(words: Sequence[str], at: int) -> tuple[Ranges, int]:
     return (), 0
 
 
-def _negate(ranges: Ranges, text: str) -> Ranges:
-    outside = complement(ranges[0]) if len(ranges) == 1 else None
+def _negate(found: _Found, *, is_prefix: bool) -> _Found:
+    if len(found.ranges) != 1:
+        _refuse_gap(found.text)
+    outside = complement(found.ranges[0])
     if outside is None:
-        raise RatingLanguageError(f"{text!r} leaves more than one range of ratings; say what is wanted instead")
-    return (outside,)
+        return found._replace(ranges=(), negated=True, excluded=found.ranges[0])
+    return found._replace(ranges=(outside,), negated=not is_prefix)
+
+
+def _refuse_gap(text: str) -> NoReturn:
+    raise RatingLanguageError(f"{text!r} leaves more than one range of ratings; say what is wanted instead")
 
 
 def _take_number(words: Sequence[str], at: int) -> _Found | None:
@@ -125,12 +142,16 @@ def _refuse_half_read(words: Sequence[str], phrase: _Found, previous_end: int) -
         raise RatingLanguageError(f"{quoted!r} is only half understood; say it in numbers, such as 'malignancy <= 2'")
     if phrase.text not in ATTRIBUTES:
         return
+    if earlier >= previous_end and words[earlier] in MIDDLE:
+        quoted = " ".join([*words[earlier : phrase.start], phrase.text])
+        raise RatingLanguageError(f"{quoted!r} is only half understood; say it in numbers, such as '{phrase.text} 3'")
     after = phrase.end
     while after < len(words) and words[after] in BEFORE_NUMBER | BETWEEN_LESSENING:
         after += 1
-    if after < len(words) and words[after] in LESSENED and not _find_longest(words, after)[1]:
+    if after < len(words) and words[after] in LESSENED | DEGREES and not _find_longest(words, after)[1]:
         quoted = " ".join([phrase.text, *words[phrase.end : after + 1]])
-        raise RatingLanguageError(f"{quoted!r} is only half understood; say it in numbers, such as 'malignancy <= 2'")
+        hint = f"{phrase.text} {'<= 2' if words[after] in LESSENED else '3'}"
+        raise RatingLanguageError(f"{quoted!r} is only half understood; say it in numbers, such as {hint!r}")
     before = words[max(0, phrase.start - 2) : phrase.start]
     is_rated = len(before) == 2 and before[0][0].isdecimal() and before[1] in ("for", "in", "of", "on")
     operator, end = take_comparison(words, after)
@@ -175,4 +196,9 @@ def _intersect_all(found: Sequence[_Found]) -> Ranges:
                 )
             asked[name] = both
             quoted[name] = phrase.text
+    for phrase in found:
+        if phrase.excluded is not None:
+            name = phrase.excluded.attribute
+            rest = subtract(asked[name], phrase.excluded) if name in asked else None
+            asked[name] = rest or _refuse_gap(phrase.text)
     return tuple(asked[name] for name in ATTRIBUTES if name in asked)

@@ -72,6 +72,17 @@ def complement(asked: RatingRange) -> RatingRange | None:
     return None
 
 
+def subtract(asked: RatingRange, excluded: RatingRange) -> RatingRange | None:
+    """Return the ratings of one range outside another; None where there are none, or no single range."""
+    if excluded.high < asked.low or excluded.low > asked.high:
+        return asked
+    if excluded.low <= asked.low and excluded.high < asked.high:
+        return RatingRange(asked.attribute, excluded.high + 1, asked.high)
+    if excluded.low > asked.low and excluded.high >= asked.high:
+        return RatingRange(asked.attribute, asked.low, excluded.low - 1)
+    return None
+
+
 def unite(one: RatingRange, other: RatingRange) -> RatingRange | None:
     """Return the ratings in either of two ranges of one attribute; None where a gap lies between them."""
     first, second = sorted((one, other), key=lambda asked: asked.low)

@@ -97,6 +97,9 @@ LESSENING = split_words(
 """Words that lessen a rated word: "low suspicion of malignancy" is not malignancy 4-5."""
 LESSENED = LESSENING | split_words("improbable none")
 """The same behind a rated word: "malignancy unlikely"."""
+MIDDLE = split_words("moderate medium intermediate average")
+DEGREES = MIDDLE | split_words("high higher marked markedly severe strong pronounced")
+"""Degrees that are no rating: "spiculation: moderate" is not spiculation 3-5."""
 BETWEEN_LESSENING = frozenset(
     ("risk", "suspicion", "probability", "likelihood", "chance", "of", "for", "degree", "to", "be")
 )

@@ -119,11 +119,11 @@ class _Parser:
         join, joint = _find_join(gap if last else ())
         if not join:
             _refuse_list(gap, phrase)
+        interval = make_interval(phrase)
         refuse_unknown_before(place)
         _refuse_half_read(tokens, phrase, last)
         self.words[len(self.words) - len(gap) :] = [t.spoken for t in gap if not any(t is part for part in joint)]
         self.words += [t.spoken for t in tokens[phrase.start : phrase.end] if t.text == "diameter"]
-        interval = make_interval(phrase)
         refuse_unknown_after(place)
         between = {t.text for t in tokens[self.end : phrase.start]}
         is_repeat = (
