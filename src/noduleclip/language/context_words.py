@@ -100,8 +100,8 @@ _ADJECTIVES = split_words(
     " homogeneous pure mixed solid subsolid nonsolid semisolid semi part partly partially non sub ground glass"
     " groundglass calcified triangular polygonal oval ovoid round rounded lentiform lobulated spiculated overall"
     " total mean average maximum maximal greatest long longest axis axes major larger diam dia d size sized sizes"
-    " dimension dimensions diameter diameters length max cross sectional axial transverse coronal sagittal baseline"
-    " prevalent incident screen detected growing enlarging enlarged shrinking"
+    " dimension dimensions diameter diameters length extent max cross sectional axial transverse coronal sagittal"
+    " baseline prevalent incident screen detected growing enlarging enlarged shrinking"
 )
 _VERBS = split_words(
     "measuring measures measure measured measurement measurements is are was were be been being has have having had"

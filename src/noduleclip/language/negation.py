@@ -136,7 +136,7 @@ def _attach(tokens: list[Token], at: int) -> tuple[list[Token], int]:
     found = _find_criteria(tokens, first, noun)
     is_unclear = len(found) > 1 or (bool(found) and _has_other_object(tokens, noun, found[0].start))
     if is_unclear or any(token.text in NOT for token in tokens[first : found[0].end if found else first]):
-        quoted = _quote(tokens[at : found[-1].end])
+        quoted = _quote(tokens[at : max(noun + 1, found[-1].end)])
         raise SizeLanguageError(f"{quoted}: the negation can be read two ways; say one range or rating without it")
     if not found:
         is_mass = (
@@ -227,8 +227,11 @@ def _has_article(tokens: Sequence[Token], at: int) -> bool:
 def _has_other_object(tokens: Sequence[Token], noun: int, start: int) -> bool:
     """Return whether a statement may be on another thing than a negation: "no cancer and nodules > 8 mm"."""
     between = [token.text for token in tokens[noun + 1 : start]]
-    if tokens[noun].text not in _GENERIC and _NEW_CLAUSE.intersection(between) and "or" not in between:
-        return True
+    if tokens[noun].text not in _GENERIC:
+        if start < noun:  # "no suspicious mass, 6 mm nodule"
+            return any(_starts_anew(tokens, at) for at in range(noun + 1, len(tokens)))
+        if _NEW_CLAUSE.intersection(between) and "or" not in between:
+            return True
     return any(
         text in _BETWEEN_NOUNS and (_NOUNS - _PRONOUNS).intersection(between[at + 1 :])
         for at, text in enumerate(between)

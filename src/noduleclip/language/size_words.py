@@ -61,7 +61,7 @@ AXIS_LABELS = split_words(
     "ap tr tra trans transverse cc lr si rl ml craniocaudal anteroposterior axial coronal sagittal lad sad"
 )
 LONGEST_AXIS = split_words("maximum maximal max")
-AXIS_ADJECTIVES = AXIS_LABELS | split_words(". - in plane inplane overall single long cross sectional")
+AXIS_ADJECTIVES = AXIS_LABELS | split_words(". - inplane overall single long cross sectional")
 DIMENSIONS = split_words("diameter diameters dimension dimensions size axis length extent")
 _ONES = (
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
