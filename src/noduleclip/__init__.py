@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from noduleclip.api import read_crop as read_crop
     from noduleclip.api import train as train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Evaluation",
     "Hits",
