@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from noduleclip.engine.encoders import open_encoders
 from noduleclip.io.crop_cache import default_cache_folder
 from noduleclip.phantom.patients import PhantomConfig, make_phantoms
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # `nohup` has it ignored: tests of Ctrl-C would not end
 settings.register_profile("steady", deadline=None, derandomize=True)  # the same examples on any machine, at any load
 settings.register_profile("search", deadline=None, max_examples=1000)
 settings.load_profile("steady")
