@@ -38,6 +38,7 @@ def interrupt(process: "subprocess.Popen[str]", after: Path) -> str:
     return said.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_training_keeps_its_epochs_after_ctrl_c(collection: Collection, tmp_path: Path) -> None:
     arguments = train_arguments(collection, tmp_path / "run", "--epochs", 40)
     assert interrupt(start(*arguments), tmp_path / "run" / schema.LAST_CHECKPOINT) == INTERRUPTED

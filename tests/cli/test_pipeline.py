@@ -71,6 +71,7 @@ def test_evaluate_prints_one_object(noduleclip: Command, index: Path) -> None:
     assert max(len(line.rstrip()) for line in table.out.splitlines()) <= 80
 
 
+@pytest.mark.slow
 def test_real_nodules_go_through(
     noduleclip: Command, shared_data: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def test_both_runtimes_return_the_embeddings_of_the_model(checkpoint: Path, expo
     assert SentenceEncoder(encoders.text_file).calibration == in_torch.calibration
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["text_tower.onnx", "image_tower.onnx"])
 def test_encoders_are_exported_again_where_a_file_is_broken(
     checkpoint: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -82,6 +82,7 @@ def test_shards_joined_are_the_index_of_one_process(runs: Runs, tmp_path: Path, 
     assert {path.name for path in (tmp_path / "parts").iterdir()} == set(contents(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("indexed_rows", [1, 1000])
 def test_shards_are_joined_in_a_store(runs: Runs, noduleclip: Command, tmp_path: Path, indexed_rows: int) -> None:
     """Also by an array of more jobs than chunks, and with a shard whose rows are all unusable."""
@@ -103,6 +104,7 @@ def test_shards_are_joined_in_a_store(runs: Runs, noduleclip: Command, tmp_path:
     assert noduleclip(*ask, store).out == noduleclip(*ask, whole).out
 
 
+@pytest.mark.slow
 def test_an_index_is_copied_into_a_store(runs: Runs, noduleclip: Command, tmp_path: Path) -> None:
     whole, store = tmp_path / "whole", f"lance://{tmp_path / 'store'}"
     runs.embed(whole)
@@ -151,6 +153,7 @@ def test_merge_warns_of_rejects_and_of_shards_that_cannot_be_removed(
     assert mapped == [False], "NFS keeps what is mapped"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to_store", [False, True])
 def test_merge_reads_no_bytes_that_have_changed(runs: Runs, tmp_path: Path, to_store: bool) -> None:
     for number in (1, 2):
@@ -183,6 +186,7 @@ def test_one_shard_is_written_again(runs: Runs, tmp_path: Path) -> None:
     assert contents(out_dir / "shards" / "1-of-2") == kept
 
 
+@pytest.mark.slow
 def test_shards_are_made_at_the_same_time(runs: Runs, tmp_path: Path) -> None:
     """Two processes start on one folder that is not there yet, one cache and one table."""
     out_dir = tmp_path / "parts"

@@ -385,6 +385,7 @@ def test_a_parquet_file_is_the_same_table(tmp_path: Path) -> None:
         read_roi_table(parquet)
 
 
+@pytest.mark.slow
 def test_a_parquet_file_of_too_many_cells_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rois.parquet"
     pl.DataFrame({"dicom_path": pl.repeat("a", 1 << 23, eager=True)}).select(

@@ -186,6 +186,7 @@ for path in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_hostile_checkpoints_are_refused_in_bounded_memory(checkpoint: Path, tmp_path: Path) -> None:
     values = read_checkpoint(checkpoint)
     paths = [tmp_path / f"{number}.pth" for number in range(len(HOSTILE))]

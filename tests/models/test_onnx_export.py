@@ -31,6 +31,7 @@ def test_it_equals_torch_on_hundreds_of_sentences(checkpoint: Path, tmp_path: Pa
     assert encoder.calibration.to_probability(np.array([0.3]))[0] == pytest.approx(1 / (1 + np.exp(-logit)))
 
 
+@pytest.mark.slow
 def test_files_hold_no_paths_of_the_machine(checkpoint: Path, tmp_path: Path) -> None:
     """The exporter notes a stack trace for each operation: the user's name is in it where he installed it at home."""
     model = load_model(checkpoint)
