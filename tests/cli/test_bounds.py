@@ -433,7 +433,7 @@ def test_frames_in_thousands_are_read(tmp_path: Path, undefined: bool) -> None:
                     item.is_undefined_length_sequence_item = True
                 setattr(groups, name, [item])
                 groups[name].is_undefined_length = undefined
-        volume.PixelData = b""
+        volume.PixelData = bytes(2 * 96 * 96 * 2500)
 
     path = enhance([one] * 2500, tmp_path / "volume.dcm", undefined_lengths=undefined, change=change)
     header = read_header(path, 1 << 22, ("PerFrameFunctionalGroupsSequence", "NumberOfFrames"))

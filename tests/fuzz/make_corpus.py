@@ -26,7 +26,7 @@ from importers import lidc_phantoms
 from importers.lidc_phantoms import Curve
 from importers.metaimages import write_mhd
 from importers.segmentations import ReaderFinding, write_seg, write_sr
-from noduleclip import schema
+from noduleclip import __version__, schema
 from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.models.checkpoint import pack_model
 from noduleclip.models.clip import ClipModel
@@ -176,7 +176,8 @@ def _make_configs() -> Iterator[tuple[str, str, bytes]]:
 def _make_manifest() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         index = sound.write_sound_index(Path(folder) / "index", rebind=False)
-        return (index / schema.INDEX_MANIFEST).read_bytes()
+        manifest = (index / schema.INDEX_MANIFEST).read_bytes()
+    return manifest.replace(f'"made_by": "{__version__}"'.encode(), b'"made_by": "0.1.0"')  # the same in each version
 
 
 def _make_slices() -> Iterator[tuple[str, bytes]]:
