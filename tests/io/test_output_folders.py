@@ -39,7 +39,7 @@ with locking(Path(sys.argv[1]), print, whole=sys.argv[2] == "True"):
 
 @contextlib.contextmanager
 def held_by_another(folder: Path, whole: bool = False) -> Iterator[subprocess.Popen[str]]:
-    """Let another process hold a folder's lock."""
+    """Hold the lock of a folder in another process while the block runs."""
     arguments = [sys.executable, "-c", HOLDER, str(folder), str(whole)]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

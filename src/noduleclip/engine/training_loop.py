@@ -236,7 +236,7 @@ class TrainingLoop:
         )
 
     def _reducing_gradients(self, is_last: bool) -> contextlib.AbstractContextManager[None]:
-        """Let the processes exchange gradients in the last micro-batch of a step only."""
+        """Synchronise gradients between processes only in the last micro-batch of a step."""
         if is_last or self._context.world_size == 1:
             return contextlib.nullcontext()
         return self._loss.no_sync()  # type: ignore[operator]
