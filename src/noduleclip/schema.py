@@ -63,6 +63,18 @@ READERS: Final = "readers"
 SLICES: Final = "slices"
 DIAMETER_SPREAD: Final = "diameter_spread_mm"
 
+# Of an index of nodules: one value per reader, in the same order in every list.
+READER_PREFIX: Final = "reader_"
+READER_DIAMETERS: Final = "reader_diameters_mm"
+
+# What the model says of a nodule (`describe`).
+ESTIMATED_PREFIX: Final = "estimated_"
+ESTIMATED_DIAMETER: Final = "estimated_diameter_mm"
+ESTIMATED_LOW: Final = "estimated_diameter_low_mm"
+ESTIMATED_HIGH: Final = "estimated_diameter_high_mm"
+PROBABILITY_PREFIX: Final = "probability_"
+DESCRIPTION: Final = "description"
+
 BOX_COLUMNS: Final = (BBOX_XMIN, BBOX_YMIN, BBOX_XMAX, BBOX_YMAX)
 RATING_COLUMNS: Final = (
     SUBTLETY,
