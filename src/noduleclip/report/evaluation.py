@@ -10,7 +10,8 @@ from noduleclip import schema
 from noduleclip.io.artefacts import format_json, write_together
 from noduleclip.report.console import data_console, write_json_lines
 from noduleclip.report.tables import print_records
-from noduleclip.workflows.evaluate import EvaluationResult, trace_curves
+from noduleclip.workflows.evaluate import EvaluationResult
+from noduleclip.workflows.evaluation_curves import trace_curves
 from noduleclip.workflows.reporter import SILENT, Reporter
 
 _COMMON_START = "a lung nodule with diameter "

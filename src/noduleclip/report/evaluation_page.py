@@ -11,7 +11,7 @@ from noduleclip.evaluation.calibration import Reliability
 from noduleclip.evaluation.curves import RECALLS, PrecisionCurves
 from noduleclip.evaluation.sizes import SizeErrors
 from noduleclip.report.page import MODEL_COLOUR, PLAIN_COLOUR, READER_COLOUR, inline_figure, render_page
-from noduleclip.workflows.evaluate import EvaluationCurves
+from noduleclip.workflows.evaluation_curves import EvaluationCurves
 
 _COLUMNS = 5
 _TEMPLATE = "evaluation.html.jinja"

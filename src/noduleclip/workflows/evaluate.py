@@ -1,4 +1,4 @@
-"""Evaluation of an index by the protocol: sentences, readers, sizes, and the curves of the report (`evaluate`)."""
+"""Evaluation of an index by the protocol: sentences, readers and sizes (`evaluate`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -6,34 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import InputError
-from noduleclip.evaluation.breakdown import BANDS, Breakdown, evaluate_bands, evaluate_groups, sweep_alpha
-from noduleclip.evaluation.calibration import Reliability, trace_reliability
-from noduleclip.evaluation.curves import PrecisionCurves, trace_precision
 from noduleclip.evaluation.protocol import Evaluation, Rankings, evaluate_rankings
-from noduleclip.evaluation.readers import Readers, list_known
-from noduleclip.evaluation.sizes import (
-    Estimates,
-    Measure,
-    SizeErrors,
-    compare_sizes,
-    imply_diameters,
-    make_sweep,
-    measure_sizes,
-)
+from noduleclip.evaluation.readers import list_known
+from noduleclip.evaluation.sizes import Estimates, Measure, imply_diameters, make_sweep, measure_sizes
 from noduleclip.io.index.base import Index
-from noduleclip.io.nodules import group_nodules, parse_ratings
-from noduleclip.io.reader_table import read_readers
 from noduleclip.io.score_table import read_scores
 from noduleclip.language import BIN_PROMPTS, BIN_SYNONYMS, EVALUATION_QUERIES, RATING_QUERIES, parse_intervals
 from noduleclip.language.query import ParsedQuery, list_attributes, parse_queries
 from noduleclip.retrieval.text_query import SentenceEncoder
-from noduleclip.retrieval.top_k import check_unit_norm
+from noduleclip.workflows.evaluated_nodules import EvaluatedNodules, load_nodules
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.search_request import load_sentences
 from noduleclip.workflows.text_encoder import open_text_encoder
@@ -66,25 +51,6 @@ class EvaluateRequest:
     draws: int = 50
     resamples: int = 300
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class EvaluatedNodules:
-    """The N nodules of an index that have a diameter.
-
-    Attributes:
-        rows: (N,) their rows in the index.
-        embeddings: (N, D) unit vectors.
-        readers: What their readers measured and rated.
-        patients: (N,) number of each nodule's patient.
-        manufacturers: (N,) manufacturer of the scanner; empty where it is unknown.
-    """
-
-    rows: NDArray[np.int64]
-    embeddings: NDArray[np.float32]
-    readers: Readers
-    patients: NDArray[np.int64]
-    manufacturers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -124,23 +90,6 @@ class EvaluationResult:
         }
 
 
-@dataclass(frozen=True)
-class EvaluationCurves:
-    """Curves and breakdown of an evaluation, which its page plots.
-
-    Attributes:
-        precision: Precision over recall of each sentence; None where it has no nodules of two readers.
-        sizes: Implied and read diameters; None for scores from a file.
-        reliability: Probabilities beside the readers' agreement; None for scores from a file.
-        breakdown: Results by size, manufacturer and alpha; None for scores from a file.
-    """
-
-    precision: Sequence[PrecisionCurves | None]
-    sizes: SizeErrors | None = None
-    reliability: Reliability | None = None
-    breakdown: Breakdown | None = None
-
-
 def evaluate(request: EvaluateRequest, reporter: Reporter = SILENT) -> EvaluationResult:
     """Rank the nodules of an index for sentences, and compare the rankings with those of readers.
 
@@ -150,7 +99,7 @@ def evaluate(request: EvaluateRequest, reporter: Reporter = SILENT) -> Evaluatio
     """
     index = request.index
     encoder = open_text_encoder(index)
-    nodules = _load_nodules(index, request.readers_csv, reporter)
+    nodules = load_nodules(index, request.readers_csv, reporter)
     groups = _choose_queries(request, nodules.readers.attributes, encoder.attributes)
     evaluations = {
         name: _evaluate_group(name, queries, nodules, encoder, request, reporter) for name, queries in groups.items()
@@ -170,47 +119,6 @@ def evaluate(request: EvaluateRequest, reporter: Reporter = SILENT) -> Evaluatio
         seed=request.seed,
     )
     return EvaluationResult(request, groups, evaluations, sizes, implied_mm, nodules, encoder)
-
-
-def trace_curves(result: EvaluationResult, reporter: Reporter = SILENT) -> EvaluationCurves:
-    """Compute the curves and the breakdown of an evaluation, from the same rankings and draws."""
-    request, nodules, encoder = result.request, result.nodules, result.encoder
-    parsed_queries = parse_queries(result.queries)
-    scores = _score(result.queries, nodules, encoder, request)
-    precision = trace_precision(scores, nodules.readers, parsed_queries, draws=request.draws, seed=request.seed)
-    if result.implied_mm is None:
-        return EvaluationCurves(precision)
-    probabilities = encoder.calibration.to_probability(scores)
-    return EvaluationCurves(
-        precision,
-        compare_sizes(result.implied_mm, nodules.readers),
-        trace_reliability(probabilities, nodules.readers, parsed_queries),
-        _break_down(request, nodules, encoder, reporter),
-    )
-
-
-def _load_nodules(index: Index, readers_csv: Path | None, reporter: Reporter) -> EvaluatedNodules:
-    meta = index.collect(index.scan().drop(schema.ROW))
-    rows = pl.Series(np.arange(meta.height))
-    if readers_csv is not None:
-        meta, missing = read_readers(readers_csv, meta)
-        if missing:
-            reporter.warning(
-                f"{readers_csv}: lacks {missing} nodule(s) of the index; for these the rows of the index are used"
-            )
-        rows = meta[schema.ROW]
-        meta = meta.drop(schema.ROW)
-    nodules = group_nodules(meta)
-    if len(nodules) < 2:
-        raise InputError(f"{index.location}: {len(nodules)} nodule(s) with a diameter, at least 2 are needed")
-    rows_of_index = rows.to_numpy()[nodules.rows]
-    check_unit_norm(index.embeddings, rows_of_index)
-    first_rows = meta[nodules.rows.tolist()]
-    patients = first_rows[schema.PATIENT_ID].rank("dense").to_numpy().astype(np.int64)
-    readers = Readers(nodules.diameters_mm, *parse_ratings(meta, nodules))
-    manufacturers = first_rows[schema.MANUFACTURER].to_list() if schema.MANUFACTURER in first_rows.columns else []
-    named = tuple(name or "" for name in manufacturers) or ("",) * len(nodules)
-    return EvaluatedNodules(rows_of_index, index.embeddings[rows_of_index], readers, patients, named)
 
 
 def _choose_queries(
@@ -251,7 +159,7 @@ def _evaluate_group(
     request: EvaluateRequest,
     reporter: Reporter,
 ) -> Evaluation:
-    rankings = _rank(queries, nodules, encoder, request)
+    rankings = rank_nodules(queries, nodules, encoder, request)
     with reporter.progress(f"evaluating {name}", len(queries), "queries") as advance:
         return evaluate_rankings(
             rankings, queries, parse_queries(queries),
@@ -259,15 +167,17 @@ def _evaluate_group(
         )  # fmt: skip
 
 
-def _rank(
+def rank_nodules(
     queries: Sequence[str], nodules: EvaluatedNodules, encoder: SentenceEncoder, request: EvaluateRequest
 ) -> Rankings:
-    return Rankings(_score(queries, nodules, encoder, request), nodules.readers, nodules.patients)
+    """Rank the nodules for sentences, by the model or by the scores of the request."""
+    return Rankings(score_nodules(queries, nodules, encoder, request), nodules.readers, nodules.patients)
 
 
-def _score(
+def score_nodules(
     queries: Sequence[str], nodules: EvaluatedNodules, encoder: SentenceEncoder, request: EvaluateRequest
 ) -> Floats:
+    """Return (Q, N) cosines of sentences and nodules, or the scores of the request."""
     if request.scores_csv is not None:
         return read_scores(request.scores_csv, queries, nodules.rows)
     return np.asarray(encoder.encode(queries) @ nodules.embeddings.T, np.float64)
@@ -278,25 +188,3 @@ def _estimate_sizes(encoder: SentenceEncoder, embeddings: NDArray[np.float32]) -
     bins = np.argmax(encoder.encode(BIN_SYNONYMS) @ embeddings.T, axis=0)
     sweep = encoder.calibration.to_probability(encoder.encode(make_sweep()) @ embeddings.T)
     return bins.astype(np.int64), imply_diameters(sweep)
-
-
-def _break_down(
-    request: EvaluateRequest, nodules: EvaluatedNodules, encoder: SentenceEncoder, reporter: Reporter
-) -> Breakdown:
-    """Evaluate by size and, on the ten sizes of the protocol, by manufacturer and by alpha."""
-    settings = {"draws": request.draws, "seed": request.seed}
-    with reporter.progress("evaluating parts", 3, "parts") as advance:
-        bands = _rank(BANDS, nodules, encoder, request)
-        by_size = evaluate_bands(bands, parse_queries(BANDS), **settings)
-        advance(1)
-        rankings = _rank(EVALUATION_QUERIES, nodules, encoder, request)
-        parsed_queries = parse_queries(EVALUATION_QUERIES)
-        by_manufacturer = evaluate_groups(
-            rankings, nodules.manufacturers, EVALUATION_QUERIES, parsed_queries, **settings
-        )
-        advance(1)
-        probabilities = encoder.calibration.to_probability(rankings.scores)
-        intervals = parse_intervals(EVALUATION_QUERIES)
-        by_alpha = sweep_alpha(probabilities, nodules.readers.diameters_mm, intervals, SOFTNESS_MM)
-        advance(1)
-    return Breakdown(by_size, by_manufacturer, by_alpha)

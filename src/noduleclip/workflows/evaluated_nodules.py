@@ -1,0 +1,71 @@
+"""The nodules of an index that an evaluation ranks, with the readings of all their readers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from noduleclip import schema
+from noduleclip.errors import InputError
+from noduleclip.evaluation.readers import Readers
+from noduleclip.io.index.base import Index
+from noduleclip.io.nodules import group_nodules, parse_ratings
+from noduleclip.io.reader_table import read_readers
+from noduleclip.retrieval.top_k import check_unit_norm
+from noduleclip.workflows.reporter import Reporter
+
+
+@dataclass(frozen=True)
+class EvaluatedNodules:
+    """The N nodules of an index that have a diameter.
+
+    Attributes:
+        rows: (N,) their rows in the index.
+        embeddings: (N, D) unit vectors.
+        readers: What their readers measured and rated.
+        patients: (N,) number of each nodule's patient.
+        manufacturers: (N,) manufacturer of the scanner; empty where it is unknown.
+    """
+
+    rows: NDArray[np.int64]
+    embeddings: NDArray[np.float32]
+    readers: Readers
+    patients: NDArray[np.int64]
+    manufacturers: tuple[str, ...]
+
+
+def load_nodules(index: Index, readers_csv: Path | None, reporter: Reporter) -> EvaluatedNodules:
+    """Load the nodules of an index that have a diameter.
+
+    Args:
+        index: The index.
+        readers_csv: ROI table with a row of every reader for the same nodules; None = the index's own rows.
+        reporter: Warned of nodules that the table lacks.
+
+    Raises:
+        InputError: There are fewer than two, or the table cannot be used.
+        ArtefactError: The index is broken.
+    """
+    meta = index.collect(index.scan().drop(schema.ROW))
+    rows = pl.Series(np.arange(meta.height))
+    if readers_csv is not None:
+        meta, missing = read_readers(readers_csv, meta)
+        if missing:
+            reporter.warning(
+                f"{readers_csv}: lacks {missing} nodule(s) of the index; for these the rows of the index are used"
+            )
+        rows = meta[schema.ROW]
+        meta = meta.drop(schema.ROW)
+    nodules = group_nodules(meta)
+    if len(nodules) < 2:
+        raise InputError(f"{index.location}: {len(nodules)} nodule(s) with a diameter, at least 2 are needed")
+    rows_of_index = rows.to_numpy()[nodules.rows]
+    check_unit_norm(index.embeddings, rows_of_index)
+    first_rows = meta[nodules.rows.tolist()]
+    patients = first_rows[schema.PATIENT_ID].rank("dense").to_numpy().astype(np.int64)
+    readers = Readers(nodules.diameters_mm, *parse_ratings(meta, nodules))
+    manufacturers = first_rows[schema.MANUFACTURER].to_list() if schema.MANUFACTURER in first_rows.columns else []
+    named = tuple(name or "" for name in manufacturers) or ("",) * len(nodules)
+    return EvaluatedNodules(rows_of_index, index.embeddings[rows_of_index], readers, patients, named)
