@@ -142,7 +142,7 @@ def describe_files() -> str:
                     (f"`{schema.META}`", "N rows in the same order: the known columns of the table but the outlines, and the kept ones"),
                     (f"`{schema.OUTLINES}`", "the outlines of the same rows, where the table has any; for pictures"),
                     (f"`{schema.TEXT_TOWER}`", "the text encoder as ONNX, with vocabulary, scale and bias in its metadata; `query` takes its weights and does not run its graph"),
-                    (f"`{schema.INDEX_MANIFEST}`", "schema version, model id, configuration, row count, checksums, the folders that DICOM paths start from; written last"),
+                    (f"`{schema.INDEX_MANIFEST}`", "schema version, model id, configuration, `unit` of a row (nodule or outline), `views` averaged, `precision` of the encoder, row count, checksums, the folders that DICOM paths start from; written last"),
                     _REJECTS,
                 ),
             ),

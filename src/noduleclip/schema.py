@@ -63,6 +63,11 @@ READERS: Final = "readers"
 SLICES: Final = "slices"
 DIAMETER_SPREAD: Final = "diameter_spread_mm"
 
+# What a row of an index is.
+NODULE_UNIT: Final = "nodule"
+OUTLINE_UNIT: Final = "outline"
+UNITS: Final = (NODULE_UNIT, OUTLINE_UNIT)
+
 # Of an index of nodules: one value per reader, in the same order in every list.
 READER_PREFIX: Final = "reader_"
 READER_DIAMETERS: Final = "reader_diameters_mm"
@@ -199,5 +204,6 @@ COLUMN_MEANINGS: Final = {
     REJECT_REASON: "reason in a sentence",
 }
 
-INDEX_SCHEMA_VERSION: Final = 2
+INDEX_SCHEMA_VERSION: Final = 3
+OUTLINE_SCHEMA_VERSION: Final = 2  # of indexes of outlines, before there were indexes of nodules
 CHECKPOINT_SCHEMA_VERSION: Final = 2

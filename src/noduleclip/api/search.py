@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import UsageError
 from noduleclip.io.index.base import Index as StoredIndex
-from noduleclip.io.index.open import open_index as open_stored_index
 from noduleclip.io.own_indexes import choose_slice_folders
-from noduleclip.workflows.reporter import NoteCollector
+from noduleclip.workflows.reporter import NoteCollector, WarningReporter
 from noduleclip.workflows.search import Answer, Searcher
 from noduleclip.workflows.search_request import RowFilter, SearchRequest
-from noduleclip.workflows.text_encoder import check_model
+from noduleclip.workflows.stored_index import open_stored_index
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -231,12 +230,13 @@ def open_index(
         model: Checkpoint that must have made the embeddings; None = not checked.
         dicom_roots: Folders that DICOM paths start from, for pictures; none = those that `embed` read from.
 
+    Issues a warning where the index is one of outlines that an earlier version made.
+
     Raises:
         ArtefactError: There is no index, it is broken, or another model made it.
 
     Examples:
         >>> index = nc.open_index("idx")
     """
-    stored = open_stored_index(str(location))
-    check_model(stored, None if model is None else Path(model))
+    stored = open_stored_index(location, None if model is None else Path(model), WarningReporter())
     return Index(stored, [Path(root) for root in dicom_roots])

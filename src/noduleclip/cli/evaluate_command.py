@@ -55,19 +55,19 @@ def evaluate(
     Example: noduleclip evaluate --emb-dir runs/first/test_readers --out report
     """
     from noduleclip.cli.retries import retry_replaced
-    from noduleclip.io.index.open import open_index
     from noduleclip.report.console import CONSOLE, log_info
     from noduleclip.report.evaluation import print_evaluation, write_evaluation
     from noduleclip.report.tables import choose_format
     from noduleclip.workflows.evaluate import EVALUATION_FILES, EvaluateRequest
     from noduleclip.workflows.evaluate import evaluate as evaluate_index
     from noduleclip.workflows.output_lock import OVERWRITE, output_lock
+    from noduleclip.workflows.stored_index import open_stored_index
 
     form = choose_format(output_format)
 
     def run() -> None:
         request = EvaluateRequest(
-            index=open_index(emb_dir), queries=queries, readers_csv=readers, scores_csv=scores,
+            index=open_stored_index(emb_dir, reporter=CONSOLE), queries=queries, readers_csv=readers, scores_csv=scores,
             draws=draws, resamples=resamples, seed=seed,
         )  # fmt: skip
         result = evaluate_index(request, CONSOLE)

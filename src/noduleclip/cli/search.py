@@ -15,14 +15,13 @@ from noduleclip.cli.slice_folders import settle_slice_folders
 from noduleclip.errors import ArtefactError, IndexReplacedError, UsageError
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.index.base import Index
-from noduleclip.io.index.open import open_index
 from noduleclip.io.text_table import format_csv
 from noduleclip.report.console import CONSOLE, log_info, write_lines
 from noduleclip.report.tables import choose_format, print_hits
 from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 from noduleclip.workflows.search import Answer, Searcher
 from noduleclip.workflows.search_request import RowFilter, SearchRequest, format_command, load_sentences
-from noduleclip.workflows.text_encoder import check_model
+from noduleclip.workflows.stored_index import open_stored_index
 
 
 def make_request(
@@ -74,8 +73,7 @@ def run_search(
         check_gallery(pictures, replace=options.overwrite)
 
     def search() -> None:
-        index = open_index(options.emb_dir)
-        check_model(index, options.model)
+        index = open_stored_index(options.emb_dir, options.model, CONSOLE)
         wanted = request if choose_alpha is None else replace(request, alpha=choose_alpha(index))
         _deliver_answers(index, wanted, options, pictures, cache_dir)
 

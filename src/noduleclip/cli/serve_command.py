@@ -49,7 +49,7 @@ def serve(
 
     Example: noduleclip serve --emb-dir index
     """
-    from noduleclip.report.console import log_info
+    from noduleclip.report.console import CONSOLE, log_info
 
     try:
         from noduleclip.web.app import Opened
@@ -61,14 +61,12 @@ def serve(
             raise
         raise UsageError(f'serve needs {library}: pip install "noduleclip[web]"') from error
     from noduleclip.cli.slice_folders import settle_slice_folders
-    from noduleclip.io.index.open import open_index
-    from noduleclip.workflows.text_encoder import check_model
+    from noduleclip.workflows.stored_index import open_stored_index
 
     wanted = ServeOptions(host, port, token, allow_host or ())
 
     def open_explorer(ask: bool = False) -> Opened:
-        index = open_index(emb_dir)
-        check_model(index, model)
+        index = open_stored_index(emb_dir, model, CONSOLE)
         return Opened(index, settle_slice_folders(index, dicom_root or (), ask=ask))
 
     try:

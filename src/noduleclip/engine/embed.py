@@ -21,7 +21,7 @@ from noduleclip.io.artefacts import flush_file, replacing
 from noduleclip.io.chunk_files import remove_chunks
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import measure_bytes, require_room, round_to_blocks
-from noduleclip.io.index.base import Manifest, describe_file, format_manifest
+from noduleclip.io.index.base import FLOAT32, Manifest, describe_file, format_manifest
 from noduleclip.io.index.folder import META_GROUP_ROWS
 from noduleclip.io.index.lance_tables import Place
 
@@ -153,6 +153,9 @@ def _describe(encoders: Encoders, rows: int, dicom_roots: Sequence[str]) -> Mani
         bias=image.calibration.bias,
         files={},
         made_by=__version__,
+        unit=schema.OUTLINE_UNIT,
+        views=image.config.views,
+        precision=FLOAT32,
         dicom_roots=tuple(dicom_roots),
     )
 

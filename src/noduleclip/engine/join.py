@@ -40,7 +40,7 @@ def join_indexes(
             outlines=pl.concat(outlines).rechunk() if outlines else None,
             vectors=(part for index in indexes for part in _read_vectors(index, on_rows)),
             text_file=text_file,
-            manifest=replace(first, rows=rows, files={}, made_by=__version__),
+            manifest=_describe_joined(first, rows),
         )
 
 
@@ -69,10 +69,14 @@ def store_indexes(
         column = None if outlines is None else outlines[schema.POINTS_JSON]
         fragments += write_fragment(place, at, _read_vectors(index, on_rows), meta, column)
         at += index.manifest.rows
-    manifest = replace(first, rows=rows, files={}, made_by=__version__)
+    manifest = _describe_joined(first, rows)
     table_schema = make_schema(first.emb, meta, column)
     with indexes[0].text_encoder_path() as text_file:
         return bind_fragments(place, fragments, table_schema, text_file, manifest, indexed_rows=indexed_rows)
+
+
+def _describe_joined(first: Manifest, rows: int) -> Manifest:
+    return replace(first, schema_version=schema.INDEX_SCHEMA_VERSION, rows=rows, files={}, made_by=__version__)
 
 
 def _read_meta(index: FolderIndex) -> pl.DataFrame:

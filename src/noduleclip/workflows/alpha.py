@@ -6,11 +6,11 @@ from noduleclip import schema
 from noduleclip.errors import ArtefactError, InputError
 from noduleclip.evaluation.alpha import choose_alpha
 from noduleclip.io.index.base import Index
-from noduleclip.io.index.open import open_index
 from noduleclip.io.nodules import group_nodules
 from noduleclip.language import EVALUATION_QUERIES, parse_intervals
 from noduleclip.retrieval.top_k import check_unit_norm
 from noduleclip.workflows.reporter import Reporter
+from noduleclip.workflows.stored_index import open_stored_index
 from noduleclip.workflows.text_encoder import open_text_encoder
 
 
@@ -27,7 +27,7 @@ def choose_alpha_on(val_emb_dir: str, searched: Index, softness_mm: float, repor
         ArtefactError: Another model made it.
         InputError: It has too few nodules with two or more readers.
     """
-    index = open_index(val_emb_dir)
+    index = open_stored_index(val_emb_dir, reporter=reporter)
     if index.manifest.model_id != searched.manifest.model_id:
         raise ArtefactError(f"{val_emb_dir} and {searched.location} were embedded with different models")
     nodules = group_nodules(index.collect(index.scan().drop(schema.ROW)))

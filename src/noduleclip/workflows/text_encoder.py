@@ -1,27 +1,9 @@
-"""The text encoder of an index, and the check that a checkpoint belongs to it."""
-
-from pathlib import Path
+"""The text encoder of an index."""
 
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, IndexReplacedError
-from noduleclip.io.artefacts import hash_file
-from noduleclip.io.bundled_model import find_checkpoint
 from noduleclip.io.index.base import Index
 from noduleclip.retrieval.text_query import SentenceEncoder
-
-
-def check_model(index: Index, checkpoint: Path | None) -> None:
-    """Check that a checkpoint made the embeddings of an index.
-
-    Raises:
-        ArtefactError: It is missing, or another one made them.
-    """
-    if checkpoint is None:
-        return
-    if hash_file(find_checkpoint(checkpoint)) != index.manifest.checkpoint_sha256:
-        raise ArtefactError(
-            f"{checkpoint} did not make the embeddings in {index.location}; embed again, or leave --model out"
-        )
 
 
 def open_text_encoder(index: Index) -> SentenceEncoder:

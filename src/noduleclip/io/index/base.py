@@ -17,6 +17,9 @@ from noduleclip.config import ModelConfig, from_mapping, to_mapping
 from noduleclip.errors import ArtefactError, ConfigError, IndexReplacedError, UsageError, remedy_for_version
 from noduleclip.io.artefacts import format_json, hash_file
 
+FLOAT32, INT8 = "float32", "int8"
+PRECISIONS = (FLOAT32, INT8)
+VIEWS = (1, 2, 4, 8)
 HASHED_BYTES = 1 << 26  # 37 ms; a query cannot wait for larger files, `verify` reads them
 _MOST_BYTES = 1 << 50
 
@@ -37,6 +40,9 @@ class Manifest:
         files: SHA-256 and size in bytes of each file.
         dicom_roots: Folders that relative DICOM paths started from when the index was made.
         made_by: Version of this tool.
+        unit: What a row is: "nodule", or "outline", a reader's curve on one slice.
+        views: Rotations and flips of a crop whose embeddings were averaged.
+        precision: Arithmetic of the image encoder: "float32" or "int8".
     """
 
     schema_version: int
@@ -49,7 +55,15 @@ class Manifest:
     bias: float
     files: dict[str, dict[str, Any]]
     made_by: str
+    unit: str
+    views: int
+    precision: str
     dicom_roots: tuple[str, ...] = ()
+
+    @property
+    def is_of_nodules(self) -> bool:
+        """Whether a row is a nodule, with the values of all its readers."""
+        return self.unit == schema.NODULE_UNIT
 
 
 class Vectors(Protocol):
@@ -220,13 +234,15 @@ def parse_manifest(values: dict[str, Any], path: str, files: set[str]) -> Manife
         ArtefactError: It is no manifest of this tool.
     """
     found = values.get("schema_version")
-    if found != schema.INDEX_SCHEMA_VERSION:
+    if found not in (schema.INDEX_SCHEMA_VERSION, schema.OUTLINE_SCHEMA_VERSION):
         remedy = remedy_for_version(found, schema.INDEX_SCHEMA_VERSION, "embed again")
         raise ArtefactError(
             f"{path}: schema version {found}, this noduleclip reads {schema.INDEX_SCHEMA_VERSION}; {remedy}"
         )
     try:
         model = from_mapping(ModelConfig, values["model"], path)
+        if found == schema.OUTLINE_SCHEMA_VERSION:
+            values = {**values, "unit": schema.OUTLINE_UNIT, "views": model.views, "precision": FLOAT32}
         manifest = Manifest(**{**values, "model": model, "dicom_roots": tuple(values.get("dicom_roots", ()))})
         counts = [manifest.rows, manifest.emb, *(file["bytes"] for file in manifest.files.values())]
         whole = all(type(count) is int and 1 <= count < _MOST_BYTES for count in counts)  # True is no count
@@ -240,6 +256,13 @@ def parse_manifest(values: dict[str, Any], path: str, files: set[str]) -> Manife
         raise ArtefactError(f"{path}: not a manifest of this tool (its files, model or width are others)")
     if not whole or not numbers:
         raise ArtefactError(f"{path}: not a manifest of this tool (rows, sizes or calibration are no numbers)")
+    for name, value, allowed in (
+        ("unit", manifest.unit, schema.UNITS),
+        ("views", manifest.views, VIEWS),
+        ("precision", manifest.precision, PRECISIONS),
+    ):
+        if value not in allowed:
+            raise ArtefactError(f"{path}: {name} {value!r} is none of {', '.join(map(str, allowed))}")
     return manifest
 
 

@@ -26,6 +26,7 @@ from noduleclip.config import ModelConfig
 from noduleclip.errors import ArtefactError, IndexReplacedError, shows_incompatibility
 from noduleclip.io.artefacts import hash_file, hash_open_file, parse_json, write_text
 from noduleclip.io.index.base import (
+    FLOAT32,
     HASHED_BYTES,
     Index,
     Manifest,
@@ -194,6 +195,7 @@ def write_manifest(
     scale: float,
     bias: float,
     dicom_roots: Sequence[str] = (),
+    unit: str = schema.OUTLINE_UNIT,
 ) -> Manifest:
     """Write the manifest that binds the files of a folder, atomically and last."""
     names = [*INDEX_FILES, *([schema.OUTLINES] if (folder / schema.OUTLINES).exists() else [])]
@@ -208,6 +210,9 @@ def write_manifest(
         bias=bias,
         files={name: describe_file(folder / name) for name in names},
         made_by=__version__,
+        unit=unit,
+        views=model.views,
+        precision=FLOAT32,
         dicom_roots=tuple(dicom_roots),
     )
     write_text(folder / schema.INDEX_MANIFEST, format_manifest(manifest))
