@@ -7,12 +7,9 @@ import pytest
 
 from noduleclip.evaluation.readers import Readers
 from noduleclip.evaluation.sizes import (
-    SWEPT_MM,
     Estimates,
     Measure,
     compare_sizes,
-    imply_diameters,
-    make_sweep,
     measure_sizes,
 )
 from noduleclip.language import BIN_PROMPTS, parse_intervals
@@ -79,33 +76,6 @@ def test_measures_are_those_of_a_loop() -> None:
 
 def test_one_reader_alone_has_no_measures() -> None:
     assert measure_sizes(simulate(readers=1), BINS, draws=5, resamples=5) == ()
-
-
-def tails(medians: list[float], width: float) -> np.ndarray:
-    """(X, N) logistic upper tails of the logarithm."""
-    swept = np.log(SWEPT_MM)[:, None]
-    return 1 / (1 + np.exp((swept - np.log(medians)) / width))
-
-
-def test_the_median_is_implied() -> None:
-    medians = [2.1, 5.0, 7.3, 18.2, 44.0]
-    for width in (0.05, 0.3):
-        np.testing.assert_allclose(imply_diameters(tails(medians, width)), medians, atol=0.03)
-
-
-def test_a_tail_that_never_crosses_a_half_implies_an_end() -> None:
-    swept = len(SWEPT_MM)
-    assert imply_diameters(np.stack([np.ones(swept), np.zeros(swept)], axis=1)).tolist() == [45, 2]
-
-
-def test_a_tail_that_rises_again_counts_once() -> None:
-    tail = tails([8.0], 0.1)
-    tail[-5:] = 0.9
-    np.testing.assert_allclose(imply_diameters(tail), 8.0, atol=0.03)
-
-
-def test_the_sweep_asks_for_its_thresholds() -> None:
-    assert [interval.low_mm for interval in parse_intervals(make_sweep())] == list(SWEPT_MM)
 
 
 def test_limits_of_agreement() -> None:

@@ -17,8 +17,6 @@ from noduleclip.language import SizeInterval
 Floats = NDArray[np.float64]
 BANDS_MM = ((3, 6), (6, 8), (8, 15), (15, 40))
 """Bands (low, high] of the true diameter by which errors are reported."""
-SWEPT_MM = tuple(step / 4 for step in range(8, 181))
-"""Thresholds x that are swept, ascending: 2 to 45 mm."""
 
 
 @dataclass(frozen=True)
@@ -131,33 +129,6 @@ def _compare(name: str, values: Sequence[NDArray[np.generic]], counted: NDArray[
         spread = (sums @ weights.T) / (counts @ weights.T)
     samples = np.concatenate([means[None], spread.T])
     return Measure(name, float(counts.sum() / len(counted)), compare_rankers(samples))
-
-
-def make_sweep() -> list[str]:
-    """Return a sentence per threshold."""
-    return [f"a lung nodule with diameter > {mm:g} mm" for mm in SWEPT_MM]
-
-
-def imply_diameters(probabilities: Floats) -> Floats:
-    """Return the median of the distribution whose upper tail the probabilities are.
-
-    Args:
-        probabilities: (X, N) probability that each nodule is larger than each threshold of `SWEPT_MM`.
-
-    Returns:
-        (N,) in mm, by linear interpolation between thresholds; the first or last threshold where the probability
-        never crosses one half. A tail that rises again is taken at its running minimum.
-    """
-    thresholds = np.array(SWEPT_MM)
-    tail = np.minimum.accumulate(probabilities, axis=0)
-    below = tail < 0.5
-    after = np.where(below.any(axis=0), below.argmax(axis=0), len(thresholds) - 1)
-    before = np.maximum(after - 1, 0)
-    nodules = np.arange(tail.shape[1])
-    high, low = tail[before, nodules], tail[after, nodules]
-    share = np.clip((high - 0.5) / np.where(high > low, high - low, 1), 0, 1)
-    inside = thresholds[before] + share * (thresholds[after] - thresholds[before])
-    return np.asarray(np.where(below.any(axis=0), inside, thresholds[-1]))
 
 
 def compare_sizes(implied_mm: Floats, readers: Readers) -> SizeErrors:

@@ -12,11 +12,12 @@ from noduleclip import schema
 from noduleclip.errors import InputError
 from noduleclip.evaluation.protocol import Evaluation, Rankings, evaluate_rankings
 from noduleclip.evaluation.readers import list_known
-from noduleclip.evaluation.sizes import Estimates, Measure, imply_diameters, make_sweep, measure_sizes
+from noduleclip.evaluation.sizes import Estimates, Measure, measure_sizes
 from noduleclip.io.index.base import Index
 from noduleclip.io.score_table import read_scores
 from noduleclip.language import BIN_PROMPTS, BIN_SYNONYMS, EVALUATION_QUERIES, RATING_QUERIES, parse_intervals
 from noduleclip.language.query import ParsedQuery, list_attributes, parse_queries
+from noduleclip.retrieval.estimates import imply_diameters, make_sweep
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.workflows.evaluated_nodules import EvaluatedNodules, load_nodules
 from noduleclip.workflows.reporter import SILENT, Reporter
