@@ -92,6 +92,7 @@ RATING_COLUMNS: Final = (
     TEXTURE,
     MALIGNANCY,
 )
+READER_LISTS: Final = (READER_DIAMETERS, *(READER_PREFIX + name for name in RATING_COLUMNS))
 REQUIRED_COLUMNS: Final = (DICOM_PATH, DIAMETER_MM, *BOX_COLUMNS)
 TEXT_COLUMNS: Final = (
     DICOM_PATH,
@@ -117,6 +118,8 @@ NUMBER_COLUMNS: Final = (
     *RATING_COLUMNS,
 )
 MOST_TEXT_BYTES: Final = 1 << 16  # of a path, an id or a kept column in one row; outlines may be longer
+
+MOST_READERS: Final = 1 << 10  # of a nodule on one slice
 
 # File names.
 BEST_CHECKPOINT: Final = "clip_best.pth"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.io.crops import make_crop
 from noduleclip.io.nodules import group_nodules
-from noduleclip.io.outlines import draw_nodules, draw_outline, find_rim, parse_points
+from noduleclip.io.outlines import draw_nodules, draw_outline, find_rim, parse_points, parse_slices
 
 
 def disc(diameter_mm: float, spacing_yx_mm: tuple[float, float], center_xy: tuple[float, float]) -> np.ndarray:
@@ -115,3 +115,37 @@ def test_a_rim_keeps_the_largest_distance(vertices: int, seed: int, spread: floa
 
     assert {tuple(point) for point in rim} <= {tuple(point) for point in points}
     assert widest(points) * (0.9975 if spread == 0 else 0.995) <= widest(rim) <= widest(points)
+
+
+def slice_text(**changes: object) -> str:
+    triangle = [[0, 0], [4, 0], [0, 3]]
+    values = {"dicom_path": "a.dcm", "frame": None, "z_mm": -2.5, "outlines": [triangle, [[1, 1]]]}
+    return json.dumps([{**values, **changes}])
+
+
+def test_slices_of_a_nodule_are_parsed() -> None:
+    (found,) = parse_slices(slice_text(frame=3))
+    assert (found.dicom_path, found.frame, found.z_mm) == ("a.dcm", 3, -2.5)
+    assert [one.tolist() for one in found.outlines] == [[[0, 0], [4, 0], [0, 3]]]  # a point is no outline
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "{}x",
+        "7",
+        "[7]",
+        '["a"]',
+        "[" * 100_000,
+        slice_text(dicom_path=5),
+        slice_text(frame=True),
+        slice_text(frame="1"),
+        slice_text(z_mm="high"),
+        slice_text(outlines=None),
+        slice_text().replace("outlines", "curves"),
+    ],
+)
+def test_texts_of_another_form_have_no_slices(text: str | None) -> None:
+    assert parse_slices(text) == ()

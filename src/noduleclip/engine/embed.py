@@ -22,7 +22,7 @@ from noduleclip.io.chunk_files import remove_chunks
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import measure_bytes, require_room, round_to_blocks
 from noduleclip.io.index.base import FLOAT32, Manifest, describe_file, format_manifest
-from noduleclip.io.index.folder import META_GROUP_ROWS
+from noduleclip.io.index.folder import META_GROUP_ROWS, OUTLINE_GROUP_ROWS
 from noduleclip.io.index.lance_tables import Place
 
 _ITEM_BYTES = 4  # of a float32
@@ -244,7 +244,7 @@ def write_index_files(
         meta.write_parquet(begin(schema.META), row_group_size=META_GROUP_ROWS)
         flush_file(parts[schema.META])
         if outlines is not None:
-            outlines.write_parquet(begin(schema.OUTLINES), row_group_size=META_GROUP_ROWS)
+            outlines.write_parquet(begin(schema.OUTLINES), row_group_size=OUTLINE_GROUP_ROWS)
             flush_file(parts[schema.OUTLINES])
         with begin(schema.EMBEDDINGS, size_bytes).open("wb") as file:
             header = {"descr": "<f4", "fortran_order": False, "shape": (meta.height, manifest.emb)}

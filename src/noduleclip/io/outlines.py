@@ -1,8 +1,9 @@
-"""Outlines of readers on the grid of a crop: the share of the readers whose outline contains each pixel."""
+"""Outlines of readers: their texts, and the share of the readers whose outline contains each pixel of a crop."""
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,8 +20,46 @@ _ANGLES = np.arange(RIM_POINTS) * (2 * np.pi / RIM_POINTS)
 _DIRECTIONS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)])
 _FINE = 4
 _MOST_POINTS = 20_000
-_MOST_CHARACTERS = 1_000_000
+MOST_CHARACTERS = 1_000_000
+_MOST_CHARACTERS_OF_NODULE = 1 << 26
+OUTLINES = "outlines"  # of a slice, in the text of a nodule
 _FARTHEST_PX = 1e5
+
+
+@dataclass(frozen=True)
+class SliceOutlines:
+    """The outlines of a nodule on one slice.
+
+    Attributes:
+        dicom_path: File of the slice, as the table has it.
+        frame: Frame of a multi-frame file, from 1; None for other files.
+        z_mm: Position of the slice; None where the table has none.
+        outlines: (V, 2) columns and rows of each outline, 0-based pixels.
+    """
+
+    dicom_path: str
+    frame: int | None
+    z_mm: float | None
+    outlines: tuple[NDArray[np.float64], ...]
+
+
+def parse_slices(text: str | None) -> tuple[SliceOutlines, ...]:
+    """Parse the slices of a nodule, as `collapse_nodules` writes them; none where the text is of another form."""
+    if text is None or len(text) > _MOST_CHARACTERS_OF_NODULE:
+        return ()
+    try:
+        values = json.loads(text)
+        return tuple(_parse_slice(one) for one in values)
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return ()
+
+
+def _parse_slice(values: dict[str, Any]) -> SliceOutlines:
+    path, frame, z_mm = values[schema.DICOM_PATH], values[schema.FRAME], values[schema.Z_MM]
+    if not isinstance(path, str) or not (frame is None or type(frame) is int):
+        raise TypeError("no slice")
+    outlines = tuple(points for one in values[OUTLINES] if (points := _as_points(one)) is not None)
+    return SliceOutlines(path, frame, None if z_mm is None else float(z_mm), outlines)
 
 
 def parse_points(text: str | None) -> NDArray[np.float64] | None:
@@ -29,11 +68,18 @@ def parse_points(text: str | None) -> NDArray[np.float64] | None:
     Returns:
         (V, 2) columns and rows, V at least 3; None where the text is no such outline.
     """
-    if text is None or len(text) > _MOST_CHARACTERS:
+    if text is None or len(text) > MOST_CHARACTERS:
         return None
     try:
-        points = np.array(json.loads(text), np.float64)
-    except (ValueError, TypeError, OverflowError, RecursionError):
+        return _as_points(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _as_points(values: Any) -> NDArray[np.float64] | None:
+    try:
+        points = np.array(values, np.float64)
+    except (ValueError, TypeError, OverflowError):
         return None
     if points.ndim != 2 or points.shape[1] != 2 or not 3 <= len(points) <= _MOST_POINTS:
         return None

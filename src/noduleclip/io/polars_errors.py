@@ -8,6 +8,7 @@ import polars as pl
 
 from noduleclip.errors import LibraryError
 
+_VALUE_BYTES = 8
 FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # a broken file makes polars panic, too
 
 
@@ -36,13 +37,17 @@ def blame_polars(path: str, error: BaseException) -> LibraryError:
 
 
 def measure_uncompressed(file: BufferedReader) -> int | None:
-    """Return the bytes of a Parquet file's columns without compression, as its footer has them; None if it has none."""
+    """Return the bytes of a Parquet file's columns without compression, as its footer has them; None if it has none.
+
+    Every value counts as a number of eight bytes at least: equal values of long lists take no space in the file.
+    """
     import pyarrow as pa
 
     try:
         metadata = _open_with_pyarrow(file).metadata
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-        return sum(int(group.column(at).total_uncompressed_size) for group in groups for at in range(group.num_columns))
+        columns = [group.column(at) for group in groups for at in range(group.num_columns)]
+        return sum(max(int(it.total_uncompressed_size), _VALUE_BYTES * int(it.num_values)) for it in columns)
     except (pa.ArrowException, OSError, ValueError):
         return None
 

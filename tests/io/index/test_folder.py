@@ -194,6 +194,11 @@ def write_manifest_text(text: str) -> Callable[[Path], object]:
     return lambda folder: (folder / schema.INDEX_MANIFEST).write_text(text)
 
 
+def long_lists(meta: pl.DataFrame, size: int) -> pl.Expr:
+    """Lists of readers' diameters that take no space in the file."""
+    return pl.lit(pl.Series([5.0] * size)).implode().alias(schema.READER_DIAMETERS)
+
+
 CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no manifest": (remove("index.json"), r"holds no index\.json; noduleclip embed did not finish here"),
     "manifest cut off": (keep_bytes("index.json", 40), r"index\.json: not readable as JSON"),
@@ -246,6 +251,14 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
                              r"meta\.parquet: column diameter_mm is String, expected numbers; embed again"),
     "paths as numbers": (bind_meta(lambda meta: meta.with_columns(pl.lit(1.0).alias(schema.DICOM_PATH))),
                          r"meta\.parquet: column dicom_path is Float64, expected text; embed again"),
+    "readers as whole numbers": (bind_meta(lambda meta: meta.with_columns(pl.lit([5]).alias("reader_margin"))),
+                                 r"column reader_margin is List\(Int64\), expected text or numbers; embed again"),
+    "lists of others": (bind_meta(lambda meta: meta.with_columns(pl.lit([5.0]).alias("reader_height"))),
+                        r"column reader_height is List\(Float64\), expected text or numbers; embed again"),
+    "lists of lists": (bind_meta(lambda meta: meta.with_columns(pl.lit([[5.0]]).alias(schema.READER_DIAMETERS))),
+                       r"column reader_diameters_mm is List\(List\(Float64\)\), expected text or numbers"),
+    "lists of the same number": (bind_meta(lambda meta: meta.with_columns(long_lists(meta, 10_000_000))),
+                                 r"meta\.parquet: has [\d,]{10,} bytes without compression, allowed are 67,108,864"),
     "no patients": (bind_meta(lambda meta: meta.drop(schema.PATIENT_ID)), r"meta\.parquet: has no column patient_id"),
     "sizes as text": (change_manifest(files={name: {"bytes": "5"} for name in INDEX_FILES}),
                       "rows, sizes or calibration are no numbers"),
@@ -259,6 +272,40 @@ def test_what_is_broken_is_said(folder: Path, name: str) -> None:
     with pytest.raises(ArtefactError, match=message) as caught:
         open_index(folder)
     assert str(folder) in str(caught.value)
+
+
+def test_lists_of_more_readers_than_embed_writes_are_refused(folder: Path) -> None:
+    bind_meta(lambda meta: meta.with_columns(long_lists(meta, 1025)))(folder)
+    index = open_index(folder)
+    for read in (lambda: index.read_rows([0]), lambda: index.read_columns([schema.READER_DIAMETERS])):
+        with pytest.raises(ArtefactError, match="reader_diameters_mm has a list of 1,025 numbers, allowed are 1,024"):
+            read()
+
+
+def test_a_row_of_outlines_has_one_slice(folder: Path) -> None:
+    triangle = "[[0,0],[4,0],[0,3]]"
+    texts = [triangle, None, "no outline", *[triangle] * (ROWS - 3)]
+    pl.DataFrame({schema.POINTS_JSON: texts}).write_parquet(folder / schema.OUTLINES)
+    bind(folder)
+    index = open_index(folder)
+    ((first,), (second,), (third,)) = index.read_slices([0, 1, 2])
+    assert first.outlines[0].tolist() == [[0, 0], [4, 0], [0, 3]]
+    assert second.outlines == third.outlines == ()
+    assert [one.dicom_path for one in (first, second, third)] == META[schema.DICOM_PATH][:3].to_list()
+
+
+def test_a_row_of_nodules_has_their_slices(folder: Path) -> None:
+    slices = [
+        {"dicom_path": f"{z}.dcm", "frame": None, "z_mm": z, "outlines": [[[0, 0], [4, 0], [0, z]]]} for z in (1, 2)
+    ]
+    texts = [json.dumps(slices), "[]", *[None] * (ROWS - 2)]
+    pl.DataFrame({schema.POINTS_JSON: texts}).write_parquet(folder / schema.OUTLINES)
+    write_manifest(
+        folder, model_id="m1", checkpoint_sha256="c1", model=MODEL, rows=ROWS, scale=10.0, bias=-2.5, unit="nodule"
+    )
+    first, second = open_index(folder).read_slices([0, 1])
+    assert [(one.dicom_path, one.z_mm, len(one.outlines)) for one in first] == [("1.dcm", 1, 1), ("2.dcm", 2, 1)]
+    assert [(one.dicom_path, one.outlines) for one in second] == [(META[1, schema.DICOM_PATH], ())]
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -6,16 +6,20 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.config import ModelConfig, from_mapping, to_mapping
 from noduleclip.errors import ArtefactError, ConfigError, IndexReplacedError, UsageError, remedy_for_version
 from noduleclip.io.artefacts import format_json, hash_file
+
+if TYPE_CHECKING:  # a query without pictures does not load the libraries that outlines need
+    from noduleclip.io.outlines import SliceOutlines
 
 FLOAT32, INT8 = "float32", "int8"
 PRECISIONS = (FLOAT32, INT8)
@@ -149,6 +153,27 @@ class Index(abc.ABC):
     def read_outlines(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str | None]:
         """Read the outlines of some rows as the table had them, None where there is none."""
 
+    def read_slices(self, rows: Sequence[int] | NDArray[np.int64]) -> list[tuple["SliceOutlines", ...]]:
+        """Read the slices on which the nodules of some rows were outlined, with the outlines of all readers.
+
+        Returns:
+            The slices of each row, by z where it is known, else in the order of the table. A row of an index of
+            outlines has one slice and at most one outline.
+        """
+        from noduleclip.io.outlines import SliceOutlines, parse_points, parse_slices
+
+        found = []
+        for row, text in zip(self.read_rows(rows).iter_rows(named=True), self.read_outlines(rows), strict=True):
+            slices = parse_slices(text) if self.manifest.is_of_nodules else ()
+            if not slices:
+                points = parse_points(text)
+                number, z_mm = row.get(schema.FRAME), row.get(schema.Z_MM)
+                frame = int(number) if number is not None and math.isfinite(number) else None
+                outlines = () if points is None else (points,)
+                slices = (SliceOutlines(row[schema.DICOM_PATH], frame, z_mm, outlines),)
+            found.append(slices)
+        return found
+
     def find_near(self, vector: NDArray[np.float32], k: int, condition: str | None) -> NDArray[np.int64]:
         """Find rows near a vector by the vector index, without looking at all of them.
 
@@ -269,6 +294,8 @@ def parse_manifest(values: dict[str, Any], path: str, files: set[str]) -> Manife
 def check_columns(columns: pl.Schema, path: str) -> None:
     """Refuse metadata without the columns that a search needs, or with columns of another kind.
 
+    Lists of numbers are the columns of readers' values, and no others.
+
     Raises:
         ArtefactError: Names the column.
     """
@@ -278,14 +305,16 @@ def check_columns(columns: pl.Schema, path: str) -> None:
         if name not in columns:
             raise ArtefactError(f"{path}: has no column {name}; embed again")
     for name, kind in columns.items():
+        if name in schema.READER_LISTS and kind == pl.List(pl.Float64):
+            continue
         if kind.is_nested() or kind in (pl.Binary, pl.Object):
             raise ArtefactError(f"{path}: column {name} is {kind}, expected text or numbers; embed again")
         if name in kinds and kind != kinds[name][0]:
             raise ArtefactError(f"{path}: column {name} is {kind}, expected {kinds[name][1]}; embed again")
 
 
-def check_texts(frame: pl.DataFrame, path: str) -> None:
-    """Refuse texts that are longer than those that `embed` writes: a small compressed table may hold huge ones.
+def check_sizes(frame: pl.DataFrame, path: str) -> None:
+    """Refuse texts and lists longer than those that `embed` writes: a small compressed table may hold huge ones.
 
     Raises:
         ArtefactError: Names the column.
@@ -295,4 +324,10 @@ def check_texts(frame: pl.DataFrame, path: str) -> None:
         if isinstance(longest, int) and longest > schema.MOST_TEXT_BYTES:
             raise ArtefactError(
                 f"{path}: column {column.name} has a text of {longest:,} bytes, allowed are {schema.MOST_TEXT_BYTES:,}"
+            )
+    for column in frame.select(cs.list()).iter_columns():
+        most = column.list.len().max()
+        if isinstance(most, int) and most > schema.MOST_READERS:
+            raise ArtefactError(
+                f"{path}: column {column.name} has a list of {most:,} numbers, allowed are {schema.MOST_READERS:,}"
             )

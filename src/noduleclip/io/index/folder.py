@@ -31,7 +31,7 @@ from noduleclip.io.index.base import (
     Index,
     Manifest,
     check_columns,
-    check_texts,
+    check_sizes,
     describe_file,
     format_manifest,
     parse_manifest,
@@ -41,7 +41,10 @@ from noduleclip.io.output_folders import LOCK_FILE
 from noduleclip.io.polars_errors import FAILURES, find_library_error, measure_uncompressed
 
 META_GROUP_ROWS = 1 << 15  # rows of the metadata that are compressed, and read, together
-_MOST_ROW_BYTES = 1 << 15  # of all columns, on average and without compression
+OUTLINE_GROUP_ROWS = 1 << 10  # the same of the outlines, which are long
+_GROUP_ROWS = {schema.META: META_GROUP_ROWS, schema.OUTLINES: OUTLINE_GROUP_ROWS}
+# Bytes of a row, of all columns, on average and without compression.
+_MOST_ROW_BYTES = {schema.META: 1 << 15, schema.OUTLINES: 1 << 18}
 _MOST_TABLE_BYTES = 1 << 26  # without compression, whatever its rows
 _REPLACING_S = 3.0  # the longest that an opening waits for a writer between two states of a folder
 _RETRY_S = 0.05
@@ -167,14 +170,15 @@ class FolderIndex(Index):
                 raise library from error
             raise self.explain(f"{path}: is broken ({str(error).splitlines()[0]}); embed again") from error
         if name == schema.META:
-            check_texts(found, str(path))
+            check_sizes(found, str(path))
         return found
 
     def _read_groups(self, name: str, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
         wanted = pl.DataFrame({schema.ROW: pl.Series(list(rows), dtype=pl.get_index_type())})
         parts = []
-        for start in sorted({row - row % META_GROUP_ROWS for row in map(int, rows)}) or [0]:
-            part = _scan(self.files[name]).slice(start, META_GROUP_ROWS)
+        size = _GROUP_ROWS[name]
+        for start in sorted({row - row % size for row in map(int, rows)}) or [0]:
+            part = _scan(self.files[name]).slice(start, size)
             numbered = part.with_row_index(schema.ROW, offset=start)
             parts.append(numbered.filter(pl.col(schema.ROW).is_in(wanted[schema.ROW].implode())))
         found = self._collect(pl.concat(parts), name)
@@ -291,7 +295,7 @@ def _open_generation(folder: Path, check_files: bool) -> FolderIndex:
         raise ArtefactError(f"{folder / schema.META}: has {rows} rows, {schema.INDEX_MANIFEST} says {manifest.rows}")
     for name in (schema.META, schema.OUTLINES):
         if name in manifest.files:
-            _check_expansion(files[name], str(folder / name), rows)
+            _check_expansion(files[name], folder / name, rows)
     if not files.is_current(schema.INDEX_MANIFEST) or files.find_overwritten():
         raise IndexReplacedError(f"{folder}: is being replaced again and again; run the command again")
     return FolderIndex(manifest, embeddings, hash_open_file(bound), False, folder, files)
@@ -307,14 +311,14 @@ def _check_size(file: BufferedReader, path: Path, manifest: Manifest) -> None:
         raise ArtefactError(f"{path}: has {size} bytes, {schema.INDEX_MANIFEST} says {expected}; embed again")
 
 
-def _check_expansion(file: BufferedReader, path: str, rows: int) -> None:
+def _check_expansion(file: BufferedReader, path: Path, rows: int) -> None:
     """Compare the uncompressed size in a table's footer with its rows.
 
     Raises:
         ArtefactError: It is too large.
     """
     size = measure_uncompressed(file)
-    most = max(_MOST_TABLE_BYTES, rows * _MOST_ROW_BYTES)
+    most = max(_MOST_TABLE_BYTES, rows * _MOST_ROW_BYTES[path.name])
     if size is None or size > most:
         found = "an unreadable footer" if size is None else f"{size:,} bytes without compression"
         raise ArtefactError(f"{path}: has {found}, allowed are {most:,} for {rows:,} rows")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, IndexReplacedError
-from noduleclip.io.index.base import HASHED_BYTES, Index, check_columns, check_texts, parse_manifest
+from noduleclip.io.index.base import HASHED_BYTES, Index, check_columns, check_sizes, parse_manifest
 from noduleclip.io.index.lance_binding import Binding, find_changed_rows, identify, parse_row_files, read_binding
 from noduleclip.io.index.lance_tables import (
     INDEX_TABLE,
@@ -219,7 +219,7 @@ class LanceIndex(Index):
 
     def _as_frame(self, found: Any, columns: Sequence[str]) -> pl.DataFrame:
         frame = pl.DataFrame(pl.from_arrow(found)).rename(show_column).select(columns)
-        check_texts(frame.select(pl.exclude(schema.POINTS_JSON)), f"{self.location}: {ROWS_TABLE}")
+        check_sizes(frame.select(pl.exclude(schema.POINTS_JSON)), f"{self.location}: {ROWS_TABLE}")
         return frame.cast({schema.ROW: pl.get_index_type()}) if schema.ROW in columns else frame
 
 
