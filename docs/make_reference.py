@@ -5,7 +5,7 @@ A test compares the committed pages with what this script generates.
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from noduleclip.io.text_lines import MOST_BYTES, MOST_LINES
 from noduleclip.io.text_table import LARGEST_BYTES, LONGEST_ROW_BYTES, MOST_COLUMNS
 from noduleclip.language import describe_ratings as describe_ranges
 from noduleclip.language.rating_words import EDGES, PHRASES
+from noduleclip.retrieval.estimates import PHRASES as SENTENCES
 from noduleclip.workflows.evaluate import MOST_QUERIES
 
 DOCS = Path(__file__).parent
@@ -139,7 +140,7 @@ def describe_files() -> str:
                 ("file", "content"),
                 (
                     (f"`{schema.EMBEDDINGS}`", "(N, emb) float32 unit rows"),
-                    (f"`{schema.META}`", "N rows in the same order: the known columns of the table but the outlines, and the kept ones"),
+                    (f"`{schema.META}`", "N rows in the same order: the known columns of the table but the outlines, the kept ones, and what the image shows"),
                     (f"`{schema.OUTLINES}`", "the outlines of the same rows, where the table has any; for pictures"),
                     (f"`{schema.TEXT_TOWER}`", "the text encoder as ONNX, with vocabulary, scale and bias in its metadata; `query` takes its weights and does not run its graph"),
                     (f"`{schema.INDEX_MANIFEST}`", "schema version, model id, configuration, `unit` of a row (nodule or outline), `views` averaged, `precision` of the encoder, row count, checksums, the folders that DICOM paths start from; written last"),
@@ -147,8 +148,11 @@ def describe_files() -> str:
                 ),
             ),
             f"`embed --shard I/N` writes `{schema.SHARDS_FOLDER}/I-of-N/` instead: an index of its rows, if it has any, and `{schema.SHARD_MANIFEST}`,\nwhich names the whole that it is a part of and the checksum of its `index.json`, and lists its unusable rows. `merge` joins them.\n",
+            "### What the image shows\n\nThe last columns of `meta.parquet`, which `describe` prints, too: what the model expects readers to measure and rate.\n"
+            "Ratings of attributes that the model was not trained on are left out.\n",
+            _table(("column", "meaning"), _list_estimates()),
             f"## {schema.TOP_K_CSV}\n\n`query` and `fuse` write it with `--out`, and print it when piped: these columns, then the\n"
-            "other columns of the index.\n",
+            f"other columns of the index but `{schema.PROBABILITY_PREFIX}…`, which `--where` takes all the same and `describe` prints.\n",
             _table(("column", "meaning"), hits),
             "## What evaluate writes\n",
             _table(
@@ -168,6 +172,20 @@ def describe_files() -> str:
             ),
         ]
     )  # fmt: skip
+
+
+def _list_estimates() -> Iterator[tuple[str, str]]:
+    """Yield the columns of what the image shows, and their meanings."""
+    for name, meaning in schema.COLUMN_MEANINGS.items():
+        if name.startswith(schema.ESTIMATED_PREFIX) or name == schema.DESCRIPTION:
+            yield f"`{name}`", meaning
+    example = f"`{schema.PROBABILITY_PREFIX}{schema.MALIGNANCY}_4`"
+    yield (
+        f"`{schema.PROBABILITY_PREFIX}`attribute`_`rating",
+        f"share of readers who would rate it so: {example} is that of malignancy 4; those of an attribute sum to 1",
+    )
+    for name, sentence in SENTENCES.items():
+        yield f"`{schema.PROBABILITY_PREFIX}{name}`", f"share of readers of whom it would be true: {sentence!r}"
 
 
 def _list_limits() -> list[tuple[str, str]]:

@@ -190,6 +190,15 @@ COLUMN_MEANINGS: Final = {
     READERS: "how many readers outlined the nodule",
     SLICES: "how many slices carry an outline of it",
     DIAMETER_SPREAD: "largest minus smallest of the readers' diameters on that slice, in mm",
+    ESTIMATED_DIAMETER: "diameter that the image shows: the median of a reader's, in mm",
+    ESTIMATED_LOW: "10 % of readers are expected to measure less, in mm",
+    ESTIMATED_HIGH: "10 % of readers are expected to measure more, in mm",
+    **{
+        ESTIMATED_PREFIX + name: f"{name} that the image shows: the median of a reader's rating"
+        for name in RATING_COLUMNS
+        if name != INTERNAL_STRUCTURE
+    },
+    DESCRIPTION: "what the image shows, in words: the diameter with its interval, and what readers would agree on",
     CSV_ROW: "row of the ROI table, 1 = first below the header",
     CENTER_X: "centre of the crop, column: the middle of the box",
     CENTER_Y: "centre of the crop, row",

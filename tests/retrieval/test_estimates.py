@@ -17,7 +17,7 @@ from noduleclip.retrieval.estimates import (
     Estimates,
     Estimator,
     estimate,
-    find_quantile,
+    find_quantiles,
     imply_diameters,
     make_sweep,
 )
@@ -163,9 +163,10 @@ def test_the_median_is_implied() -> None:
 
 def test_quantiles_are_those_of_the_distribution() -> None:
     medians, width = np.array([5.0, 7.3, 18.2]), 0.1
-    for share in (0.1, 0.5, 0.9):
-        expected = medians * math.exp(width * math.log(share / (1 - share)))
-        np.testing.assert_allclose(find_quantile(tails(medians.tolist(), width), share), expected, atol=0.03)
+    shares = (0.1, 0.5, 0.9)
+    found = find_quantiles(tails(medians.tolist(), width), shares)
+    for share, quantile in zip(shares, found, strict=True):
+        np.testing.assert_allclose(quantile, medians * math.exp(width * math.log(share / (1 - share))), atol=0.03)
 
 
 def test_a_tail_that_never_crosses_a_half_implies_an_end() -> None:

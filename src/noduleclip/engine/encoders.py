@@ -16,6 +16,7 @@ from noduleclip.config import ModelConfig
 from noduleclip.errors import ArtefactError, shows_incompatibility
 from noduleclip.io.artefacts import hash_file, replacing
 from noduleclip.machine import CPU_ALONE, CPU_AS_ASKED, may_have_accelerator
+from noduleclip.retrieval.estimates import Estimator
 from noduleclip.retrieval.fusion import Calibration
 from noduleclip.retrieval.image_query import OnnxImageEncoder
 from noduleclip.retrieval.text_query import SentenceEncoder
@@ -49,6 +50,14 @@ class Encoders:
     text_file: Path
     checkpoint_sha256: str
     device: str
+
+    def open_estimator(self) -> Estimator:
+        """Open the text encoder to estimate sizes and ratings of embeddings.
+
+        Raises:
+            ArtefactError: It is broken.
+        """
+        return Estimator(SentenceEncoder(self.text_file))
 
 
 def open_encoders(

@@ -30,6 +30,7 @@ from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.index.lance_tables import parse_place
 from noduleclip.io.index.lance_writer import write_fragment
 from noduleclip.io.slice_crops import CutSettings, Reject
+from noduleclip.retrieval.estimate_columns import estimate_columns
 
 LOCAL: Final = "local"
 _ROWS_FILE: Final = "rows.parquet"
@@ -131,6 +132,7 @@ class FragmentWriter:
     def __init__(self, work: ChunkWork, store: str, keep: tuple[str, ...]) -> None:
         self._work, self._place, self._keep = work, parse_place(store), keep
         self._rows = pl.read_parquet(work.chunks / _ROWS_FILE, glob=False)
+        self._estimator = open_encoders(work.checkpoint, work.cache, work.device).open_estimator()
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
         """Write the runs of chunks of a batch, and return their fragments as JSON."""
@@ -141,9 +143,10 @@ class FragmentWriter:
         chunks = [chunk for chunk in list_chunks(self._rows.height) if start <= chunk.start < stop]
         rejected = {one.row for chunk in chunks for one in _read_rejects(self._work.chunks, chunk.start)}
         part = self._rows[[row for row in range(start, stop) if row not in rejected]]
-        vectors = (np.load(self._work.chunks / f"{chunk.start}.npy", allow_pickle=False) for chunk in chunks)
+        vectors = [np.load(self._work.chunks / f"{chunk.start}.npy", allow_pickle=False) for chunk in chunks]
+        meta = select_meta(part, self._keep).hstack(estimate_columns(self._estimator, vectors))
         outlines = part[schema.POINTS_JSON] if schema.POINTS_JSON in part.columns else None
-        return json.dumps(write_fragment(self._place, first, vectors, select_meta(part, self._keep), outlines))
+        return json.dumps(write_fragment(self._place, first, vectors, meta, outlines))
 
 
 def write_fragments_with_ray(

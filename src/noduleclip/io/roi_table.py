@@ -16,9 +16,17 @@ from noduleclip.language import ATTRIBUTES, last_rating
 LIDC_PATIENT = r"(LIDC-IDRI-\d{4})"
 MAX_DIAMETER_MM = 100.0
 _KEPT_COLUMNS = tuple(dict.fromkeys((*schema.TEXT_COLUMNS, *schema.NUMBER_COLUMNS)))
-_ADDED_COLUMNS = {schema.CSV_ROW, schema.ABSOLUTE_PATH, schema.CENTER_X, schema.CENTER_Y, *schema.HIT_COLUMNS}
+_ADDED_COLUMNS = {
+    schema.CSV_ROW,
+    schema.DESCRIPTION,
+    schema.ABSOLUTE_PATH,
+    schema.CENTER_X,
+    schema.CENTER_Y,
+    *schema.HIT_COLUMNS,
+}
 _ADDED_COLUMNS -= set(_KEPT_COLUMNS)
-_PATTERN = re.compile(r"\*?|\^.*\$", re.DOTALL)  # an empty name, or one that polars reads as a pattern of columns
+# An empty name, one that polars reads as a pattern of columns, one that an index has for what the model says.
+_RESERVED = re.compile(rf"\*?|\^.*\$|({schema.ESTIMATED_PREFIX}|{schema.PROBABILITY_PREFIX}).*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ def read_roi_table(
             f"{path}: column {missing[0]!r} is missing; needed are {', '.join((*schema.REQUIRED_COLUMNS, *keep))}; "
             f"found {', '.join(raw.columns[:12])}"
         )
-    taken = [name for name in keep if name in _ADDED_COLUMNS or _PATTERN.fullmatch(name)]
+    taken = [name for name in keep if name in _ADDED_COLUMNS or _RESERVED.fullmatch(name)]
     if taken:
         raise InputError(f"{path}: column {taken[0]!r} cannot be kept under this name; rename it")
     raw = raw.drop(schema.CSV_ROW, strict=False)  # in a table that a command wrote

@@ -100,13 +100,17 @@ class Estimator:
         Args:
             embeddings: (N, D) unit rows; may be memory-mapped.
         """
-        starts = range(0, max(1, len(embeddings)), _ROWS_AT_ONCE)
+        starts = range(0, max(1, len(embeddings)), _ROWS_AT_ONCE)  # a block without rows where there are none
         return _concatenate([self._estimate(embeddings[start : start + _ROWS_AT_ONCE]) for start in starts])
+
+    def estimate_none(self) -> Estimates:
+        """Return the estimates of no nodules."""
+        return self._estimate(np.empty((0, self._vectors.shape[1]), np.float32))
 
     def _estimate(self, embeddings: NDArray[np.float32]) -> Estimates:
         probabilities = self._calibration.to_probability(self._vectors @ embeddings.astype(np.float64).T)
         sweep, *rated, phrases = (probabilities[start:end] for start, end in itertools.pairwise(self._ends))
-        low, middle, high = (find_quantile(sweep, share).astype(np.float32) for share in QUANTILES)
+        low, middle, high = find_quantiles(sweep, QUANTILES).astype(np.float32)
         tails = {name: np.minimum.accumulate(tail, axis=0) for name, tail in zip(self.attributes, rated, strict=True)}
         return Estimates(
             middle,
@@ -137,31 +141,35 @@ def make_sweep() -> list[str]:
 
 
 def imply_diameters(probabilities: Floats) -> Floats:
-    """Return the median of the distribution of the diameter; see `find_quantile`."""
-    return find_quantile(probabilities, 0.5)
+    """Return the median of the distribution of the diameter; see `find_quantiles`."""
+    return np.asarray(find_quantiles(probabilities, (0.5,))[0])
 
 
-def find_quantile(probabilities: Floats, share: float) -> Floats:
-    """Return a quantile of the distribution whose upper tail the probabilities are.
+def find_quantiles(probabilities: Floats, shares: Sequence[float]) -> Floats:
+    """Return quantiles of the distribution whose upper tail the probabilities are.
 
     Args:
         probabilities: (X, N) probability that each nodule is larger than each threshold of `SWEPT_MM`.
-        share: Share of the readers whose diameter is at most the quantile, in (0, 1).
+        shares: For each of Q quantiles the share of readers whose diameter is at most that, in (0, 1).
 
     Returns:
-        (N,) in mm, by linear interpolation between thresholds; the first or last threshold where the probability
+        (Q, N) in mm, by linear interpolation between thresholds; the first or last threshold where the probability
         never crosses 1 - share. A tail that rises again is taken at its running minimum.
     """
-    thresholds, level = np.array(SWEPT_MM), 1 - share
     tail = np.minimum.accumulate(probabilities, axis=0)
-    below = tail < level
-    after = np.where(below.any(axis=0), below.argmax(axis=0), len(thresholds) - 1)
+    return np.stack([_find_crossings(tail, 1 - share) for share in shares])
+
+
+def _find_crossings(tail: Floats, level: float) -> Floats:
+    """Return the (N,) places in mm where a falling tail (X, N) crosses a level."""
+    thresholds, nodules = np.array(SWEPT_MM), np.arange(tail.shape[1])
+    crossed = (tail >= level).sum(axis=0)  # the first threshold below the level
+    after = np.minimum(crossed, len(thresholds) - 1)
     before = np.maximum(after - 1, 0)
-    nodules = np.arange(tail.shape[1])
     high, low = tail[before, nodules], tail[after, nodules]
     weight = np.clip((high - level) / np.where(high > low, high - low, 1), 0, 1)
     inside = thresholds[before] + weight * (thresholds[after] - thresholds[before])
-    return np.asarray(np.where(below.any(axis=0), inside, thresholds[-1]))
+    return np.asarray(np.where(crossed < len(thresholds), inside, thresholds[-1]))
 
 
 def _find_shares(tail: Floats) -> Floats:

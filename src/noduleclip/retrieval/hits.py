@@ -1,6 +1,6 @@
 """The table of hits of the commands, the Python API and `topk.csv`; `web/explorer.py` makes the explorer's cards."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,11 @@ def satisfies_all(parsed: ParsedQuery, hit: Mapping[str, Any]) -> bool | None:
     if False in known:
         return False
     return None if None in known or not known else True
+
+
+def list_columns(held: Iterable[str]) -> list[str]:
+    """Return the columns of an index that hits carry: not the probabilities, which are 60, and are in the index."""
+    return [name for name in held if not name.startswith(schema.PROBABILITY_PREFIX)]
 
 
 def describe_hits(

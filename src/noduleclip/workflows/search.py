@@ -18,7 +18,7 @@ from noduleclip.errors import InputError
 from noduleclip.io.index.base import Index
 from noduleclip.language.query import ParsedQuery, describe_query, list_attributes, parse_queries, parse_query
 from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, score_query
-from noduleclip.retrieval.hits import describe_hits
+from noduleclip.retrieval.hits import describe_hits, list_columns
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import TopK, check_unit_norm, compute_cosines, find_top_k, select_top_k
 from noduleclip.workflows.approximate import approximate_search
@@ -163,7 +163,8 @@ class Searcher:
 
     def read_hits(self, rankings: Sequence[Ranking]) -> list[Answer]:
         """Read the metadata of ranked rows."""
-        found = self.index.read_rows(np.concatenate([ranking.rows for ranking in rankings]))
+        columns = list_columns(self.index.scan().collect_schema().names())
+        found = self.index.read_rows(np.concatenate([ranking.rows for ranking in rankings]), columns)
         self.index.check_unchanged()
         ends = np.cumsum([len(ranking.rows) for ranking in rankings]).tolist()
         return [

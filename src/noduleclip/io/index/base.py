@@ -3,7 +3,7 @@
 import abc
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -146,8 +146,13 @@ class Index(abc.ABC):
         return ArtefactError(message)
 
     @abc.abstractmethod
-    def read_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
-        """Read the metadata of some rows, in the order asked for, from the parts of the files that hold them."""
+    def read_rows(self, rows: Sequence[int] | NDArray[np.int64], columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Read the metadata of some rows, in the order asked for, from the parts of the files that hold them.
+
+        Args:
+            rows: The rows.
+            columns: Columns to read, the row's number among them; None = all.
+        """
 
     @abc.abstractmethod
     def read_outlines(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str | None]:
@@ -234,7 +239,18 @@ class Index(abc.ABC):
         columns = self.scan().collect_schema().names()
         missing = [name for name in names if name not in columns]
         if missing:
-            raise UsageError(f"{self.location}: the index has no column {missing[0]!r}; it has {', '.join(columns)}")
+            raise UsageError(f"{self.location}: {explain_missing(missing[0], columns)}")
+
+
+def explain_missing(name: str, columns: Iterable[str]) -> str:
+    """Return why an index has no such column, and the columns that it has; those of probabilities by their number."""
+    held = list(columns)
+    estimated = name == schema.DESCRIPTION or name.startswith((schema.ESTIMATED_PREFIX, schema.PROBABILITY_PREFIX))
+    if estimated and schema.ESTIMATED_DIAMETER not in held:
+        return f"the index has no column {name!r}, as it was made by an earlier version; embed again"
+    listed = [one for one in held if not one.startswith(schema.PROBABILITY_PREFIX)]
+    rest = f", and {len(held) - len(listed)} of {schema.PROBABILITY_PREFIX}…" if len(listed) < len(held) else ""
+    return f"the index has no column {name!r}; it has {', '.join(listed)}{rest}"
 
 
 def describe_file(path: Path) -> dict[str, Any]:

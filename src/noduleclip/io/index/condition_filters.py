@@ -5,9 +5,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, assert_never
 
+import numpy as np
 import polars as pl
 
 from noduleclip.errors import UsageError
+from noduleclip.io.index.base import explain_missing
 from noduleclip.io.index.conditions import (
     Comparison,
     Condition,
@@ -24,6 +26,7 @@ from noduleclip.io.index.conditions import (
 )
 
 _Combined = TypeVar("_Combined")
+_LARGEST_FLOAT32 = 3.4e38
 
 _FUNCTIONS: dict[Operator, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
@@ -46,7 +49,7 @@ def build_expression(condition: Condition, dtypes: Mapping[str, pl.DataType]) ->
         UsageError: A column does not exist, or is compared with a literal of another kind.
     """
     check_condition(condition, dtypes)
-    return _translate(condition)
+    return _translate(_round_values(condition, dtypes))
 
 
 def check_condition(condition: Condition, dtypes: Mapping[str, pl.DataType]) -> None:
@@ -58,7 +61,7 @@ def check_condition(condition: Condition, dtypes: Mapping[str, pl.DataType]) -> 
     for leaf in list_leaves(condition):
         name, dtype = leaf.column, dtypes.get(leaf.column)
         if dtype is None or name == "*" or (name.startswith("^") and name.endswith("$")):  # polars: patterns of names
-            raise UsageError(f"--where: the index has no column {shorten(name)!r}; it has {', '.join(dtypes)}")
+            raise UsageError(f"--where: {explain_missing(shorten(name), dtypes)}")
         if isinstance(leaf, Null):
             continue
         if not (dtype.is_numeric() or dtype == pl.String()):
@@ -96,7 +99,27 @@ def build_lance_filter(condition: Condition, dtypes: Mapping[str, pl.DataType]) 
         return None  # Lance evaluates NOT (x IN (1) AND x IN (2)) as true
     if not all(leaf.column in dtypes and _is_lance_leaf(leaf, dtypes[leaf.column]) for leaf in leaves):
         return None
-    return _render(condition)
+    return _render(_round_values(condition, dtypes))
+
+
+def _round_values(condition: Condition, dtypes: Mapping[str, pl.DataType]) -> Condition:
+    """Round numbers that are compared with float32 columns as the columns were: `>= 7.2` selects a stored 7.2."""
+
+    def round_one(value: Value) -> Value:
+        is_fraction = isinstance(value, float) and abs(value) <= _LARGEST_FLOAT32
+        return float(np.float32(value)) if is_fraction else value
+
+    match condition:
+        case Comparison(column, symbol, value) if dtypes[column] == pl.Float32():
+            return Comparison(column, symbol, round_one(value))
+        case Membership(column, values) if dtypes[column] == pl.Float32():
+            return Membership(column, tuple(map(round_one, values)))
+        case Not(operand):
+            return Not(_round_values(operand, dtypes))
+        case Junction(word, operands):
+            return Junction(word, tuple(_round_values(operand, dtypes) for operand in operands))
+        case other:
+            return other
 
 
 def _contains_not(condition: Condition) -> bool:

@@ -97,9 +97,9 @@ class FolderIndex(Index):
         """Carry out a plan on the metadata."""
         return self._collect(plan, schema.META)
 
-    def read_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
+    def read_rows(self, rows: Sequence[int] | NDArray[np.int64], columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Read the metadata of some rows, in the order asked for."""
-        return self._read_groups(schema.META, rows)
+        return self._read_groups(schema.META, rows, columns)
 
     def read_outlines(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str | None]:
         """Read the outlines of some rows as the table had them."""
@@ -173,13 +173,15 @@ class FolderIndex(Index):
             check_sizes(found, str(path))
         return found
 
-    def _read_groups(self, name: str, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
+    def _read_groups(
+        self, name: str, rows: Sequence[int] | NDArray[np.int64], columns: Sequence[str] | None = None
+    ) -> pl.DataFrame:
         wanted = pl.DataFrame({schema.ROW: pl.Series(list(rows), dtype=pl.get_index_type())})
         parts = []
         size = _GROUP_ROWS[name]
         for start in sorted({row - row % size for row in map(int, rows)}) or [0]:
             part = _scan(self.files[name]).slice(start, size)
-            numbered = part.with_row_index(schema.ROW, offset=start)
+            numbered = part.with_row_index(schema.ROW, offset=start).select(columns or pl.all())
             parts.append(numbered.filter(pl.col(schema.ROW).is_in(wanted[schema.ROW].implode())))
         found = self._collect(pl.concat(parts), name)
         return wanted.join(found, on=schema.ROW, how="left", maintain_order="left")

@@ -136,9 +136,9 @@ class LanceIndex(Index):
                 pass
             raise blame_polars(f"{self.location}: {ROWS_TABLE}", error) from error
 
-    def read_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
+    def read_rows(self, rows: Sequence[int] | NDArray[np.int64], columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Read the metadata of some rows, in the order asked for."""
-        return self._take(rows, list(self._kinds()))
+        return self._take(rows, list(columns or self._kinds()))
 
     def read_outlines(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str | None]:
         """Read the outlines of some rows as the table had them."""
