@@ -158,7 +158,7 @@ def describe_files() -> str:
             _table(
                 ("file", "content"),
                 (
-                    (f"`{schema.EVALUATION_JSON}`", "all figures, as `--format json` prints them: `queries`, the means `model` and `readers`, `ratings` (the same for queries about ratings), `sizes`; an interval is `mean`, `low`, `high`; null is unknown"),
+                    (f"`{schema.EVALUATION_JSON}`", "all figures, as `--format json` prints them: `queries`, the means `model` and `readers`, `ratings` (the same for queries about ratings), `sizes`, `estimated_ratings`, `coverage` of the interval of the diameter, `calibration`; an interval is `mean`, `low`, `high`; null is unknown"),
                     (f"`{schema.EVALUATION_PAGE}`", "tables, precision over recall, agreement of diameters, AP by band of sizes and by manufacturer, the fusion over alpha, reliability of probabilities; a self-contained page"),
                 ),
             ),
@@ -280,7 +280,19 @@ def describe_evaluation() -> str:
     for title, part in (("Queries about size", report), ("Queries about ratings", report["ratings"])):
         pages += [f"## {title}\n", "All nodules:\n", _describe_queries(part), "Nodules with two readers or more:\n"]
         pages.append(_describe_readers(part))
-    pages += ["## Sizes in millimetres\n", "Nodules with two readers or more.\n", _describe_sizes(report["sizes"])]
+    pages += ["## Sizes in millimetres\n", "Nodules with two readers or more.\n", _describe_measures(report["sizes"])]
+    if "estimated_ratings" in report:  # not in the files of version 0.2
+        pages += [
+            "## Estimated ratings\n",
+            "Mean absolute difference from the rating of a reader drawn at random. Nodules with two readers or more.\n",
+            _describe_measures(report["estimated_ratings"]),
+            "## The 80 % interval of the diameter\n",
+            "Share of nodules of which it covers the diameter of a reader drawn at random.\n",
+            _describe_coverage(report["coverage"]),
+            "## Calibration\n",
+            "Expected calibration error, and the sentence whose mean probability is farthest from the share of readers.\n",
+            _describe_calibration(report["calibration"]),
+        ]
     return "\n".join(pages)
 
 
@@ -313,16 +325,36 @@ def _describe_readers(part: dict[str, Any]) -> str:
     return _table(heads, [*rows, describe("**mean**", part["readers"], _interval)])
 
 
-def _describe_sizes(sizes: list[dict[str, Any]]) -> str:
+def _describe_measures(measures: list[dict[str, Any]]) -> str:
     rows = []
-    for measure in sizes:
+    for measure in measures:
         readers = measure["readers"]
-        name = measure["name"]
-        name = f"… {name.strip()}" if name.startswith(" ") else name
+        name = _describe_part(measure["name"])
         values = (_mark(readers[who], ".3f") for who in ("model", "second_reader", "panel"))
         gaps = (_mark(readers[gap], "+.2f") for gap in ("above_second", "above_panel"))
         rows.append((name, f"{measure['nodules']:.0f}", *values, *gaps))
     return _table(("measure", "nodules", "model", "second reader", "panel", "model - second", "model - panel"), rows)
+
+
+def _describe_part(name: str) -> str:
+    """Return the name of a measure or of a part of one, which is indented."""
+    return f"… {name.strip()}" if name.startswith(" ") else name
+
+
+def _describe_coverage(coverage: list[dict[str, Any]]) -> str:
+    rows = (
+        (_describe_part(part["name"]), f"{part['nodules']:.0f}", _interval(part["share"], ".3f"), f"{part['median_width_mm']:.2f}")
+        for part in coverage
+    )  # fmt: skip
+    return _table(("nodules", "number", "covered", "median width, mm"), rows)
+
+
+def _describe_calibration(calibration: list[dict[str, Any]]) -> str:
+    rows = (
+        (f"`{one['name']}`", str(one["sentences"]), str(one["nodules"]), f"{one['error']:.3f}", one["worst"], f"{one['worst_gap']:+.3f}")
+        for one in calibration
+    )  # fmt: skip
+    return _table(("sentences about", "number", "nodules", "error", "farthest off", "by"), rows)
 
 
 def _shorten(query: str) -> str:

@@ -26,7 +26,14 @@ def test_the_report_holds_what_was_printed(noduleclip: Command, index: Path, tmp
     assert json.loads((out / schema.EVALUATION_JSON).read_text()) == json.loads(done.out)
     page = (out / schema.EVALUATION_PAGE).read_text()
     assert page.count("<svg") == 6
-    for heading in ("By size", "By manufacturer", "Fused with the measured diameter"):
+    for heading in (
+        "By size",
+        "By manufacturer",
+        "Fused with the measured diameter",
+        "Estimated ratings",
+        "The 80 % interval of the diameter",
+        "Similarity as a probability",
+    ):
         assert f"<h2>{heading}</h2>" in page
     assert "<script" not in page and "http-equiv" not in page and 'src="' not in page
     for query in json.loads(done.out)["queries"]:
@@ -35,6 +42,21 @@ def test_the_report_holds_what_was_printed(noduleclip: Command, index: Path, tmp
     assert again.code == 2
     assert "already holds evaluation.json; --overwrite replaces it" in again.err
     assert noduleclip("evaluate", "--emb-dir", index, "--out", out, "--overwrite", *QUICK).code == 0
+
+
+def test_estimates_are_compared_with_the_readers(noduleclip: Command, index: Path) -> None:
+    found = json.loads(noduleclip("evaluate", "--emb-dir", index, "--format", "json", *QUICK).out)
+    estimated = {measure["name"]: measure for measure in found["estimated_ratings"]}
+    calibrated = {subject["name"]: subject for subject in found["calibration"]}
+    assert estimated and {schema.DIAMETER_MM, *estimated} == set(calibrated)
+    for name, measure in estimated.items():
+        assert name in schema.RATING_COLUMNS and measure["nodules"] == found["common"]
+        assert 0 <= measure["readers"]["panel"]["mean"] <= measure["readers"]["second_reader"]["mean"] < 5
+    assert all(0 <= subject["error"] <= 1 for subject in calibrated.values())
+    assert found["coverage"][0]["name"] == "all nodules" and found["coverage"][0]["nodules"] == found["nodules"]
+    assert all(0 <= part["share"]["mean"] <= 1 and part["median_width_mm"] >= 0 for part in found["coverage"])
+    table = noduleclip("evaluate", "--emb-dir", index, "--format", "table", *QUICK).out
+    assert "the 80 % interval covers" in table and "mean absolute difference of a rating" in table
 
 
 def test_markup_in_names_and_sentences_stays_text(noduleclip: Command, index: Path, tmp_path: Path) -> None:
@@ -87,6 +109,7 @@ def test_scores_of_another_ranking_are_evaluated(noduleclip: Command, index: Pat
     model = json.loads(noduleclip(*arguments).out)
     assert own["model"]["ap"]["mean"] == pytest.approx(model["model"]["ap"]["mean"], abs=1e-6)
     assert own["sizes"] == [] and own["ratings"] is None
+    assert own["estimated_ratings"] == own["coverage"] == own["calibration"] == []
     refused = noduleclip(*arguments, "--scores", tmp_path / "none.csv")
     assert refused.code == 3
     assert "no such table of scores" in refused.err

@@ -5,29 +5,25 @@ import math
 import numpy as np
 import pytest
 
+from noduleclip.evaluation.measures import Measure
 from noduleclip.evaluation.readers import Readers
-from noduleclip.evaluation.sizes import (
-    Estimates,
-    Measure,
-    compare_sizes,
-    measure_sizes,
-)
+from noduleclip.evaluation.sizes import SizeEstimates, compare_sizes, measure_sizes
 from noduleclip.language import BIN_PROMPTS, parse_intervals
 
 BINS = parse_intervals(BIN_PROMPTS)
 NODULES = 300
 
 
-def simulate(readers: int = 3, noise: float = 0.15, bias: float = 0.0) -> Estimates:
+def simulate(readers: int = 3, noise: float = 0.15, bias: float = 0.0) -> SizeEstimates:
     """A model that knows the true sizes but for a bias, and readers who err by a factor."""
     generator = np.random.default_rng(0)
     sizes = generator.lognormal(math.log(8), 0.5, NODULES)
     diameters = sizes[:, None] * np.exp(generator.normal(0, noise, (NODULES, readers)))
     bins = np.array([[interval.contains(size) for interval in BINS].index(True) for size in sizes])
-    return Estimates(bins, sizes + bias, diameters, generator.integers(80, size=NODULES))
+    return SizeEstimates(bins, sizes + bias, diameters, generator.integers(80, size=NODULES))
 
 
-def measure(estimates: Estimates, resamples: int = 50) -> dict[str, Measure]:
+def measure(estimates: SizeEstimates, resamples: int = 50) -> dict[str, Measure]:
     measures = measure_sizes(estimates, BINS, draws=20, resamples=resamples)
     assert len(measures) == 15
     return {f"{at}": one for at, one in enumerate(measures)}
@@ -65,7 +61,7 @@ def test_measures_are_those_of_a_loop() -> None:
     generator = np.random.default_rng(3)
     sizes = generator.uniform(4, 30, 40)
     readers = np.stack([sizes, sizes + 2], axis=1)
-    estimates = Estimates(np.zeros(40, np.int64), sizes + 1, readers, np.arange(40))
+    estimates = SizeEstimates(np.zeros(40, np.int64), sizes + 1, readers, np.arange(40))
     measures = measure_sizes(estimates, BINS, draws=30, resamples=5)
     assert measures[1].readers.model.mean == pytest.approx(1)
     assert measures[1].readers.second_reader.mean == pytest.approx(2)

@@ -1,7 +1,4 @@
-"""Sizes that a model implies: three-bin accuracy and error of the implied diameter, beside the readers'.
-
-Each measure is a ratio of sums over nodules, so the bootstrap over patients is one matrix product.
-"""
+"""Sizes that a model implies: three-bin accuracy and error of the implied diameter, beside the readers'."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noduleclip.evaluation.bootstrap import Comparison, compare_rankers, draw_patients
+from noduleclip.evaluation.measures import Measure, compare_means, draw_weights
 from noduleclip.evaluation.metrics import draw_readers
 from noduleclip.evaluation.readers import Readers
 from noduleclip.language import SizeInterval
@@ -20,7 +17,7 @@ BANDS_MM = ((3, 6), (6, 8), (8, 15), (15, 40))
 
 
 @dataclass(frozen=True)
-class Estimates:
+class SizeEstimates:
     """Sizes of N nodules by the model and by readers.
 
     Attributes:
@@ -35,9 +32,9 @@ class Estimates:
     diameters_mm: Floats
     patients: NDArray[np.int64]
 
-    def take(self, rows: NDArray[np.int64]) -> "Estimates":
+    def take(self, rows: NDArray[np.int64]) -> "SizeEstimates":
         """Select nodules."""
-        return Estimates(self.bins[rows], self.implied_mm[rows], self.diameters_mm[rows], self.patients[rows])
+        return SizeEstimates(self.bins[rows], self.implied_mm[rows], self.diameters_mm[rows], self.patients[rows])
 
 
 @dataclass(frozen=True)
@@ -57,29 +54,14 @@ class SizeErrors:
     limits_mm: tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Measure:
-    """One measure of sizes, on the nodules with at least two readers.
-
-    Attributes:
-        name: Name of the measure.
-        nodules: Number of nodules that count, mean over draws.
-        readers: The model beside the readers.
-    """
-
-    name: str
-    nodules: float
-    readers: Comparison
-
-
 def measure_sizes(
-    estimates: Estimates, bins: Sequence[SizeInterval], *, draws: int = 50, resamples: int = 300, seed: int = 0
+    estimates: SizeEstimates, bins: Sequence[SizeInterval], *, draws: int = 50, resamples: int = 300, seed: int = 0
 ) -> tuple[Measure, ...]:
     """Compare bins and implied diameters with a reader drawn at random, beside another reader and the panel.
 
     Args:
         estimates: Sizes by the model and by readers.
-        bins: The intervals that `Estimates.bins` numbers, without overlap.
+        bins: The intervals that `SizeEstimates.bins` numbers, without overlap.
         draws: Draws of the true reader.
         resamples: Bootstrap samples of patients.
         seed: Seed of the draws and of the bootstrap.
@@ -94,41 +76,29 @@ def measure_sizes(
         return ()
     drawn = draw_readers(several.diameters_mm, draws, seed)
     results = [np.broadcast_to(several.implied_mm, drawn.truth_mm.shape), drawn.second_mm, drawn.panel_mm]
-    generator = np.random.default_rng(seed)
-    weights = np.array([draw_patients(several.patients, generator) for _ in range(resamples)], np.float64)
+    weights = draw_weights(several.patients, resamples, seed)
     truth_bins = _find_bins(drawn.truth_mm, bins)
     found = [np.broadcast_to(several.bins, truth_bins.shape), *(_find_bins(sizes, bins) for sizes in results[1:])]
     everywhere = np.ones(drawn.truth_mm.shape, bool)
-    measures = [_compare("three-bin accuracy", [one == truth_bins for one in found], everywhere, weights)]
+    measures = [compare_means("three-bin accuracy", [one == truth_bins for one in found], everywhere, weights)]
     errors = [sizes - drawn.truth_mm for sizes in results]
     absolute: list[Floats] = [np.abs(error) for error in errors]
     for label, values in (("mean absolute error, mm", absolute), ("bias, mm", errors)):
-        measures.append(_compare(f"implied diameter, {label}", values, everywhere, weights))
+        measures.append(compare_means(f"implied diameter, {label}", values, everywhere, weights))
         for low, high in BANDS_MM:
             inside = (drawn.truth_mm > low) & (drawn.truth_mm <= high)
             if inside.any():
-                measures.append(_compare(f"  {low}-{high} mm", values, inside, weights))
+                measures.append(compare_means(f"  {low}-{high} mm", values, inside, weights))
     for low, high in BANDS_MM:
         inside = (drawn.second_mm > low) & (drawn.second_mm <= high)
         if inside.any():
-            measures.append(_compare(f"  {low}-{high} mm by another", errors, inside, weights))
+            measures.append(compare_means(f"  {low}-{high} mm by another", errors, inside, weights))
     return tuple(measures)
 
 
 def _find_bins(sizes_mm: Floats, bins: Sequence[SizeInterval]) -> NDArray[np.int64]:
     inside = np.stack([interval.contains_each(sizes_mm) for interval in bins])
     return np.asarray(np.argmax(inside, axis=0), np.int64)
-
-
-def _compare(name: str, values: Sequence[NDArray[np.generic]], counted: NDArray[np.bool_], weights: Floats) -> Measure:
-    """Compare the means of (K, N) values of model, second reader and panel where `counted`, (K, N), is set."""
-    sums = np.stack([np.where(counted, value, 0).sum(axis=0) for value in values])
-    counts = counted.sum(axis=0)
-    means = sums.sum(axis=1) / counts.sum()
-    with np.errstate(invalid="ignore"):
-        spread = (sums @ weights.T) / (counts @ weights.T)
-    samples = np.concatenate([means[None], spread.T])
-    return Measure(name, float(counts.sum() / len(counted)), compare_rankers(samples))
 
 
 def compare_sizes(implied_mm: Floats, readers: Readers) -> SizeErrors:

@@ -26,6 +26,9 @@ _MEAN_LABELS = {
 }
 _AP_TITLE = "AP there; P@50 and nDCG above the panel's; ! = the 95 % interval over patients excludes zero"
 _SIZES_TITLE = "nodules with two readers or more; ! = the 95 % interval over patients excludes zero"
+_RATINGS_TITLE = f"mean absolute difference of a rating from a random reader's; {_SIZES_TITLE}"
+_COVERAGE_TITLE = "share of nodules of which the 80 % interval covers a random reader's diameter"
+_CALIBRATION_TITLE = "expected calibration error of the probabilities of sentences"
 
 
 def print_evaluation(result: EvaluationResult, form: str) -> None:
@@ -37,7 +40,7 @@ def print_evaluation(result: EvaluationResult, form: str) -> None:
             object with everything.
     """
     if form == "json":
-        write_json_lines([json.dumps(_without_nan(result.to_mapping()))])
+        write_json_lines([json.dumps(without_nan(result.to_mapping()))])
     elif form == "csv":
         print_records(flatten_queries(result), form, "")
     else:
@@ -46,7 +49,7 @@ def print_evaluation(result: EvaluationResult, form: str) -> None:
 
 def flatten_queries(result: EvaluationResult) -> list[dict[str, Any]]:
     """Return a record per sentence: mean and interval of each metric, of the model and of the readers."""
-    return [_flatten(query) for group in _list_groups(result.to_mapping()) for query in group["queries"]]
+    return [flatten_record(query) for group in _list_groups(result.to_mapping()) for query in group["queries"]]
 
 
 def write_evaluation(result: EvaluationResult, folder: Path, reporter: Reporter = SILENT) -> Path:
@@ -57,7 +60,7 @@ def write_evaluation(result: EvaluationResult, folder: Path, reporter: Reporter 
     """
     from noduleclip.report.evaluation_page import render_evaluation
 
-    found = _without_nan(result.to_mapping())
+    found = without_nan(result.to_mapping())
     curves = trace_curves(result, reporter)
     page = render_evaluation(found, result.queries, curves, str(result.request.index.location))
     texts = {schema.EVALUATION_PAGE: page, schema.EVALUATION_JSON: format_json(found)}
@@ -78,9 +81,19 @@ def _print_tables(evaluation: Mapping[str, Any]) -> None:
         if group["readers"]:
             print_records([_compare_query(query) for query in group["queries"] if query["readers"]], form, _AP_TITLE)
         _print_means(group)
-    if evaluation["sizes"]:
-        data_console().print()
-        print_records([_describe_measure(measure) for measure in evaluation["sizes"]], form, _SIZES_TITLE)
+    sizes = [_describe_measure("sizes", measure) for measure in evaluation["sizes"]]
+    ratings = [_describe_measure("estimated", measure) for measure in evaluation["estimated_ratings"]]
+    coverage = [_describe_coverage(part) for part in evaluation["coverage"]]
+    calibration = [_describe_calibration(subject) for subject in evaluation["calibration"]]
+    for records, title in (
+        (sizes, _SIZES_TITLE),
+        (ratings, _RATINGS_TITLE),
+        (coverage, _COVERAGE_TITLE),
+        (calibration, _CALIBRATION_TITLE),
+    ):
+        if records:
+            data_console().print()
+            print_records(records, form, title)
 
 
 def _describe_query(query: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,11 +136,33 @@ def _print_means(group: Mapping[str, Any]) -> None:
         )
 
 
-def _describe_measure(measure: Mapping[str, Any]) -> dict[str, Any]:
+def _describe_measure(head: str, measure: Mapping[str, Any]) -> dict[str, Any]:
     readers = measure["readers"]
     means = {head: readers[name]["mean"] for name, head in (("model", "model"), *_READER_HEADS)}
     differences = {head: _signed(readers[name], 2) for name, head in _DIFFERENCES.items()}
-    return {"sizes": measure["name"], "nodules": round(measure["nodules"]), **means, **differences}
+    return {head: measure["name"], "nodules": round(measure["nodules"]), **means, **differences}
+
+
+def _describe_coverage(part: Mapping[str, Any]) -> dict[str, Any]:
+    share = part["share"]
+    return {
+        "interval": part["name"],
+        "nodules": round(part["nodules"]),
+        "covered": share["mean"],
+        "95 %": f"{share['low']:.3f}-{share['high']:.3f}",
+        "median width, mm": part["median_width_mm"],
+    }
+
+
+def _describe_calibration(subject: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "sentences about": subject["name"],
+        "number": subject["sentences"],
+        "nodules": subject["nodules"],
+        "error": subject["error"],
+        "farthest off": subject["worst"].removeprefix("a lung nodule, ").removeprefix(_COMMON_START),
+        "by": f"{subject['worst_gap']:+.3f}",
+    }
 
 
 def _signed(value: Mapping[str, float], digits: int) -> str:
@@ -137,19 +172,19 @@ def _signed(value: Mapping[str, float], digits: int) -> str:
     return f"{value['mean']:+.{digits}f}" + ("!" if value["low"] > 0 or value["high"] < 0 else " ")
 
 
-def _flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten_record(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Turn {"x": {"mean": 1, "low": 0}} into {"x": 1, "x_low": 0}, at any depth."""
     flat: dict[str, Any] = {}
     for name, value in record.items():
         key = prefix.rstrip("_") if name == "mean" else f"{prefix}{name}"
-        flat |= _flatten(value, f"{key}_") if isinstance(value, Mapping) else {key: value}
+        flat |= flatten_record(value, f"{key}_") if isinstance(value, Mapping) else {key: value}
     return flat
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """Replace NaN, which JSON lacks, by None."""
     if isinstance(value, float) and math.isnan(value):
         return None
     if isinstance(value, Mapping):
-        return {name: _without_nan(item) for name, item in value.items()}
-    return [_without_nan(item) for item in value] if isinstance(value, list | tuple) else value
+        return {name: without_nan(item) for name, item in value.items()}
+    return [without_nan(item) for item in value] if isinstance(value, list | tuple) else value

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +12,19 @@ from noduleclip import schema
 from noduleclip.errors import InputError
 from noduleclip.evaluation.protocol import Evaluation, Rankings, evaluate_rankings
 from noduleclip.evaluation.readers import list_known
-from noduleclip.evaluation.sizes import Estimates, Measure, measure_sizes
 from noduleclip.io.index.base import Index
 from noduleclip.io.score_table import read_scores
-from noduleclip.language import BIN_PROMPTS, BIN_SYNONYMS, EVALUATION_QUERIES, RATING_QUERIES, parse_intervals
+from noduleclip.language import EVALUATION_QUERIES, RATING_QUERIES
 from noduleclip.language.query import ParsedQuery, list_attributes, parse_queries
-from noduleclip.retrieval.estimates import imply_diameters, make_sweep
 from noduleclip.retrieval.text_query import SentenceEncoder
+from noduleclip.workflows.evaluated_estimates import EstimateResult, evaluate_estimates
 from noduleclip.workflows.evaluated_nodules import EvaluatedNodules, load_nodules
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.search_request import load_sentences
 from noduleclip.workflows.text_encoder import open_text_encoder
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 MOST_QUERIES = 1000
 """Most sentences that are evaluated at once: their scores of all nodules are held in memory."""
@@ -62,8 +64,7 @@ class EvaluationResult:
         request: The request.
         groups: Evaluated sentences by group: "sizes" and "ratings" of the protocol, or "sentences" of the request.
         evaluations: The evaluation of each group.
-        sizes: How well the model measures; empty for scores from a file.
-        implied_mm: (N,) diameters that the model implies; None for scores from a file.
+        estimates: How good the model's estimates are; None for scores from a file.
         nodules: The nodules.
         encoder: The text encoder of the index.
     """
@@ -71,8 +72,7 @@ class EvaluationResult:
     request: EvaluateRequest
     groups: Mapping[str, tuple[str, ...]]
     evaluations: Mapping[str, Evaluation]
-    sizes: tuple[Measure, ...]
-    implied_mm: Floats | None = field(repr=False)
+    estimates: EstimateResult | None
     nodules: EvaluatedNodules = field(repr=False)
     encoder: SentenceEncoder = field(repr=False)
 
@@ -84,11 +84,19 @@ class EvaluationResult:
     def to_mapping(self) -> dict[str, Any]:
         """Return the content of `evaluation.json`, with NaN where a value is unknown."""
         first, *further = self.evaluations.values()
+        estimates = self.estimates
         return {
             **asdict(first),
             "ratings": asdict(further[0]) if further else None,
-            "sizes": [asdict(measure) for measure in self.sizes],
+            "sizes": _list_mappings(estimates.sizes if estimates else ()),
+            "estimated_ratings": _list_mappings(estimates.ratings if estimates else ()),
+            "coverage": _list_mappings(estimates.coverage if estimates else ()),
+            "calibration": _list_mappings(estimates.calibration if estimates else ()),
         }
+
+
+def _list_mappings(parts: Sequence["DataclassInstance"]) -> list[dict[str, Any]]:
+    return [asdict(part) for part in parts]
 
 
 def evaluate(request: EvaluateRequest, reporter: Reporter = SILENT) -> EvaluationResult:
@@ -108,18 +116,11 @@ def evaluate(request: EvaluateRequest, reporter: Reporter = SILENT) -> Evaluatio
     first = next(iter(evaluations.values()))
     if np.isnan(first.model["ap"].mean):
         raise InputError(f"no nodule in {index.location} satisfies any of the {len(first.queries)} sentence(s)")
-    if request.scores_csv is not None:
-        return EvaluationResult(request, groups, evaluations, (), None, nodules, encoder)
-    bins, implied_mm = _estimate_sizes(encoder, nodules.embeddings)
-    estimates = Estimates(bins, implied_mm, nodules.readers.diameters_mm, nodules.patients)
-    sizes = measure_sizes(
-        estimates,
-        parse_intervals(BIN_PROMPTS),
-        draws=request.draws,
-        resamples=request.resamples,
-        seed=request.seed,
-    )
-    return EvaluationResult(request, groups, evaluations, sizes, implied_mm, nodules, encoder)
+    estimates = None
+    if request.scores_csv is None:
+        settings = {"draws": request.draws, "resamples": request.resamples, "seed": request.seed}
+        estimates = evaluate_estimates(nodules, encoder, **settings)
+    return EvaluationResult(request, groups, evaluations, estimates, nodules, encoder)
 
 
 def _choose_queries(
@@ -182,10 +183,3 @@ def score_nodules(
     if request.scores_csv is not None:
         return read_scores(request.scores_csv, queries, nodules.rows)
     return np.asarray(encoder.encode(queries) @ nodules.embeddings.T, np.float64)
-
-
-def _estimate_sizes(encoder: SentenceEncoder, embeddings: NDArray[np.float32]) -> tuple[NDArray[np.int64], Floats]:
-    """Return the most probable of the three bins, and the diameter that the sweep over "> x mm" implies."""
-    bins = np.argmax(encoder.encode(BIN_SYNONYMS) @ embeddings.T, axis=0)
-    sweep = encoder.calibration.to_probability(encoder.encode(make_sweep()) @ embeddings.T)
-    return bins.astype(np.int64), imply_diameters(sweep)

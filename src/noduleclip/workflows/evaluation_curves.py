@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from noduleclip.config import SOFTNESS_MM
 from noduleclip.evaluation.breakdown import BANDS, Breakdown, evaluate_bands, evaluate_groups, sweep_alpha
 from noduleclip.evaluation.calibration import Reliability, trace_reliability
@@ -39,12 +41,12 @@ def trace_curves(result: EvaluationResult, reporter: Reporter = SILENT) -> Evalu
     parsed_queries = parse_queries(result.queries)
     scores = score_nodules(result.queries, nodules, encoder, request)
     precision = trace_precision(scores, nodules.readers, parsed_queries, draws=request.draws, seed=request.seed)
-    if result.implied_mm is None:
+    if result.estimates is None:
         return EvaluationCurves(precision)
     probabilities = encoder.calibration.to_probability(scores)
     return EvaluationCurves(
         precision,
-        compare_sizes(result.implied_mm, nodules.readers),
+        compare_sizes(result.estimates.estimates.diameter_mm.astype(np.float64), nodules.readers),
         trace_reliability(probabilities, nodules.readers, parsed_queries),
         _break_down(request, nodules, encoder, reporter),
     )
