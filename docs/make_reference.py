@@ -27,6 +27,8 @@ from noduleclip.workflows.evaluate import MOST_QUERIES
 
 DOCS = Path(__file__).parent
 EVALUATION = DOCS / "models" / "lidc-evaluation.json"
+READERS = DOCS / "models" / "lidc-readers.json"
+PUBLISHED_PAGE = "explanation/published-figures.md"
 NOTE = "<!-- Written by docs/make_reference.py: edit the help texts or the schema instead. -->\n"
 TABLE_COLUMNS = tuple(dict.fromkeys((*schema.REQUIRED_COLUMNS, *schema.NUMBER_COLUMNS, *schema.TEXT_COLUMNS)))
 HIT_COLUMNS = (*schema.HIT_COLUMNS, schema.CSV_ROW, schema.CENTER_X, schema.CENTER_Y)
@@ -158,7 +160,7 @@ def describe_files() -> str:
             _table(
                 ("file", "content"),
                 (
-                    (f"`{schema.EVALUATION_JSON}`", "all figures, as `--format json` prints them: `queries`, the means `model` and `readers`, `ratings` (the same for queries about ratings), `sizes`, `estimated_ratings`, `coverage` of the interval of the diameter, `calibration`; an interval is `mean`, `low`, `high`; null is unknown"),
+                    (f"`{schema.EVALUATION_JSON}`", "all figures, as `--format json` prints them: `queries`, the means `model` and `readers`, `ratings` (the same for queries about ratings), `sizes`, `estimated_ratings`, `coverage` of the interval of the diameter, `calibration`; with another `--protocol` its `figures`; an interval is `mean`, `low`, `high`; null is unknown"),
                     (f"`{schema.EVALUATION_PAGE}`", "tables, precision over recall, agreement of diameters, AP by band of sizes and by manufacturer, the fusion over alpha, reliability of probabilities; a self-contained page"),
                 ),
             ),
@@ -371,11 +373,80 @@ def _mark(value: dict[str, float], form: str) -> str:
     return f"**{text}**" if form.startswith("+") and (value["low"] > 0 or value["high"] < 0) else text
 
 
+def describe_published() -> str:
+    """Return the page on published figures, with its generated parts renewed."""
+    page = (DOCS / PUBLISHED_PAGE).read_text(encoding="utf-8")
+    for name, text in describe_published_parts().items():
+        before, rest = page.split(f"<!-- generated: {name} -->\n", 1)
+        after = rest.split("<!-- end -->", 1)[1]
+        page = f"{before}<!-- generated: {name} -->\n\n{text}\n<!-- end -->{after}"
+    return page
+
+
+def describe_published_parts() -> dict[str, str]:
+    """Return the generated parts of the page on published figures."""
+    readers = json.loads(READERS.read_text(encoding="utf-8"))
+    return {"readers": _describe_constants(readers), "leak": _describe_leak(readers), "model": _describe_model()}
+
+
+def _describe_constants(readers: dict[str, Any]) -> str:
+    credanno, proto_caps = readers["credanno"], readers["proto-caps"]
+    rows = []
+    for one, other in zip(credanno["figures"], proto_caps["figures"], strict=True):
+        cells = [cell for figure in (one, other) for cell in _describe_baselines(figure)]
+        rows.append((one["name"], *cells))
+    heads = ("", *(f"`{name}` {head}" for name in readers for head in ("constant", "reader", "published")))
+    within = [
+        figure["constant"]["mean"] for part in readers.values() for figure in part["figures"]
+        if figure["constant_rating"] is not None
+    ]  # fmt: skip
+    return (
+        f"On all shared patients, {credanno['nodules']} nodules of {credanno['patients']} patients by the rules of "
+        f"`credanno` and {proto_caps['nodules']} of\n{proto_caps['patients']} by those of `proto-caps`, without any "
+        f"model. **The constant is within one of the label for {100 * min(within):.0f} to {100 * max(within):.0f} % of them.**\n\n"
+        f"{_table(heads, rows)}\n`python benchmarks/published.py SHARED` printed these figures. In brackets: the constant.\n"
+    )
+
+
+def _describe_baselines(figure: dict[str, Any]) -> tuple[str, str, str]:
+    rating, published = figure["constant_rating"], figure["published"]
+    constant = f"{figure['constant']['mean']:.3f}" + ("" if rating is None else f" ({rating})")
+    return constant, f"{figure['one_reader']['mean']:.3f}", "" if published is None else f"{published:.3f}"
+
+
+def _describe_leak(readers: dict[str, Any]) -> str:
+    share = readers["credanno"]["share_with_trained_patient"]
+    return (
+        f"Of the nodules that count for `credanno`, {100 * share:.0f} % of a test part of 30 % have another counted nodule of the "
+        "same\npatient in the training part, in the mean over such splits.\n"
+    )
+
+
+def _describe_model() -> str:
+    """Return the figures of the bundled model, one table for each protocol whose file is there."""
+    parts = []
+    for name in ("credanno", "proto-caps"):
+        path = DOCS / "models" / f"lidc-{name}.json"
+        if path.exists():
+            report = json.loads(path.read_text(encoding="utf-8"))
+            rows = (
+                (figure["name"], str(figure["nodules"]), _interval(figure["model"], ".3f"),
+                 *_describe_baselines(figure)[:2], _mark(figure["above_reader"], "+.3f"), _describe_baselines(figure)[2])
+                for figure in report["figures"]
+            )  # fmt: skip
+            parts.append(
+                f"### By the rules of `{name}`\n\n{report['nodules']} nodules of {report['patients']} test patients.\n\n"
+                + _table(("", "nodules", "model", "constant", "reader", "model - reader", "published"), rows)
+            )
+    return "\n".join(parts)
+
+
 PAGES = {
     "reference/commands.md": describe_commands,
     "reference/files.md": describe_files,
     "reference/ratings.md": describe_ratings,
     "models/lidc-evaluation.md": describe_evaluation,
+    PUBLISHED_PAGE: describe_published,
 }
 
 if __name__ == "__main__":

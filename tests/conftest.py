@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import settings
 
@@ -127,6 +128,20 @@ def index(collection: Collection, checkpoint: Path, exported: Path, tmp_path_fac
     """All phantoms embedded."""
     out = tmp_path_factory.mktemp("indexes") / "index"
     outcome = call("embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--out-dir", out, "--device", "cpu")
+    assert outcome.code == 0, outcome.err
+    return out
+
+
+@pytest.fixture(scope="session")
+def rated_index(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All phantoms embedded by the bundled model, with readers who rate malignancy by size and are one apart."""
+    apart = pl.int_range(pl.len()) % 3 - 1
+    size = pl.col(schema.DIAMETER_MM)
+    malignancy = pl.when(size <= 6).then(2).when(size <= 9).then(3).otherwise(4) + apart
+    table = collection.roi_csv.parent / "rated.csv"
+    pl.read_csv(collection.roi_csv).with_columns(malignancy.alias(schema.MALIGNANCY)).write_csv(table)
+    out = tmp_path_factory.mktemp("rated") / "index"
+    outcome = call("embed", "--roi-csv", table, "--out-dir", out, "--device", "cpu")
     assert outcome.code == 0, outcome.err
     return out
 

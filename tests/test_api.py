@@ -238,6 +238,26 @@ def test_evaluate_returns_what_the_command_returns(noduleclip: Command, index: P
     assert own.table["query"].to_list() == ["> 7 mm", "<= 9 mm"]
 
 
+def test_evaluate_by_published_rules_returns_what_the_command_returns(
+    noduleclip: Command, rated_index: Path, tmp_path: Path
+) -> None:
+    evaluation = nc.evaluate(nc.open_index(rated_index), protocol="credanno", resamples=10)
+    options = ("evaluate", "--emb-dir", rated_index, "--protocol", "credanno", "--resamples", 10)
+    done = noduleclip(*options, "--format", "csv", "--out", tmp_path / "command")
+    assert done.code == 0, done.err
+    assert read_csv(evaluation.table.write_csv()).equals(read_csv(done.out))
+    assert repr(evaluation).endswith("nodules by credanno>")
+    page = evaluation.save(tmp_path / "api")
+    for name in (page.name, schema.EVALUATION_JSON):
+        assert (tmp_path / "api" / name).read_bytes() == (tmp_path / "command" / name).read_bytes()
+    with pytest.raises(UsageError, match="already holds"):
+        evaluation.save(tmp_path / "api")
+    with pytest.raises(UsageError, match="protocol must be default or credanno or proto-caps, got 'own'"):
+        nc.evaluate(nc.open_index(rated_index), protocol="own")  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="queries are for the protocol default"):
+        nc.evaluate(nc.open_index(rated_index), protocol="credanno", queries=["> 6 mm"])  # type: ignore[call-overload]
+
+
 def list_examples(value: object) -> list[str]:
     """Return the examples in the docstrings of a public name and of its methods."""
     documented = [value, *vars(value).values()] if isinstance(value, type) else [value]
@@ -245,8 +265,11 @@ def list_examples(value: object) -> list[str]:
     return [example.source for text in texts for example in doctest.DocTestParser().get_examples(text)]
 
 
-def test_the_examples_of_the_page_and_of_docstrings_run(index: Path, collection: Collection, tmp_path: Path) -> None:
+def test_the_examples_of_the_page_and_of_docstrings_run(
+    index: Path, rated_index: Path, collection: Collection, tmp_path: Path
+) -> None:
     shutil.copytree(index, tmp_path / "idx")
+    shutil.copytree(rated_index, tmp_path / "rated_idx")
     row = open_stored_index(index).read_rows([0]).row(0, named=True)
     roots = open_stored_index(index).manifest.dicom_roots
     shutil.copy(next(Path(root) / row[schema.DICOM_PATH] for root in roots), tmp_path / "slice.dcm")

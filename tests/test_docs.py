@@ -14,6 +14,7 @@ import typer
 
 from conftest import Command
 from noduleclip import schema
+from noduleclip.evaluation.published import PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -167,6 +168,18 @@ def test_quoted_figures_are_those_of_the_evaluation_file(page: str) -> None:
     for query in ("> 10 mm", "<= 5 mm"):
         (quoted,) = re.findall(rf'"{query}" is (?:not|easy) \(([\d.]+)\)', prose)
         assert quoted == f"{ap[query]['mean']:.3f}"
+
+
+def test_the_page_on_published_figures_has_them_beside_the_constant() -> None:
+    page = (ROOT / "docs" / REFERENCE.PUBLISHED_PAGE).read_text(encoding="utf-8")
+    parts = REFERENCE.describe_published_parts()
+    assert all(text in page for text in parts.values())
+    for rules in PROTOCOLS.values():
+        for name, value in rules.published.items():
+            (row,) = [line for line in parts["readers"].splitlines() if line.startswith(f"| {name} |")]
+            assert f" {value:.3f} " in row
+    model = [ROOT / "docs" / "models" / f"lidc-{name}.json" for name in PROTOCOLS]
+    assert parts["model"].count("### By the rules of") == sum(path.exists() for path in model)
 
 
 def test_quoted_figures_of_the_defaults_are_the_means_of_the_five_seeds() -> None:

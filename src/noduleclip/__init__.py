@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from noduleclip.api import Evaluation as Evaluation
     from noduleclip.api import Hits as Hits
     from noduleclip.api import Index as Index
+    from noduleclip.api import PublishedEvaluation as PublishedEvaluation
     from noduleclip.api import embed as embed
     from noduleclip.api import evaluate as evaluate
     from noduleclip.api import make_phantoms as make_phantoms
@@ -22,6 +23,7 @@ __all__ = [
     "Evaluation",
     "Hits",
     "Index",
+    "PublishedEvaluation",
     "embed",
     "evaluate",
     "make_phantoms",

@@ -2,7 +2,7 @@
 
 from noduleclip.api.crops import read_crop
 from noduleclip.api.embedding import embed
-from noduleclip.api.evaluation import Evaluation, evaluate
+from noduleclip.api.evaluation import Evaluation, PublishedEvaluation, evaluate
 from noduleclip.api.phantoms import make_phantoms
 from noduleclip.api.search import Hits, Index, open_index
 from noduleclip.api.training import train
@@ -12,6 +12,7 @@ __all__ = [
     "Evaluation",
     "Hits",
     "Index",
+    "PublishedEvaluation",
     "embed",
     "evaluate",
     "make_phantoms",

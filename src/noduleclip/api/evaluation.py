@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 import polars as pl
 
@@ -14,6 +14,7 @@ from noduleclip.errors import UsageError
 
 if TYPE_CHECKING:
     from noduleclip.workflows.evaluate import EvaluationResult
+    from noduleclip.workflows.evaluate_published import PublishedResult
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,53 @@ class Evaluation:
         return f"<noduleclip.Evaluation of {nodules:,} nodules, {queries} sentences, mean AP {self.mean_ap:.3f}>"
 
 
+@dataclass(frozen=True)
+class PublishedEvaluation:
+    """Estimated ratings by the rules of published work, beside the best constant and one reader.
+
+    Attributes:
+        result: The figures with their 95 % intervals, as dataclasses.
+
+    Examples:
+        >>> evaluation = nc.evaluate(nc.open_index("rated_idx"), protocol="proto-caps", resamples=10)
+        >>> page = evaluation.save("rated-report")
+    """
+
+    result: "PublishedResult"
+
+    @cached_property
+    def table(self) -> pl.DataFrame:
+        """One row per figure: the model, the constant and a reader with intervals, and the published figure."""
+        from noduleclip.report.published import flatten_figures
+
+        return pl.DataFrame(flatten_figures(self.result))
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write `evaluation.json` and a page, as `noduleclip evaluate --protocol … --out` does.
+
+        Returns:
+            The page.
+
+        Raises:
+            UsageError: The folder holds a report already.
+            OutputError: It cannot be written to.
+        """
+        from noduleclip.report.published import write_published
+        from noduleclip.workflows.evaluate import EVALUATION_FILES
+        from noduleclip.workflows.output_lock import OVERWRITE, output_lock
+
+        with output_lock(Path(folder), EVALUATION_FILES, OVERWRITE, replace=overwrite):
+            return write_published(self.result, Path(folder))
+
+    def __repr__(self) -> str:
+        return f"<noduleclip.PublishedEvaluation of {self.result.nodules:,} nodules by {self.result.rules.name}>"
+
+
+@overload
 def evaluate(
     index: Index,
     *,
+    protocol: Literal["default"] = "default",
     queries: Sequence[str] | Path | None = None,
     readers_csv: str | Path | None = None,
     scores_csv: str | Path | None = None,
@@ -74,32 +119,75 @@ def evaluate(
     resamples: int = 300,
     seed: int = 0,
     verbose: bool = False,
-) -> Evaluation:
-    """Evaluate the rankings of an index by the protocol; the same figures as `noduleclip evaluate`.
+) -> Evaluation: ...
+
+
+@overload
+def evaluate(
+    index: Index,
+    *,
+    protocol: Literal["credanno", "proto-caps"],
+    readers_csv: str | Path | None = None,
+    resamples: int = 300,
+    seed: int = 0,
+    verbose: bool = False,
+) -> PublishedEvaluation: ...
+
+
+def evaluate(
+    index: Index,
+    *,
+    protocol: Literal["default", "credanno", "proto-caps"] = "default",
+    queries: Sequence[str] | Path | None = None,
+    readers_csv: str | Path | None = None,
+    scores_csv: str | Path | None = None,
+    draws: int = 50,
+    resamples: int = 300,
+    seed: int = 0,
+    verbose: bool = False,
+) -> Evaluation | PublishedEvaluation:
+    """Evaluate an index; the same figures as `noduleclip evaluate`.
 
     Args:
         index: The index.
+        protocol: "default" for rankings and estimates beside the readers; "credanno" or "proto-caps" for estimated
+            ratings by the rules of that publication.
         queries: Sentences with a size or a rating, or a file with one a line; None = those of the protocol.
-        readers_csv: ROI table with a row of every reader for the same nodules; None = the index's own rows.
+        readers_csv: ROI table with a row of every reader for the same nodules; None = the index's own readers.
         scores_csv: Scores to evaluate instead of the index's: a CSV with the column `row` and one per sentence.
-        draws: Draws of the reader who is the truth.
+        draws: Draws of the reader who is the truth, by the default protocol.
         resamples: Bootstrap samples of patients.
         seed: Seed of draws and bootstrap.
         verbose: Print messages and progress on stderr.
 
     Raises:
+        UsageError: There is no such protocol, or sentences or scores are given to another than the default.
         InputError: There are too few nodules with a diameter, or a sentence or a table cannot be used.
         ArtefactError: The index is broken.
 
     Examples:
         >>> evaluation = nc.evaluate(nc.open_index("idx"), queries=["> 6 mm", "<= 8 mm"], draws=5, resamples=10)
         >>> table = evaluation.table.select("query", "model_ap")
+        >>> published = nc.evaluate(nc.open_index("rated_idx"), protocol="credanno", resamples=10)
+        >>> table = published.table.select("name", "model", "constant", "one_reader", "published")
     """
     from noduleclip.workflows.evaluate import EvaluateRequest
     from noduleclip.workflows.evaluate import evaluate as run
+    from noduleclip.workflows.evaluate_published import (
+        DEFAULT_PROTOCOL,
+        PublishedRequest,
+        evaluate_published,
+        refuse_sentences,
+    )
 
     if isinstance(queries, str):
         raise UsageError("queries must be a sequence of sentences or a Path, not a single text")
+    refuse_sentences(protocol, queries, scores_csv)
+    if protocol != DEFAULT_PROTOCOL:
+        published = PublishedRequest(
+            index=index.stored, protocol=protocol, readers_csv=as_path(readers_csv), resamples=resamples, seed=seed
+        )
+        return PublishedEvaluation(evaluate_published(published, choose_reporter(verbose)))
     request = EvaluateRequest(
         index=index.stored,
         queries=queries if queries is None or isinstance(queries, Path) else tuple(queries),

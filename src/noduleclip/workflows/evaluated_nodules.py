@@ -27,6 +27,7 @@ class EvaluatedNodules:
         readers: What their readers measured and rated.
         patients: (N,) number of each nodule's patient.
         manufacturers: (N,) manufacturer of the scanner; empty where it is unknown.
+        slice_thickness_mm: (N,) NaN where it is unknown.
     """
 
     rows: NDArray[np.int64]
@@ -34,6 +35,7 @@ class EvaluatedNodules:
     readers: Readers
     patients: NDArray[np.int64]
     manufacturers: tuple[str, ...]
+    slice_thickness_mm: NDArray[np.float64]
 
 
 def load_nodules(index: Index, readers_csv: Path | None, reporter: Reporter) -> EvaluatedNodules:
@@ -68,4 +70,7 @@ def load_nodules(index: Index, readers_csv: Path | None, reporter: Reporter) -> 
     readers = Readers(nodules.diameters_mm, *parse_ratings(meta, nodules))
     manufacturers = first_rows[schema.MANUFACTURER].to_list() if schema.MANUFACTURER in first_rows.columns else []
     named = tuple(name or "" for name in manufacturers) or ("",) * len(nodules)
-    return EvaluatedNodules(rows_of_index, index.embeddings[rows_of_index], readers, patients, named)
+    thickness = np.full(len(nodules), np.nan)
+    if schema.SLICE_THICKNESS in first_rows.columns:
+        thickness = first_rows[schema.SLICE_THICKNESS].cast(pl.Float64).to_numpy()
+    return EvaluatedNodules(rows_of_index, index.embeddings[rows_of_index], readers, patients, named, thickness)

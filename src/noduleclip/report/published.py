@@ -1,0 +1,78 @@
+"""Results of an evaluation by published rules: a table, CSV or JSON on stdout, and the files of a report."""
+
+import json
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from noduleclip import schema
+from noduleclip.io.artefacts import format_json, write_together
+from noduleclip.report.console import data_console, write_json_lines
+from noduleclip.report.evaluation import flatten_record, without_nan
+from noduleclip.report.page import render_page
+from noduleclip.report.tables import print_records
+from noduleclip.workflows.evaluate_published import PublishedResult
+
+_TITLE = "share of nodules; constant: the best one; one reader: against the others"
+
+
+def print_published(result: PublishedResult, form: str) -> None:
+    """Print an evaluation by published rules.
+
+    Args:
+        result: The evaluation.
+        form: "table", "csv" for a row per figure, or "json" for one object.
+    """
+    found = result.to_mapping()
+    if form == "json":
+        write_json_lines([json.dumps(without_nan(found))])
+    elif form == "csv":
+        print_records(flatten_figures(result), form, "")
+    else:
+        print_records([_describe_figure(figure) for figure in found["figures"]], form, _TITLE)
+        for line in textwrap.wrap(
+            f"{result.nodules} nodules of {result.patients} patients. {result.rules.source}.", 80
+        ):
+            data_console().print(line, markup=False)
+
+
+def flatten_figures(result: PublishedResult) -> list[dict[str, Any]]:
+    """Return a record per figure, with mean and interval of the model, the constant and a reader."""
+    return [flatten_record(figure) for figure in result.to_mapping()["figures"]]
+
+
+def write_published(result: PublishedResult, folder: Path) -> Path:
+    """Write `evaluation.json` and a page.
+
+    Returns:
+        The page.
+    """
+    found = without_nan(result.to_mapping())
+    filters = {"share": _share, "interval": _interval}
+    page = render_page("published.html.jinja", filters, found=found, source=str(result.request.index.location))
+    texts = {schema.EVALUATION_PAGE: page, schema.EVALUATION_JSON: format_json(found)}
+    write_together({folder / name: text for name, text in texts.items()})
+    return folder / schema.EVALUATION_PAGE
+
+
+def _describe_figure(figure: Mapping[str, Any]) -> dict[str, Any]:
+    rating = figure["constant_rating"]
+    constant = _share(figure["constant"]["mean"])
+    return {
+        "figure": figure["name"].replace(" within one", " ± 1"),
+        "nodules": figure["nodules"],
+        "model": _share(figure["model"]["mean"]),
+        "95 %": f"{_share(figure['model']['low'])}-{_share(figure['model']['high'])}",
+        "constant": constant if rating is None else f"{constant} ({rating})",
+        "one reader": _share(figure["one_reader"]["mean"]),
+        "published": _share(figure["published"]),
+    }
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.3f}"
+
+
+def _interval(value: Mapping[str, float | None]) -> str:
+    return f"{_share(value['mean'])} [{_share(value['low'])}, {_share(value['high'])}]"
