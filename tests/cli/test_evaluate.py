@@ -35,6 +35,7 @@ def test_the_report_holds_what_was_printed(noduleclip: Command, index: Path, tmp
         "Similarity as a probability",
     ):
         assert f"<h2>{heading}</h2>" in page
+    assert "<td>… 6-8 mm by another</td>" in page
     assert "<script" not in page and "http-equiv" not in page and 'src="' not in page
     for query in json.loads(done.out)["queries"]:
         assert f"{query['model']['ap']['mean']:.3f}" in page if query["model"]["ap"]["mean"] is not None else True

@@ -1,1 +1,1 @@
-"""Evaluation: the protocol, metrics, readers as baselines, curves and breakdowns."""
+"""Evaluation: the protocol, readers as baselines, metrics, estimates and probabilities, and published rules."""

@@ -35,7 +35,7 @@ def render_evaluation(
     groups = [("Sentences", found)]
     if found["ratings"]:
         groups = [("Sizes", found), ("What readers rated", found["ratings"])]
-    filters = {"number": _number, "interval": _interval, "sure": _is_sure, "short": _shorten}
+    filters = {"number": _number, "interval": _interval, "sure": _is_sure, "short": _shorten, "part": _name_part}
     return render_page(
         _TEMPLATE,
         filters,
@@ -69,6 +69,11 @@ def _interval(value: Mapping[str, float | None], digits: int = 3) -> str:
 def _is_sure(value: Mapping[str, float | None]) -> bool:
     low, high = value["low"], value["high"]
     return low is not None and high is not None and (low > 0 or high < 0)
+
+
+def _name_part(name: str) -> str:
+    """Return the name of a measure, or of a part of the one above it: those are indented."""
+    return f"… {name.strip()}" if name.startswith(" ") else name
 
 
 def _plot_precision(queries: Sequence[str], curves: Sequence[PrecisionCurves | None]) -> Figure:
