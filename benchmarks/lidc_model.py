@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from noduleclip.models.checkpoint import read_checkpoint, save_checkpoint
+from noduleclip.engine.exports import export_encoders
+from noduleclip.models.checkpoint import load_model, read_checkpoint, save_checkpoint
 
 BUNDLED = Path(__file__).resolve().parents[1] / "src" / "noduleclip" / "weights" / "lidc.pth"
 RECIPE = ("--img-size", "96", "--epochs", "64")
@@ -31,6 +32,14 @@ def ship(checkpoint: Path) -> None:
         }
     save_checkpoint(BUNDLED, values)
     print(f"{BUNDLED}: {BUNDLED.stat().st_size / 1e6:.1f} MB")
+    export()
+
+
+def export() -> None:
+    """Export the encoders of the bundled model beside its weights: image encoder in float32 and int8, text encoder."""
+    folder = BUNDLED.with_suffix("")
+    export_encoders(load_model(BUNDLED), folder)
+    print(f"{folder}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.1f} MB")
 
 
 def main(data: Path, out: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import settings
 
 from noduleclip import schema
 from noduleclip.cli import main
+from noduleclip.config import FLOAT32
 from noduleclip.engine.encoders import open_encoders
 from noduleclip.io.crop_cache import default_cache_folder
 from noduleclip.phantom.patients import PhantomConfig, make_phantoms
@@ -84,6 +86,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
     for name in [name for name in os.environ if name.startswith("NODULECLIP_")]:
         del os.environ[name]
+    os.environ["NODULECLIP_EMBED_PRECISION"] = "float32"  # which one is faster for a tiny model is up to chance
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +122,7 @@ def checkpoint(collection: Collection, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def exported(checkpoint: Path) -> Path:
     """The tests' own default cache, with the encoders of `checkpoint` in it: to export them takes seconds."""
-    open_encoders(checkpoint, default_cache_folder(), "cpu")
+    open_encoders(checkpoint, default_cache_folder(), "cpu", precision=FLOAT32)
     return default_cache_folder()
 
 
@@ -144,6 +147,28 @@ def rated_index(collection: Collection, tmp_path_factory: pytest.TempPathFactory
     outcome = call("embed", "--roi-csv", table, "--out-dir", out, "--device", "cpu")
     assert outcome.code == 0, outcome.err
     return out
+
+
+@pytest.fixture(scope="session")
+def run_without_torch() -> Callable[..., None]:
+    """Run a command in a new process on a machine without an accelerator, and check that it loads no torch."""
+
+    def run(*arguments: object) -> None:
+        code = f"""
+import sys
+from noduleclip import machine
+machine._DRIVERS = ()
+from noduleclip.cli import main
+try:
+    main({[str(argument) for argument in arguments]!r})
+except SystemExit as end:
+    assert not end.code, end.code
+loaded = {{name.split(".")[0] for name in sys.modules}} & {{"torch", "timm", "onnx"}}
+assert not loaded, loaded
+"""
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+    return run
 
 
 @contextlib.contextmanager

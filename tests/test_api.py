@@ -197,7 +197,12 @@ def test_embed_writes_what_the_command_writes(
     collection: Collection, checkpoint: Path, exported: Path, index: Path, tmp_path: Path
 ) -> None:
     opened = nc.embed(
-        collection.roi_csv, out_dir=tmp_path / "index", model=checkpoint, device="cpu", cache_dir=exported
+        collection.roi_csv,
+        out_dir=tmp_path / "index",
+        model=checkpoint,
+        precision="float32",
+        device="cpu",
+        cache_dir=exported,
     )
     assert (tmp_path / "index" / schema.EMBEDDINGS).read_bytes() == (index / schema.EMBEDDINGS).read_bytes()
     assert len(opened) == len(nc.open_index(index))

@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "phantom": {"io"},
     "evaluation": {"retrieval"},
     "models": {"io"},
-    "engine": {"models", "io", "retrieval", "evaluation"},
+    "engine": {"models", "io", "retrieval", "evaluation", "phantom"},
     "workflows": LIBRARY,
     "report": {"workflows", "evaluation", "io"},
     "web": {"workflows", "report", "retrieval", "io"},

@@ -38,7 +38,7 @@ def test_what_is_no_setting_is_refused(values: dict[str, object], message: str) 
         (CropConfig, {"size_px": 15}, r"--img-size must be in \[16, 512\] px, got 15"),
         (CropConfig, {"fov_mm": 200.5}, r"--fov-mm must be in \[16, 200\] mm, got 200\.5"),
         (CropConfig, {"windows_hu": ((0, 0),)}, "windows_hu must be one or more"),
-        (ModelConfig, {"views": 3}, "--views must be 1 or 8, got 3"),
+        (ModelConfig, {"views": 3}, "--views must be 1, 2, 4 or 8, got 3"),
         (ModelConfig, {"text_width": 18}, "text_width must be a multiple of 4"),
         (ModelConfig, {"backbone": ""}, "--backbone must be the name of a timm model"),
         (TrainConfig, {"epochs": 0}, "--epochs must be at least 1, got 0"),

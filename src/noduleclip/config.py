@@ -13,6 +13,15 @@ from noduleclip.errors import ConfigError
 MIN_SPACING_MM, MAX_SPACING_MM = 0.01, 10.0
 MAX_PIXELS = 4096 * 4096  # of one slice
 INDEXED_ROWS = 200_000  # from so many on a vector index is faster: docs/decisions/0016-lance.md
+FLOAT32, INT8 = "float32", "int8"
+PRECISIONS = (FLOAT32, INT8)  # arithmetic of an image encoder
+VIEWS: dict[int, tuple[tuple[bool, int], ...]] = {
+    1: ((False, 0),),
+    2: ((False, 0), (False, 2)),
+    4: tuple((False, turns) for turns in range(4)),
+    8: tuple((mirrored, turns) for mirrored in (False, True) for turns in range(4)),
+}
+"""Views of a crop by their number: whether it is mirrored along the diagonal, then quarter turns."""
 SOFTNESS_MM = 1.5  # of the rule beside an interval
 MODEL_PANEL, OPTIMISATION_PANEL, RUNTIME_PANEL = "Model", "Optimisation", "Runtime"
 LUNG_WINDOW_HU = (-1350.0, 150.0)
@@ -72,7 +81,8 @@ class Setting:
     def allowed(self) -> str:
         """The allowed values in words, such as "in [16, 200] mm"."""
         if self.choices:
-            return " or ".join(map(str, self.choices))
+            *others, last = map(str, self.choices)
+            return f"{', '.join(others)} or {last}" if others else last
         if self.above is not None:
             return f"above {self.above:g}"
         if self.maximum is not None:
@@ -153,7 +163,11 @@ class ModelConfig(_Checked):
     outline_width: int = _setting(32, "Channels of the decoder that draws outlines.", minimum=1, maximum=1024)
     text_width: int = _setting(64, "Width of the text encoder's tokens.")
     text_layers: int = _setting(2, "Transformer layers of the text encoder.", minimum=1, maximum=12)
-    views: int = _model(8, "Rotations and flips averaged by embed: 1 or 8.", choices=(1, 8))
+    views: int = _model(
+        8,
+        "Views of a crop that embed averages: 1, 2 (a half-turn apart), 4 (quarter turns) or 8 (and mirrored).",
+        choices=tuple(VIEWS),
+    )
     crop: CropConfig = field(default_factory=CropConfig)
 
     def __post_init__(self) -> None:

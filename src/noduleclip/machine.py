@@ -3,9 +3,11 @@
 import contextlib
 import ctypes
 import os
+import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from noduleclip.errors import UsageError
@@ -81,6 +83,16 @@ def allow_many_files() -> None:
 def count_cores() -> int:
     """Return the number of cores that this process may run on: fewer than the machine's under taskset or Slurm."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_cpu() -> str:
+    """Return the CPU's model and instruction sets, and the number of cores of this process."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    named = {line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}
+    return "\n".join([platform.machine(), platform.processor(), *sorted(named), f"{count_cores()} cores"])
 
 
 def may_have_accelerator() -> bool:

@@ -1,6 +1,7 @@
 """From a table to an answer without any training."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from conftest import Collection, Command
@@ -21,6 +22,14 @@ def test_embed_and_query_without_training(noduleclip: Command, collection: Colle
     found = json.loads(evaluated.out)
     base = sum(query["base_rate"] for query in found["queries"]) / len(found["queries"])
     assert found["model"]["ap"]["mean"] > base + 0.2
+
+
+def test_embed_loads_no_torch_even_the_first_time(
+    collection: Collection, run_without_torch: Callable[..., None], tmp_path: Path
+) -> None:
+    out = tmp_path / "index"
+    run_without_torch("embed", "--roi-csv", collection.roi_csv, "--cache-dir", tmp_path / "cache", "--out-dir", out)
+    assert open_index(out).manifest.rows > 1
 
 
 def test_its_settings_are_those_of_its_card() -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from conftest import Collection, Command
 from enhanced_ct import enhance
 from noduleclip import schema
-from noduleclip.config import CropConfig
+from noduleclip.config import FLOAT32, CropConfig
 from noduleclip.engine import chunks, embed
 from noduleclip.engine.embed import write_index
 from noduleclip.engine.encoders import Encoder, open_encoders
@@ -125,6 +125,7 @@ class Watched:
         self.model_id, self.config, self.calibration = (
             self.encoder.model_id, self.encoder.config, self.encoder.calibration
         )  # fmt: skip
+        self.views, self.precision = self.encoder.views, self.encoder.precision
 
     def encode(self, crops_hu: NDArray[np.int16]) -> NDArray[np.float32]:
         if self.embedded + len(crops_hu) > self.most:
@@ -137,7 +138,7 @@ def test_a_killed_run_continues_from_its_chunks(
     collection: Collection, checkpoint: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 8)
-    encoders = open_encoders(checkpoint, exported, "cpu")
+    encoders = open_encoders(checkpoint, exported, "cpu", precision=FLOAT32)
     frame = read_roi_table(collection.roi_csv).frame
     cache = CropCache(tmp_path / "cache", frame, CutSettings.for_crop(encoders.image.config.crop))
     cache.fill(1)
@@ -164,7 +165,7 @@ def test_a_run_that_ends_while_it_replaces_an_index_leaves_the_old_one_or_none(
 ) -> None:
     """Never the embeddings of one model beside the text encoder of another."""
     frame = read_roi_table(collection.roi_csv).frame
-    encoders = open_encoders(checkpoint, exported, "cpu")
+    encoders = open_encoders(checkpoint, exported, "cpu", precision=FLOAT32)
     cache = CropCache(tmp_path / "cache", frame, CutSettings.for_crop(encoders.image.config.crop))
     cache.fill(1)
     out = tmp_path / "index"

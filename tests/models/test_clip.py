@@ -30,6 +30,17 @@ def test_both_towers_give_unit_vectors_of_one_width(model: ClipModel) -> None:
 
 
 @torch.no_grad()
+def test_fewer_views_do_not_see_a_turn_by_their_own_angle(model: ClipModel) -> None:
+    crops = torch.randn(2, 32, 32) * 300 - 500
+    for views, turns in ((2, 2), (4, 1)):
+        seen, other = (model.encode_views(some, views) for some in (crops, torch.rot90(crops, turns, (1, 2))))
+        torch.testing.assert_close(other, seen, rtol=0, atol=1e-5)
+    torch.testing.assert_close(model.encode_views(crops, 1), model.image(crops))
+    half_turn = model.image(crops) + model.image(crops.flip(1, 2))
+    torch.testing.assert_close(model.encode_views(crops, 2), torch.nn.functional.normalize(half_turn, dim=1))
+
+
+@torch.no_grad()
 def test_eight_views_do_not_see_a_turned_or_mirrored_crop(model: ClipModel) -> None:
     crops = torch.randn(2, 32, 32) * 300 - 500
     seen = model.encode_views(crops)

@@ -20,6 +20,8 @@ def embed(
     max_rejects: float = 0.01,
     bs: int = 64,
     device: str = "auto",
+    views: int | None = None,
+    precision: str = "auto",
     workers: int | str = "auto",
     cache_dir: str | Path | None = None,
     overwrite: bool = False,
@@ -39,6 +41,8 @@ def embed(
         max_rejects: Share of unusable rows above which nothing is written, in [0, 1].
         bs: Crops in a forward pass.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        views: Views of a crop whose embeddings are averaged: 1, 2, 4 or 8; None = the model's own number.
+        precision: Arithmetic of the image encoder on a CPU: "float32", "int8", or "auto" for the faster one here.
         workers: Processes that decode slices, or "auto".
         cache_dir: Folder where cut crops are kept; None = the user's cache folder.
         overwrite: Replace an index that is already there.
@@ -72,6 +76,8 @@ def embed(
         patients_file=as_path(patients_file),
         bs=bs,
         device=device,
+        views=views,
+        precision=precision,
         overwrite=overwrite,
     )
     return open_index(embed_table(request, choose_reporter(verbose)).location)

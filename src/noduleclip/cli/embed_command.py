@@ -68,6 +68,24 @@ def embed(
         ),
     ] = None,
     device: options.DeviceName = "auto",
+    views: Annotated[
+        int | None,
+        typer.Option(
+            "--views",
+            help="Views of a crop whose embeddings are averaged: 1, 2 (a half-turn apart), 4 (quarter turns) or 8 (and "
+            "mirrored); the time grows with them. (default: the model's own)",
+            rich_help_panel=options.RUNTIME,
+        ),
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "float32", "int8"],
+        typer.Option(
+            "--precision",
+            help="Arithmetic of the image encoder on a CPU; auto takes the faster one on this machine. The parts of "
+            "one index need the same.",
+            rich_help_panel=options.RUNTIME,
+        ),
+    ] = "auto",
     engine: Annotated[
         Literal["local", "ray"],
         typer.Option(
@@ -105,7 +123,8 @@ def embed(
     request = EmbedRequest(
         table=table.request(keep or ()),
         target=target, model=model, patients_file=patients_file, img_size=img_size, emb=emb, bs=bs,
-        device=device, ray_address=ray_address if engine == "ray" else None, overwrite=overwrite,
+        device=device, views=views, precision=precision,
+        ray_address=ray_address if engine == "ray" else None, overwrite=overwrite,
     )  # fmt: skip
     if not dry_run:
         embed_table(request, CONSOLE)

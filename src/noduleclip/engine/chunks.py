@@ -29,14 +29,15 @@ def list_chunks(rows: int) -> list[range]:
     return [range(start, min(start + CHUNK_ROWS, rows)) for start in range(0, rows, CHUNK_ROWS)]
 
 
-def open_chunks(folder: Path, model_id: str, cache: CropCache, bs: int) -> Path:
-    """Keep the chunks of an earlier run with the same crops, model and batch size; remove all others.
+def open_chunks(folder: Path, image: Encoder, cache: CropCache, bs: int) -> Path:
+    """Keep the chunks of an earlier run with the same crops, image encoder and batch size; remove all others.
 
     Raises:
         UsageError: The folder is a link, or holds other files.
     """
     refuse_foreign_chunks(folder)
-    key = hashlib.sha256(json.dumps([model_id, cache.fingerprint(), bs]).encode()).hexdigest()
+    facts = [image.model_id, image.views, image.precision, cache.fingerprint(), bs]
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     if read_key(folder) != key:
         remove_chunks(folder)
         write_text(folder / KEY_FILE, key)

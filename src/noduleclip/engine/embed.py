@@ -21,7 +21,7 @@ from noduleclip.io.artefacts import flush_file, replacing
 from noduleclip.io.chunk_files import remove_chunks
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import measure_bytes, require_room, round_to_blocks
-from noduleclip.io.index.base import FLOAT32, Manifest, describe_file, format_manifest
+from noduleclip.io.index.base import Manifest, describe_file, format_manifest
 from noduleclip.io.index.folder import META_GROUP_ROWS, OUTLINE_GROUP_ROWS
 from noduleclip.io.index.lance_tables import Place
 from noduleclip.retrieval.estimate_columns import estimate_columns
@@ -70,7 +70,7 @@ def write_index(
     image, rows = encoders.image, _list_rows(frame, cache)
     out_dir.mkdir(parents=True, exist_ok=True)
     require_room(measure_index(frame[rows], encoders, out_dir, keep))
-    chunks = open_chunks(out_dir / CHUNKS_FOLDER, image.model_id, cache, bs)
+    chunks = open_chunks(out_dir / CHUNKS_FOLDER, image, cache, bs)
     embedded = _read_chunks(chunks, frame.height, cache, image, bs, on_rows)
     estimates = estimate_columns(encoders.open_estimator(), embedded)
     manifest = write_index_files(
@@ -122,7 +122,7 @@ def write_store(
 
     image, rows = encoders.image, _list_rows(frame, cache)
     require_room(measure_index(frame[rows], encoders, work_dir, keep, place))
-    chunks = open_chunks(work_dir / CHUNKS_FOLDER, image.model_id, cache, bs)
+    chunks = open_chunks(work_dir / CHUNKS_FOLDER, image, cache, bs)
     meta, estimator = select_meta(frame[rows], keep), encoders.open_estimator()
     outlines = frame[rows][schema.POINTS_JSON] if schema.POINTS_JSON in frame.columns else None
     manifest = _describe(encoders, len(rows), dicom_roots)
@@ -171,8 +171,8 @@ def _describe(encoders: Encoders, rows: int, dicom_roots: Sequence[str]) -> Mani
         files={},
         made_by=__version__,
         unit=schema.OUTLINE_UNIT,
-        views=image.config.views,
-        precision=FLOAT32,
+        views=image.views,
+        precision=image.precision,
         dicom_roots=tuple(dicom_roots),
     )
 

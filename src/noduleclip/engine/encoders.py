@@ -1,27 +1,32 @@
 """Encoders of a checkpoint for `embed`: ONNX Runtime on the CPU, torch on an accelerator.
 
-The export to ONNX takes seconds, so its files are cached. With cached files and no accelerator, torch is not loaded.
+The package holds the exported encoders of a bundled model. Those of another checkpoint are exported once, which takes
+seconds and torch, and cached. With exported encoders and no accelerator, torch is not loaded.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip import __version__, schema
-from noduleclip.config import ModelConfig
-from noduleclip.errors import ArtefactError, shows_incompatibility
-from noduleclip.io.artefacts import hash_file, replacing
+from noduleclip.config import FLOAT32, INT8, PRECISIONS, ModelConfig
+from noduleclip.engine.precision import choose_precision, recall_precision
+from noduleclip.errors import ArtefactError, UsageError, shows_incompatibility
+from noduleclip.io.artefacts import hash_file
+from noduleclip.io.bundled_model import find_exported
 from noduleclip.machine import CPU_ALONE, CPU_AS_ASKED, may_have_accelerator
 from noduleclip.retrieval.estimates import Estimator
 from noduleclip.retrieval.fusion import Calibration
 from noduleclip.retrieval.image_query import OnnxImageEncoder
 from noduleclip.retrieval.text_query import SentenceEncoder
 
-_IMAGE_FILE = "image_tower.onnx"
+AUTO: Final = "auto"
+IMAGE_FILES: Final = {FLOAT32: "image_tower.onnx", INT8: "image_tower_int8.onnx"}
 
 
 class Encoder(Protocol):
@@ -30,6 +35,8 @@ class Encoder(Protocol):
     model_id: str
     config: ModelConfig
     calibration: Calibration
+    views: int
+    precision: str
 
     def encode(self, crops_hu: NDArray[np.int16]) -> NDArray[np.float32]:
         """Embed (B, Y, X) HU: (B, D) unit vectors."""
@@ -61,55 +68,118 @@ class Encoders:
 
 
 def open_encoders(
-    checkpoint: Path, cache: Path, device: str = "auto", on_export: Callable[[], None] = lambda: None
+    checkpoint: Path,
+    cache: Path,
+    device: str = AUTO,
+    on_export: Callable[[], None] = lambda: None,
+    *,
+    views: int | None = None,
+    precision: str = AUTO,
 ) -> Encoders:
-    """Open the encoders of a checkpoint; they are exported where the cache lacks them.
+    """Open the encoders of a checkpoint; they are exported where neither the package nor the cache has them.
 
     Args:
         checkpoint: File of the checkpoint.
         cache: Folder of exported encoders.
         device: "auto", or a device as `torch.device` takes it.
         on_export: Called before the export, which takes seconds.
+        views: Views of a crop that the image encoder averages; None = the model's own number.
+        precision: "float32", "int8", or "auto": the faster one on this machine.
 
     Raises:
         ArtefactError: The checkpoint is broken.
-        UsageError: There is no such device.
+        UsageError: There is no such device, or it has no such precision.
     """
     checksum = hash_file(checkpoint)
     kept = cache / "encoders" / f"{checksum[:32]}-{__version__}"
-    text, image = kept / schema.TEXT_TOWER, kept / _IMAGE_FILE
-    if device == "cpu" or (device == "auto" and not may_have_accelerator()):
+    folders = [folder for folder in (find_exported(checkpoint), kept) if folder is not None]
+    if device == "cpu" or (device == AUTO and not may_have_accelerator()):
         why = CPU_AS_ASKED if device == "cpu" else CPU_ALONE
-        try:
-            encoder = OnnxImageEncoder(image)
-            if SentenceEncoder(text).model_id == encoder.model_id:
-                return Encoders(encoder, text, checksum, why)
-        except ArtefactError:
-            pass  # not exported yet, or damaged
+    else:
+        from noduleclip.engine.runtime import choose_device
+
+        chosen = choose_device(device)
+        why = chosen.why
+        if chosen.device.type != "cpu":
+            if precision == INT8:
+                raise UsageError(f"--precision {INT8} runs on the CPU, not on {why}; add --device cpu")
+            on_export()
+            return Encoders(*_open_in_torch(checkpoint, folders, str(chosen.device), views), checksum, why)
+    for folder in folders:
+        with contextlib.suppress(ArtefactError):  # not exported yet, or damaged
+            return Encoders(*_open_exported(folder, kept, views, precision), checksum, why)
     on_export()
-    return _export(checkpoint, checksum, text, image, device)
+    reason = _export(checkpoint, kept)
+    if reason is None:
+        return Encoders(*_open_exported(kept, kept, views, precision), checksum, why)
+    if precision == INT8:
+        raise UsageError(f"--precision {INT8}: {reason}; leave the option out")
+    return Encoders(*_open_in_torch(checkpoint, folders, "cpu", views), checksum, f"{why}; {reason}")
 
 
-def _export(checkpoint: Path, checksum: str, text: Path, image: Path, device: str) -> Encoders:
-    from noduleclip.engine.runtime import choose_device, keep_freed_memory
-    from noduleclip.engine.torch_encoder import TorchEncoder
+def _open_exported(folder: Path, kept: Path, views: int | None, precision: str) -> tuple[Encoder, Path]:
+    """Open the exported encoders of a folder: the image encoder, and the file of the text encoder.
+
+    Args:
+        folder: The folder.
+        kept: Folder that records the precision of this machine.
+        views: As in `open_encoders`.
+        precision: As in `open_encoders`.
+
+    Raises:
+        ArtefactError: A file is missing or broken, or they are of different models.
+    """
+    text = folder / schema.TEXT_TOWER
+    model_id = SentenceEncoder(text).model_id
+
+    def open_image(precision: str) -> OnnxImageEncoder:
+        image = OnnxImageEncoder(folder / IMAGE_FILES[precision], views)
+        if (image.model_id, image.precision) != (model_id, precision):
+            raise ArtefactError(f"{folder}: its encoders are of different models")
+        return image
+
+    if precision == AUTO:
+        precision = recall_precision(kept) or AUTO
+    if precision != AUTO:
+        return open_image(precision), text
+    images = {precision: open_image(precision) for precision in PRECISIONS}
+    return images[choose_precision(images, kept)], text
+
+
+def _export(checkpoint: Path, folder: Path) -> str | None:
+    """Export the encoders of a checkpoint; return why it failed, or None.
+
+    Raises:
+        ArtefactError: The checkpoint is broken.
+    """
+    from noduleclip.engine.exports import export_encoders
     from noduleclip.models.checkpoint import load_model
-    from noduleclip.models.onnx_export import export_image_encoder, export_text_encoder
 
     model = load_model(checkpoint)
-    chosen = choose_device(device)
-    with replacing(text) as temporary:
-        export_text_encoder(model, temporary)
-        SentenceEncoder(temporary)  # fails now rather than at the first query
-    why = chosen.why
-    if chosen.device.type == "cpu":
-        try:
-            with replacing(image) as temporary:
-                export_image_encoder(model, temporary)
-            return Encoders(OnnxImageEncoder(image), text, checksum, why)
-        except Exception as error:  # the exporter lacks some layers of timm, and raises errors of any class
-            if shows_incompatibility(error):
-                raise
-            why = f"{why}; ONNX Runtime does not take {model.config.backbone}: {type(error).__name__}"
-            keep_freed_memory()
-    return Encoders(TorchEncoder(model, chosen.device), text, checksum, why)
+    try:
+        export_encoders(model, folder)
+    except Exception as error:  # the exporter lacks some layers of timm, and raises errors of any class
+        if shows_incompatibility(error):
+            raise
+        return f"ONNX Runtime does not take {model.config.backbone}: {type(error).__name__}"
+    return None
+
+
+def _open_in_torch(checkpoint: Path, folders: list[Path], device: str, views: int | None) -> tuple[Encoder, Path]:
+    """Load the image encoder into torch, and find the file of the text encoder or export it into the last folder."""
+    import torch
+
+    from noduleclip.engine.exports import export_text
+    from noduleclip.engine.runtime import keep_freed_memory
+    from noduleclip.engine.torch_encoder import TorchEncoder
+    from noduleclip.models.checkpoint import load_model
+
+    if device == "cpu":
+        keep_freed_memory()
+    model = load_model(checkpoint)
+    image = TorchEncoder(model, torch.device(device), views)
+    for folder in folders:
+        with contextlib.suppress(ArtefactError):
+            if SentenceEncoder(folder / schema.TEXT_TOWER).model_id == image.model_id:
+                return image, folder / schema.TEXT_TOWER
+    return image, export_text(load_model(checkpoint), folders[-1])

@@ -51,6 +51,8 @@ class ChunkWork:
         device: Device of the image encoder.
         settings: How crops are cut.
         bs: Rows in a forward pass.
+        views: Views of a crop to average.
+        precision: Arithmetic of the image encoder, the same on all machines.
     """
 
     chunks: Path
@@ -59,6 +61,8 @@ class ChunkWork:
     device: str
     settings: CutSettings
     bs: int
+    views: int
+    precision: str
 
 
 class ChunkWorker:
@@ -66,7 +70,9 @@ class ChunkWorker:
 
     def __init__(self, work: ChunkWork) -> None:
         self._work = work
-        self._encoders = open_encoders(work.checkpoint, work.cache, work.device)
+        self._encoders = open_encoders(
+            work.checkpoint, work.cache, work.device, views=work.views, precision=work.precision
+        )
         self._rows = pl.read_parquet(work.chunks / _ROWS_FILE, glob=False)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[int]]:

@@ -81,6 +81,8 @@ def fingerprint_table(
         hash_file(roi_csv),
         frame.columns,
         encoders.image.model_id,
+        encoders.image.views,
+        encoders.image.precision,
         encoders.checkpoint_sha256,
         list(dicom_roots),
         bs,
@@ -130,6 +132,8 @@ def write_shard(
         "shard": str(shard),
         "whole": fingerprint,
         "model_id": encoders.image.model_id,
+        "views": encoders.image.views,
+        "precision": encoders.image.precision,
         "first_row": rows.start,
         "table_rows": len(rows),
         "rows": embedded,
@@ -202,6 +206,13 @@ def open_shards(out_dir: Path) -> list[Shard]:
     shards = [_open_shard(number, path) for number, path in found]
     first, row = shards[0], 0
     for shard in shards:
+        for name in ("views", "precision"):
+            here, there = shard.record.get(name), first.record.get(name)
+            if here != there:
+                raise ArtefactError(
+                    f"{shard.folder}: was embedded with {name} {here}, {first.folder.name} with {there}; "
+                    f"make it again: embed --shard {shard.number} --{name} {there} --overwrite"
+                )
         if shard.record["whole"] != first.record["whole"]:
             raise ArtefactError(
                 f"{shard.folder}: is of another table, model or setting than {first.folder.name}; "

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from noduleclip.config import FLOAT32
 from noduleclip.engine.runtime import explaining_memory
 from noduleclip.models.checkpoint import hash_model
 from noduleclip.models.clip import ClipModel
@@ -16,17 +17,22 @@ class TorchEncoder:
     Args:
         model: The encoders.
         device: Device of the computation.
+        views: Views of a crop to average; None = the model's own number.
 
     Attributes:
         model_id: The model's id.
         config: Architecture.
         calibration: Scale and bias that turn its cosines into probabilities.
+        views: Views of a crop that are averaged.
+        precision: Arithmetic: "float32".
     """
 
-    def __init__(self, model: ClipModel, device: torch.device) -> None:
+    def __init__(self, model: ClipModel, device: torch.device, views: int | None = None) -> None:
         self.model_id = hash_model(model)
         self.config = model.config
         self.calibration = Calibration(float(model.log_scale.detach().exp()), float(model.bias.detach()))
+        self.views = views or model.config.views
+        self.precision = FLOAT32
         self._model, self._device = model, device
         model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -35,4 +41,4 @@ class TorchEncoder:
         """Embed (B, Y, X) HU: (B, D) unit vectors."""
         with explaining_memory(len(crops_hu), "try a smaller --bs, or --device cpu"):
             crops = torch.from_numpy(crops_hu).to(self._device).float()
-            return np.asarray(self._model.encode_views(crops).float().cpu().numpy(), "<f4")
+            return np.asarray(self._model.encode_views(crops, self.views).float().cpu().numpy(), "<f4")

@@ -28,6 +28,11 @@ def find_checkpoint(model: Path) -> Path:
     )
 
 
+def find_exported(checkpoint: Path) -> Path | None:
+    """Return the folder of the exported encoders of a bundled model; None for any other checkpoint."""
+    return _WEIGHTS / checkpoint.stem if checkpoint.parent == _WEIGHTS else None
+
+
 def recall_diameter_kind(checkpoint: Path) -> str | None:
     """Return the kind of diameters that a model was trained on: of other models, as the run record beside it has it.
 

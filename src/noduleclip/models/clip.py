@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from noduleclip.config import ModelConfig
+from noduleclip.config import VIEWS, ModelConfig
 from noduleclip.language.vocabulary import Tokens, Vocabulary, stack_tokens
 from noduleclip.models.image_encoder import ImageEncoder
 from noduleclip.models.text_encoder import TextEncoder
@@ -43,21 +43,21 @@ class ClipModel(nn.Module):
             torch.tensor(share, dtype=torch.float32, device=device),
         )
 
-    def encode_views(self, crops_hu: Tensor) -> Tensor:
-        """Embed crops as the mean over `config.views` rotations and flips.
+    def encode_views(self, crops_hu: Tensor, views: int | None = None) -> Tensor:
+        """Embed crops as the mean over some of their rotations and flips.
 
         Args:
             crops_hu: (B, Y, X) HU.
+            views: A key of `config.VIEWS`; None = the model's own number.
 
         Returns:
             (B, D) unit vectors.
         """
-        views = [crops_hu]
-        if self.config.views == 8:
-            both = [crops_hu, crops_hu.transpose(1, 2)]
-            views = [torch.rot90(crop, turns, (1, 2)) for crop in both for turns in range(4)]
-        total = torch.stack([self.image(view.contiguous()) for view in views]).sum(dim=0)
-        return nn.functional.normalize(total, dim=-1)
+        embeddings = [
+            self.image(torch.rot90(crops_hu.mT if mirrored else crops_hu, turns, (1, 2)).contiguous())
+            for mirrored, turns in VIEWS[views or self.config.views]
+        ]
+        return nn.functional.normalize(torch.stack(embeddings).sum(dim=0), dim=-1)
 
 
 def prior_logit(share: float) -> float:

@@ -17,6 +17,7 @@ import onnxruntime
 
 onnxruntime.disable_telemetry_events()
 
+RUNTIME_VERSION: str = onnxruntime.__version__
 _LACKS = re.compile(r"Unsupported model IR version|official support|Could not find an implementation", re.IGNORECASE)
 _NO_MEMORY = re.compile(r"bad.?alloc|failed to allocate memory|out of memory", re.IGNORECASE)
 _UPGRADE = "pip install --upgrade onnxruntime"

@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 
 from noduleclip import schema
+from noduleclip.config import VIEWS
 from noduleclip.engine.chunks import CHUNK_ROWS, CHUNKS_FOLDER, open_chunks
 from noduleclip.engine.embed import measure_index, write_index, write_store
-from noduleclip.engine.encoders import Encoder, Encoders, open_encoders
+from noduleclip.engine.encoders import AUTO, Encoder, Encoders, open_encoders
 from noduleclip.engine.ray_engine import ChunkWork, embed_with_ray, write_fragments_with_ray
 from noduleclip.engine.shards import ShardNumber, fingerprint_table, write_shard
 from noduleclip.errors import UsageError
@@ -48,6 +49,8 @@ class EmbedRequest:
         emb: Embedding width that the checkpoint must have; None = not checked.
         bs: Crops in a forward pass.
         device: "auto", or a device as `torch.device` takes it.
+        views: Views of a crop to average: 1, 2, 4 or 8; None = the model's own number.
+        precision: Arithmetic of the image encoder: "float32", "int8", or "auto" for the faster one on this machine.
         ray_address: Ray cluster whose actors cut and embed; None = this process.
         overwrite: Replace an index that is already there.
     """
@@ -60,6 +63,8 @@ class EmbedRequest:
     emb: int | None = None
     bs: int = 64
     device: str = "auto"
+    views: int | None = None
+    precision: str = AUTO
     ray_address: str | None = None
     overwrite: bool = False
 
@@ -159,9 +164,12 @@ def estimate_embedding(request: EmbedRequest, reporter: Reporter = SILENT) -> Ch
 def _load(request: EmbedRequest, reporter: Reporter) -> _Job:
     checkpoint = find_checkpoint(request.model)
     preparing = f"{request.model}: preparing the model, which takes some seconds the first time"
+    if request.views not in (None, *VIEWS):
+        raise UsageError(f"--views must be one of {', '.join(map(str, VIEWS))}, got {request.views}")
     encoders = open_encoders(
-        checkpoint, request.table.make_cache_folder(), request.device, lambda: reporter.info(preparing)
-    )
+        checkpoint, request.table.make_cache_folder(), request.device, lambda: reporter.info(preparing),
+        views=request.views, precision=request.precision,
+    )  # fmt: skip
     config = encoders.image.config
     for option, given, known in (
         ("--img-size", request.img_size, config.crop.size_px),
@@ -169,7 +177,7 @@ def _load(request: EmbedRequest, reporter: Reporter) -> _Job:
     ):
         if given is not None and given != known:
             raise UsageError(f"{option} {given}: {request.model} was trained with {known}; leave the option out")
-    reporter.info(f"device: {encoders.device}")
+    reporter.info(f"device: {encoders.device}; {encoders.image.precision}, {encoders.image.views} view(s) of a crop")
     table = load_table(request.table, reporter)
     kind, trained_kind = find_diameter_kind(table.frame), recall_diameter_kind(checkpoint)
     if kind and trained_kind and kind != trained_kind:
@@ -199,7 +207,10 @@ def _describe_ray_work(job: _Job) -> ChunkWork | None:
     if request.ray_address is None:
         return None
     chunks, cache = request.target.out_dir.absolute() / CHUNKS_FOLDER, request.table.cache_folder.absolute()
-    return ChunkWork(chunks, cache, job.checkpoint.absolute(), request.device, job.settings, request.bs)
+    image = job.encoders.image
+    return ChunkWork(
+        chunks, cache, job.checkpoint.absolute(), request.device, job.settings, request.bs, image.views, image.precision
+    )
 
 
 def _embed_with_ray(job: _Job, work: ChunkWork, reporter: Reporter) -> CropCache:
@@ -207,7 +218,7 @@ def _embed_with_ray(job: _Job, work: ChunkWork, reporter: Reporter) -> CropCache
     address, table = job.request.ray_address, job.request.table
     assert address is not None
     cache = table.open_cache(job.frame, job.settings)
-    open_chunks(work.chunks, job.encoders.image.model_id, cache, work.bs)
+    open_chunks(work.chunks, job.encoders.image, cache, work.bs)
     with reporter.progress("cutting and embedding", job.frame.height, "rows") as advance:
         cache.rejects = embed_with_ray(
             job.frame, work, address=address, workers=count_workers(table.workers), on_rows=advance

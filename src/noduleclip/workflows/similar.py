@@ -268,8 +268,9 @@ def _embed(
 
     preparing = f"{checkpoint}: preparing the model, which takes some seconds the first time and needs torch"
     image = open_encoders(
-        checkpoint, cache_dir or default_cache_folder(), "cpu", lambda: reporter.note(preparing)
-    ).image
+        checkpoint, cache_dir or default_cache_folder(), "cpu", lambda: reporter.note(preparing),
+        views=index.manifest.views, precision=index.manifest.precision,
+    ).image  # fmt: skip
     if image.model_id != index.manifest.model_id:
         raise ArtefactError(f"{index.location}: the embeddings are not of the model in {checkpoint}; embed again")
     return np.asarray(image.encode(crop_hu[None])[0])

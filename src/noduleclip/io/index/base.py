@@ -14,16 +14,14 @@ import polars.selectors as cs
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.config import ModelConfig, from_mapping, to_mapping
+from noduleclip.config import FLOAT32, PRECISIONS, VIEWS, ModelConfig, from_mapping, to_mapping
 from noduleclip.errors import ArtefactError, ConfigError, IndexReplacedError, UsageError, remedy_for_version
 from noduleclip.io.artefacts import format_json, hash_file
 
 if TYPE_CHECKING:  # a query without pictures does not load the libraries that outlines need
     from noduleclip.io.outlines import SliceOutlines
 
-FLOAT32, INT8 = "float32", "int8"
-PRECISIONS = (FLOAT32, INT8)
-VIEWS = (1, 2, 4, 8)
+
 HASHED_BYTES = 1 << 26  # 37 ms; a query cannot wait for larger files, `verify` reads them
 _MOST_BYTES = 1 << 50
 
@@ -299,7 +297,7 @@ def parse_manifest(values: dict[str, Any], path: str, files: set[str]) -> Manife
         raise ArtefactError(f"{path}: not a manifest of this tool (rows, sizes or calibration are no numbers)")
     for name, value, allowed in (
         ("unit", manifest.unit, schema.UNITS),
-        ("views", manifest.views, VIEWS),
+        ("views", manifest.views, tuple(VIEWS)),
         ("precision", manifest.precision, PRECISIONS),
     ):
         if value not in allowed:

@@ -22,11 +22,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import __version__, schema
-from noduleclip.config import ModelConfig
+from noduleclip.config import FLOAT32, ModelConfig
 from noduleclip.errors import ArtefactError, IndexReplacedError, shows_incompatibility
 from noduleclip.io.artefacts import hash_file, hash_open_file, parse_json, write_text
 from noduleclip.io.index.base import (
-    FLOAT32,
     HASHED_BYTES,
     Index,
     Manifest,
