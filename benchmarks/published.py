@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.evaluation.published import PROTOCOLS, PublishedRules, RatingEstimates, find_nodules, measure_published
+from noduleclip.evaluation.published import RatingEstimates, measure_published
+from noduleclip.evaluation.published_rules import PROTOCOLS, PublishedRules, find_nodules
 from noduleclip.evaluation.readers import Readers
 from noduleclip.io.nodules import group_nodules, parse_ratings
 from noduleclip.io.roi_table import read_roi_table

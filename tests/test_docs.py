@@ -14,7 +14,7 @@ import typer
 
 from conftest import Command
 from noduleclip import schema
-from noduleclip.evaluation.published import PROTOCOLS
+from noduleclip.evaluation.published_rules import PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

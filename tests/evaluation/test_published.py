@@ -8,17 +8,8 @@ import numpy as np
 import pytest
 
 from noduleclip import schema
-from noduleclip.evaluation.published import (
-    ACCURACY,
-    AUC,
-    PROTOCOLS,
-    WITHIN_ONE,
-    PublishedFigure,
-    PublishedRules,
-    RatingEstimates,
-    find_nodules,
-    measure_published,
-)
+from noduleclip.evaluation.published import PublishedFigure, RatingEstimates, measure_published
+from noduleclip.evaluation.published_rules import ACCURACY, AUC, PROTOCOLS, WITHIN_ONE, PublishedRules, find_nodules
 from noduleclip.evaluation.readers import Readers
 from noduleclip.language import last_rating
 

@@ -1,13 +1,7 @@
-"""Ratings evaluated by the rules of published work, beside the best constant and beside the readers themselves.
-
-Source: the rules are those of the papers' repositories, github.com/diku-dk/credanno (`extract_LIDC_IDRI_nodules.py`,
-`data_LIDC_IDRI.py`, `eval_linear_joint.py`) and github.com/XRad-Ulm/Proto-Caps (`data_loader.py`, `test.py`).
-"""
+"""Ratings evaluated by published rules, beside the best constant and beside the readers themselves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +10,14 @@ from noduleclip import schema
 from noduleclip.evaluation.auc import weighted_auc
 from noduleclip.evaluation.bootstrap import Interval, summarize_samples
 from noduleclip.evaluation.measures import draw_weights, sample_means
-from noduleclip.evaluation.ratings import Summary, summarize_others, summarize_ratings
+from noduleclip.evaluation.published_rules import ACCURACY, AUC, MIDDLE, WITHIN_ONE, PublishedRules
+from noduleclip.evaluation.ratings import summarize_others
 from noduleclip.evaluation.readers import Readers
 from noduleclip.language import last_rating
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-ACCURACY: Final = "malignancy below/above 3"
-AUC: Final = "malignancy, AUC"
-WITHIN_ONE: Final = "{attribute} within one"
-_MIDDLE = 3
 _ATTRIBUTES = (
     schema.MALIGNANCY,
     schema.SUBTLETY,
@@ -36,76 +27,6 @@ _ATTRIBUTES = (
     schema.LOBULATION,
     schema.SPICULATION,
     schema.TEXTURE,
-)
-
-
-@dataclass(frozen=True)
-class PublishedRules:
-    """How a published work evaluates ratings on LIDC-IDRI.
-
-    Nodules of at least three readers count whose malignancy, summarized over the readers, is not 3. The label of an
-    attribute is the readers' summary, rounded to a rating.
-
-    Attributes:
-        name: Name of the protocol.
-        source: The publication.
-        summary: How readers are summarized: "median" or "mean".
-        most_readers: Nodules of more readers do not count; None = there is no limit.
-        thickest_mm: Scans of thicker slices do not count, where the thickness is known; None = there is no limit.
-        published: Published figures, by name.
-    """
-
-    name: str
-    source: str
-    summary: Summary
-    most_readers: int | None
-    thickest_mm: float | None
-    published: Mapping[str, float]
-
-    def summarize(self, ratings: Floats) -> Floats:
-        """Return (N,) the summary of (N, R) ratings, NaN-padded."""
-        return summarize_ratings(ratings, self.summary)
-
-    def round_labels(self, attribute: str, summaries: Floats) -> Floats:
-        """Round summaries to ratings: half to even, but Proto-Caps rounds malignancy half down.
-
-        Its label of malignancy is the first of the most probable ratings of a normal distribution around the mean.
-        """
-        if self.summary == "mean" and attribute == schema.MALIGNANCY:
-            return np.asarray(np.ceil(summaries - 0.5))
-        return np.asarray(np.rint(summaries))
-
-
-PROTOCOLS: Final[Mapping[str, PublishedRules]] = MappingProxyType(
-    {
-        "credanno": PublishedRules(
-            "credanno",
-            "Lu et al., cRedAnno+: annotation exploitation in self-explanatory lung nodule diagnosis, ISBI 2023, "
-            "arXiv 2210.16097",
-            "median",
-            most_readers=None,
-            thickest_mm=2.5,
-            published={
-                ACCURACY: 0.8756,
-                WITHIN_ONE.format(attribute=schema.SUBTLETY): 0.9632,
-                WITHIN_ONE.format(attribute=schema.CALCIFICATION): 0.9588,
-                WITHIN_ONE.format(attribute=schema.SPHERICITY): 0.9723,
-                WITHIN_ONE.format(attribute=schema.MARGIN): 0.9623,
-                WITHIN_ONE.format(attribute=schema.LOBULATION): 0.9393,
-                WITHIN_ONE.format(attribute=schema.SPICULATION): 0.9406,
-                WITHIN_ONE.format(attribute=schema.TEXTURE): 0.9701,
-            },
-        ),
-        "proto-caps": PublishedRules(
-            "proto-caps",
-            "Gallée et al., Interpretable medical image classification using prototype learning and privileged "
-            "information, MICCAI 2023, arXiv 2310.15741",
-            "mean",
-            most_readers=4,
-            thickest_mm=None,
-            published={WITHIN_ONE.format(attribute=schema.MALIGNANCY): 0.930},
-        ),
-    }
 )
 
 
@@ -145,22 +66,6 @@ class PublishedFigure:
     one_reader: Interval
     above_reader: Interval
     published: float | None
-
-
-def find_nodules(rules: PublishedRules, readers: Readers, slice_thickness_mm: Floats) -> NDArray[np.int64]:
-    """Return the rows of the nodules that count.
-
-    Args:
-        rules: The rules.
-        readers: Readings of the N nodules, malignancy among them.
-        slice_thickness_mm: (N,) NaN where it is unknown.
-    """
-    malignancy = readers.rating(schema.MALIGNANCY)
-    count = np.isfinite(malignancy).sum(axis=1)
-    rows = np.flatnonzero((count >= 3) & (count <= (rules.most_readers or np.inf)))
-    if rules.thickest_mm is not None:
-        rows = rows[~(slice_thickness_mm[rows] > rules.thickest_mm)]
-    return np.asarray(rows[rules.summarize(malignancy[rows]) != _MIDDLE])
 
 
 def measure_published(
@@ -208,14 +113,14 @@ def _measure_sides(
         ratings: (N, R) malignancy by reader.
         weights: (S, N) of `draw_weights`.
     """
-    above = rules.summarize(ratings) > _MIDDLE
-    score = distribution[:, _MIDDLE:].sum(axis=1, dtype=np.float64) + 0.5 * distribution[:, _MIDDLE - 1]
+    above = rules.summarize(ratings) > MIDDLE
+    score = distribution[:, MIDDLE:].sum(axis=1, dtype=np.float64) + 0.5 * distribution[:, MIDDLE - 1]
     others, shares = _summarize_others(rules, ratings)
-    shares = np.where(others == _MIDDLE, 0, shares)
+    shares = np.where(others == MIDDLE, 0, shares)
     accuracies = (
         _sample_mean(_credit(score, 0.5, above), weights),
         _sample_mean(above if above.mean() >= 0.5 else ~above, weights),
-        _sample_mean(_credit(ratings, _MIDDLE, others > _MIDDLE), weights, shares),
+        _sample_mean(_credit(ratings, MIDDLE, others > MIDDLE), weights, shares),
     )
     everyone = np.vstack([np.ones(len(above)), weights])
     nodules, readers = np.nonzero(shares)
@@ -224,7 +129,7 @@ def _measure_sides(
         np.full(len(everyone), 0.5),
         weighted_auc(
             ratings[nodules, readers],
-            others[nodules, readers] > _MIDDLE,
+            others[nodules, readers] > MIDDLE,
             everyone[:, nodules] * shares[nodules, readers],
         ),
     )

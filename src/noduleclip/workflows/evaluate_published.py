@@ -6,14 +6,8 @@ from typing import Any
 
 from noduleclip import schema
 from noduleclip.errors import InputError, UsageError
-from noduleclip.evaluation.published import (
-    PROTOCOLS,
-    PublishedFigure,
-    PublishedRules,
-    RatingEstimates,
-    find_nodules,
-    measure_published,
-)
+from noduleclip.evaluation.published import PublishedFigure, RatingEstimates, measure_published
+from noduleclip.evaluation.published_rules import PROTOCOLS, PublishedRules, find_nodules
 from noduleclip.io.index.base import Index
 from noduleclip.retrieval.estimates import estimate
 from noduleclip.workflows.evaluated_nodules import load_nodules
