@@ -103,3 +103,15 @@ def visit(browser: Any) -> Iterator[Open]:
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+def assert_accessible(page: Any) -> None:
+    """Check that axe finds nothing serious, and that nothing is cut off at the side."""
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe is not installed: nox -s browser does"
+    )
+    found = axe.Axe().run(page).response
+    assert len(found["passes"]) > 10
+    serious = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in serious] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from browser.conftest import Open, serving
+from browser.conftest import Open, assert_accessible, serving
 from conftest import call
 from noduleclip import schema
 from web.conftest import write_generation
@@ -171,15 +171,86 @@ def test_keys_alone_do_everything(address: str, visit: Open) -> None:
     assert page.evaluate("document.activeElement.id") == "detail-title"
     tab_to("#slice canvas")
     before = pixels_of(page)
-    press("ArrowDown")
+    wait_for_place(page, "embedded")
+    press("ArrowDown" if page.is_disabled("#up") else "ArrowUp")
+    wait_for_place(page, "not outlined")
+    wait_for_other_pixels(page, before)
+    tab_to("#level")
     press("ArrowRight")
-    assert (page.input_value("#level"), page.input_value("#width")) == ("-580", "1550")
-    assert pixels_of(page) != before
-    for control in ("#level", "#width", "#zoom", "#neighbours button", "#detail summary"):
+    assert page.input_value("#level") == "-590"
+    for control in ("#place", "#level", "#width", "#zoom", "#neighbours button", "#detail summary"):
         tab_to(control)
     press("Escape")
     page.wait_for_selector("#detail", state="hidden")
     assert page.evaluate("document.activeElement.closest('li').dataset.row") == row
+
+
+def wait_for_place(page: Any, text: str) -> None:
+    page.wait_for_function("text => document.querySelector('#place-said').textContent.includes(text)", arg=text)
+
+
+def wait_for_other_pixels(page: Any, before: int) -> None:
+    for _ in range(50):
+        if pixels_of(page) != before:
+            return
+        page.wait_for_timeout(50)
+    pytest.fail("the slice stays as it is")
+
+
+def test_a_nodule_is_stepped_through_by_wheel_buttons_and_keys(address: str, visit: Open) -> None:
+    page = visit(f"{address}?{urlencode({'q': '> 10 mm', 'row': '0'})}")
+    show(page, {"q": "> 10 mm", "row": "0"})
+    wait_for_place(page, "embedded")
+    own, count = map(int, re.findall(r"\d+", page.inner_text("#place-said"))[:2])
+    assert count > 3
+    assert "z " in page.inner_text("#place-said") and "outlined by" in page.inner_text("#place-said")
+    assert page.is_disabled("#own")
+    first = pixels_of(page)
+
+    page.hover("#slice canvas")
+    for _ in range(count):
+        page.mouse.wheel(0, 100)
+    wait_for_place(page, f"1 of {count}")
+    wait_for_other_pixels(page, first)
+    assert page.is_disabled("#down")
+    bottom = pixels_of(page)
+    page.mouse.wheel(0, -100)
+    wait_for_place(page, f"2 of {count}")
+    page.click("#up")
+    wait_for_place(page, f"3 of {count}")
+    page.focus("#slice canvas")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    wait_for_place(page, f"1 of {count}")
+    page.wait_for_load_state("networkidle")
+    assert pixels_of(page) == bottom
+    page.focus("#place")
+    page.keyboard.press("End")
+    wait_for_place(page, f"{count} of {count}")
+    page.wait_for_load_state("networkidle")
+    last, kept = pixels_of(page), page.url
+    page.goto(kept)
+    wait_for_place(page, f"{count} of {count}")
+    page.wait_for_load_state("networkidle")
+    assert pixels_of(page) == last, "the address holds the slice"
+    page.focus("#slice canvas")
+    page.keyboard.press("Home")
+    wait_for_place(page, f"{own} of {count}")
+    page.wait_for_load_state("networkidle")
+    assert pixels_of(page) == first
+
+
+def test_without_diameters_the_estimates_are_shown_and_marked(blind: str, visit: Open) -> None:
+    page = visit(f"{blind}?{urlencode({'q': '> 10 mm', 'row': '0'})}")
+    show(page, {"q": "> 10 mm", "row": "0"})
+    sizes = page.locator(f"{HITS} .size").all_inner_texts()
+    assert all(re.fullmatch(r"~\d+\.\d mm", size) for size in sizes)
+    assert "~ is the model's estimate" in page.inner_text(".pane h2")
+    assert re.match(r"~\d+\.\d mm, PHANTOM-", page.inner_text("#detail-title"))
+    assert re.match(r"model: \d+\.\d mm \(\d+\.\d-\d+\.\d\), \w+", page.inner_text("#model"))
+    assert "0 measured" in page.inner_text("#histogram-said")
+    assert re.search(r"\d+ others by the model's estimate", page.inner_text("#reading-0"))
+    assert page.locator("#histogram .bar").count() > 0
 
 
 def test_two_sentences_side_by_side(address: str, visit: Open) -> None:
@@ -219,23 +290,41 @@ def test_an_address_is_a_state(address: str, visit: Open, state: str) -> None:
     assert page.is_visible("#detail") == ("row" in wanted)
 
 
+@pytest.mark.parametrize("settings", [{}, PHONE], ids=["light", "phone"])
+def test_axe_finds_nothing_serious_in_a_nodule_without_a_diameter(
+    blind: str, visit: Open, settings: dict[str, Any]
+) -> None:
+    page = visit(f"{blind}?{urlencode(STATES['nodule'])}", **settings)
+    show(page, STATES["nodule"])
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+    assert_accessible(page)
+
+
 @pytest.mark.parametrize("settings", [{}, DARK, PHONE, {**PHONE, **DARK}], ids=["light", "dark", "phone", "dark phone"])
 @pytest.mark.parametrize("state", STATES)
 def test_axe_finds_nothing_serious_and_nothing_is_cut_off(
     address: str, visit: Open, state: str, settings: dict[str, Any]
 ) -> None:
-    axe = pytest.importorskip(
-        "axe_playwright_python.sync_playwright", reason="axe is not installed: nox -s browser does"
-    )
     page = visit(f"{address}?{urlencode(STATES[state])}", bad_answers=state == "fault", **settings)
     show(page, STATES[state])
-    found = axe.Axe().run(page).response
-    assert len(found["passes"]) > 15
-    serious = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
-    assert [(one["id"], one["nodes"][0]["html"]) for one in serious] == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+    assert_accessible(page)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(22, 24, 27)" if "color_scheme" in settings else "rgb(255, 255, 255)")
+
+
+@pytest.fixture(scope="module")
+def blind(browser: Any, phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An index of a table that has no diameters."""
+    folder = tmp_path_factory.mktemp("blind")
+    rows = pl.read_csv(phantoms).unique(schema.NODULE_ID, keep="first", maintain_order=True)
+    rows.with_columns(pl.lit(None, pl.Float64).alias(schema.DIAMETER_MM)).write_csv(folder / "rois.csv")
+    done = call(
+        "embed", "--roi-csv", folder / "rois.csv", "--dicom-root", phantoms.parent, "--out-dir", folder / "index",
+        "--device", "cpu", "--workers", 1,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    with serving(folder / "index") as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

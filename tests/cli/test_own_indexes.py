@@ -18,8 +18,8 @@ from noduleclip.errors import SliceError
 from noduleclip.io.artefacts import hash_file
 from noduleclip.io.index.open import open_index
 from noduleclip.io.own_indexes import choose_slice_folders, is_own_index
-from noduleclip.io.pictures import Picture
 from noduleclip.web.slices import SliceReader
+from noduleclip.workflows.pictures import NodulePictures
 
 
 def forge(index: Path, out: Path, *, path: str | None = None, roots: Sequence[str] | None = None) -> Path:
@@ -36,15 +36,15 @@ def forge(index: Path, out: Path, *, path: str | None = None, roots: Sequence[st
     return out
 
 
-def try_picture(index: Path, options: PictureOptions | None = None) -> Picture | SliceError:
+def try_picture(index: Path, options: PictureOptions | None = None) -> NodulePictures | SliceError:
     opened = open_index(index)
     return read_pictures(opened, opened.read_rows([0]), options or PictureOptions(), fov_mm=40, size_px=20)[0]
 
 
 def test_what_embed_made_shows_its_slices_and_so_does_a_copy(index: Path, tmp_path: Path) -> None:
     assert is_own_index(open_index(index))
-    assert isinstance(try_picture(index), Picture)
-    assert isinstance(try_picture(shutil.copytree(index, tmp_path / "copy")), Picture)
+    assert isinstance(try_picture(index), NodulePictures)
+    assert isinstance(try_picture(shutil.copytree(index, tmp_path / "copy")), NodulePictures)
 
 
 @pytest.mark.parametrize("kind", ["all folders", "a path in them", "an absolute path", "another user's record"])
@@ -72,7 +72,7 @@ def test_an_index_from_elsewhere_shows_none(
     elsewhere = try_picture(strange, PictureOptions(tmp_path))
     assert isinstance(elsewhere, SliceError)
     root = Path("/") if kind == "all folders" else collection.roi_csv.parent
-    assert isinstance(try_picture(strange, PictureOptions(root)), Picture)
+    assert isinstance(try_picture(strange, PictureOptions(root)), NodulePictures)
 
 
 def test_a_page_of_hits_says_what_is_missing(index: Path, tmp_path: Path, noduleclip: Command) -> None:

@@ -17,8 +17,8 @@ from noduleclip import schema
 from noduleclip.cli.pictures import PictureOptions, read_pictures
 from noduleclip.errors import SliceError, UsageError
 from noduleclip.io.index.open import open_index
-from noduleclip.io.pictures import Picture
 from noduleclip.report.console import data_console, message_console
+from noduleclip.workflows.pictures import NodulePictures
 
 
 def test_each_hit_gets_its_picture_or_a_reason(index: Path, collection: Collection, tmp_path: Path) -> None:
@@ -26,13 +26,13 @@ def test_each_hit_gets_its_picture_or_a_reason(index: Path, collection: Collecti
     hits = opened.read_rows([5, 2, 5])
     pictures = read_pictures(opened, hits, PictureOptions(), fov_mm=40, size_px=20)
     first, second, third = pictures
-    assert isinstance(first, Picture) and isinstance(second, Picture)
+    assert isinstance(first, NodulePictures) and isinstance(second, NodulePictures)
     assert first is third
-    assert first.hu.shape == (20, 20)
-    assert first.outline_px and first.outline_px != second.outline_px
+    assert first.picture.hu.shape == (20, 20)
+    assert first.picture.mean_px and first.picture.mean_px != second.picture.mean_px
     root = PictureOptions(collection.roi_csv.parent)
     again = read_pictures(opened, hits, root, fov_mm=40, size_px=20)[1]
-    assert isinstance(again, Picture) and (again.hu == second.hu).all()
+    assert isinstance(again, NodulePictures) and (again.picture.hu == second.picture.hu).all()
     (gone,) = read_pictures(opened, hits[:1], PictureOptions(tmp_path), fov_mm=40, size_px=20)
     assert isinstance(gone, SliceError)
     assert str(tmp_path) in str(gone)
@@ -105,16 +105,16 @@ def test_the_pixels_are_those_of_the_slice(index: Path, terminal: Callable[..., 
     found = opened.read_rows(hits[schema.ROW].to_list())
     fov_mm = int(re.findall(r"lung, (\d+) mm", out)[0])
     (first, *_) = read_pictures(opened, found, PictureOptions(), fov_mm=fov_mm, size_px=24)
-    assert isinstance(first, Picture)
+    assert isinstance(first, NodulePictures)
     colours = re.findall(r"\x1b\[38;2;([\d;]+);48;2;([\d;]+)m▀", out)[: 12 * 24]
     shown = np.array([[[*map(int, c.split(";"))] for c in pair] for pair in colours])  # cells, upper and lower, RGB
     rgb = shown.reshape(12, 24, 2, 3).swapaxes(1, 2).reshape(24, 24, 3)
     is_grey = (rgb.max(axis=2) == rgb.min(axis=2)) & (rgb[:, :, 0] < 255)
     assert 0.5 < is_grey.mean() < 1
-    expected = np.clip((first.hu + 1350) / 1500, 0, 1) * 255
+    expected = np.clip((first.picture.hu + 1350) / 1500, 0, 1) * 255
     assert np.abs(rgb[:, :, 0] - expected)[is_grey].max() <= 1
     ys, xs = np.nonzero(rgb[:, :, 1] > rgb[:, :, 0] + 50)
-    left, top, right, bottom = first.box_px
+    left, top, right, bottom = first.picture.box_px
     assert xs.min() >= left - 1 and xs.max() <= right + 1 and ys.min() >= top - 1 and ys.max() <= bottom + 1
 
 

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.io.crops import make_crop
 from noduleclip.io.nodules import group_nodules
-from noduleclip.io.outlines import draw_nodules, draw_outline, find_rim, parse_points, parse_slices
+from noduleclip.io.outlines import (
+    compute_mean_outline,
+    draw_nodules,
+    draw_outline,
+    find_rim,
+    parse_points,
+    parse_slices,
+)
 
 
 def disc(diameter_mm: float, spacing_yx_mm: tuple[float, float], center_xy: tuple[float, float]) -> np.ndarray:
@@ -149,3 +156,36 @@ def test_slices_of_a_nodule_are_parsed() -> None:
 )
 def test_texts_of_another_form_have_no_slices(text: str | None) -> None:
     assert parse_slices(text) == ()
+
+
+def ring(radius_px: float, center_xy: tuple[float, float] = (30.3, 41.8)) -> np.ndarray:
+    return disc(2 * radius_px, (1.0, 1.0), center_xy)
+
+
+@pytest.mark.parametrize(
+    ("radii", "expected"),
+    [((5.0, 6.0, 8.0), 6.0), ((4.0, 5.0, 7.0, 9.0), 7.0), ((5.0, 8.0), 8.0), ((60.0, 62.0), 62.0)],
+)
+def test_the_mean_of_circles_is_the_circle_that_half_of_them_reach(radii: tuple[float, ...], expected: float) -> None:
+    (mean,) = compute_mean_outline([ring(radius) for radius in radii])
+    distances = np.hypot(mean[:, 0] - 30.3, mean[:, 1] - 41.8)
+    assert distances.min() == pytest.approx(expected, abs=0.15)
+    assert distances.max() == pytest.approx(expected, abs=0.15)
+    assert np.hypot(*(mean[1:] - mean[:-1]).T).max() < 1, "without gaps"
+
+
+def test_the_mean_of_one_outline_is_itself_and_of_none_nothing() -> None:
+    alone = ring(6)
+    assert compute_mean_outline([alone]) == [alone]
+    assert compute_mean_outline([]) == []
+
+
+def test_readers_who_agree_nowhere_have_both_outlines_or_none() -> None:
+    apart = [ring(5, (20, 20)), ring(5, (60, 20)), ring(5, (20, 70))]
+    assert len(compute_mean_outline(apart[:2])) == 2, "each is half of two readers"
+    assert compute_mean_outline(apart) == []
+
+
+def test_the_mean_of_a_far_outline_takes_little_memory() -> None:
+    (mean,) = compute_mean_outline([ring(90_000), ring(90_000), ring(80_000)])
+    assert np.hypot(mean[:, 0] - 30.3, mean[:, 1] - 41.8).mean() == pytest.approx(90_000, rel=0.01)

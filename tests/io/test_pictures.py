@@ -10,16 +10,15 @@ from noduleclip import schema
 from noduleclip.errors import SliceError
 from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.io.index.open import open_index
-from noduleclip.io.outlines import draw_outline, parse_points
+from noduleclip.io.outlines import draw_outline
 from noduleclip.io.pictures import read_picture
 
 
 def test_it_shows_the_slice_with_the_outline_where_the_nodule_is(index: Path, collection: Collection) -> None:
     opened = open_index(index)
     rows = [0, 7, 40]
-    outlines = opened.read_outlines(rows)
-    for row, points_json in zip(opened.read_rows(rows).iter_rows(named=True), outlines, strict=True):
-        picture = read_picture(row, opened.manifest.dicom_roots, points_json, fov_mm=60, size_px=120)
+    for row, ((own, *_)) in zip(opened.read_rows(rows).iter_rows(named=True), opened.read_slices(rows), strict=True):
+        picture = read_picture(row, opened.manifest.dicom_roots, own.outlines, fov_mm=60, size_px=120)
         ct = read_ct_slice(collection.roi_csv.parent / row[schema.DICOM_PATH])
         assert ct.spacing_yx_mm is not None
         assert picture.pixel_mm == 0.5
@@ -32,11 +31,11 @@ def test_it_shows_the_slice_with_the_outline_where_the_nodule_is(index: Path, co
         assert right - left == pytest.approx(
             (row[schema.BBOX_XMAX] - row[schema.BBOX_XMIN] + 1) * ct.spacing_yx_mm[1] / 0.5, abs=0.05
         )
-        xs, ys = np.array(picture.outline_px).T
+        (mean,) = picture.mean_px
+        xs, ys = np.array(mean).T
         assert left <= xs.min() <= xs.max() <= right
         assert top <= ys.min() <= ys.max() <= bottom
-        points = parse_points(points_json)
-        assert points is not None
+        (points, *_) = own.outlines
         center = (row[schema.CENTER_X], row[schema.CENTER_Y])
         filled = draw_outline(points, ct.spacing_yx_mm, center, fov_mm=60, size_px=120) > 0.5
         assert np.argwhere(filled).mean(axis=0) == pytest.approx([ys.mean(), xs.mean()], abs=3)
@@ -46,4 +45,4 @@ def test_a_slice_that_is_gone_is_a_reason(index: Path, tmp_path: Path) -> None:
     opened = open_index(index)
     row = opened.read_rows([3]).row(0, named=True)
     with pytest.raises(SliceError, match="no such file"):
-        read_picture(row, [tmp_path], None, fov_mm=60, size_px=64)
+        read_picture(row, [tmp_path], (), fov_mm=60, size_px=64)

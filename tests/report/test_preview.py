@@ -26,7 +26,8 @@ NO_LINE = np.zeros((2, 3), bool)
 
 
 def show(hu: NDArray[np.float32], outline_px: Points = ()) -> Picture:
-    return Picture(hu, 1.0, outline_px, (3.0, 2.0, 6.0, 5.0), "")
+    curves = (outline_px,) if outline_px else ()
+    return Picture(hu, 1.0, curves, curves, (3.0, 2.0, 6.0, 5.0), "")
 
 
 def square(side: int, hu: float = -1350) -> NDArray[np.float32]:

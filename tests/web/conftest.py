@@ -1,13 +1,15 @@
 """The explorer over an index in a folder: as an application in this process, and as the command that listens."""
 
 import contextlib
+import json
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -85,4 +87,42 @@ def write_generation(source: Path, out: Path, name: str, *, change: Callable[[pl
 
 def copy_index(source: Path, out: Path) -> Path:
     shutil.copytree(source, out)
+    return out
+
+
+ESTIMATES = {
+    schema.ESTIMATED_DIAMETER: 9.44, schema.ESTIMATED_LOW: 8.1, schema.ESTIMATED_HIGH: 10.8,
+    "estimated_texture": 5.0, "probability_texture_5": 0.9, "probability_solid": 0.93,
+    schema.DESCRIPTION: "about 9.4 mm (8.1-10.8), solid",
+}  # fmt: skip
+READERS = {schema.READERS: 2.0, schema.SLICES: 3.0, schema.READER_DIAMETERS: [8.0, 10.0], "reader_texture": [5.0, 4.0]}
+
+
+def draw_circle(radius_px: float) -> list[list[float]]:
+    angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    points = np.column_stack([40 + radius_px * np.cos(angles), 50 + radius_px * np.sin(angles)])
+    return [[round(x, 2), round(y, 2)] for x, y in points.tolist()]
+
+
+def write_nodules(source: Path, out: Path, outlined: Sequence[Path | str], **values: Any) -> Path:
+    """Write an index of one nodule, outlined by two readers on some slices; the second slice is the embedded one."""
+    opened = open_index(source)
+    row = opened.read_rows([0]).row(0, named=True)
+    row = {name: value for name, value in row.items() if name != schema.ROW and not isinstance(value, list)}
+    row |= {schema.DICOM_PATH: str(outlined[1]), **ESTIMATES, **READERS, **values}
+    slices = [
+        {schema.DICOM_PATH: str(path), schema.FRAME: None, schema.Z_MM: float(at),
+         "outlines": [draw_circle(5 + at), draw_circle(7 + at)]}
+        for at, path in enumerate(outlined)
+    ]  # fmt: skip
+    numbers = {name: pl.Float64 for name, value in row.items() if name == schema.DIAMETER_MM or isinstance(value, int)}
+    write_index_files(
+        out,
+        meta=pl.DataFrame([row]).cast(dict(numbers)),  # type: ignore[arg-type]
+        outlines=pl.DataFrame({schema.POINTS_JSON: [json.dumps(slices)]}),
+        vectors=[np.asarray(opened.embeddings[0:1])],
+        text_file=source / schema.TEXT_TOWER,
+        manifest=replace(opened.manifest, rows=1, files={}, unit="nodule"),
+    )
+    remember_index(open_index(out))
     return out

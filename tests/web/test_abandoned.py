@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from noduleclip.io.pictures import Picture
 from noduleclip.web.serving import ServeOptions, make_guarded_app, make_server
 from noduleclip.web.slices import SliceReader
 from noduleclip.web.work import MOST_WAITING
+from noduleclip.workflows.pictures import NodulePictures
 from web.conftest import open_served
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.slow]
@@ -34,10 +34,12 @@ class Gate:
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     gate, cut = Gate(), SliceReader.cut
 
-    def wait_and_cut(slices: SliceReader, row: int, *, fov_mm: float, size_px: int) -> Picture:
+    def wait_and_cut(
+        slices: SliceReader, row: int, *, fov_mm: float, size_px: int, most_slices: int = 1
+    ) -> NodulePictures:
         gate.begun += 1
         assert gate.opened.wait(30)
-        return cut(slices, row, fov_mm=fov_mm, size_px=size_px)
+        return cut(slices, row, fov_mm=fov_mm, size_px=size_px, most_slices=most_slices)
 
     monkeypatch.setattr(SliceReader, "cut", wait_and_cut)
     return gate

@@ -127,7 +127,8 @@ def test_the_slice_is_the_slice(client: TestClient, collection: Collection) -> N
     assert np.array_equal(np.frombuffer(answer.content, "<i2").reshape(shape), ct.hu)
     assert tuple(map(float, answer.headers["x-spacing-mm"].split(","))) == ct.spacing_yx_mm
     left, top, right, bottom = nodule["box"]
-    assert all(left - 1 <= x <= right + 1 and top - 1 <= y <= bottom + 1 for x, y in nodule["outline"])
+    (mean,) = nodule["slice"]["mean"]
+    assert all(left - 1 <= x <= right + 1 and top - 1 <= y <= bottom + 1 for x, y in mean)
     picture = Image.open(io.BytesIO(client.get("/picture/5.png").content))
     assert picture.size == (160, 160)
     assert (np.asarray(picture) == (255, 176, 0)).all(axis=-1).any()
@@ -248,8 +249,8 @@ def test_nothing_can_be_changed(client: TestClient, method: str) -> None:
     assert client.request(method, "/api/collection", headers={"origin": HERE}).status_code == 405
 
 
-ALL = ("/", "/api/collection", "/api/search?q=x", "/api/nodule/1", "/api/slice/1", "/picture/1.png", "/topk.csv?q=x",
-       "/hits.html?q=x", "/api/map", "/static/explorer.js", "/nothing")  # fmt: skip
+ALL = ("/", "/api/collection", "/api/search?q=x", "/api/nodule/1", "/api/stack/1", "/api/slice/1", "/picture/1.png",
+       "/topk.csv?q=x", "/hits.html?q=x", "/api/map", "/static/explorer.js", "/nothing")  # fmt: skip
 LED = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
 BY_LINK = {"sec-fetch-site": "none", **LED}
 
@@ -384,7 +385,7 @@ def test_a_body_with_two_lengths_is_refused(client: TestClient) -> None:
     assert answer.text == "A request has Content-Length or Transfer-Encoding, not both."
 
 
-@pytest.mark.parametrize("address", ["/api/nodule/{}", "/api/slice/{}", "/picture/{}.png"])
+@pytest.mark.parametrize("address", ["/api/nodule/{}", "/api/stack/{}", "/api/slice/{}", "/picture/{}.png"])
 def test_only_rows_can_be_asked_for(client: TestClient, address: str) -> None:
     for row in ("-1", "1.0", "999999", "9" * 400, "../../etc/passwd", "%2e%2e%2fetc%2fpasswd", "0x1"):
         answer = client.get(address.format(row))

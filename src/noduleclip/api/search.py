@@ -82,12 +82,25 @@ class Hits:
 
         A hit whose slice cannot be read is shown with the reason.
         """
-        from noduleclip.report.gallery import GALLERY_FOV_MM, GALLERY_SIZE_PX, make_section, render_gallery
+        from noduleclip.report.gallery import (
+            GALLERY_FOV_MM,
+            GALLERY_SIZE_PX,
+            count_slices,
+            make_section,
+            render_gallery,
+        )
         from noduleclip.workflows.pictures import load_pictures
 
         first, index = replace(self.answer, hits=self.table.head(_GALLERY_HITS)), self._index
         folders = choose_slice_folders(index.stored, index.dicom_roots)
-        pictures = load_pictures(index.stored, first.hits, folders, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX)
+        pictures = load_pictures(
+            index.stored,
+            first.hits,
+            folders,
+            fov_mm=GALLERY_FOV_MM,
+            size_px=GALLERY_SIZE_PX,
+            most_slices=count_slices(len(first.hits)),
+        )
         return render_gallery([make_section(first, pictures)], "", None)
 
     def _repr_html_(self) -> str:

@@ -7,18 +7,19 @@ from noduleclip.cli.pictures import PictureOptions, read_pictures
 from noduleclip.errors import SliceError, UsageError
 from noduleclip.io.artefacts import replacing, write_text
 from noduleclip.io.index.base import Index
-from noduleclip.io.pictures import read_picture
 from noduleclip.report.console import log_info
 from noduleclip.report.gallery import (
     GALLERY_FOV_MM,
     GALLERY_SIZE_PX,
     Shown,
     check_viewer_url,
+    count_slices,
     draw_contact_sheet,
     make_section,
     render_gallery,
 )
 from noduleclip.workflows.output_lock import check_file
+from noduleclip.workflows.pictures import read_place
 from noduleclip.workflows.search import Answer
 from noduleclip.workflows.similar import Reference
 
@@ -50,7 +51,7 @@ def _show_reference(index: Index, reference: Reference | None, options: PictureO
     x, y = row[schema.CENTER_X], row[schema.CENTER_Y]
     row |= dict(zip(schema.BOX_COLUMNS, (x, y, x, y), strict=True))
     try:
-        return Shown(row, read_picture(row, (), None, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX))
+        return Shown(row, read_place(row, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX))
     except SliceError as error:
         return Shown(row, error)
 
@@ -77,7 +78,14 @@ def write_gallery(index: Index, answers: Sequence[Answer], options: PictureOptio
     hits = sum(answer.hits.height for answer in answers)
     sections = []
     for answer in answers:
-        pictures = read_pictures(index, answer.hits, options, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX)
+        pictures = read_pictures(
+            index,
+            answer.hits,
+            options,
+            fov_mm=GALLERY_FOV_MM,
+            size_px=GALLERY_SIZE_PX,
+            most_slices=count_slices(hits) if options.html is not None else 1,
+        )
         reference = _show_reference(index, answer.ranking.reference, options)
         sections.append(make_section(answer, pictures, reference))
     if options.html is not None:

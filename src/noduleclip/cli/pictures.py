@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -16,11 +15,8 @@ from noduleclip.io.index.base import Index
 from noduleclip.io.own_indexes import SliceFolders, choose_slice_folders
 from noduleclip.report.console import data_console, log_info, log_warning, progress
 from noduleclip.report.tables import PictureColumn, find_picture_room
-from noduleclip.workflows.pictures import load_pictures
+from noduleclip.workflows.pictures import NodulePictures, load_pictures
 from noduleclip.workflows.search import Answer
-
-if TYPE_CHECKING:  # a query without pictures does without the libraries that they take
-    from noduleclip.io.pictures import Picture
 
 
 @dataclass(frozen=True)
@@ -60,9 +56,9 @@ class PictureOptions:
 
 
 def read_pictures(
-    index: Index, hits: pl.DataFrame, options: PictureOptions, *, fov_mm: float, size_px: int
-) -> list[Picture | SliceError]:
-    """Cut the picture of each hit from its slice.
+    index: Index, hits: pl.DataFrame, options: PictureOptions, *, fov_mm: float, size_px: int, most_slices: int = 1
+) -> list[NodulePictures | SliceError]:
+    """Cut the pictures of each hit from its slices.
 
     Args:
         index: The index of the hits.
@@ -70,9 +66,10 @@ def read_pictures(
         options: How hits are shown as pictures.
         fov_mm: Side of a picture in mm.
         size_px: Side of a picture in pixels.
+        most_slices: Most slices of a nodule; 1 = the one that was embedded.
 
     Returns:
-        A picture per hit, or the reason why there is none.
+        The pictures of each hit, or the reason why there are none.
 
     Raises:
         UsageError: The DICOM root is no folder, or the index holds no boxes.
@@ -80,8 +77,10 @@ def read_pictures(
     if options.dicom_root is not None and not options.dicom_root.is_dir():
         raise UsageError(f"--dicom-root {options.dicom_root}: no such folder")
     folders = options.folders or choose_slice_folders(index, options.given_folders)
-    with progress("reading slices", hits[schema.ROW].n_unique(), "slices") as advance:
-        return load_pictures(index, hits, folders, fov_mm=fov_mm, size_px=size_px, on_picture=advance)
+    with progress("reading slices", hits[schema.ROW].n_unique(), "hits") as advance:
+        return load_pictures(
+            index, hits, folders, fov_mm=fov_mm, size_px=size_px, most_slices=most_slices, on_picture=advance
+        )
 
 
 def make_previews(
@@ -116,15 +115,15 @@ def make_previews(
     surface, graphics = preview.choose_surface(console), preview.find_graphics(console)
     size_px = layout.side * (1 if graphics is None else preview.PIXELS_PER_CHARACTER)
     pictures = read_pictures(index, hits, options, fov_mm=layout.fov_mm, size_px=size_px)
-    reasons = [picture for picture in pictures if isinstance(picture, SliceError)]
+    reasons = [found for found in pictures if isinstance(found, SliceError)]
     if reasons:
         log_warning(f"{len(reasons)} of {len(pictures)} pictures cannot be shown; first: {reasons[0]}")
     if len(reasons) == len(pictures):
         return None
     cells = iter(
         [
-            "-" if isinstance(picture, SliceError) else preview.draw_picture(picture, layout, surface, graphics)
-            for picture in pictures
+            "-" if isinstance(found, SliceError) else preview.draw_picture(found.picture, layout, surface, graphics)
+            for found in pictures
         ]
     )
     return [

@@ -19,6 +19,7 @@ RIM_POINTS = 48
 _ANGLES = np.arange(RIM_POINTS) * (2 * np.pi / RIM_POINTS)
 _DIRECTIONS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)])
 _FINE = 4
+_SAMPLES, _MOST_SAMPLES = 2, 256  # of a mean outline: in a pixel, and along a side
 _MOST_POINTS = 20_000
 MOST_CHARACTERS = 1_000_000
 _MOST_CHARACTERS_OF_NODULE = 1 << 26
@@ -135,6 +136,39 @@ class Outlines:
 def find_rim(points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the outermost points (V, 2) of (P, 2) in V directions all around; points may repeat."""
     return np.asarray(points_mm[np.argmax(points_mm @ _DIRECTIONS, axis=0)])
+
+
+def compute_mean_outline(outlines_px: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Compute the line around what at least half of the readers outlined.
+
+    Args:
+        outlines_px: (V, 2) columns and rows of each reader's outline on one slice.
+
+    Returns:
+        (V, 2) closed curves without their first point at the end, usually one; the outline itself where there is one
+        reader alone.
+    """
+    if len(outlines_px) < 2:
+        return list(outlines_px)
+    import contourpy
+
+    every = np.concatenate(outlines_px)
+    low = every.min(axis=0) - 1
+    side_px = float((every.max(axis=0) - low).max()) + 1
+    step_px = max(1 / _SAMPLES, side_px / _MOST_SAMPLES)  # between samples of the share covered
+    samples = int(np.ceil(side_px / step_px)) + 1
+    votes = np.zeros((samples * _FINE, samples * _FINE), np.int16)
+    for points in outlines_px:
+        fine = (points - low) * _FINE / step_px + _FINE / 2
+        canvas = Image.new("1", votes.shape)
+        ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in fine], fill=1, outline=1)
+        votes += np.asarray(canvas)
+    covered = (2 * votes >= len(outlines_px)).reshape(samples, _FINE, samples, _FINE).mean(axis=(1, 3))
+    smooth = np.pad(covered, 2)  # without the steps of the canvas
+    smooth = smooth[:-2] + 2 * smooth[1:-1] + smooth[2:]
+    smooth = smooth[:, :-2] + 2 * smooth[:, 1:-1] + smooth[:, 2:]
+    lines = contourpy.contour_generator(z=smooth).lines(smooth.dtype.type(8))
+    return [(np.asarray(line[:-1], np.float64) - 1) * step_px + low for line in lines]
 
 
 def draw_nodules(

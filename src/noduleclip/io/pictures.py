@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.io.crops import make_crop
-from noduleclip.io.outlines import parse_points
+from noduleclip.io.outlines import compute_mean_outline
 from noduleclip.io.roi_table import find_file
 
 Points = tuple[tuple[float, float], ...]
@@ -24,27 +24,35 @@ class Picture:
     Attributes:
         hu: (S, S) Hounsfield units; air outside the slice.
         pixel_mm: Side of a pixel in mm.
-        outline_px: Columns and rows of the outline, empty where none is known; pixel centres at integers.
+        outlines_px: Columns and rows of each reader's outline; pixel centres at integers.
+        mean_px: The line around what at least half of the readers outlined, usually one curve; empty where no outline
+            is known.
         box_px: Left, top, right and bottom edge of the box.
         study_uid: StudyInstanceUID of the slice, for links into a viewer.
     """
 
     hu: NDArray[np.float32]
     pixel_mm: float
-    outline_px: Points
+    outlines_px: tuple[Points, ...]
+    mean_px: tuple[Points, ...]
     box_px: tuple[float, float, float, float]
     study_uid: str
 
 
 def read_picture(
-    row: Mapping[str, Any], roots: Sequence[str | Path], points_json: str | None, *, fov_mm: float, size_px: int
+    row: Mapping[str, Any],
+    roots: Sequence[str | Path],
+    outlines_px: Sequence[NDArray[np.float64]],
+    *,
+    fov_mm: float,
+    size_px: int,
 ) -> Picture:
     """Cut the picture of a row of an index from its slice.
 
     Args:
         row: The row's metadata.
         roots: Folders that relative paths start from.
-        points_json: Its outline, as the table had it.
+        outlines_px: (V, 2) columns and rows of each reader's outline on the slice.
         fov_mm: Side of the square in mm.
         size_px: S.
 
@@ -68,8 +76,15 @@ def read_picture(
         across, down = (x - center_px[0]) * spacing_yx_mm[1], (y - center_px[1]) * spacing_yx_mm[0]
         return round(across / pixel_mm + middle, 2), round(down / pixel_mm + middle, 2)
 
-    points = parse_points(points_json)
+    def place_all(curves: Sequence[NDArray[np.float64]]) -> tuple[Points, ...]:
+        return tuple(tuple(place(x, y) for x, y in points.tolist()) for points in curves)
+
     left, top, right, bottom = (row[name] for name in schema.BOX_COLUMNS)
-    box_px = (*place(left - 0.5, top - 0.5), *place(right + 0.5, bottom + 0.5))
-    outline_px = () if points is None else tuple(place(x, y) for x, y in points.tolist())
-    return Picture(hu, pixel_mm, outline_px, box_px, ct.study_uid)
+    return Picture(
+        hu=hu,
+        pixel_mm=pixel_mm,
+        outlines_px=place_all(outlines_px),
+        mean_px=place_all(compute_mean_outline(outlines_px)),
+        box_px=(*place(left - 0.5, top - 0.5), *place(right + 0.5, bottom + 0.5)),
+        study_uid=ct.study_uid,
+    )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from noduleclip import schema
@@ -43,6 +44,44 @@ def format_estimates(row: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A size or rating of a nodule, as text, "" where it is not known.
+
+    Attributes:
+        name: "diameter, mm", or an attribute.
+        measured: The mean of its readers.
+        readers: What each reader measured.
+        model: What the model says.
+    """
+
+    name: str
+    measured: str
+    readers: tuple[str, ...]
+    model: str
+
+
+def compare_readers(row: Mapping[str, Any]) -> list[Comparison]:
+    """Compare diameter and ratings by the table, by each reader, and by the model; without those that nobody has."""
+    low, high = (_format(_number(row, name), 1) for name in (schema.ESTIMATED_LOW, schema.ESTIMATED_HIGH))
+    model = _format(_number(row, schema.ESTIMATED_DIAMETER), 1)
+    found = [
+        Comparison(
+            "diameter, mm",
+            _format(_number(row, schema.DIAMETER_MM), 1),
+            tuple(_format(size, 1) for size in row.get(schema.READER_DIAMETERS) or ()),
+            f"{model} ({low}-{high})" if model and low and high else model,
+        )
+    ]
+    for name in ATTRIBUTES:
+        ratings = tuple(_format(one, 0) for one in row.get(f"{schema.READER_PREFIX}{name}") or ())
+        estimated = _number(row, f"{schema.ESTIMATED_PREFIX}{name}")
+        rating = _number(row, name)
+        measured = "" if rating is None else f"{rating:.2f}".rstrip("0").rstrip(".")
+        found.append(Comparison(name.replace("_", " "), measured, ratings, _format(estimated, 0)))
+    return [one for one in found if one.measured or any(one.readers) or one.model]
+
+
 def format_reader_sizes(row: Mapping[str, Any]) -> str:
     """Return the diameters that the readers drew on the slice shown: "27.1, 28.0, 29.3 mm"; empty without any."""
     sizes = [f"{size:.1f}" for size in row.get(schema.READER_DIAMETERS) or () if size is not None]
@@ -68,6 +107,10 @@ def _list_phrases(row: Mapping[str, Any]) -> dict[str, float]:
     ]
     found = {name.removeprefix(schema.PROBABILITY_PREFIX).replace("_", " "): _number(row, name) for name in names}
     return {name: share for name, share in found.items() if share is not None}
+
+
+def _format(value: float | None, digits: int) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
 def _number(row: Mapping[str, Any], name: str) -> float | None:

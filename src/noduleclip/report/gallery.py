@@ -13,11 +13,15 @@ from noduleclip import schema
 from noduleclip.config import LUNG_WINDOW_HU, SOFT_TISSUE_WINDOW_HU
 from noduleclip.errors import SliceError, UsageError
 from noduleclip.io.pictures import Picture
-from noduleclip.report.page import render_page
+from noduleclip.report.estimates import compare_readers, format_counts, format_estimates, format_size
+from noduleclip.report.page import format_polygon, render_page
 from noduleclip.report.windows import encode_for_page, window_grey
+from noduleclip.workflows.pictures import NodulePictures
 from noduleclip.workflows.search import Answer
 
 GALLERY_FOV_MM, GALLERY_SIZE_PX = 64.0, 224
+_MOST_SLICES, _MOST_SLICES_OF_HIT = 240, 10  # of a page, 4 MB of real CT, and of a hit
+_KEY_QUALITY, _SLICE_QUALITY = 90, 60  # of the slice that was embedded, and of others
 SCALE_MM = 10.0
 _TEMPLATE = "gallery.html.jinja"
 _LINK_FIELDS = (
@@ -29,15 +33,20 @@ _SHEET_COLUMNS, _CAPTION_PX, _GAP_PX = 5, 18, 4
 
 @dataclass(frozen=True)
 class Shown:
-    """A hit and its picture.
+    """A hit and its pictures.
 
     Attributes:
         hit: Its row of the Top-K.
-        picture: The picture, or why there is none.
+        pictures: Its pictures, or why there are none.
     """
 
     hit: Mapping[str, Any]
-    picture: Picture | SliceError
+    pictures: NodulePictures | SliceError
+
+    @property
+    def picture(self) -> Picture | None:
+        """The picture of the slice that was embedded."""
+        return self.pictures.picture if isinstance(self.pictures, NodulePictures) else None
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,14 @@ class Section:
     reference: Shown | None = None
 
 
-def make_section(answer: Answer, pictures: Sequence[Picture | SliceError], reference: Shown | None = None) -> Section:
+def count_slices(hits: int) -> int:
+    """Return how many slices of each of its hits a page shows, so that its size has a bound."""
+    return max(1, min(_MOST_SLICES_OF_HIT, _MOST_SLICES // max(hits, 1)))
+
+
+def make_section(
+    answer: Answer, pictures: Sequence[NodulePictures | SliceError], reference: Shown | None = None
+) -> Section:
     """Combine the hits of an answer with their pictures."""
     hits = answer.hits.iter_rows(named=True)
     shown = [Shown(hit, picture) for hit, picture in zip(hits, pictures, strict=True)]
@@ -105,37 +121,56 @@ def render_gallery(sections: Sequence[Section], command: str, viewer_url: str | 
 
 
 def _describe(shown: Shown, viewer_url: str | None) -> dict[str, Any]:
-    hit, picture = shown.hit, shown.picture
-    size, satisfies = hit.get(schema.DIAMETER_MM), hit.get(schema.SATISFIES)
+    hit, pictures = shown.hit, shown.pictures
+    size = format_size(hit)
     columns = (schema.SCORE, schema.SIMILARITY, schema.COSINE, schema.RULE, schema.LIKENESS)
     scores = {name: hit[name] for name in columns if name in hit}
     card: dict[str, Any] = {
         "rank": f"#{hit[schema.RANK]}" if schema.RANK in hit else "reference",
-        "size": None if size is None else f"{size:.1f} mm",
-        "satisfies": satisfies,
+        "size": None if size is None else f"{size} mm",
+        "estimated": hit.get(schema.DIAMETER_MM) is None,
+        "satisfies": hit.get(schema.SATISFIES),
         "scores": {name: "-" if value is None else f"{value:.3f}" for name, value in scores.items()},
+        "counts": format_counts(hit),
+        "model": hit.get(schema.DESCRIPTION) or format_estimates(hit),
+        "comparison": compare_readers(hit),
         "patient": hit.get(schema.PATIENT_ID) or "-",
         "nodule": hit.get(schema.NODULE_ID) or "",
         "path": hit[schema.DICOM_PATH],
         "row": hit.get(schema.ROW),
         "link": None,
-        "problem": str(picture) if isinstance(picture, SliceError) else None,
+        "problem": str(pictures) if isinstance(pictures, SliceError) else None,
     }
-    if isinstance(picture, Picture):
-        side = len(picture.hu)
-        left, top, right, bottom = picture.box_px
+    if isinstance(pictures, NodulePictures):
+        picture = pictures.picture
         card |= {
-            "side": side,
-            "images": [
-                (name, encode_for_page(window_grey(picture.hu, window_hu)))
-                for name, window_hu in (("lung window", LUNG_WINDOW_HU), ("soft-tissue window", SOFT_TISSUE_WINDOW_HU))
-            ],
-            "outline": " ".join(f"{x + 0.5:g},{y + 0.5:g}" for x, y in picture.outline_px),
-            "box": (left + 0.5, top + 0.5, right - left, bottom - top),
+            "side": len(picture.hu),
+            "slices": [_describe_slice(pictures, at) for at in range(len(pictures.slices))],
             "bar": round(SCALE_MM / picture.pixel_mm, 1),
             "link": viewer_url and _fill(viewer_url, {**hit, "study_uid": picture.study_uid}),
         }
     return card
+
+
+def _describe_slice(pictures: NodulePictures, at: int) -> dict[str, Any]:
+    picture, outlined = pictures.slices[at], pictures.outlined[at]
+    is_key = at == pictures.key
+    left, top, right, bottom = picture.box_px
+    place = [f"slice {pictures.numbers[at]} of {pictures.count}"]
+    if outlined.z_mm is not None:
+        place.append(f"z {outlined.z_mm:.1f} mm")
+    readers = len(outlined.outlines)
+    return {
+        "is_key": is_key,
+        "place": ", ".join([*place, f"{readers} outline{'' if readers == 1 else 's'}"]),
+        "images": [
+            (name, encode_for_page(window_grey(picture.hu, window_hu), _KEY_QUALITY if is_key else _SLICE_QUALITY))
+            for name, window_hu in (("lung window", LUNG_WINDOW_HU), ("soft-tissue window", SOFT_TISSUE_WINDOW_HU))
+        ],
+        "readers": [format_polygon(points) for points in picture.outlines_px] if readers > 1 else [],
+        "mean": [format_polygon(points) for points in picture.mean_px],
+        "box": (left + 0.5, top + 0.5, right - left, bottom - top),
+    }
 
 
 def _fill(template: str, values: Mapping[str, Any]) -> str:
@@ -149,7 +184,7 @@ def draw_contact_sheet(sections: Sequence[Section]) -> Image.Image:
         UsageError: No hit has a picture.
     """
     cells = [shown for section in sections for shown in section.shown]
-    sides = {len(shown.picture.hu) for shown in cells if isinstance(shown.picture, Picture)}
+    sides = {len(shown.picture.hu) for shown in cells if shown.picture is not None}
     if not sides:
         raise UsageError("--contact-sheet: no slice of a hit can be read; see --dicom-root")
     side = max(sides)
@@ -165,14 +200,14 @@ def draw_contact_sheet(sections: Sequence[Section]) -> Image.Image:
 def _draw_cell(shown: Shown, side: int) -> Image.Image:
     cell = Image.new("L", (side, side + _CAPTION_PX), 255)
     pen, picture = ImageDraw.Draw(cell), shown.picture
-    if isinstance(picture, Picture):
+    if picture is not None:
         cell.paste(Image.fromarray(window_grey(picture.hu, LUNG_WINDOW_HU)), (0, 0))
         pen.rectangle([float(edge) for edge in np.rint(picture.box_px)], outline=255)
         bar_px = SCALE_MM / picture.pixel_mm
         pen.line([(side - 6 - bar_px, side - 6), (side - 6, side - 6)], fill=255, width=2)
     else:
         pen.rectangle((0, 0, side - 1, side - 1), outline=160)
-    size = shown.hit[schema.DIAMETER_MM]
-    caption = f"{shown.hit[schema.RANK]}   {'' if size is None else f'{size:.1f} mm'}"
+    size = format_size(shown.hit)
+    caption = f"{shown.hit[schema.RANK]}   {'' if size is None else f'{size} mm'}"
     pen.text((2, side + 3), caption, fill=0, font=ImageFont.load_default(_CAPTION_PX - 6))
     return cell

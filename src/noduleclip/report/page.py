@@ -1,7 +1,7 @@
 """Shared parts of the pages: templates that escape all text, and inline figures."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -27,6 +27,11 @@ def render_page(template: str, filters: Mapping[str, Any] | None = None, **value
     )
     environment.filters |= dict(filters or {})
     return environment.get_template(template).render(version=__version__, **values)
+
+
+def format_polygon(points_px: Sequence[tuple[float, float]]) -> str:
+    """Return the attribute of a polygon in SVG, whose pixels have their centres at halves."""
+    return " ".join(f"{round(x + 0.5, 1):g},{round(y + 0.5, 1):g}" for x, y in points_px)
 
 
 def inline_figure(figure: "Figure") -> Markup:

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from noduleclip import schema
 from noduleclip.config import LUNG_WINDOW_HU
 from noduleclip.errors import SliceError
+from noduleclip.io.outlines import parse_points
 from noduleclip.io.pictures import read_picture
-from noduleclip.report.page import MODEL_COLOUR, PLAIN_COLOUR, inline_figure, render_page
+from noduleclip.report.page import MODEL_COLOUR, PLAIN_COLOUR, format_polygon, inline_figure, render_page
 from noduleclip.report.windows import encode_for_page, window_grey
 
 _TEMPLATE: Final = "preparation.html.jinja"
@@ -69,15 +70,13 @@ def _draw(rois: pl.DataFrame, rows: Sequence[int], root: Path) -> Example:
         schema.CENTER_X: (first[schema.BBOX_XMIN] + first[schema.BBOX_XMAX]) / 2,
         schema.CENTER_Y: (first[schema.BBOX_YMIN] + first[schema.BBOX_YMAX]) / 2,
     }
+    curves = [points for reader in readers if (points := parse_points(reader[schema.POINTS_JSON])) is not None]
     try:
-        shown = [
-            read_picture({**reader, **middle}, [root], reader[schema.POINTS_JSON], fov_mm=_FOV_MM, size_px=_SIZE_PX)
-            for reader in readers
-        ]
+        shown = read_picture({**first, **middle}, [root], curves, fov_mm=_FOV_MM, size_px=_SIZE_PX)
     except SliceError as error:
         return Example(name, f"no picture: {error.code}", "")
-    outlines = tuple(" ".join(f"{x + 0.5:g},{y + 0.5:g}" for x, y in one.outline_px) for one in shown)
-    return Example(name, f"{sizes} mm", encode_for_page(window_grey(shown[0].hu, LUNG_WINDOW_HU)), outlines)
+    outlines = tuple(format_polygon(points) for points in shown.outlines_px)
+    return Example(name, f"{sizes} mm", encode_for_page(window_grey(shown.hu, LUNG_WINDOW_HU)), outlines)
 
 
 def render_preparation(summary: Mapping[str, Any], rois: pl.DataFrame, root: Path) -> str:

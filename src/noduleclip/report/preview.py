@@ -141,7 +141,8 @@ def paint(picture: Picture, windows: Sequence[str]) -> tuple[NDArray[np.float64]
         windows: W names of windows, shown from left to right.
 
     Returns:
-        (S, W * S + gaps) brightness in [0, 1], and whether a pixel is on the outline; without outline, on the box.
+        (S, W * S + gaps) brightness in [0, 1], and whether a pixel is on the readers' mean outline, or without
+        outline on the box.
     """
     side = len(picture.hu)
     line = _draw_line(picture, side)
@@ -154,10 +155,10 @@ def paint(picture: Picture, windows: Sequence[str]) -> tuple[NDArray[np.float64]
 
 def _draw_line(picture: Picture, side: int) -> NDArray[np.bool_]:
     left, top, right, bottom = picture.box_px
-    points = picture.outline_px or ((left, top), (right, top), (right, bottom), (left, bottom))
-    rounded = [(round(x), round(y)) for x, y in points]
     canvas = Image.new("1", (side, side))
-    ImageDraw.Draw(canvas).line([*rounded, rounded[0]], fill=1)
+    for points in picture.mean_px or (((left, top), (right, top), (right, bottom), (left, bottom)),):
+        rounded = [(round(x), round(y)) for x, y in points]
+        ImageDraw.Draw(canvas).line([*rounded, rounded[0]], fill=1)
     return np.asarray(canvas, bool)
 
 

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Window = tuple[float, float]
-_QUALITY = 90
 
 
 def spread_window(hu: NDArray[np.float32], window_hu: Window) -> NDArray[np.float64]:
@@ -22,8 +21,8 @@ def window_grey(hu: NDArray[np.float32], window_hu: Window) -> NDArray[np.uint8]
     return np.asarray(np.rint(spread_window(hu, window_hu) * 255), np.uint8)
 
 
-def encode_for_page(grey: NDArray[np.uint8]) -> str:
-    """Return (Y, X) grey values as a data URL."""
+def encode_for_page(grey: NDArray[np.uint8], quality: int = 90) -> str:
+    """Return (Y, X) grey values as a data URL, of a quality in [0, 100]."""
     file = io.BytesIO()
-    Image.fromarray(grey).save(file, format="WEBP", quality=_QUALITY)
+    Image.fromarray(grey).save(file, format="WEBP", quality=quality)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

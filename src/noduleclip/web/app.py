@@ -31,13 +31,14 @@ from noduleclip.errors import (
 from noduleclip.io.index.base import Index
 from noduleclip.io.index.rows import UNIQUE_COLUMNS
 from noduleclip.io.own_indexes import SliceFolders
-from noduleclip.io.pictures import Picture
-from noduleclip.report.gallery import GALLERY_FOV_MM, GALLERY_SIZE_PX, make_section, render_gallery
+from noduleclip.report.gallery import GALLERY_FOV_MM, GALLERY_SIZE_PX, count_slices, make_section, render_gallery
 from noduleclip.web.answers import ERROR_HANDLERS, REPLACED, REPLACED_HEADER, send_json
 from noduleclip.web.explorer import Explorer
-from noduleclip.web.questions import MAX_SOFTNESS_MM, MOST_HITS, parse_request, read_values
+from noduleclip.web.questions import MAX_SOFTNESS_MM, MOST_HITS, parse_place, parse_request, read_values
 from noduleclip.web.slices import SliceReader
+from noduleclip.web.stacks import describe_slice
 from noduleclip.web.work import Endpoint, WorkQueue, answer_while_connected, without_panic
+from noduleclip.workflows.pictures import NodulePictures
 from noduleclip.workflows.search_request import SearchRequest, format_command
 
 NEIGHBOURS = 12
@@ -94,6 +95,7 @@ class _Site:
         self._looking = CapacityLimiter(1)
         self._ranking = WorkQueue(_RANKED_AT_ONCE)
         self._drawing, self._decoding = WorkQueue(1), WorkQueue(1)  # a slice waits for one picture, not all
+        self._listing = WorkQueue(1)  # reads the headers of whole folders
         environment = jinja2.Environment(loader=jinja2.PackageLoader("noduleclip", "web"), autoescape=True)
         self._template = environment.get_template("page.html.jinja")
 
@@ -104,6 +106,7 @@ class _Site:
             "/api/collection": self.describe_collection,
             "/api/search": self.search,
             "/api/nodule/{row:row}": self.describe_nodule,
+            "/api/stack/{row:row}": self.describe_stack,
             "/api/slice/{row:row}": self.send_slice,
             "/api/map": self.send_map,
             "/picture/{row:row}.png": self.send_picture,
@@ -172,7 +175,7 @@ class _Site:
         explorer = opened.explorer
 
         def work() -> dict[str, Any]:
-            return {"bins": explorer.count_diameters(), "columns": explorer.index.scan().collect_schema().names()}
+            return {**explorer.count_sizes(), "columns": explorer.index.scan().collect_schema().names()}
 
         return JSONResponse(await self._ranking.run(work))
 
@@ -195,32 +198,42 @@ class _Site:
         search = replace(search, k=min(search.k, MOST_PICTURES))
         answer = await self._ranking.run(partial(opened.explorer.find_hits, search))
         pictures = [  # one at a time: other requests have their turn between two pictures
-            await self._drawing.run(partial(_try_cut, opened.slices, row)) for row in answer.hits[schema.ROW]
+            await self._drawing.run(partial(_try_cut, opened.slices, row, count_slices(answer.hits.height)))
+            for row in answer.hits[schema.ROW]
         ]
         command = format_command(search, opened.explorer.index.name)
         page = await self._drawing.run(partial(render_gallery, [make_section(answer, pictures)], command, None))
         return HTMLResponse(page, headers={"Content-Disposition": 'attachment; filename="hits.html"'})
 
     async def describe_nodule(self, opened: Opened, request: Request) -> Response:
-        """Return a row's metadata, box, outline and neighbours."""
+        """Return a row's metadata, what readers and model say of it, box, outlines on its own slice, and neighbours."""
         row, unique = _row_of(opened, request), _parse_search(request).unique
 
         def work() -> dict[str, Any]:
-            found = opened.explorer.describe_row(row)
+            own = opened.slices.stacks.find_outlined(row)
             return {
                 "row": row,
-                "metadata": {name: value for name, value in found.items() if value is not None},
-                "box": [found.get(name) for name in schema.BOX_COLUMNS],
-                "outline": opened.slices.read_outline(row),
+                **opened.explorer.describe_nodule(row),
+                "slice": describe_slice(own.slices[own.key]),
                 "neighbours": opened.explorer.find_neighbours(row, NEIGHBOURS, unique),
             }
 
         return send_json(await self._ranking.run(work))
 
-    async def send_slice(self, opened: Opened, request: Request) -> Response:
-        """Return the Hounsfield units of a row's slice, for the browser to window."""
+    async def describe_stack(self, opened: Opened, request: Request) -> Response:
+        """Return the slices that one can step to from a row's, with their outlines, and the place of its own."""
         row = _row_of(opened, request)
-        found = await self._decoding.run(partial(opened.slices.read, row))
+
+        def work() -> dict[str, Any]:
+            stack = opened.slices.stacks.find(row)
+            return {"at": stack.key, "slices": [describe_slice(one) for one in stack.slices]}
+
+        return send_json(await self._listing.run(work))
+
+    async def send_slice(self, opened: Opened, request: Request) -> Response:
+        """Return the Hounsfield units of a row's slice, or of another of its stack, for the browser to window."""
+        row, at = _row_of(opened, request), parse_place(read_values(request.scope["query_string"]))
+        found = await self._decoding.run(partial(opened.slices.read, row, at))
         spacing = [] if found.spacing_yx_mm is None else found.spacing_yx_mm
         headers = {"X-Shape": ",".join(map(str, found.shape)), "X-Spacing-Mm": ",".join(f"{mm:g}" for mm in spacing)}
         return Response(found.hu, media_type="application/octet-stream", headers=headers)
@@ -250,9 +263,9 @@ def _row_of(opened: Opened, request: Request) -> int:
     return row
 
 
-def _try_cut(slices: SliceReader, row: int) -> Picture | SliceError:
+def _try_cut(slices: SliceReader, row: int, most_slices: int) -> NodulePictures | SliceError:
     try:
-        return slices.cut(row, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX)
+        return slices.cut(row, fov_mm=GALLERY_FOV_MM, size_px=GALLERY_SIZE_PX, most_slices=most_slices)
     except SliceError as error:
         return error
 

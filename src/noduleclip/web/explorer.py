@@ -1,6 +1,7 @@
-"""The data of the explorer's page: hits, neighbours, the histogram of diameters, and the map."""
+"""The data of the explorer's page: hits, neighbours, the histogram of sizes, and the map."""
 
 import functools
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,13 @@ from noduleclip import schema
 from noduleclip.io.index.base import Index
 from noduleclip.io.text_table import format_csv
 from noduleclip.language.query import ParsedQuery, describe_query, list_attributes, parse_query
+from noduleclip.report.estimates import (
+    compare_readers,
+    format_counts,
+    format_estimates,
+    format_reader_sizes,
+    format_size,
+)
 from noduleclip.retrieval.hits import satisfies_all
 from noduleclip.retrieval.plane import project_to_plane
 from noduleclip.workflows.reporter import NoteCollector
@@ -20,7 +28,10 @@ from noduleclip.workflows.search_request import SearchRequest
 HISTOGRAM_MM = 40  # bins of 1 mm, and one for all above
 _KEPT = 4  # sentences, filters and groupings
 _MOST_POINTS = 20_000
-_SHOWN = (schema.PATIENT_ID, schema.NODULE_ID, schema.READER)
+_SHOWN = (
+    schema.PATIENT_ID, schema.NODULE_ID, schema.READER, schema.READERS, schema.SLICES, schema.ESTIMATED_DIAMETER,
+)  # fmt: skip
+_ESTIMATES = (schema.ESTIMATED_PREFIX, schema.PROBABILITY_PREFIX)
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -33,6 +44,7 @@ class Explorer:
         index: The index.
         rows: N.
         diameters_mm: (N,) diameters, NaN where none was measured.
+        sizes_mm: (N,) the same, estimated where none was measured.
     """
 
     def __init__(self, index: Index) -> None:
@@ -42,13 +54,15 @@ class Explorer:
         held = index.scan().collect_schema().names()
         self._shown = index.read_columns([name for name in _SHOWN if name in held])
         self.diameters_mm: Floats = self._searcher.rows.read_numbers(schema.DIAMETER_MM)
+        estimated = self._searcher.rows.read_numbers(schema.ESTIMATED_DIAMETER)
+        self.sizes_mm: Floats = np.where(np.isnan(self.diameters_mm), estimated, self.diameters_mm)
 
     def answer(self, request: SearchRequest) -> dict[str, Any]:
         """Rank the rows that pass the filters, as `fuse` does.
 
         Returns:
-            What the page shows, for JSON: the query as understood, its interval, how many rows were ranked and how many
-            of them lie in the interval, notes, and the hits.
+            What the page shows, for JSON: the query as understood, its interval, how many rows were ranked, how many of
+            them lie in the interval by their diameter and how many by its estimate alone, notes, and the hits.
 
         Raises:
             UsageError: The sentence or the condition cannot be parsed.
@@ -65,7 +79,8 @@ class Explorer:
             "reading": ranking.description,
             "interval": bounds,
             "ranked": ranking.ranked or 0,
-            "inside": self._count_inside(ranking.parsed, request),
+            "inside": self._count_inside(ranking.parsed, request, self.diameters_mm),
+            "inside_estimated": self._count_inside(ranking.parsed, request, self._estimated_mm),
             "notes": tuple(f"{note[0].upper()}{note[1:]}." for note in notes),
             "hits": self._describe_hits(ranking),
         }
@@ -107,22 +122,39 @@ class Explorer:
             hit[schema.SIMILARITY] = similarity
         return found
 
-    def describe_row(self, row: int) -> dict[str, Any]:
-        """Return the metadata of a row."""
-        return self.index.read_rows([row]).row(0, named=True)
+    def describe_nodule(self, row: int) -> dict[str, Any]:
+        """Return the metadata of a row, its box, and what its readers and the model say of it, as text."""
+        found = self.index.read_rows([row]).row(0, named=True)
+        known = {name: value for name, value in found.items() if value is not None}
+        estimates = [name for name in known if name.startswith(_ESTIMATES)]
+        lists = [name for name, value in known.items() if isinstance(value, list)]  # shown reader by reader
+        return {
+            "metadata": {name: value for name, value in known.items() if name not in {*estimates, *lists}},
+            "estimates": {name: known[name] for name in estimates},
+            "size": format_size(found),
+            "counts": format_counts(found),
+            "reader_sizes": format_reader_sizes(found),
+            "model": format_estimates(found),
+            "comparison": [asdict(one) for one in compare_readers(found)],
+            "box": [found.get(name) for name in schema.BOX_COLUMNS],
+        }
 
-    def count_diameters(self) -> list[int]:
-        """Count rows by diameter, in bins of 1 mm from 0 and in one for all from 40 mm."""
-        known = self.diameters_mm[np.isfinite(self.diameters_mm)]
+    def count_sizes(self) -> dict[str, Any]:
+        """Count rows by size, in bins of 1 mm from 0 and in one for all from 40 mm; and those measured and estimated.
+
+        The size is the diameter, or its estimate where none was measured.
+        """
+        known = self.sizes_mm[np.isfinite(self.sizes_mm)]
         bins: list[int] = np.bincount(np.clip(known, 0, HISTOGRAM_MM).astype(int), minlength=HISTOGRAM_MM + 1).tolist()
-        return bins
+        measured = int(np.isfinite(self.diameters_mm).sum())
+        return {"bins": bins, "measured": measured, "estimated": len(known) - measured}
 
     @functools.cached_property
     def plane(self) -> tuple[Rows, NDArray[np.float32]]:
-        """Rows (M,), at most 20,000 spread over the index, and (M, 3): their place on the map and their diameter."""
+        """Rows (M,), at most 20,000 spread over the index, and (M, 3): their place on the map and their size."""
         rows = np.unique(np.linspace(0, self.rows - 1, min(self.rows, _MOST_POINTS)).astype(np.int64))
         points = project_to_plane(self.index.embeddings, rows)
-        return rows, np.column_stack([points, self.diameters_mm[rows]]).astype(np.float32)
+        return rows, np.column_stack([points, self.sizes_mm[rows]]).astype(np.float32)
 
     def _describe_rows(self, rows: Rows, attributes: tuple[str, ...] = ()) -> list[dict[str, Any]]:
         found: pl.DataFrame = self._shown[rows.tolist()].with_columns(
@@ -130,14 +162,18 @@ class Explorer:
             pl.Series(schema.DIAMETER_MM, self.diameters_mm[rows]).fill_nan(None),
             *(pl.Series(name, self._searcher.rows.read_numbers(name)[rows]).fill_nan(None) for name in attributes),
         )
-        return found.to_dicts()
+        return [{**hit, "size": format_size(hit), "counts": format_counts(hit)} for hit in found.to_dicts()]
 
-    def _count_inside(self, parsed: ParsedQuery, request: SearchRequest) -> int | None:
+    @property
+    def _estimated_mm(self) -> Floats:
+        """(N,) estimates of the rows without a diameter, NaN for all others."""
+        return np.where(np.isnan(self.diameters_mm), self.sizes_mm, np.nan)
+
+    def _count_inside(self, parsed: ParsedQuery, request: SearchRequest, sizes_mm: Floats) -> int | None:
         if parsed.interval is None:
             return None
         rows = self._searcher.rows.find_rows(request.filters)
-        sizes = self.diameters_mm if rows is None else self.diameters_mm[rows]
-        return int(parsed.interval.contains_each(sizes).sum())
+        return int(parsed.interval.contains_each(sizes_mm if rows is None else sizes_mm[rows]).sum())
 
 
 def _to_number(value: float | np.floating) -> float | None:

@@ -59,6 +59,18 @@ def parse_request(values: Mapping[str, str]) -> SearchRequest:
     )
 
 
+def parse_place(values: Mapping[str, str]) -> int | None:
+    """Parse which slice of a stack is asked for; None = the one that was embedded.
+
+    Raises:
+        UsageError: It is no place.
+    """
+    text = values.get("at", "")
+    if text and not re.fullmatch("[0-9]{1,5}", text):
+        raise UsageError(f"at must be the number of a slice from 0, got {text[:50]!r}")
+    return int(text) if text else None
+
+
 def _read_text(values: Mapping[str, str], name: str) -> str:
     text = values.get(name, "").strip()
     if len(text) > _MOST_CHARACTERS[name]:

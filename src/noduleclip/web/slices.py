@@ -1,27 +1,28 @@
-"""Slices of an index's rows for the browser; no other file can be requested."""
+"""Slices of an index's rows, and of their series, for the browser; no other file can be requested."""
 
 import io
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from noduleclip import schema
 from noduleclip.config import LUNG_WINDOW_HU
+from noduleclip.errors import UsageError
 from noduleclip.io.index.base import Index
-from noduleclip.io.outlines import parse_points
 from noduleclip.io.own_indexes import SliceFolders
-from noduleclip.io.pictures import Picture
-from noduleclip.io.roi_table import find_file
 from noduleclip.report.windows import window_grey
-from noduleclip.workflows.pictures import check_slice_allowed, load_picture
+from noduleclip.web.stacks import StackFinder
+from noduleclip.workflows.pictures import NodulePictures, check_slice_allowed, load_nodule
 
 _FOV_MM, _SIZE_PX = 60.0, 160
 _OUTLINE_RGB = (255, 176, 0)
-_KEPT_PICTURES, _KEPT_SLICES = 512, 4
+_FAINT = 110  # opacity of a reader's outline, of 255
+_KEPT_PICTURES, _KEPT_SLICES = 512, 16
 
 
 @dataclass(frozen=True)
@@ -40,56 +41,73 @@ class Slice:
 
 
 class SliceReader:
-    """Reads the slices that rows of an index name, where they may be read; one at a time."""
+    """Reads the slices that rows of an index name, and their neighbours, where they may be read; one at a time.
+
+    Attributes:
+        stacks: Finds the slices of a row.
+    """
 
     def __init__(self, index: Index, folders: SliceFolders) -> None:
         self._index, self._folders = index, folders
         self._decoding = threading.Lock()
+        self.stacks = StackFinder(index, folders)
         self.draw = lru_cache(_KEPT_PICTURES)(self._draw)
-        self.read = lru_cache(_KEPT_SLICES)(self._read)
+        self._decode = lru_cache(_KEPT_SLICES)(self._decode_file)
 
-    def read_outline(self, row: int) -> list[list[float]]:
-        """Return the outline of a row as columns and rows of its slice; empty where there is none."""
-        points = parse_points(self._index.read_outlines([row])[0])
-        return [] if points is None else points.tolist()
-
-    def cut(self, row: int, *, fov_mm: float, size_px: int) -> Picture:
-        """Cut the tissue around a row.
+    def cut(self, row: int, *, fov_mm: float, size_px: int, most_slices: int = 1) -> NodulePictures:
+        """Cut the tissue around a row, on the slice that was embedded and on others where it is outlined.
 
         Raises:
+            SliceError: The slice that was embedded cannot or may not be read.
+        """
+        found, outlined = self._index.read_rows([row]).row(0, named=True), self._index.read_slices([row])[0]
+        sizes: dict[str, Any] = {"fov_mm": fov_mm, "size_px": size_px, "most_slices": most_slices}
+        with self._decoding:
+            return load_nodule(self._index, found, outlined, self._folders, **sizes)
+
+    def read(self, row: int, at: int | None = None) -> Slice:
+        """Return a whole slice of a row's stack.
+
+        Args:
+            row: The row.
+            at: Place in the stack; None = the slice that was embedded.
+
+        Raises:
+            UsageError: The stack has no such place.
             SliceError: The slice cannot or may not be read.
         """
-        found, outline = self._index.read_rows([row]).row(0, named=True), self._index.read_outlines([row])[0]
-        with self._decoding:
-            return load_picture(self._index, found, outline, self._folders, fov_mm=fov_mm, size_px=size_px)
+        stack = self.stacks.find_outlined(row) if at is None else self.stacks.find(row)
+        place = stack.key if at is None else at
+        if place >= len(stack.slices):
+            raise UsageError(f"row {row} has no slice {place}; it has slices 0 to {len(stack.slices) - 1}")
+        chosen = stack.slices[place]
+        found = self._index.read_rows([row]).row(0, named=True)
+        check_slice_allowed(self._index, {**found, schema.DICOM_PATH: str(chosen.path)}, self._folders)
+        return self._decode(chosen.path, chosen.frame)
 
     def _draw(self, row: int) -> bytes:
-        """Return the tissue around a row as PNG, in the lung window and with the outline.
+        """Return the tissue around a row as PNG, in the lung window and with the outlines.
 
         Raises:
             SliceError: The slice cannot or may not be read.
         """
-        picture = self.cut(row, fov_mm=_FOV_MM, size_px=_SIZE_PX)
+        picture = self.cut(row, fov_mm=_FOV_MM, size_px=_SIZE_PX).picture
         image = Image.fromarray(window_grey(picture.hu, LUNG_WINDOW_HU)).convert("RGB")
-        if picture.outline_px:
-            ImageDraw.Draw(image).line([*picture.outline_px, picture.outline_px[0]], fill=_OUTLINE_RGB)
+        pen = ImageDraw.Draw(image, "RGBA")
+        readers = picture.outlines_px if len(picture.outlines_px) > 1 else ()
+        for points in readers:
+            pen.line([*points, points[0]], fill=(*_OUTLINE_RGB, _FAINT))
+        for points in picture.mean_px:
+            pen.line([*points, points[0]], fill=_OUTLINE_RGB)
         file = io.BytesIO()
         image.save(file, "PNG")
         return file.getvalue()
 
-    def _read(self, row: int) -> Slice:
-        """Return the whole slice of a row.
-
-        Raises:
-            SliceError: The slice cannot or may not be read.
-        """
+    def _decode_file(self, path: Path, frame: int | None) -> Slice:
         from noduleclip.io.dicom.slice import read_ct_slice
 
-        found = self._index.read_rows([row]).row(0, named=True)
-        check_slice_allowed(self._index, found, self._folders)
-        path = Path(find_file(str(found[schema.DICOM_PATH]), self._folders.folders or (Path.cwd(),)))
         with self._decoding:
-            ct = read_ct_slice(path, frame=found.get(schema.FRAME), assume_hu=True)
+            ct = read_ct_slice(path, frame=frame, assume_hu=True)
         height, width = ct.hu.shape
         hu = np.clip(np.rint(ct.hu), -32768, 32767).astype("<i2")
         return Slice(hu.tobytes(), (height, width), ct.spacing_yx_mm)

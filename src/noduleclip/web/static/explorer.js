@@ -2,7 +2,7 @@
 
 const DEFAULTS = {
   q: "a lung nodule with diameter > 6 mm", q2: null, alpha: "0.5", softness: "1.5", min: "", max: "", patients: "",
-  where: "", unique: "nodule", k: "24", row: null, map: null,
+  where: "", unique: "nodule", k: "24", row: null, at: null, map: null,
 };
 const ASKED = ["alpha", "softness", "min", "max", "patients", "where", "unique", "k"];
 const TYPING_MS = 60;
@@ -22,7 +22,8 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-const millimetres = (value) => (value === null || value === undefined ? "no diameter" : `${value.toFixed(1)} mm`);
+const size_of = ({ size }) => (size === null ? "no diameter" : `${size} mm`); // "~8.2" is the model's estimate
+const plain = (value) => (typeof value === "number" ? String(Number(value.toPrecision(5))) : String(value));
 const count = (number) => number.toLocaleString("en");
 
 // State and address
@@ -31,7 +32,7 @@ let state = read_address();
 
 function read_address() {
   const given = new URLSearchParams(location.search);
-  if ((given.get("generation") ?? GENERATION) !== GENERATION) given.delete("row"); // its number is another row's here
+  if ((given.get("generation") ?? GENERATION) !== GENERATION) for (const name of ["row", "at"]) given.delete(name); // another row's here
   return Object.fromEntries(Object.entries(DEFAULTS).map(([name, value]) => [name, given.get(name) ?? value]));
 }
 
@@ -84,7 +85,7 @@ const panes = [0, 1].map((number) => ({
   number, answer: null, busy: false, again: false,
   section: find(`.pane[data-pane="${number}"]`), reading: find(`#reading-${number}`),
 }));
-let bins = [];
+let collection = { bins: [], measured: 0, estimated: 0 };
 
 async function ask(pane) {
   if (pane.busy) { pane.again = true; return; } // one at a time: what was asked meanwhile is asked once, as it is then
@@ -116,11 +117,13 @@ function say(element, text, fault = false) {
 
 function show_answer(pane) {
   const { answer } = pane;
-  const within = answer.inside === null ? "" : ` ${count(answer.inside)} of ${count(answer.ranked)} rows have such a diameter.`;
+  const guessed = answer.inside_estimated ? `, ${count(answer.inside_estimated)} others by the model's estimate` : "";
+  const within = answer.inside === null ? "" : ` ${count(answer.inside)} of ${count(answer.ranked)} rows have such a diameter${guessed}.`;
   const reading = answer.reading.charAt(0).toUpperCase() + answer.reading.slice(1);
   say(pane.reading, [`${reading}.${within}`, ...answer.notes].join(" "));
   const title = `${count(answer.hits.length)} hits among ${count(answer.ranked)} rows`;
-  find("h2", pane.section).replaceChildren(`${title} `, make("span", { class: "quiet" }, `${answer.milliseconds} ms`));
+  const marked = answer.hits.some((hit) => hit.size?.startsWith("~")) ? ", ~ is the model's estimate" : "";
+  find("h2", pane.section).replaceChildren(`${title} `, make("span", { class: "quiet" }, `${answer.milliseconds} ms${marked}`));
   fill(find("ol", pane.section), answer.hits);
   draw_histogram();
   draw_map();
@@ -144,13 +147,14 @@ function make_card(row) {
 }
 
 function describe_hit(item, hit) {
-  const lines = [make("span", { class: "size" }, millimetres(hit.diameter_mm))];
+  const lines = [make("span", { class: "size" }, size_of(hit))];
   if (hit.satisfies === true) lines.push(make("span", { class: "yes" }, " ✓ fits"));
   if (hit.satisfies === false) lines.push(make("span", { class: "no" }, " ✗ misses"));
   const value = hit.score ?? hit.similarity;
   lines.push(make("br"), `${hit.score === undefined ? "cosine" : "score"} ${value.toFixed(3)}`, make("br"));
   const parts = [hit.cosine, hit.rule].map((part) => (part === null || part === undefined ? "–" : part.toFixed(2)));
   if (hit.score !== undefined) lines.push(make("span", { class: "quiet" }, `image ${parts[0]}, measured ${parts[1]}`), make("br"));
+  if (hit.counts) lines.push(make("span", { class: "quiet" }, hit.counts), make("br"));
   lines.push(make("span", { class: "quiet" }, hit.patient_id ?? ""));
   find("button", item).replaceChildren(find("img", item), make("span", {}, ...lines));
   mark_current(find("button", item), hit.row);
@@ -165,7 +169,7 @@ function mark_current(button, row) {
 // Histogram
 
 function draw_histogram() {
-  const svg = find("#histogram svg");
+  const svg = find("#histogram svg"), { bins, measured, estimated } = collection;
   if (!bins.length) return;
   const wide = svg.clientWidth, step = (wide - 24) / bins.length, highest = Math.max(1, ...bins), place = (mm) => 12 + step * Math.min(Math.max(mm, 0), bins.length);
   const parts = bins.map((rows, mm) => {
@@ -185,27 +189,27 @@ function draw_histogram() {
   }
   svg.setAttribute("viewBox", `0 0 ${wide} 120`);
   svg.replaceChildren(...parts);
-  const total = bins.reduce((sum, rows) => sum + rows, 0);
+  const guessed = estimated ? `, ${count(estimated)} estimated` : "";
   const ranges = said.length ? said.join("; ") : "the sentence has no size";
-  find("#histogram-said").textContent = `Rows by diameter in mm, ${count(total)} measured; ${ranges}.`;
+  find("#histogram-said").textContent = `Rows by diameter in mm, ${count(measured)} measured${guessed}; ${ranges}.`;
 }
 
-// Detail: metadata, neighbours, slice
+// Detail: what readers and model say, metadata, neighbours, slices
 
-let opened = null; // { row, nodule, slice, from }
+let opened = null; // { row, nodule, stack, at, slice, kept, from }
 let whole = true, marked = true;
 
 async function open_nodule(row, from = null, step = true) {
   const before = opened;
-  opened = { row, nodule: null, slice: null, from: from ?? before?.from ?? null };
+  opened = { row, nodule: null, stack: null, at: null, slice: null, kept: new Map(), from: from ?? before?.from ?? null };
   const mine = opened;
   state.row = String(row);
-  if (step) write_address(true);
+  if (step) { state.at = null; write_address(true); }
   for (const item of all("li[data-row]")) mark_current(find("button", item), item.dataset.row);
   find("#detail").hidden = false;
   find("#results").classList.add("open");
   find("#detail-title").textContent = `Row ${row}`;
-  find("#slice").hidden = true;
+  find("#slice").hidden = find("#steps").hidden = true;
   say(find("#slice-said"), "");
   if (step) {
     find("#detail-title").focus({ preventScroll: true });
@@ -217,9 +221,10 @@ async function open_nodule(row, from = null, step = true) {
     if (opened !== mine) return;
     mine.nodule = nodule;
     show_nodule(nodule);
+    fetch_json(`/api/stack/${row}`).then((stack) => { if (opened === mine) show_stack(mine, stack); }, () => {});
     const slice = await fetch_slice(row);
     if (opened !== mine) return;
-    mine.slice = slice;
+    mine.slice ??= slice;
     find("#slice").hidden = false;
     draw_slice();
     if (step) find("#detail").scrollIntoView({ block: "nearest" });
@@ -229,18 +234,110 @@ async function open_nodule(row, from = null, step = true) {
 }
 
 function show_nodule(nodule) {
-  const { metadata } = nodule;
-  find("#detail-title").textContent = `${millimetres(metadata.diameter_mm)}, ${metadata.patient_id ?? ""}, row ${nodule.row}`;
-  const pairs = Object.entries(metadata).filter(([name]) => name !== "row");
-  find("#metadata").replaceChildren(...pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))]));
+  const { metadata, estimates, comparison } = nodule;
+  find("#detail-title").textContent = `${size_of(nodule)}, ${metadata.patient_id ?? ""}, row ${nodule.row}`;
+  say(find("#counts"), [nodule.counts, nodule.reader_sizes].filter(Boolean).join(": "));
+  say(find("#model"), nodule.model && `model: ${nodule.model}`);
+  say(find("#words"), metadata.description ? `in words: ${metadata.description}` : "");
+  find("#comparison").hidden = comparison.length === 0;
+  find("#comparison tbody").replaceChildren(...comparison.map((one) => make("tr", {},
+    make("th", { scope: "row" }, one.name),
+    ...[one.measured, one.readers.map((value) => value || "–").join(", "), one.model].map((text) => make("td", {}, text || "–")))));
+  list(find("#metadata"), Object.entries(metadata).filter(([name]) => name !== "row" && name !== "description"));
+  find("#estimates").hidden = Object.keys(estimates).length === 0;
+  list(find("#estimates dl"), Object.entries(estimates));
   fill(find("#neighbours"), nodule.neighbours);
 }
+
+function list(element, pairs) {
+  element.replaceChildren(...pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, plain(value))]));
+}
+
+// Steps through the slices of the nodule's series, from the feet to the head
+
+const STEP_PX = 40; // of a wheel that turns smoothly
+const place = find("#place");
+
+function show_stack(mine, stack) {
+  mine.stack = stack;
+  mine.at = stack.at;
+  find("#steps").hidden = stack.slices.length < 2;
+  place.max = stack.slices.length - 1;
+  say_place();
+  if (state.at !== null) go_to(Number(state.at));
+}
+
+function go_to(at) {
+  if (!opened?.stack || Number.isNaN(at)) return;
+  const last = opened.stack.slices.length - 1, to = Math.min(Math.max(at, 0), last);
+  if (to === opened.at) return;
+  opened.at = to;
+  state.at = to === opened.stack.at ? null : String(to);
+  write_address();
+  say_place();
+  load_slice(opened);
+}
+
+async function load_slice(mine) {
+  if (mine.loading) return; // one at a time; the place where the steps ended is loaded last
+  mine.loading = true;
+  let at = null;
+  while (opened === mine && at !== mine.at) {
+    at = mine.at;
+    const slice = await fetch_step(mine, at).catch((error) => error);
+    if (opened !== mine) return;
+    const failed = slice instanceof Error;
+    say(find("#slice-said"), failed ? slice.message : "", failed);
+    mine.slice = failed ? null : slice;
+    draw_slice();
+  }
+  mine.loading = false;
+  for (const next of [at + 1, at - 1]) if (mine.stack.slices[next]) fetch_step(mine, next).catch(() => {});
+}
+
+function fetch_step(mine, at) {
+  if (!mine.kept.has(at)) {
+    if (mine.kept.size > 60) mine.kept.clear();
+    mine.kept.set(at, fetch_slice(mine.row, at));
+  }
+  return mine.kept.get(at);
+}
+
+function say_place() {
+  const { stack, at } = opened, { z_mm, outlines } = stack.slices[at], own = at === stack.at;
+  const drawn = outlines.length ? `, outlined by ${outlines.length}` : ", not outlined";
+  place.value = at;
+  find("#place-said").textContent = `${at + 1} of ${stack.slices.length}`
+    + `${z_mm === null ? "" : `, z ${z_mm.toFixed(1)} mm`}${drawn}${own ? ", embedded" : ""}`;
+  find("#up").disabled = at === stack.slices.length - 1;
+  find("#down").disabled = at === 0;
+  find("#own").disabled = own;
+}
+
+place.addEventListener("input", () => go_to(Number(place.value)));
+find("#up").addEventListener("click", () => go_to(opened.at + 1));
+find("#down").addEventListener("click", () => go_to(opened.at - 1));
+find("#own").addEventListener("click", () => go_to(opened.stack.at));
+find("#detail").addEventListener("keydown", (event) => {
+  if (!event.target.matches("canvas, #detail-title") || event.ctrlKey || event.altKey || event.metaKey || !opened?.stack) return;
+  const to = { ArrowUp: opened.at + 1, ArrowDown: opened.at - 1, Home: opened.stack.at }[event.key];
+  if (to !== undefined) { event.preventDefault(); go_to(to); }
+});
+let turned = 0;
+find("#slice canvas").addEventListener("wheel", (event) => {
+  if (event.ctrlKey || !(opened?.stack?.slices.length > 1)) return;
+  event.preventDefault();
+  turned = Math.sign(turned) === Math.sign(event.deltaY) ? turned : 0;
+  turned += event.deltaMode === 0 ? event.deltaY : STEP_PX * Math.sign(event.deltaY);
+  const steps = Math.trunc(turned / STEP_PX);
+  if (steps) { turned -= steps * STEP_PX; go_to(opened.at - Math.sign(steps)); }
+}, { passive: false });
 
 function close_nodule(step = true) {
   if (!opened) return;
   const { from } = opened;
   opened = null;
-  state.row = null;
+  state.row = state.at = null;
   if (step) write_address(true);
   find("#detail").hidden = true;
   find("#results").classList.remove("open");
@@ -248,8 +345,8 @@ function close_nodule(step = true) {
   if (step) (from?.isConnected ? from : find("#q")).focus();
 }
 
-async function fetch_slice(row) {
-  const response = await fetch_answer(`/api/slice/${row}`);
+async function fetch_slice(row, at = null) {
+  const response = await fetch_answer(`/api/slice/${row}`, at === null ? {} : { at });
   const [height, width] = response.headers.get("X-Shape").split(",").map(Number);
   const spacing = response.headers.get("X-Spacing-Mm");
   const [high_mm, wide_mm] = spacing ? spacing.split(",").map(Number) : [1, 1];
@@ -273,8 +370,9 @@ function window_slice({ hu, canvas, pixels }) {
 function draw_slice() {
   find("#level-said").textContent = `${level.value} HU`;
   find("#width-said").textContent = `${width.value} HU`;
-  if (!opened?.slice) return;
-  const { slice, nodule } = opened, [left, top, right, bottom] = nodule.box;
+  if (!opened?.slice) { view.getContext("2d").clearRect(0, 0, view.width, view.height); return; }
+  const { slice, nodule, stack, at } = opened, [left, top, right, bottom] = nodule.box;
+  const shown = stack ? stack.slices[at] : nodule.slice;
   window_slice(slice);
   let x = 0, y = 0, wide = slice.width, high = slice.height;
   if (!whole) {
@@ -289,12 +387,20 @@ function draw_slice() {
   if (!marked) return;
   pen.lineWidth = 2;
   pen.strokeStyle = "#ffb000";
-  pen.strokeRect((left - x) * across, (top - y) * down, (right - left + 1) * across, (bottom - top + 1) * down);
+  if (!stack || at === stack.at) pen.strokeRect((left - x) * across, (top - y) * down, (right - left + 1) * across, (bottom - top + 1) * down);
   pen.strokeStyle = "#40e0ff";
-  pen.beginPath();
-  for (const [column, row] of nodule.outline) pen.lineTo((column + 0.5 - x) * across, (row + 0.5 - y) * down);
-  pen.closePath();
-  pen.stroke();
+  const draw = (curves, width, opacity) => {
+    pen.lineWidth = width;
+    pen.globalAlpha = opacity;
+    for (const curve of curves) {
+      pen.beginPath();
+      for (const [column, row] of curve) pen.lineTo((column + 0.5 - x) * across, (row + 0.5 - y) * down);
+      pen.closePath();
+      pen.stroke();
+    }
+  };
+  if (shown.outlines.length > 1) draw(shown.outlines, 1.5, 0.6);
+  draw(shown.mean, 3, 1);
 }
 
 function move_window(by_level, by_width) {
@@ -314,10 +420,6 @@ view.addEventListener("pointermove", (event) => {
   if (by_width || by_level) { held = [event.clientX, event.clientY]; move_window(by_level, by_width); }
 });
 for (const end of ["pointerup", "pointercancel"]) view.addEventListener(end, () => { held = null; });
-view.addEventListener("keydown", (event) => {
-  const steps = { ArrowUp: [-20, 0], ArrowDown: [20, 0], ArrowLeft: [0, -50], ArrowRight: [0, 50] };
-  if (event.key in steps) { event.preventDefault(); move_window(...steps[event.key]); }
-});
 for (const slider of [level, width]) slider.addEventListener("input", draw_slice);
 for (const button of all("[data-level]")) {
   button.addEventListener("click", () => { level.value = button.dataset.level; width.value = button.dataset.width; draw_slice(); });
@@ -422,7 +524,8 @@ function show_state() {
   show_toggles();
   show_map();
   ask_all();
-  if (state.row !== null) open_nodule(Number(state.row), null, false);
+  if (state.row !== null && opened?.row === Number(state.row) && opened.stack) go_to(state.at === null ? opened.stack.at : Number(state.at));
+  else if (state.row !== null) open_nodule(Number(state.row), null, false);
   else close_nodule(false);
 }
 
@@ -457,8 +560,8 @@ addEventListener("keydown", (event) => {
 addEventListener("popstate", () => { state = read_address(); show_state(); });
 
 show_state();
-fetch_json("/api/collection").then((collection) => {
-  bins = collection.bins;
+fetch_json("/api/collection").then((found) => {
+  collection = found;
   find("#columns").replaceChildren(...collection.columns.map((name) => make("option", { value: name })));
   draw_histogram();
 }).catch((error) => { find("#histogram-said").textContent = error.message; });
