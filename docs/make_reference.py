@@ -156,6 +156,9 @@ def describe_files() -> str:
             f"## {schema.TOP_K_CSV}\n\n`query` and `fuse` write it with `--out`, and print it when piped: these columns, then the\n"
             f"other columns of the index but `{schema.PROBABILITY_PREFIX}…`, which `--where` takes all the same and `describe` prints.\n",
             _table(("column", "meaning"), hits),
+            f"## {schema.ESTIMATES_CSV}\n\n`describe` writes it with `--out`, and prints it when piped: one row per nodule with its number, patient, slice, place\n"
+            "and measured diameter, columns that were kept, and the columns of what the image shows, above. With `--roi-csv`\n"
+            f"`{schema.CSV_ROW}` names the row of the table, and `{schema.REJECTS_CSV}` lists unusable ones.\n",
             "## What evaluate writes\n",
             _table(
                 ("file", "content"),

@@ -40,7 +40,7 @@ def test_searching_loads_no_torch(index: Path) -> None:
     code = f"""
 import sys, noduleclip as nc
 index = nc.open_index({str(index)!r})
-index.query("> 6 mm"), index.fuse("> 6 mm", alpha=0.5), index.query(like=0)
+index.query("> 6 mm"), index.fuse("> 6 mm", alpha=0.5), index.query(like=0), index.describe()
 assert not {{"torch", "timm", "pydicom", "typer", "rich"}} & set(sys.modules), sorted(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -281,7 +281,7 @@ def test_the_examples_of_the_page_and_of_docstrings_run(
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     shutil.copytree(collection.folder / "splits", tmp_path / "splits")
     shutil.copytree(collection.roi_csv.parent, tmp_path / "phantoms")
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     examples_of = {name: list_examples(getattr(nc, name)) for name in nc.__all__}
     assert all(examples_of.values()), examples_of
     examples = [example for some in examples_of.values() for example in some]

@@ -114,6 +114,7 @@ def run_light(arguments: list[str], tmp_path: Path) -> None:
         ["merge"],
         ["query"],
         ["fuse"],
+        ["describe"],
         ["serve"],
         ["verify"],
         ["demo"],
@@ -142,6 +143,10 @@ def test_completion_imports_no_torch(tmp_path: Path) -> None:
 def test_query_and_fuse_import_no_torch(index: Path, tmp_path: Path) -> None:
     run_light(["query", "--emb-dir", str(index), "--query", "> 6 mm", "--out", "q"], tmp_path)
     run_light(["fuse", "--emb-dir", str(index), "--query", "> 6 mm", "--unique", "patient"], tmp_path)
+
+
+def test_describe_imports_no_torch(index: Path, tmp_path: Path) -> None:
+    run_light(["describe", "--emb-dir", str(index), "--where", "row < 9", "--out", "d"], tmp_path)
 
 
 def test_a_nodule_of_the_index_imports_no_torch(index: Path, tmp_path: Path) -> None:

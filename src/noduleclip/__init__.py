@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from noduleclip.api import Hits as Hits
     from noduleclip.api import Index as Index
     from noduleclip.api import PublishedEvaluation as PublishedEvaluation
+    from noduleclip.api import describe as describe
     from noduleclip.api import embed as embed
     from noduleclip.api import evaluate as evaluate
     from noduleclip.api import make_phantoms as make_phantoms
@@ -24,6 +25,7 @@ __all__ = [
     "Hits",
     "Index",
     "PublishedEvaluation",
+    "describe",
     "embed",
     "evaluate",
     "make_phantoms",

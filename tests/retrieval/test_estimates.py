@@ -91,9 +91,13 @@ def test_estimates_are_those_of_a_loop(embeddings: NDArray[np.float32]) -> None:
             assert values[row] == pytest.approx(quantile_by_loop(tail, share), abs=1e-3)
         for name in ATTRIBUTES:
             last = last_rating(name)
-            sentences = [f"a lung nodule, {name} >= {rating}" for rating in range(2, last + 1)]
-            at_least = [1.0, *lowest_so_far([probability(encoder, sentence, vector) for sentence in sentences])]
-            shares = [high - low for high, low in zip(at_least, [*at_least[1:], 0.0], strict=True)]
+            if name == schema.CALCIFICATION:  # kinds
+                each = [probability(encoder, f"a lung nodule, {name} {kind}", vector) for kind in range(1, last + 1)]
+                shares = [one / sum(each) for one in each]
+            else:
+                sentences = [f"a lung nodule, {name} >= {rating}" for rating in range(2, last + 1)]
+                at_least = [1.0, *lowest_so_far([probability(encoder, sentence, vector) for sentence in sentences])]
+                shares = [high - low for high, low in zip(at_least, [*at_least[1:], 0.0], strict=True)]
             assert found.distributions[name][row].tolist() == pytest.approx(shares, abs=1e-5)
             median = next(rating for rating in range(1, last + 1) if sum(shares[:rating]) >= 0.5)
             assert found.ratings[name][row] == median
@@ -144,7 +148,7 @@ def test_every_sentence_is_understood() -> None:
     parsed = [parse_query(sentence) for sentence in encoder.sentences]
     assert all(one.has_criteria and not one.notes for one in parsed)
     assert [one.interval.low_mm for one in parsed if one.interval is not None] == list(SWEPT_MM)
-    assert len(encoder.sentences) == len(SWEPT_MM) + 4 * 7 + 5 + len(PHRASES)
+    assert len(encoder.sentences) == len(SWEPT_MM) + 4 * 7 + 6 + len(PHRASES)
     single = {query for query in RATING_QUERIES if len(parse_query(query).ratings) != 2 and "mm" not in query}
     assert single <= set(PHRASES.values())
 
@@ -205,11 +209,11 @@ SOLID = (0.0, 0.0, 0.05, 0.05, 0.9)
         (
             make_estimates(
                 (18.0, 15.5, 21.3), (0.1, 0.1, 0.1, 0.3, 0.4), smooth=0.02, poorly_defined=0.7, lobulated=0.55,
-                spiculated=0.84, benign=0.02, suspicious=0.95, highly_suspicious=0.6,
+                spiculated=0.84, benign=0.02, suspicious=0.95, highly_suspicious=0.7,
             ),
             (
                 "about 18.0 mm (15.5-21.3), probably solid, probably poorly defined margin, possibly lobulated, "
-                "probably spiculated, possibly highly suspicious"
+                "probably spiculated, probably highly suspicious"
             ),
         ),
         (
@@ -221,7 +225,7 @@ SOLID = (0.0, 0.0, 0.05, 0.05, 0.9)
         ),
         (
             make_estimates(
-                (5.0, 4.0, 6.0), (0.2, 0.2, 0.25, 0.25, 0.1), benign=0.1, suspicious=0.99, highly_suspicious=0.4
+                (5.0, 4.0, 6.0), (0.2, 0.2, 0.25, 0.25, 0.1), benign=0.1, suspicious=0.99, highly_suspicious=0.6
             ),
             "about 5.0 mm (4.0-6.0), probably suspicious",
         ),
@@ -250,9 +254,9 @@ def words_by_loop(estimates: Estimates, at: int) -> str:
         words += grade(word, p[name])
     words += ["not spiculated"] if p["spiculated"] <= 0.15 else []
     words += grade("subtle", p["subtle"])
-    if p["highly_suspicious"] >= max(0.5, p["benign"]):
+    if p["highly_suspicious"] >= 0.65 and p["highly_suspicious"] > p["benign"]:
         verdict = grade("highly suspicious", p["highly_suspicious"])
-    elif p["highly_suspicious"] < 0.5 and p["suspicious"] > p["benign"]:
+    elif p["highly_suspicious"] < 0.65 and p["suspicious"] > p["benign"]:
         verdict = grade("suspicious", p["suspicious"])
     else:
         verdict = grade("benign", p["benign"])

@@ -1,6 +1,7 @@
 """The Python API: `import noduleclip as nc`. The commands and the explorer call the same workflows."""
 
 from noduleclip.api.crops import read_crop
+from noduleclip.api.description import describe
 from noduleclip.api.embedding import embed
 from noduleclip.api.evaluation import Evaluation, PublishedEvaluation, evaluate
 from noduleclip.api.phantoms import make_phantoms
@@ -13,6 +14,7 @@ __all__ = [
     "Hits",
     "Index",
     "PublishedEvaluation",
+    "describe",
     "embed",
     "evaluate",
     "make_phantoms",

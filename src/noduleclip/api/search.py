@@ -223,6 +223,30 @@ class Index:
         )
         return self._search(request)
 
+    def describe(self, *, where: str = "", patients: Sequence[str] | Path | None = None) -> pl.DataFrame:
+        """Describe the nodules by what their images show: diameter with its interval, ratings, and words.
+
+        Args:
+            where: Condition on the columns, such as "estimated_malignancy >= 4".
+            patients: Ids of the only patients to describe, or a file with one a line.
+
+        Returns:
+            A row per nodule, in the order of the index: the columns of `estimates.csv`.
+
+        Raises:
+            UsageError: The condition cannot be parsed.
+            InputError: No row passes the filters.
+            ArtefactError: The index is broken.
+
+        Examples:
+            >>> nodules = nc.open_index("idx").describe(where="diameter_mm > 4")
+            >>> sizes = nodules.select("estimated_diameter_mm", "estimated_diameter_low_mm", "description")
+        """
+        from noduleclip.workflows.describe import DescribeRequest, describe_index
+
+        request = DescribeRequest(filters=RowFilter(where=where, patients=patients))
+        return describe_index(self.stored, request).table
+
     @cached_property
     def _searcher(self) -> Searcher:
         return Searcher(self.stored, kept=0 if self.stored.has_vector_index else _KEPT)

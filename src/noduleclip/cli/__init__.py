@@ -12,6 +12,7 @@ import typer
 from noduleclip import __version__
 from noduleclip.cli.check_command import check
 from noduleclip.cli.demo_command import demo
+from noduleclip.cli.describe_command import describe
 from noduleclip.cli.doctor_command import doctor
 from noduleclip.cli.embed_command import embed
 from noduleclip.cli.evaluate_command import evaluate
@@ -45,7 +46,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, check, phantom, split, train, embed, merge, query, fuse, evaluate, serve, verify, doctor):
+for command in (
+    demo,
+    check,
+    phantom,
+    split,
+    train,
+    embed,
+    merge,
+    query,
+    fuse,
+    describe,
+    evaluate,
+    serve,
+    verify,
+    doctor,
+):
     # The prefix is the commands' alone: NODULECLIP_VERSION, say, is no setting.
     app.command(context_settings={"auto_envvar_prefix": f"NODULECLIP_{command.__name__.upper()}"})(
         with_settings(command)
@@ -78,7 +94,7 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
-def describe(
+def show_version(
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True),

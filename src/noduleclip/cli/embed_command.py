@@ -24,14 +24,7 @@ def embed(
     ] = None,
     store: options.Store = None,
     vector_index_from: options.VectorIndexFrom = None,
-    model: Annotated[
-        Path,
-        typer.Option(
-            "--model",
-            help="Checkpoint that train wrote, or lidc: the bundled model.",
-            rich_help_panel=options.MODEL,
-        ),
-    ] = Path("lidc"),
+    model: options.Model = Path("lidc"),
     patients_file: Annotated[
         Path | None,
         typer.Option(
@@ -39,13 +32,7 @@ def embed(
             rich_help_panel=options.INPUTS,
         ),
     ] = None,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Carry a further column of the table into the index; repeatable.",
-            rich_help_panel=options.INPUTS,
-        ),
-    ] = None,
+    keep: options.Keep = None,
     img_size: Annotated[
         int | None,
         typer.Option(help="Crop size that the checkpoint must have; may be left out.", rich_help_panel=options.MODEL),
@@ -57,7 +44,7 @@ def embed(
             rich_help_panel=options.MODEL,
         ),
     ] = None,
-    bs: Annotated[int, typer.Option(min=1, help="Crops in a forward pass.", rich_help_panel=options.RUNTIME)] = 64,
+    bs: options.BatchSize = 64,
     shard: Annotated[
         str | None,
         typer.Option(

@@ -96,6 +96,21 @@ DryRun = Annotated[
 Strict = Annotated[
     bool, typer.Option("--strict", help="End at any unusable row: --max-rejects 0.", rich_help_panel=INPUTS)
 ]
+Model = Annotated[
+    Path,
+    typer.Option(
+        "--model", help="Checkpoint that train wrote, or lidc: the bundled model.", rich_help_panel=MODEL_PANEL
+    ),
+]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep",
+        help="Carry a further column of the table into the index or the output; repeatable.",
+        rich_help_panel=INPUTS,
+    ),
+]
+BatchSize = Annotated[int, typer.Option("--bs", min=1, help="Crops in a forward pass.", rich_help_panel=RUNTIME_PANEL)]
 CacheDir = Annotated[
     Path | None,
     typer.Option(
@@ -202,10 +217,9 @@ Preview = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableOptions:
-    """Options of the commands that read a ROI table and cut crops."""
+class CropOptions:
+    """Options of the commands that cut the crops of a ROI table."""
 
-    roi_csv: RoiCsv
     dicom_root: DicomRoot = None
     assume_hu: AssumeHu = False
     restrict_to_root: RestrictToRoot = False
@@ -216,11 +230,23 @@ class TableOptions:
     workers: Workers = "auto"
     cache_dir: CacheDir = None
 
-    def request(self, keep: Sequence[str] = ()) -> "TableRequest":
-        """Return the table for a workflow, with further columns to keep."""
+    def request(self, roi_csv: Path, keep: Sequence[str] = ()) -> "TableRequest":
+        """Return a table for a workflow, with further columns to keep."""
         from noduleclip.workflows.roi_crops import TableRequest
 
-        return TableRequest(**vars(self), keep=tuple(keep))
+        return TableRequest(roi_csv, **vars(self), keep=tuple(keep))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions:
+    """Options of the commands that need a ROI table and cut its crops."""
+
+    roi_csv: RoiCsv
+    crops: CropOptions
+
+    def request(self, keep: Sequence[str] = ()) -> "TableRequest":
+        """Return the table for a workflow, with further columns to keep."""
+        return self.crops.request(self.roi_csv, keep)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import __version__, schema
-from noduleclip.engine.chunks import CHUNKS_FOLDER, embed_chunk, list_chunks, open_chunks
+from noduleclip.engine.chunks import CHUNK_ROWS, CHUNKS_FOLDER, embed_chunk, list_chunks, open_chunks
 from noduleclip.engine.encoders import Encoder, Encoders
 from noduleclip.io.artefacts import flush_file, replacing
 from noduleclip.io.chunk_files import remove_chunks
@@ -141,6 +141,32 @@ def write_store(
         )
     remove_chunks(chunks)
     return manifest
+
+
+def describe_rows(
+    frame: pl.DataFrame,
+    cache: CropCache,
+    encoders: Encoders,
+    *,
+    bs: int,
+    keep: tuple[str, ...] = (),
+    on_rows: Callable[[int], None] = lambda _: None,
+) -> pl.DataFrame:
+    """Return the metadata that `write_index` writes, with the estimates, and write nothing; arguments as there."""
+    rejected = _list_rejected(cache)
+
+    def encode(batch: range) -> NDArray[np.float32]:
+        rows = [row for row in batch if row not in rejected]
+        on_rows(len(rows))
+        return encoders.image.encode(cache.read(rows)) if rows else np.empty((0, encoders.image.config.emb), np.float32)
+
+    batches = [range(start, min(start + bs, frame.height)) for start in range(0, frame.height, bs)]
+    per_part = max(1, CHUNK_ROWS // bs)
+    parts = [batches[first : first + per_part] for first in range(0, len(batches), per_part)]
+    estimates = estimate_columns(
+        encoders.open_estimator(), (np.concatenate([encode(batch) for batch in part]) for part in parts)
+    )
+    return select_meta(frame[_list_rows(frame, cache)], keep).hstack(estimates)
 
 
 def _read_chunks(

@@ -75,8 +75,9 @@ def _list_parts(estimates: Estimates) -> list[_Part]:
     if "subtle" in phrases:
         parts.append(_choose([phrases["subtle"]], ("subtle",)))
     if "benign" in phrases:
-        high = phrases["highly_suspicious"]
-        suspicious = np.where(high >= POSSIBLE, 0, phrases["suspicious"])  # the stronger word alone
+        is_high = phrases["highly_suspicious"] >= PROBABLE  # the stronger word alone, where it is at least probable
+        high = np.where(is_high, phrases["highly_suspicious"], 0)
+        suspicious = np.where(is_high, 0, phrases["suspicious"])
         shares = [phrases["benign"], suspicious, high]
         words = ("benign", "suspicious", "highly suspicious")
         parts.append(_choose(shares, words, otherwise="indeterminate", is_sure=False))

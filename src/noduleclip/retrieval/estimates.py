@@ -1,7 +1,8 @@
 """Estimates of a nodule's size and ratings: what the text encoder's sentences say of its image.
 
 A sentence's probability is the share of readers of whom it would be true, so the sentences "larger than x mm" of all x
-are the distribution of a reader's diameter, and "malignancy >= k" of all k that of a reader's rating.
+are the distribution of a reader's diameter, and "malignancy >= k" of all k that of a reader's rating. Ratings that are
+kinds and not degrees (calcification) have a sentence per kind.
 """
 
 import itertools
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip.language.query import list_attributes, parse_query
-from noduleclip.language.rating_scale import last_rating
+from noduleclip.language.rating_scale import NOMINAL, last_rating
 from noduleclip.retrieval.fusion import Calibration
 from noduleclip.retrieval.top_k import Gallery
 
@@ -111,13 +112,13 @@ class Estimator:
         probabilities = self._calibration.to_probability(self._vectors @ embeddings.astype(np.float64).T)
         sweep, *rated, phrases = (probabilities[start:end] for start, end in itertools.pairwise(self._ends))
         low, middle, high = find_quantiles(sweep, QUANTILES).astype(np.float32)
-        tails = {name: np.minimum.accumulate(tail, axis=0) for name, tail in zip(self.attributes, rated, strict=True)}
+        shares = {name: _find_shares(name, found) for name, found in zip(self.attributes, rated, strict=True)}
         return Estimates(
             middle,
             low,
             high,
-            {name: (1 + (tail > 0.5).sum(axis=0)).astype(np.float32) for name, tail in tails.items()},
-            {name: _find_shares(tail).astype(np.float32) for name, tail in tails.items()},
+            {name: _find_medians(one).astype(np.float32) for name, one in shares.items()},
+            {name: one.astype(np.float32) for name, one in shares.items()},
             {name: phrase.astype(np.float32) for name, phrase in zip(self._phrases, phrases, strict=True)},
         )
 
@@ -172,14 +173,26 @@ def _find_crossings(tail: Floats, level: float) -> Floats:
     return np.asarray(np.where(crossed < len(thresholds), inside, thresholds[-1]))
 
 
-def _find_shares(tail: Floats) -> Floats:
-    """Return the (N, K) probabilities of K ratings, whose upper tail (K - 1, N) does not rise."""
-    bounds = np.vstack([np.ones(tail.shape[1]), tail, np.zeros(tail.shape[1])])
-    return np.asarray(-np.diff(bounds, axis=0).T)
+def _find_shares(attribute: str, probabilities: Floats) -> Floats:
+    """Return the (N, K) probabilities of K ratings from those of the sentences of `_make_rating_sweep`."""
+    if attribute in NOMINAL:
+        return np.asarray((probabilities / probabilities.sum(axis=0)).T)
+    tail = np.minimum.accumulate(probabilities, axis=0)
+    nodules = tail.shape[1]
+    return np.asarray((np.vstack([np.ones(nodules), tail]) - np.vstack([tail, np.zeros(nodules)])).T)
+
+
+def _find_medians(shares: Floats) -> Floats:
+    """Return the (N,) medians of distributions (N, K) of the ratings 1 to K."""
+    return np.asarray(1 + (np.cumsum(shares, axis=1) < 0.5).sum(axis=1), np.float64)
 
 
 def _make_rating_sweep(attribute: str) -> list[str]:
-    return [f"a lung nodule, {attribute} >= {rating}" for rating in range(2, last_rating(attribute) + 1)]
+    """Return the sentences that yield the distribution of a rating: "at least k", or one per kind where it is kinds."""
+    last = last_rating(attribute)
+    if attribute in NOMINAL:
+        return [f"a lung nodule, {attribute} {rating}" for rating in range(1, last + 1)]
+    return [f"a lung nodule, {attribute} >= {rating}" for rating in range(2, last + 1)]
 
 
 def _is_known(sentence: str, attributes: Sequence[str]) -> bool:

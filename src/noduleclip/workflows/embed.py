@@ -10,7 +10,7 @@ import polars as pl
 from noduleclip import schema
 from noduleclip.config import VIEWS
 from noduleclip.engine.chunks import CHUNK_ROWS, CHUNKS_FOLDER, open_chunks
-from noduleclip.engine.embed import measure_index, write_index, write_store
+from noduleclip.engine.embed import describe_rows, measure_index, write_index, write_store
 from noduleclip.engine.encoders import AUTO, Encoder, Encoders, open_encoders
 from noduleclip.engine.ray_engine import ChunkWork, embed_with_ray, write_fragments_with_ray
 from noduleclip.engine.shards import ShardNumber, fingerprint_table, write_shard
@@ -27,8 +27,10 @@ from noduleclip.workflows.index_target import IndexTarget, record_index, target_
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.roi_crops import (
     TableRequest,
+    check_reject_limit,
     count_workers,
     cut_crops,
+    describe_rejects,
     enforce_reject_limit,
     list_rejects,
     load_table,
@@ -159,6 +161,28 @@ def estimate_embedding(request: EmbedRequest, reporter: Reporter = SILENT) -> Ch
         return None
     estimate = _estimate(job.encoders.image, job.frame.height, request.bs)
     return check_rows(job.frame, {}, job.settings, request.table, [estimate], reporter=reporter)
+
+
+def estimate_table(request: EmbedRequest, reporter: Reporter = SILENT) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Cut the crops of a table, embed them, and estimate sizes and ratings; no index is written.
+
+    Returns:
+        The metadata of an index of the table with the columns of the estimates, and the rows that cannot be used, as
+        `rejects.csv` lists them.
+
+    Raises:
+        UsageError: The model does not have the size asked for.
+        InputError: The table or the patient list cannot be read, or too many rows are unusable.
+        ArtefactError: The checkpoint is broken.
+    """
+    job = _load(request, reporter)
+    cache = cut_crops(job.frame, job.settings, request.table, reporter=reporter)
+    check_reject_limit(job.frame, cache.rejects, request.table)
+    if cache.rejects:
+        reporter.warning(describe_rejects(job.frame, cache.rejects))
+    with reporter.progress("embedding", job.frame.height - len(cache.rejects), "crops") as advance:
+        meta = describe_rows(job.frame, cache, job.encoders, bs=request.bs, keep=request.table.keep, on_rows=advance)
+    return meta, list_rejects(job.frame, cache.rejects)
 
 
 def _load(request: EmbedRequest, reporter: Reporter) -> _Job:

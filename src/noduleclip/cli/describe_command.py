@@ -1,0 +1,96 @@
+"""`noduleclip describe`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noduleclip.cli import options
+from noduleclip.cli.option_groups import with_option_groups
+from noduleclip.errors import UsageError
+
+
+@with_option_groups
+def describe(
+    *,
+    emb_dir: Annotated[
+        str | None,
+        typer.Option(
+            "--emb-dir",
+            help="Index that embed wrote: a folder, or the place given to --store.",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = None,
+    roi_csv: Annotated[
+        Path | None,
+        typer.Option(
+            "--roi-csv",
+            help="ROI table, or a table of points, instead of an index; no index is kept.",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where",
+            help="Describe only rows of the index that satisfy a condition on its columns: 'malignancy >= 4'.",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = None,
+    patients_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--patients-file", help="Describe only these patients, one id a line.", rich_help_panel=options.INPUTS
+        ),
+    ] = None,
+    crops: options.CropOptions,
+    keep: options.Keep = None,
+    model: options.Model = Path("lidc"),
+    bs: options.BatchSize = 64,
+    device: options.DeviceName = "auto",
+    output_format: options.OutputFormat = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for estimates.csv, which has all columns.", rich_help_panel=options.OUTPUT),
+    ] = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Describe nodules by what their images show: diameter with its 80 % interval, ratings, and words.
+
+    Estimates are of what readers would measure and rate, and a probability is the share of them who would agree. How
+    well they agree is in the model card, docs/models/lidc.md. The options of crops, model and device are for --roi-csv.
+
+    Example: noduleclip describe --emb-dir index --where "estimated_malignancy >= 4" --out descriptions
+    """
+    from noduleclip.cli.retries import retry_replaced
+    from noduleclip.report.console import CONSOLE, log_info
+    from noduleclip.report.descriptions import print_descriptions, write_descriptions
+    from noduleclip.report.tables import choose_format
+    from noduleclip.workflows.describe import DESCRIPTION_FILES, DescribeRequest, describe_index
+    from noduleclip.workflows.output_lock import OVERWRITE, output_lock
+    from noduleclip.workflows.search_request import RowFilter
+    from noduleclip.workflows.stored_index import open_stored_index
+
+    if (emb_dir is None) == (roi_csv is None):
+        raise UsageError("give an index with --emb-dir, or a table with --roi-csv, not both")
+    if roi_csv is not None and where is not None:
+        raise UsageError("--where is for an index; embed the table first, or filter the CSV that describe prints")
+
+    def run() -> None:
+        if emb_dir is not None:
+            filters = RowFilter(where=where or "", patients=patients_file)
+            index = open_stored_index(emb_dir, reporter=CONSOLE)
+            result = describe_index(index, DescribeRequest(filters=filters), CONSOLE)
+        else:
+            from noduleclip.workflows.describe_table import DescribeTableRequest, describe_table
+
+            assert roi_csv is not None
+            table = crops.request(roi_csv, keep or ())
+            request = DescribeTableRequest(table=table, model=model, patients_file=patients_file, bs=bs, device=device)
+            result = describe_table(request, CONSOLE)
+        if out is not None:
+            log_info(f"{result.table.height:,} nodules in {write_descriptions(result, out)}")
+        print_descriptions(result, choose_format(output_format))
+
+    with output_lock(out, DESCRIPTION_FILES, OVERWRITE, replace=overwrite, reporter=CONSOLE):
+        retry_replaced(run)
