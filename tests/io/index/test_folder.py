@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -277,7 +278,7 @@ def test_what_is_broken_is_said(folder: Path, name: str) -> None:
 def test_lists_of_more_readers_than_embed_writes_are_refused(folder: Path) -> None:
     bind_meta(lambda meta: meta.with_columns(long_lists(meta, 1025)))(folder)
     index = open_index(folder)
-    for read in (lambda: index.read_rows([0]), lambda: index.read_columns([schema.READER_DIAMETERS])):
+    for read in (partial(index.read_rows, [0]), partial(index.read_columns, [schema.READER_DIAMETERS])):
         with pytest.raises(ArtefactError, match="reader_diameters_mm has a list of 1,025 numbers, allowed are 1,024"):
             read()
 
