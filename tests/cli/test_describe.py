@@ -115,7 +115,7 @@ def test_a_table_is_described_without_an_index(
     before = set(tmp_path.iterdir())
     done = noduleclip(
         "describe", "--roi-csv", table, "--model", checkpoint, "--device", "cpu", "--cache-dir", exported,
-        "--keep", "candidate", "--format", "csv",
+        "--keep", "candidate", "--format", "csv", "--precision", "float32",
     )  # fmt: skip
     assert done.code == 0, done.err
     assert set(tmp_path.iterdir()) == before
@@ -124,7 +124,9 @@ def test_a_table_is_described_without_an_index(
     assert found[schema.CSV_ROW].to_list() == list(range(1, expected.height + 1))
     assert found["candidate"].to_list() == pl.read_csv(table)["candidate"].to_list()
     assert found[schema.DIAMETER_MM].null_count() == found.height
-    by_api = nc.describe(table, model=checkpoint, device="cpu", cache_dir=exported, keep=["candidate"])
+    by_api = nc.describe(
+        table, model=checkpoint, device="cpu", cache_dir=exported, keep=["candidate"], precision="float32"
+    )
     assert read(by_api.write_csv()).equals(found)
 
 

@@ -19,6 +19,8 @@ def describe(
     max_rejects: float = 0.01,
     bs: int = 64,
     device: str = "auto",
+    views: int | None = None,
+    precision: str = "auto",
     workers: int | str = "auto",
     cache_dir: str | Path | None = None,
     verbose: bool = False,
@@ -37,6 +39,8 @@ def describe(
         max_rejects: Share of unusable rows above which this is an error, in [0, 1].
         bs: Crops in a forward pass.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        views: Views of a crop whose embeddings are averaged: 1, 2, 4 or 8; None = the model's own number.
+        precision: Arithmetic of the image encoder on a CPU: "float32", "int8", or "auto" for the faster one here.
         workers: Processes that decode slices, or "auto".
         cache_dir: Folder where cut crops are kept; None = the user's cache folder.
         verbose: Print messages and progress on stderr.
@@ -67,6 +71,7 @@ def describe(
         keep=tuple(keep),
     )
     request = DescribeTableRequest(
-        table=table, model=Path(model), patients_file=as_path(patients_file), bs=bs, device=device
-    )
+        table=table, model=Path(model), patients_file=as_path(patients_file), bs=bs, device=device,
+        views=views, precision=precision,
+    )  # fmt: skip
     return describe_table(request, choose_reporter(verbose)).table

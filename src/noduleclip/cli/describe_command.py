@@ -48,6 +48,8 @@ def describe(
     model: options.Model = Path("lidc"),
     bs: options.BatchSize = 64,
     device: options.DeviceName = "auto",
+    views: options.Views = None,
+    precision: options.Precision = "auto",
     output_format: options.OutputFormat = "auto",
     out: Annotated[
         Path | None,
@@ -86,7 +88,10 @@ def describe(
 
             assert roi_csv is not None
             table = crops.request(roi_csv, keep or ())
-            request = DescribeTableRequest(table=table, model=model, patients_file=patients_file, bs=bs, device=device)
+            request = DescribeTableRequest(
+                table=table, model=model, patients_file=patients_file, bs=bs, device=device,
+                views=views, precision=precision,
+            )  # fmt: skip
             result = describe_table(request, CONSOLE)
         if out is not None:
             log_info(f"{result.table.height:,} nodules in {write_descriptions(result, out)}")

@@ -55,24 +55,8 @@ def embed(
         ),
     ] = None,
     device: options.DeviceName = "auto",
-    views: Annotated[
-        int | None,
-        typer.Option(
-            "--views",
-            help="Views of a crop whose embeddings are averaged: 1, 2 (a half-turn apart), 4 (quarter turns) or 8 (and "
-            "mirrored); the time grows with them. (default: the model's own)",
-            rich_help_panel=options.RUNTIME,
-        ),
-    ] = None,
-    precision: Annotated[
-        Literal["auto", "float32", "int8"],
-        typer.Option(
-            "--precision",
-            help="Arithmetic of the image encoder on a CPU; auto takes the faster one on this machine. The parts of "
-            "one index need the same.",
-            rich_help_panel=options.RUNTIME,
-        ),
-    ] = "auto",
+    views: options.Views = None,
+    precision: options.Precision = "auto",
     engine: Annotated[
         Literal["local", "ray"],
         typer.Option(

@@ -111,6 +111,24 @@ Keep = Annotated[
     ),
 ]
 BatchSize = Annotated[int, typer.Option("--bs", min=1, help="Crops in a forward pass.", rich_help_panel=RUNTIME_PANEL)]
+Views = Annotated[
+    int | None,
+    typer.Option(
+        "--views",
+        help="Views of a crop whose embeddings are averaged: 1, 2 (a half-turn apart), 4 (quarter turns) or 8 (and "
+        "mirrored); the time grows with them. (default: the model's own)",
+        rich_help_panel=RUNTIME_PANEL,
+    ),
+]
+Precision = Annotated[
+    Literal["auto", "float32", "int8"],
+    typer.Option(
+        "--precision",
+        help="Arithmetic of the image encoder on a CPU; auto takes the faster one on this machine. The parts of "
+        "one index need the same.",
+        rich_help_panel=RUNTIME_PANEL,
+    ),
+]
 CacheDir = Annotated[
     Path | None,
     typer.Option(

@@ -21,6 +21,8 @@ class DescribeTableRequest:
         patients_file: Patients to describe, one id a line; None = all.
         bs: Crops in a forward pass.
         device: "auto", or a device as `torch.device` takes it.
+        views: As in `EmbedRequest`.
+        precision: As in `EmbedRequest`.
     """
 
     table: TableRequest
@@ -28,6 +30,8 @@ class DescribeTableRequest:
     patients_file: Path | None = None
     bs: int = 64
     device: str = "auto"
+    views: int | None = None
+    precision: str = "auto"
 
 
 def describe_table(request: DescribeTableRequest, reporter: Reporter = SILENT) -> DescribeResult:
@@ -41,7 +45,7 @@ def describe_table(request: DescribeTableRequest, reporter: Reporter = SILENT) -
     meta, rejects = estimate_table(
         EmbedRequest(
             table=request.table, target=nowhere, model=request.model, patients_file=request.patients_file,
-            bs=request.bs, device=request.device,
+            bs=request.bs, device=request.device, views=request.views, precision=request.precision,
         ),
         reporter,
     )  # fmt: skip
