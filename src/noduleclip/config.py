@@ -26,6 +26,7 @@ SOFTNESS_MM = 1.5  # of the rule beside an interval
 MODEL_PANEL, OPTIMISATION_PANEL, RUNTIME_PANEL = "Model", "Optimisation", "Runtime"
 LUNG_WINDOW_HU = (-1350.0, 150.0)
 SOFT_TISSUE_WINDOW_HU = (-160.0, 240.0)
+CALCIUM_WINDOW_HU = (100.0, 1000.0)
 
 Amp = Literal["auto", "off", "bf16", "fp16"]
 _AMP_CHOICES = typing.get_args(Amp)
@@ -135,7 +136,7 @@ class CropConfig(_Checked):
     fov_mm: float = _model(48.0, "Side of a crop in millimetres.", minimum=16, maximum=200, unit="mm")
     size_px: int = _model(64, "Side of a crop in pixels.", option="--img-size", minimum=16, maximum=512, unit="px")
     windows_hu: tuple[tuple[float, float], ...] = _setting(
-        (LUNG_WINDOW_HU, SOFT_TISSUE_WINDOW_HU),
+        (LUNG_WINDOW_HU, SOFT_TISSUE_WINDOW_HU, CALCIUM_WINDOW_HU),
         "(low, high) in HU of each input channel; values are clipped to it and scaled to [0, 1].",
     )
 
@@ -195,11 +196,17 @@ class TrainConfig(_Checked):
     clip_norm: float = _setting(1.0, "Largest norm of the gradient.", above=0)
     prompts: int = _optimisation(96, "Sentences about size sampled for each step.", minimum=8)
     rating_prompts: int = _optimisation(
-        48,
+        96,
         "Sentences about readers' ratings sampled for each step, if the table has any; 0 = sizes only.",
         minimum=0,
     )
-    rating_weight: float = _optimisation(0.5, "Weight of the loss of sentences about ratings.", minimum=0)
+    rating_weight: float = _optimisation(2.0, "Weight of the loss of sentences about ratings.", minimum=0)
+    text_steps: int = _optimisation(
+        1500,
+        "Steps of the last stage, at most those of all epochs: a new text encoder learns calibrated probabilities on "
+        "the images of the frozen image encoder; 0 = keep the one of the epochs.",
+        minimum=0,
+    )
     outline_weight: float = _optimisation(
         1.2, "Weight of learning the readers' outlines; 0 = diameters only.", minimum=0
     )

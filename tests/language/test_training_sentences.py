@@ -1,10 +1,13 @@
 """Sentences that the bundled model was trained and evaluated on keep their meaning."""
 
 import csv
+import random
 from pathlib import Path
 
 import pytest
 
+from noduleclip import schema
+from noduleclip.language import sample_rating_words
 from noduleclip.language.query import parse_query
 from noduleclip.language.vocabulary import Vocabulary
 
@@ -23,3 +26,12 @@ def test_training_sentences_keep_their_meaning(row: dict[str, str]) -> None:
 def test_the_vocabulary_of_training_sentences_keeps_its_words() -> None:
     words = sorted({word for row in ROWS for word in row["words"].split()})
     assert list(Vocabulary.from_sentences(row["sentence"] for row in ROWS).words) == words
+
+
+def test_sentences_ask_only_for_ratings_that_the_table_has() -> None:
+    """The word "smooth" asks for margin, lobulation and spiculation: a table with margins alone cannot answer it."""
+    rng = random.Random(0)
+    asked = {
+        one.attribute for _ in range(300) for one in parse_query(sample_rating_words([schema.MARGIN], rng)).ratings
+    }
+    assert asked == {schema.MARGIN}

@@ -13,6 +13,7 @@ from noduleclip.language import (
     sample_rating_words,
 )
 from noduleclip.language.query import ParsedQuery, parse_query
+from noduleclip.language.rating_scale import RatingRange, last_rating
 from noduleclip.language.vocabulary import Vocabulary
 
 _VOCABULARY_PROMPTS = 4000
@@ -57,6 +58,22 @@ def _insert_phrase(text: str, phrase: str) -> str:
         if noun in text:
             return text.replace(noun, f"{phrase} {noun}", 1)
     return f"{text}, {phrase}"
+
+
+def list_rating_sentences(attributes: Sequence[str]) -> list[ParsedQuery]:
+    """Return a sentence in each context for every range of every rated attribute that excludes some rating."""
+    ranges = [
+        RatingRange(name, low, high)
+        for name in attributes
+        for low in range(1, last_rating(name) + 1)
+        for high in range(low, last_rating(name) + 1)
+        if high - low < last_rating(name) - 1
+    ]
+    return [
+        ParsedQuery(None, (asked,), words)
+        for words in (parse_query(context).words for context in _CONTEXTS)
+        for asked in ranges
+    ]
 
 
 def make_vocabulary(attributes: tuple[str, ...] = ()) -> Vocabulary:

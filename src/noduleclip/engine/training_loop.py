@@ -45,6 +45,9 @@ class TrainingCallback:
     def on_epoch(self, record: dict[str, Any]) -> None:
         """Handle an epoch and its validation; the record is a line of `metrics.jsonl`."""
 
+    def on_end(self) -> None:
+        """Handle the end of the epochs; the text encoder is tuned afterwards."""
+
 
 @dataclass(frozen=True)
 class _Batch:
@@ -146,6 +149,7 @@ class TrainingLoop:
             }
             self._finish_epoch(record, math.nan if validation is None else validation.size_map)
             self._callback.on_epoch(record)
+        self._callback.on_end()
         return progress
 
     def train_one_epoch(self) -> float:

@@ -34,7 +34,7 @@ def sample_rating_words(attributes: Sequence[str], rng: random.Random) -> str:
     """
     attribute = _pick(attributes, rng)
     if rng.random() < 0.6 or attribute in NOMINAL:
-        return _pick(_phrases_of(attribute), rng)
+        return _pick(_list_phrases(attribute, frozenset(attributes)), rng)
     last = last_rating(attribute)
     low = 1 + int(rng.random() * last)
     if rng.random() < 0.4 and low > 1:
@@ -46,8 +46,10 @@ def sample_rating_words(attributes: Sequence[str], rng: random.Random) -> str:
 
 
 @cache
-def _phrases_of(attribute: str) -> tuple[str, ...]:
-    return tuple(" ".join(phrase) for phrase, ranges in PHRASES.items() if attribute in {r.attribute for r in ranges})
+def _list_phrases(attribute: str, known: frozenset[str]) -> tuple[str, ...]:
+    """Return the phrases about an attribute that ask for no attribute outside the known ones, as "smooth" may."""
+    asked = {" ".join(phrase): {one.attribute for one in ranges} for phrase, ranges in PHRASES.items()}
+    return tuple(phrase for phrase, names in asked.items() if attribute in names and names <= known)
 
 
 def _pick(options: Sequence[str], rng: random.Random) -> str:

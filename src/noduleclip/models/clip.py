@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from noduleclip.config import VIEWS, ModelConfig
 from noduleclip.language.vocabulary import Tokens, Vocabulary, stack_tokens
 from noduleclip.models.image_encoder import ImageEncoder
-from noduleclip.models.text_encoder import TextEncoder
+from noduleclip.models.text_encoder import PAD, TextEncoder
 
 _INITIAL_SCALE = 10.0
 
@@ -29,7 +29,12 @@ class ClipModel(nn.Module):
         self.config = config
         self.vocabulary = vocabulary
         self.image = ImageEncoder(config.backbone, config.emb, config.crop, config.outline_width, pretrained)
-        self.text = TextEncoder(vocabulary.size, config.emb, config.text_width, config.text_layers)
+        self.reset_text()
+
+    def reset_text(self) -> None:
+        """Set the text encoder, scale and bias to new random or initial values, on the CPU."""
+        config = self.config
+        self.text = TextEncoder(self.vocabulary.size, config.emb, config.text_width, config.text_layers)
         self.log_scale = nn.Parameter(torch.tensor(math.log(_INITIAL_SCALE)))
         self.bias = nn.Parameter(torch.tensor(0.0))
 
@@ -38,9 +43,11 @@ class ClipModel(nn.Module):
         left, right, share = stack_tokens(tokens)
         device = self.bias.device
         return self.text(  # type: ignore[no-any-return]
-            torch.tensor(left, device=device),
-            torch.tensor(right, device=device),
-            torch.tensor(share, dtype=torch.float32, device=device),
+            *trim_padding(
+                torch.tensor(left, device=device),
+                torch.tensor(right, device=device),
+                torch.tensor(share, dtype=torch.float32, device=device),
+            )
         )
 
     def encode_views(self, crops_hu: Tensor, views: int | None = None) -> Tensor:
@@ -58,6 +65,12 @@ class ClipModel(nn.Module):
             for mirrored, turns in VIEWS[views or self.config.views]
         ]
         return nn.functional.normalize(torch.stack(embeddings).sum(dim=0), dim=-1)
+
+
+def trim_padding(left: Tensor, right: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Remove the last columns of tokens (P, T) that are padding in every sentence: most sentences are short."""
+    length = int((left != PAD).sum(dim=1).max())
+    return left[:, :length], right[:, :length], share[:, :length]
 
 
 def prior_logit(share: float) -> float:

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from noduleclip.language.vocabulary import MAX_TOKENS
 
-_PAD = 0
+PAD = 0
 _HEAD_WIDTH = 16
 
 
@@ -65,7 +65,7 @@ class TextEncoder(nn.Module):
         """Embed sentences.
 
         Args:
-            left: (P, T) int64 entry ids, 0 = padding.
+            left: (P, T) int64 entry ids, 0 = padding; T is at most `MAX_TOKENS`.
             right: (P, T) int64 entry ids.
             share: (P, T) float32 weight of `right` in [0, 1].
 
@@ -73,8 +73,8 @@ class TextEncoder(nn.Module):
             (P, D) unit vectors.
         """
         weight = share.unsqueeze(-1)
-        tokens = self.entries(left) * (1 - weight) + self.entries(right) * weight + self.positions
-        counts = (left != _PAD).to(tokens.dtype)
+        tokens = self.entries(left) * (1 - weight) + self.entries(right) * weight + self.positions[: left.shape[1]]
+        counts = (left != PAD).to(tokens.dtype)
         hidden = ((counts - 1) * 1e4)[:, None, None, :]
         for layer in self.layers:
             tokens = layer(tokens, hidden)

@@ -79,6 +79,10 @@ class TrainingDisplay(TrainingCallback):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.on_end()
+
+    def on_end(self) -> None:
+        """Stop the bar."""
         if self._bar is not None:
             self._bar.stop()
 

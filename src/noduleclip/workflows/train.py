@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from noduleclip import schema
@@ -24,16 +25,17 @@ from noduleclip.engine.runtime import (
     record_versions,
 )
 from noduleclip.engine.samples import Samples
+from noduleclip.engine.text_tuning import COPIES, embed_copies, tune_text_encoder
 from noduleclip.engine.training_loop import TrainingCallback as TrainingCallback
 from noduleclip.engine.training_loop import TrainingLoop
 from noduleclip.engine.training_state import Progress, TrainingState, estimate_checkpoint_bytes
-from noduleclip.engine.validation import score_samples
+from noduleclip.engine.validation import score_samples, validate
 from noduleclip.errors import UsageError
 from noduleclip.io.artefacts import hash_file, write_json
 from noduleclip.io.disk import measure_bytes
 from noduleclip.io.patients import read_patient_list, refuse_overlap
 from noduleclip.machine import find_process_info
-from noduleclip.models.checkpoint import load_model
+from noduleclip.models.checkpoint import load_model, pack_model, save_checkpoint
 from noduleclip.models.image_encoder import check_backbone
 from noduleclip.workflows.output_lock import output_lock
 from noduleclip.workflows.reporter import SILENT, Reporter
@@ -203,13 +205,47 @@ def _train(
             (request.out / name).unlink(missing_ok=True)
         write_json(request.out / schema.RUN_RECORD, record)
     progress = loop.run()
+    tuned = context.broadcast(lambda: _tune(request, train_set, val_set, loop.steps, device.device, reporter))
     result = _make_result(request.out, progress, val_set, is_main_process=context.is_main_process)
     if context.is_main_process:
         seconds = {"crops": round(cut_seconds, 2), "total": round(seconds_before + time.perf_counter() - clock, 2)}
         chosen = result.history[result.best_epoch - 1]
         best = {"epoch": result.best_epoch, "val_map": result.val_map, "val_ratings_map": chosen.get("val_ratings_map")}
-        write_json(request.out / schema.RUN_RECORD, {**record, "seconds": seconds, "best": best})
+        write_json(request.out / schema.RUN_RECORD, {**record, "seconds": seconds, "best": best, "tuned": tuned})
     return result
+
+
+def _tune(
+    request: TrainRequest,
+    train_set: Samples,
+    val_set: Samples | None,
+    steps_per_epoch: int,
+    device: torch.device,
+    reporter: Reporter,
+) -> dict[str, Any] | None:
+    """Replace the text encoder of the best checkpoint by one that is tuned to its image encoder.
+
+    An interrupted run starts this stage again and gets the same result, because only the image encoder matters to it.
+
+    Returns:
+        Steps and validation of the result for the record of the run; None where there are no steps.
+    """
+    config, checkpoint = request.config, request.out / schema.BEST_CHECKPOINT
+    steps = min(config.text_steps, config.epochs * steps_per_epoch)
+    if steps == 0:
+        return None
+    model = load_model(checkpoint).to(device)
+    copies = min(COPIES, config.epochs)
+    with reporter.progress("embedding for the text encoder", copies * len(train_set), "crops") as advance:
+        images = embed_copies(model, train_set, config, copies, advance)
+    with reporter.progress("tuning the text encoder", steps, "steps") as advance:
+        tune_text_encoder(model, images, steps, config.seed, lambda: advance(1))
+    save_checkpoint(checkpoint, pack_model(model))
+    validation = None if val_set is None else validate(model, val_set)
+    if validation is None:
+        return {"steps": steps}
+    reporter.info(f"text encoder tuned: validation mean AP {validation.size_map:.4f}")
+    return {"steps": steps, "val_map": validation.size_map, "val_ratings_map": validation.ratings_map}
 
 
 def _load_samples(request: TrainRequest, context: DistributedContext, reporter: Reporter) -> TrainingSamples:
