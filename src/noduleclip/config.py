@@ -165,7 +165,7 @@ class ModelConfig(_Checked):
     text_width: int = _setting(64, "Width of the text encoder's tokens.")
     text_layers: int = _setting(2, "Transformer layers of the text encoder.", minimum=1, maximum=12)
     views: int = _model(
-        8,
+        2,
         "Views of a crop that embed averages: 1, 2 (a half-turn apart), 4 (quarter turns) or 8 (and mirrored).",
         choices=tuple(VIEWS),
     )
