@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from discs import make_discs
@@ -27,11 +28,11 @@ def make_images(count: int) -> FrozenImages:
     return FrozenImages(vectors[None], (diameter[:, None] + noise)[None], ratings, (schema.MARGIN,))
 
 
-def probabilities(model: ClipModel, sentence: str, vectors: torch.Tensor) -> np.ndarray:  # type: ignore[type-arg]
+def probabilities(model: ClipModel, sentence: str, vectors: torch.Tensor) -> NDArray[np.float32]:
     with torch.no_grad():
         text = model.encode_text([model.vocabulary.encode(sentence)])
         logits = (text @ vectors.T)[0] * model.log_scale.exp() + model.bias
-    return logits.sigmoid().numpy()
+    return np.asarray(logits.sigmoid().numpy(), np.float32)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from noduleclip import schema
@@ -205,7 +204,7 @@ def _train(
             (request.out / name).unlink(missing_ok=True)
         write_json(request.out / schema.RUN_RECORD, record)
     progress = loop.run()
-    tuned = context.broadcast(lambda: _tune(request, train_set, val_set, loop.steps, device.device, reporter))
+    tuned = context.broadcast(lambda: _tune(request, train_set, val_set, loop.steps, device, reporter))
     result = _make_result(request.out, progress, val_set, is_main_process=context.is_main_process)
     if context.is_main_process:
         seconds = {"crops": round(cut_seconds, 2), "total": round(seconds_before + time.perf_counter() - clock, 2)}
@@ -220,7 +219,7 @@ def _tune(
     train_set: Samples,
     val_set: Samples | None,
     steps_per_epoch: int,
-    device: torch.device,
+    device: Device,
     reporter: Reporter,
 ) -> dict[str, Any] | None:
     """Replace the text encoder of the best checkpoint by one that is tuned to its image encoder.
@@ -234,7 +233,7 @@ def _tune(
     steps = min(config.text_steps, config.epochs * steps_per_epoch)
     if steps == 0:
         return None
-    model = load_model(checkpoint).to(device)
+    model = load_model(checkpoint).to(device.device)
     copies = min(COPIES, config.epochs)
     with reporter.progress("embedding for the text encoder", copies * len(train_set), "crops") as advance:
         images = embed_copies(model, train_set, config, copies, advance)
