@@ -38,6 +38,7 @@ def list_requests(rows: int) -> dict[str, Iterator[str]]:
         "a diameter filter changed": search(count(), lambda n: {"q": fixed, "min": f"{n / 100}"}),
         "a condition changed": search(count(), lambda n: {"q": fixed, "where": f"diameter_mm > {n / 100}"}),
         "a nodule with neighbours": (f"/api/nodule/{next(row)}" for _ in count()),
+        "the slices of a nodule's series": (f"/api/stack/{next(row)}" for _ in count()),
         "a picture": (f"/picture/{next(row)}.png" for _ in count()),
         "a slice": (f"/api/slice/{next(row)}" for _ in count()),
         "200 hits as CSV": (f"/topk.csv?{urlencode({'q': f'> {3 + n / 100} mm', 'k': 200})}" for n in count()),

@@ -107,7 +107,8 @@ def make_previews(
 
     hits = pl.concat([answer.hits for answer in results])
     room, least_room = find_picture_room(results)
-    layout = preview.choose_layout(room, least_room, hits[schema.DIAMETER_MM])
+    known = [pl.col(name) for name in (schema.DIAMETER_MM, schema.ESTIMATED_DIAMETER) if name in hits.columns]
+    layout = preview.choose_layout(room, least_room, hits.select(pl.coalesce(known)).to_series())
     if layout is None:
         needed = console.width - least_room + min(preview.SIDES)
         log_info(f"note: a window of {console.width} columns has no room for pictures; {needed} would do")

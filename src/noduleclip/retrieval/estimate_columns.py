@@ -18,6 +18,8 @@ _MM_DIGITS, _PROBABILITY_DIGITS = 2, 4
 
 def make_columns(estimates: Estimates) -> pl.DataFrame:
     """Return one row per nodule: the diameter with its interval, ratings, the description, then all probabilities."""
+    sizes = ("diameter_mm", "diameter_low_mm", "diameter_high_mm")  # rounded once: words and numbers then agree
+    estimates = replace(estimates, **{name: np.round(getattr(estimates, name), _MM_DIGITS) for name in sizes})
     return pl.DataFrame(
         [
             _make_column(schema.ESTIMATED_DIAMETER, estimates.diameter_mm, _MM_DIGITS),
