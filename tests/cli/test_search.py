@@ -150,6 +150,10 @@ def test_rows_without_a_diameter_are_found_by_the_image(
     assert len(rows) == frame.height
     assert all(row[schema.SCORE] == row[schema.COSINE] for row in rows if not row[schema.DIAMETER_MM])
     assert all(not row[schema.SATISFIES] for row in rows if not row[schema.DIAMETER_MM])
+    table = noduleclip("fuse", "--emb-dir", index, "--query", "> 6 mm", "--topk", 500, "--format", "table").out
+    for row in rows:
+        size = row[schema.DIAMETER_MM] or row[schema.ESTIMATED_DIAMETER]
+        assert re.search(rf" {'' if row[schema.DIAMETER_MM] else '~'}{float(size):.1f} ", table)
 
 
 def test_alpha_auto_is_chosen_on_readers(noduleclip: Command, index: Path) -> None:

@@ -17,6 +17,7 @@ from noduleclip.errors import make_printable
 from noduleclip.io.text_table import format_csv
 from noduleclip.language.query import list_attributes
 from noduleclip.report.console import data_console, plain, write_json_lines, write_lines
+from noduleclip.report.estimates import format_size
 from noduleclip.workflows.search import Answer
 
 _MIN_PATH_WIDTH = 16
@@ -103,10 +104,13 @@ def _list_columns(answer: Answer, is_short: bool = False) -> _HitColumns:
     ]
     scores = fused or [schema.SIMILARITY]
     rated = [name for name in list_attributes([answer.ranking.parsed]) if name in hits.columns]
+    diameter_width = _DIAMETER_WIDTH + bool(hits[schema.DIAMETER_MM].null_count())  # estimates have a mark
     if is_short:
-        return _HitColumns(scores[:1], rated, 0, _fixed_width(hits.height, scores[:1], rated))
+        return _HitColumns(scores[:1], rated, 0, _fixed_width(hits.height, scores[:1], diameter_width, rated))
     patient_width = max([7, *(cell_len(make_printable(name or "-")) for name in hits[schema.PATIENT_ID])])
-    return _HitColumns(scores, rated, patient_width, _fixed_width(hits.height, scores, rated) + patient_width + _GAP)
+    return _HitColumns(
+        scores, rated, patient_width, _fixed_width(hits.height, scores, diameter_width, rated) + patient_width + _GAP
+    )
 
 
 def find_picture_room(results: Sequence[Answer]) -> tuple[int, int]:
@@ -153,21 +157,24 @@ def _make_hits_table(answer: Answer, pictures: PictureColumn | None) -> Table:
     return table
 
 
-def _fixed_width(rows: int, scores: Sequence[str], rated: Sequence[str]) -> int:
+def _fixed_width(rows: int, scores: Sequence[str], diameter_width: int, rated: Sequence[str]) -> int:
     """Return the characters that rank, scores, diameter and ratings take, with the gaps up to the next column."""
-    widths = [len(str(rows)), *(max(len(name), 5) for name in scores), _DIAMETER_WIDTH, *map(len, rated)]
+    widths = [len(str(rows)), *(max(len(name), 5) for name in scores), diameter_width, *map(len, rated)]
     return sum(widths) + _GAP * (len(widths) + 1) + 1
 
 
 def _diameter(hit: Mapping[str, Any]) -> str:
-    """Return the diameter, green with a tick where it satisfies the sentence, red with a cross where it does not."""
-    size, satisfies = hit[schema.DIAMETER_MM], hit[schema.SATISFIES]
+    """Return the diameter, green with a tick where it satisfies the sentence, red with a cross where it does not.
+
+    Where none was measured, it is the model's estimate, as "~8.2".
+    """
+    size, satisfies = format_size(hit), hit[schema.SATISFIES]
     if size is None:
         return "[dim]-[/]"
     if satisfies is None:
-        return f"{size:.1f}  "
+        return f"{size}  "
     yes, no = ("✓", "✗") if data_console().encoding.startswith("utf") else ("+", "x")
-    return f"[green]{size:.1f} {yes}[/]" if satisfies else f"[red]{size:.1f} {no}[/]"
+    return f"[green]{size} {yes}[/]" if satisfies else f"[red]{size} {no}[/]"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -4,6 +4,7 @@ Values are rounded, which is finer than the model is and a third of the bytes in
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -18,8 +19,12 @@ _MM_DIGITS, _PROBABILITY_DIGITS = 2, 4
 
 def make_columns(estimates: Estimates) -> pl.DataFrame:
     """Return one row per nodule: the diameter with its interval, ratings, the description, then all probabilities."""
-    sizes = ("diameter_mm", "diameter_low_mm", "diameter_high_mm")  # rounded once: words and numbers then agree
-    estimates = replace(estimates, **{name: np.round(getattr(estimates, name), _MM_DIGITS) for name in sizes})
+    estimates = replace(  # rounded once: words and numbers then agree
+        estimates,
+        diameter_mm=np.round(estimates.diameter_mm, _MM_DIGITS),
+        diameter_low_mm=np.round(estimates.diameter_low_mm, _MM_DIGITS),
+        diameter_high_mm=np.round(estimates.diameter_high_mm, _MM_DIGITS),
+    )
     return pl.DataFrame(
         [
             _make_column(schema.ESTIMATED_DIAMETER, estimates.diameter_mm, _MM_DIGITS),
