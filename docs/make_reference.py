@@ -101,8 +101,9 @@ def describe_files() -> str:
             f"`split` writes `{schema.TRAIN_PATIENTS}`, `{schema.VAL_PATIENTS}` and `{schema.TEST_PATIENTS}`.\n",
             "## Limits\n\nLarger inputs are refused before they are parsed, with a message that names the limit.\n",
             _table(("input", "at most"), _list_limits()),
-            f"## {schema.NODULES_CSV}\n\nOne row per nodule of a ROI table: the slice where its readers' outlines are largest in the mean, the mean of\n"
-            "their diameters and centroids there, and the means of all its readers' ratings.\n",
+            f"## {schema.NODULES_CSV}\n\nOne row per nodule of a ROI table, as in an index of nodules: the slice where the mean of its readers'\n"
+            "diameters is largest, the means of their diameters and centroids there, and of all its readers' ratings the\n"
+            "means; of calcification and internal structure, which are kinds, the most frequent.\n",
             _table(("column", "meaning"), ((f"`{name}`", meaning[name]) for name in NODULE_COLUMNS)),
             f"## What prepare writes\n\n`{schema.ROI_CSV}` is written last: if it exists, the folder is complete.\n",
             _table(
@@ -121,7 +122,7 @@ def describe_files() -> str:
             _table(
                 ("file", "content"),
                 (
-                    (f"`{schema.CHECK_REPORT}`", "`roi_csv`; `slices`; `rejected`: `code`, `rows`, `first` reason; `syntaxes`: `syntax`, `slices`, `decoder`; `parts`, all rows and each patient list: `part`, `patients`, `rows`, `sizes` by diameter in mm; `estimates`: `step`, `work`, `seconds`, `bytes`"),
+                    (f"`{schema.CHECK_REPORT}`", "`roi_csv`; `slices`; `rejected`: `code`, `rows`, `first` reason; `syntaxes`: `syntax`, `slices`, `decoder`; `parts`, all rows and each patient list: `part`, `patients`, `nodules`, `rows` that embed would use, `sizes` of the nodules by diameter in mm; `estimates`: `step`, `work`, `seconds`, `bytes`"),
                     _REJECTS,
                 ),
             ),
@@ -142,13 +143,16 @@ def describe_files() -> str:
                 ("file", "content"),
                 (
                     (f"`{schema.EMBEDDINGS}`", "(N, emb) float32 unit rows"),
-                    (f"`{schema.META}`", "N rows in the same order: the known columns of the table but the outlines, the kept ones, and what the image shows"),
-                    (f"`{schema.OUTLINES}`", "the outlines of the same rows, where the table has any; for pictures"),
+                    (f"`{schema.META}`", "N rows in the same order: the known columns of the table but the outlines, the kept ones, those of the nodule's readers, and what the image shows"),
+                    (f"`{schema.OUTLINES}`", "the outlines of the same rows, for pictures, in the column `points_json`: of an index of outlines the text of the table; of an index of nodules JSON, `[{\"dicom_path\": …, \"frame\": …, \"z_mm\": …, \"outlines\": [[[x, y], …], …]}, …]`, the slices by z, else in the order of the table, with every reader's curves; of a nodule with more than 256 KB of outlines only those of its key slice"),
                     (f"`{schema.TEXT_TOWER}`", "the text encoder as ONNX, with vocabulary, scale and bias in its metadata; `query` takes its weights and does not run its graph"),
                     (f"`{schema.INDEX_MANIFEST}`", "schema version, model id, configuration, `unit` of a row (nodule or outline), `views` averaged, `precision` of the encoder, row count, checksums, the folders that DICOM paths start from; written last"),
                     _REJECTS,
                 ),
             ),
+            "### Readers of a nodule\n\nOf an index of nodules (`unit` in `index.json`), a row has these columns besides; `diameter_mm`, the centre and the\n"
+            "ratings are the means that `nodules.csv` has, and the box holds the boxes of all readers on the slice.\n",
+            _table(("column", "meaning"), ((f"`{name}`", meaning[name]) for name in (schema.READERS, schema.SLICES, *schema.READER_LISTS))),
             f"`embed --shard I/N` writes `{schema.SHARDS_FOLDER}/I-of-N/` instead: an index of its rows, if it has any, and `{schema.SHARD_MANIFEST}`,\nwhich names the whole that it is a part of and the checksum of its `index.json`, and lists its unusable rows. `merge` joins them.\n",
             "### What the image shows\n\nThe last columns of `meta.parquet`, which `describe` prints, too: what the model expects readers to measure and rate.\n"
             "Ratings of attributes that the model was not trained on are left out.\n",

@@ -128,8 +128,22 @@ def exported(checkpoint: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def index(collection: Collection, checkpoint: Path, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All phantoms embedded."""
+    """All outlines of the phantoms embedded."""
     out = tmp_path_factory.mktemp("indexes") / "index"
+    outcome = call(
+        "embed", "--roi-csv", collection.roi_csv, "--unit", "outline", "--model", checkpoint, "--out-dir", out,
+        "--device", "cpu",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    return out
+
+
+@pytest.fixture(scope="session")
+def nodule_index(
+    collection: Collection, checkpoint: Path, exported: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """All nodules of the phantoms embedded, a row each."""
+    out = tmp_path_factory.mktemp("indexes") / "nodules"
     outcome = call("embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--out-dir", out, "--device", "cpu")
     assert outcome.code == 0, outcome.err
     return out

@@ -194,7 +194,7 @@ def test_train_makes_the_run_of_the_command(collection: Collection, checkpoint: 
 
 
 def test_embed_writes_what_the_command_writes(
-    collection: Collection, checkpoint: Path, exported: Path, index: Path, tmp_path: Path
+    collection: Collection, checkpoint: Path, exported: Path, nodule_index: Path, tmp_path: Path
 ) -> None:
     opened = nc.embed(
         collection.roi_csv,
@@ -204,8 +204,8 @@ def test_embed_writes_what_the_command_writes(
         device="cpu",
         cache_dir=exported,
     )
-    assert (tmp_path / "index" / schema.EMBEDDINGS).read_bytes() == (index / schema.EMBEDDINGS).read_bytes()
-    assert len(opened) == len(nc.open_index(index))
+    assert (tmp_path / "index" / schema.EMBEDDINGS).read_bytes() == (nodule_index / schema.EMBEDDINGS).read_bytes()
+    assert len(opened) == len(nc.open_index(nodule_index))
     with pytest.raises(UsageError, match="already holds"):
         nc.embed(collection.roi_csv, out_dir=tmp_path / "index", model=checkpoint)
 
@@ -221,7 +221,7 @@ def test_embed_warns_of_unusable_rows(collection: Collection, checkpoint: Path, 
     with pytest.warns(UserWarning, match="1 of .* rows cannot be used"):
         opened = nc.embed(
             tmp_path / "rois.csv", out_dir=tmp_path / "index", model=checkpoint, device="cpu", cache_dir=exported,
-            max_rejects=0.5,
+            max_rejects=0.5, unit="outline",
         )  # fmt: skip
     assert len(opened) == frame.height - 1
 

@@ -67,6 +67,7 @@ DIAMETER_SPREAD: Final = "diameter_spread_mm"
 NODULE_UNIT: Final = "nodule"
 OUTLINE_UNIT: Final = "outline"
 UNITS: Final = (NODULE_UNIT, OUTLINE_UNIT)
+AUTO_UNIT: Final = "auto"  # nodules where the table names them
 
 # Of an index of nodules: one value per reader, in the same order in every list.
 READER_PREFIX: Final = "reader_"
@@ -190,6 +191,8 @@ COLUMN_MEANINGS: Final = {
     MALIGNANCY: "LIDC rating, 1 highly unlikely to 5 highly suspicious",
     READERS: "how many readers outlined the nodule",
     SLICES: "how many slices carry an outline of it",
+    READER_DIAMETERS: "list of the diameters of the readers who drew on the row's slice, null where one is missing",
+    **{READER_PREFIX + name: f"list of their ratings of {name}, in the same order" for name in RATING_COLUMNS},
     DIAMETER_SPREAD: "largest minus smallest of the readers' diameters on that slice, in mm",
     ESTIMATED_DIAMETER: "diameter that the image shows: the median of a reader's, in mm",
     ESTIMATED_LOW: "10 % of readers are expected to measure less, in mm",

@@ -38,7 +38,8 @@ def test_its_settings_are_those_of_its_card() -> None:
 
 
 def test_on_real_slices_it_ranks_the_large_ones_first(noduleclip: Command, shared_data: Path, tmp_path: Path) -> None:
-    done = noduleclip("embed", "--roi-csv", shared_data / "lidc_slices" / "rois.csv", "--out-dir", tmp_path / "index")
+    table = ("--roi-csv", shared_data / "lidc_slices" / "rois.csv", "--unit", "outline")
+    done = noduleclip("embed", *table, "--out-dir", tmp_path / "index")
     assert done.code == 0, done.err
     assert open_index(tmp_path / "index").manifest.rows == 83
     evaluated = json.loads(noduleclip("evaluate", "--emb-dir", tmp_path / "index", "--format", "json").out)

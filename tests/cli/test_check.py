@@ -45,11 +45,11 @@ def test_a_sound_table_is_counted(noduleclip: Command, collection: Collection, t
     assert report == json.loads((tmp_path / schema.CHECK_REPORT).read_text())
     frame = pl.read_csv(collection.roi_csv)
     everyone, train, val = report["parts"]
-    assert (everyone["rows"], everyone["patients"]) == (frame.height, 12)
+    assert everyone["nodules"] == everyone["rows"] == frame[schema.NODULE_ID].n_unique()
+    assert everyone["patients"] == 12
     assert train["patients"] == len(collection.train.read_text().split())
     for part in (everyone, train, val):
-        assert sum(part["sizes"].values()) == part["rows"]
-    assert everyone["sizes"]["> 30"] == frame.filter(pl.col(schema.DIAMETER_MM) > 30).height
+        assert sum(part["sizes"].values()) == part["nodules"]
     assert [line["slices"] for line in report["syntaxes"]] == [frame[schema.DICOM_PATH].n_unique()]
     assert report["rejected"] == []
     page = (Path(__file__).parents[2] / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
@@ -62,7 +62,7 @@ def test_a_sound_table_is_counted(noduleclip: Command, collection: Collection, t
 def test_check_rejects_the_rows_that_embed_rejects(
     noduleclip: Command, flawed: Path, checkpoint: Path, exported: Path, tmp_path: Path
 ) -> None:
-    common = ("--roi-csv", flawed, "--max-rejects", 0.5, "--workers", 1)
+    common = ("--roi-csv", flawed, "--unit", "outline", "--max-rejects", 0.5, "--workers", 1)
     told = noduleclip("check", *common, "--out", tmp_path / "told")
     assert told.code == 0, told.err
     done = noduleclip("embed", *common, "--model", checkpoint, "--out-dir", tmp_path / "index", "--cache-dir", exported)
@@ -76,7 +76,9 @@ def test_check_rejects_the_rows_that_embed_rejects(
 
 
 def test_check_ends_with_the_exit_code_of_embed(noduleclip: Command, flawed: Path, tmp_path: Path) -> None:
-    done = noduleclip("check", "--roi-csv", flawed, "--format", "table", "--out", tmp_path / "told")
+    done = noduleclip(
+        "check", "--roi-csv", flawed, "--unit", "outline", "--format", "table", "--out", tmp_path / "told"
+    )
     assert done.code == 3
     assert "rows cannot be used (2 missing-file" in done.err
     assert "allowed is a share of 0.01 (--max-rejects)" in done.err
@@ -162,7 +164,9 @@ def test_diameters_that_contradict_their_boxes_are_a_warning(
 def test_real_tables_raise_no_false_alarm(noduleclip: Command, shared_data: Path) -> None:
     done = noduleclip("check", "--roi-csv", shared_data / "lidc_slices" / "rois.csv", "--strict")
     assert done.code == 0
-    assert done.err == "all 83 rows can be used\n"
+    assert done.err.splitlines() == [
+        "83 outlines of 2 nodules: one row per nodule (--unit outline keeps every outline)", "all 2 rows can be used",
+    ]  # fmt: skip
 
 
 def test_restrict_to_root_refuses_files_elsewhere(noduleclip: Command, collection: Collection, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_table_is_described_without_an_index(
     before = set(tmp_path.iterdir())
     done = noduleclip(
         "describe", "--roi-csv", table, "--model", checkpoint, "--device", "cpu", "--cache-dir", exported,
-        "--keep", "candidate", "--format", "csv", "--precision", "float32",
+        "--keep", "candidate", "--format", "csv", "--precision", "float32", "--unit", "outline",
     )  # fmt: skip
     assert done.code == 0, done.err
     assert set(tmp_path.iterdir()) == before
@@ -125,7 +125,13 @@ def test_a_table_is_described_without_an_index(
     assert found["candidate"].to_list() == pl.read_csv(table)["candidate"].to_list()
     assert found[schema.DIAMETER_MM].null_count() == found.height
     by_api = nc.describe(
-        table, model=checkpoint, device="cpu", cache_dir=exported, keep=["candidate"], precision="float32"
+        table,
+        model=checkpoint,
+        device="cpu",
+        cache_dir=exported,
+        keep=["candidate"],
+        precision="float32",
+        unit="outline",
     )
     assert read(by_api.write_csv()).equals(found)
 
@@ -136,7 +142,10 @@ def test_unusable_rows_of_a_table_are_listed(
     table = points(collection, tmp_path / "points.csv")
     frame = pl.read_csv(table, infer_schema=False)
     pl.concat([frame.head(3), frame.head(1).with_columns(pl.lit("gone.dcm").alias(schema.DICOM_PATH))]).write_csv(table)
-    options = ["--roi-csv", table, "--model", checkpoint, "--device", "cpu", "--cache-dir", exported, "--out", tmp_path]
+    options = [
+        "--roi-csv", table, "--unit", "outline", "--model", checkpoint, "--device", "cpu", "--cache-dir", exported,
+        "--out", tmp_path,
+    ]  # fmt: skip
     assert noduleclip("describe", *options).code == 3
     done = noduleclip("describe", *options, "--max-rejects", 0.5, "--format", "csv")
     assert done.code == 0, done.err

@@ -67,7 +67,7 @@ def hostile(collection: Collection, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="module")
 def hostile_index(hostile: Path, checkpoint: Path, exported: Path) -> Path:
     index = hostile.parent / "index"
-    kept = ("--keep", "note", "--keep", "=mean", "--cache-dir", exported)
+    kept = ("--keep", "note", "--keep", "=mean", "--cache-dir", exported, "--unit", "outline")
     done = call("embed", "--roi-csv", hostile, "--model", checkpoint, "--out-dir", index, "--device", "cpu", *kept)
     assert done.code == 0, done.err
     return index

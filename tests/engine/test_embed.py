@@ -60,7 +60,8 @@ def test_rows_stay_together_when_some_fail(
         paths[row] = "gone.dcm"
     frame.with_columns(pl.Series(schema.DICOM_PATH, paths)).write_csv(tmp_path / "rois.csv")
     done = noduleclip(
-        "embed", "--roi-csv", tmp_path / "rois.csv", "--model", checkpoint, "--out-dir", tmp_path / "index",
+        "embed", "--unit", "outline", "--roi-csv", tmp_path / "rois.csv",
+        "--model", checkpoint, "--out-dir", tmp_path / "index",
         "--max-rejects", 0.5, "--device", "cpu", "--cache-dir", exported,
     )  # fmt: skip
     assert done.code == 0, done.err
@@ -86,7 +87,8 @@ def test_frames_of_an_enhanced_ct_are_embedded_as_their_slices_are(
     )
     table.write_csv(tmp_path / "rois.csv")
     done = noduleclip(
-        "embed", "--roi-csv", tmp_path / "rois.csv", "--model", checkpoint, "--out-dir", tmp_path / "index",
+        "embed", "--unit", "outline", "--roi-csv", tmp_path / "rois.csv",
+        "--model", checkpoint, "--out-dir", tmp_path / "index",
         "--strict", "--device", "cpu", "--cache-dir", exported,
     )  # fmt: skip
     assert done.code == 0, done.err
@@ -106,7 +108,15 @@ def test_too_many_rejects_end_the_run_without_an_index(
     frame = pl.read_csv(collection.roi_csv)
     frame.with_columns(pl.lit("gone.dcm").alias(schema.DICOM_PATH)).write_csv(tmp_path / "rois.csv")
     done = noduleclip(
-        "embed", "--roi-csv", tmp_path / "rois.csv", "--model", checkpoint, "--out-dir", tmp_path / "index"
+        "embed",
+        "--roi-csv",
+        tmp_path / "rois.csv",
+        "--unit",
+        "outline",
+        "--model",
+        checkpoint,
+        "--out-dir",
+        tmp_path / "index",
     )
     assert done.code == 3
     assert f"{frame.height} of {frame.height} rows cannot be used ({frame.height} missing-file)" in done.err

@@ -45,11 +45,12 @@ class Runs:
 
     def __init__(self, noduleclip: Command, table: Path, checkpoint: Path, cache: Path) -> None:
         self._command, self._table, self._checkpoint, self._cache = noduleclip, table, checkpoint, cache
+        self.unit = "outline"
 
     def arguments(self, out_dir: Path, *more: object) -> list[object]:
         return [
             "embed", "--roi-csv", self._table, "--model", self._checkpoint, "--out-dir", out_dir, "--device", "cpu",
-            "--bs", 5, "--cache-dir", self._cache, "--max-rejects", 0.5, *more,
+            "--unit", self.unit, "--bs", 5, "--cache-dir", self._cache, "--max-rejects", 0.5, *more,
         ]  # fmt: skip
 
     def embed(self, out_dir: Path, *more: object, code: int = 0) -> str:
@@ -72,13 +73,15 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-@pytest.mark.parametrize("of", [1, 2, 3, 20])
-def test_shards_joined_are_the_index_of_one_process(runs: Runs, tmp_path: Path, of: int) -> None:
+@pytest.mark.parametrize(("unit", "of"), [("outline", 1), ("outline", 2), ("outline", 20), ("nodule", 3)])
+def test_shards_joined_are_the_index_of_one_process(runs: Runs, tmp_path: Path, unit: str, of: int) -> None:
+    runs.unit = unit
     runs.embed(tmp_path / "whole")
     for number in range(of, 0, -1):
         runs.embed(tmp_path / "parts", "--shard", f"{number}/{of}")
     runs.merge(tmp_path / "parts", "--max-rejects", 0.5, "--remove-shards")
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert open_index(tmp_path / "parts").manifest.unit == unit
     assert {path.name for path in (tmp_path / "parts").iterdir()} == set(contents(tmp_path / "whole"))
 
 

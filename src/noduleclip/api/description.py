@@ -12,6 +12,7 @@ def describe(
     roi_csv: str | Path,
     *,
     model: str | Path = "lidc",
+    unit: str = "auto",
     patients_file: str | Path | None = None,
     dicom_root: str | Path | None = None,
     keep: Sequence[str] = (),
@@ -32,6 +33,7 @@ def describe(
     Args:
         roi_csv: ROI table, or a table of points: slices and places of candidates without a size.
         model: Checkpoint, or "lidc" for the bundled model.
+        unit: What a row is: "nodule", "outline", or "auto": a nodule where the table has `nodule_id`.
         patients_file: File of the patients to describe, one id a line; None = all.
         dicom_root: Folder that relative DICOM paths start from; None = the table's folder, else the working folder.
         keep: Further columns of the table to carry along.
@@ -71,7 +73,7 @@ def describe(
         keep=tuple(keep),
     )
     request = DescribeTableRequest(
-        table=table, model=Path(model), patients_file=as_path(patients_file), bs=bs, device=device,
-        views=views, precision=precision,
+        table=table, model=Path(model), unit=unit, patients_file=as_path(patients_file), bs=bs,
+        device=device, views=views, precision=precision,
     )  # fmt: skip
     return describe_table(request, choose_reporter(verbose)).table

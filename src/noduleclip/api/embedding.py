@@ -13,6 +13,7 @@ def embed(
     out_dir: str | Path | None = None,
     store: str | None = None,
     model: str | Path = "lidc",
+    unit: str = "auto",
     patients_file: str | Path | None = None,
     dicom_root: str | Path | None = None,
     keep: Sequence[str] = (),
@@ -34,10 +35,11 @@ def embed(
         out_dir: Folder of the index; with `store`, of rejected rows and unfinished work.
         store: Address of a Lance store such as "lance://idx.store"; None = the index goes into `out_dir`.
         model: Checkpoint, or "lidc" for the bundled model.
+        unit: A row of the index: "nodule", "outline", or "auto": a nodule where the table has `nodule_id`.
         patients_file: File of the patients to embed, one id a line; None = all.
         dicom_root: Folder that relative DICOM paths start from; None = the table's folder, else the working folder.
         keep: Further columns of the table to carry into the index.
-        limit: Use the first rows only.
+        limit: Use the first rows only; of an index of nodules the first nodules.
         max_rejects: Share of unusable rows above which nothing is written, in [0, 1].
         bs: Crops in a forward pass.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
@@ -73,6 +75,7 @@ def embed(
         table=table,
         target=choose_target(as_path(out_dir), store),
         model=Path(model),
+        unit=unit,
         patients_file=as_path(patients_file),
         bs=bs,
         device=device,

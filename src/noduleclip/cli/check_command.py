@@ -14,6 +14,7 @@ from noduleclip.config import CropConfig
 def check(
     *,
     table: options.TableOptions,
+    unit: options.Unit = "auto",
     patients_file: Annotated[
         list[Path] | None,
         typer.Option(help="Count the patients of a list apart; repeatable.", rich_help_panel=options.INPUTS),
@@ -35,7 +36,7 @@ def check(
     ] = "auto",
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Check a ROI table and the header of every slice before the long work.
+    """Check a ROI table and the header of every slice that embed reads, before the long work.
 
     Pixels of a sample of slices only are decoded, to estimate the time. Ends with 3 where embed would.
 
@@ -47,6 +48,7 @@ def check(
 
     request = CheckRequest(
         table=table.request(),
+        unit=unit,
         patient_files=patients_file or (),
         crop=CropConfig(size_px=img_size),
         out=out,

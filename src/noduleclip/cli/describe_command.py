@@ -44,6 +44,7 @@ def describe(
         ),
     ] = None,
     crops: options.CropOptions,
+    unit: options.Unit = "auto",
     keep: options.Keep = None,
     model: options.Model = Path("lidc"),
     bs: options.BatchSize = 64,
@@ -89,7 +90,7 @@ def describe(
             assert roi_csv is not None
             table = crops.request(roi_csv, keep or ())
             request = DescribeTableRequest(
-                table=table, model=model, patients_file=patients_file, bs=bs, device=device,
+                table=table, model=model, unit=unit, patients_file=patients_file, bs=bs, device=device,
                 views=views, precision=precision,
             )  # fmt: skip
             result = describe_table(request, CONSOLE)

@@ -25,6 +25,7 @@ def embed(
     store: options.Store = None,
     vector_index_from: options.VectorIndexFrom = None,
     model: options.Model = Path("lidc"),
+    unit: options.Unit = "auto",
     patients_file: Annotated[
         Path | None,
         typer.Option(
@@ -75,7 +76,7 @@ def embed(
     dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Embed every row of a ROI table into an index, a folder or a store, that query and fuse read.
+    """Embed the nodules of a ROI table into an index, a folder or a store, that query and fuse read.
 
     After an interruption the same command continues from the finished chunks.
 
@@ -93,7 +94,7 @@ def embed(
     target = choose_target(out_dir, store, vector_index_from, shard)
     request = EmbedRequest(
         table=table.request(keep or ()),
-        target=target, model=model, patients_file=patients_file, img_size=img_size, emb=emb, bs=bs,
+        target=target, model=model, unit=unit, patients_file=patients_file, img_size=img_size, emb=emb, bs=bs,
         device=device, views=views, precision=precision,
         ray_address=ray_address if engine == "ray" else None, overwrite=overwrite,
     )  # fmt: skip

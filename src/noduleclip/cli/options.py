@@ -59,9 +59,23 @@ AssumeHu = Annotated[
     bool,
     typer.Option("--assume-hu", help="Take stored values as HU where a slice has no rescale.", rich_help_panel=INPUTS),
 ]
+Unit = Annotated[
+    Literal["auto", "nodule", "outline"],
+    typer.Option(
+        "--unit",
+        help="A row of the index: a nodule, on the slice where it is largest, with the values of all its readers, or "
+        "every outline of the table. auto: nodules where the table has nodule_id.",
+        rich_help_panel=INPUTS,
+    ),
+]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", min=1, help="Use the first rows only, for a trial.", rich_help_panel=INPUTS),
+    typer.Option(
+        "--limit",
+        min=1,
+        help="Use the first rows only, for a trial; embed uses the first nodules.",
+        rich_help_panel=INPUTS,
+    ),
 ]
 MaxRejects = Annotated[
     float,

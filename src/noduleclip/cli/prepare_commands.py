@@ -230,5 +230,10 @@ def _report(result: "PrepareResult", output_format: str) -> None:
     log_info(f"the table: {result.roi_csv}; its summary: {result.out / schema.PREPARE_PAGE}")
     log_info(f"next: {shlex.join(['noduleclip', 'check', *table])}")
     log_info(f"then: {shlex.join(embed)}")
+    if result.nodules.height < result.rois.height:
+        log_info(
+            f"of {result.rois.height:,} outlines embed makes {result.nodules.height:,} nodules, a row each, with the "
+            "values of all readers; --unit outline keeps every outline"
+        )
     if not result.has_slices:
         log_info("the slices were not read: FOLDER is the one that holds PATIENT/STUDY/SERIES/FILE")

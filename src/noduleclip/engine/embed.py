@@ -19,6 +19,7 @@ from noduleclip.engine.chunks import CHUNK_ROWS, CHUNKS_FOLDER, embed_chunk, lis
 from noduleclip.engine.encoders import Encoder, Encoders
 from noduleclip.io.artefacts import flush_file, replacing
 from noduleclip.io.chunk_files import remove_chunks
+from noduleclip.io.consensus import find_unit
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import measure_bytes, require_room, round_to_blocks
 from noduleclip.io.index.base import Manifest, describe_file, format_manifest
@@ -36,6 +37,9 @@ _META_COLUMNS = (
     schema.CSV_ROW,
     schema.CENTER_X,
     schema.CENTER_Y,
+    schema.READERS,
+    schema.SLICES,
+    *schema.READER_LISTS,
 )
 
 
@@ -79,7 +83,7 @@ def write_index(
         outlines=frame[rows].select(schema.POINTS_JSON) if schema.POINTS_JSON in frame.columns else None,
         vectors=_read_chunks(chunks, frame.height, cache, image, bs),
         text_file=encoders.text_file,
-        manifest=_describe(encoders, len(rows), dicom_roots),
+        manifest=_describe(encoders, frame, len(rows), dicom_roots),
     )
     finish()
     remove_chunks(chunks)
@@ -125,7 +129,7 @@ def write_store(
     chunks = open_chunks(work_dir / CHUNKS_FOLDER, image, cache, bs)
     meta, estimator = select_meta(frame[rows], keep), encoders.open_estimator()
     outlines = frame[rows][schema.POINTS_JSON] if schema.POINTS_JSON in frame.columns else None
-    manifest = _describe(encoders, len(rows), dicom_roots)
+    manifest = _describe(encoders, frame, len(rows), dicom_roots)
     if fragments is not None:
         meta = meta.head(0).hstack(estimate_columns(estimator, []))
         table_schema = make_schema(image.config.emb, meta, outlines)
@@ -182,7 +186,7 @@ def _read_chunks(
     return (embed_chunk(chunks, chunk, rejected, cache, image, bs, on_rows) for chunk in list_chunks(rows))
 
 
-def _describe(encoders: Encoders, rows: int, dicom_roots: Sequence[str]) -> Manifest:
+def _describe(encoders: Encoders, frame: pl.DataFrame, rows: int, dicom_roots: Sequence[str]) -> Manifest:
     """Return the manifest of an index before its files are written."""
     image = encoders.image
     return Manifest(
@@ -196,7 +200,7 @@ def _describe(encoders: Encoders, rows: int, dicom_roots: Sequence[str]) -> Mani
         bias=image.calibration.bias,
         files={},
         made_by=__version__,
-        unit=schema.OUTLINE_UNIT,
+        unit=find_unit(frame),
         views=image.views,
         precision=image.precision,
         dicom_roots=tuple(dicom_roots),

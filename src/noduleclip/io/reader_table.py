@@ -6,6 +6,7 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.errors import InputError
+from noduleclip.io.consensus import expand_readers
 from noduleclip.io.roi_table import find_diameter_kind, read_roi_table
 
 _KEYS = (schema.PATIENT_ID, schema.NODULE_ID, schema.DICOM_PATH)
@@ -20,7 +21,7 @@ def read_readers(path: Path, meta: pl.DataFrame) -> tuple[pl.DataFrame, int]:
 
     Returns:
         The rows of the readers, each with the `row` of its nodule in the index, in the order of the index, and how
-        many nodules of the index are not in the table; these keep their own rows.
+        many nodules of the index are not in the table; these keep their own readers.
 
     Raises:
         InputError: Table or index name no nodules, not one nodule is in both, or their diameters are of two kinds.
@@ -46,6 +47,7 @@ def read_readers(path: Path, meta: pl.DataFrame) -> tuple[pl.DataFrame, int]:
         raise InputError(
             f"{path}: none of its nodules is in the index; {', '.join(keys)} must be those of the table embedded"
         )
-    shared = [name for name in known.columns if name in missing.columns]
-    rows = pl.concat([known.select(shared), missing.select(shared)], how="vertical_relaxed")
+    of_index = expand_readers(missing)
+    shared = [name for name in known.columns if name in of_index.columns]
+    rows = pl.concat([known.select(shared), of_index.select(shared)], how="vertical_relaxed")
     return rows.sort(schema.ROW, maintain_order=True), missing.height

@@ -17,6 +17,9 @@ LIDC_PATIENT = r"(LIDC-IDRI-\d{4})"
 MAX_DIAMETER_MM = 100.0
 _KEPT_COLUMNS = tuple(dict.fromkeys((*schema.TEXT_COLUMNS, *schema.NUMBER_COLUMNS)))
 _ADDED_COLUMNS = {
+    schema.READERS,
+    schema.SLICES,
+    *schema.READER_LISTS,
     schema.CSV_ROW,
     schema.DESCRIPTION,
     schema.ABSOLUTE_PATH,

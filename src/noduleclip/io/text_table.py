@@ -84,7 +84,9 @@ def read_text_frame(path: Path, what: str, needed: Sequence[str]) -> pl.DataFram
 
 
 def format_csv(frame: pl.DataFrame, *, header: bool = True) -> str:
-    """Return a frame as CSV, its cells and column names guarded by `guard_cells`."""
+    """Return a frame as CSV, its cells and column names guarded by `guard_cells`; lists are JSON: `[6.1,null]`."""
+    lists = [cs.list().list.eval(pl.element().cast(pl.String).fill_null("null")).list.join(",")]
+    frame = frame.with_columns(pl.format("[{}]", column) for column in lists)
     return guard_cells(frame).write_csv(include_header=header)
 
 

@@ -58,7 +58,7 @@ def print_check(report: Mapping[str, Any], rejects: pl.DataFrame, form: str) -> 
 
 
 def _list_sizes(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a record per bin: the rows of each part, and a bar for those of the first."""
+    """Return a record per bin: the nodules of each part, and a bar for those of the first."""
     most = max(1, *parts[0]["sizes"].values())
     return [
         {

@@ -192,13 +192,13 @@ def shorten_path(path: str, width: int) -> str:
 
 
 def print_split(splits: Mapping[str, Sequence[str]], bins: Mapping[str, Sequence[int]], form: str) -> None:
-    """Print patients, rows and the shares of the three size bins of each split."""
+    """Print patients, nodules and the shares of the three size bins of each split."""
     records = []
     for name, patients in splits.items():
         counts = [sum(column) for column in zip(*(bins[patient] for patient in patients), strict=True)]
         total = sum(counts)
         shares = {label: count / total if total else 0.0 for label, count in zip(_BIN_LABELS, counts, strict=True)}
-        records.append({"split": name, "patients": len(patients), "rows": total, **shares})
+        records.append({"split": name, "patients": len(patients), "nodules": total, **shares})
     print_records(records, form, "", percent=_BIN_LABELS)
 
 

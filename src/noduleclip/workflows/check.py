@@ -14,6 +14,7 @@ from noduleclip import schema
 from noduleclip.config import CropConfig
 from noduleclip.errors import SliceError
 from noduleclip.io.artefacts import write_json
+from noduleclip.io.consensus import collapse_nodules
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.dicom.header_check import HeaderCheck, check_headers
 from noduleclip.io.patients import read_patient_list, refuse_overlap
@@ -31,6 +32,7 @@ from noduleclip.workflows.roi_crops import (
     list_rejects,
     load_table,
     pick_parts,
+    pick_rows,
     write_rejects,
 )
 
@@ -44,6 +46,7 @@ class CheckRequest:
 
     Attributes:
         table: The table, and the policy on unusable rows.
+        unit: What is checked: "nodule" on its key slice, every "outline", or "auto", as `embed` chooses.
         patient_files: Patient lists whose rows are also counted apart; they may not share patients.
         crop: Crops to estimate the work for.
         out: Folder for `check.json` and `rejects.csv`; None = nothing is written.
@@ -51,6 +54,7 @@ class CheckRequest:
     """
 
     table: TableRequest
+    unit: str = schema.AUTO_UNIT
     patient_files: Sequence[Path] = ()
     crop: CropConfig = field(default_factory=CropConfig)
     out: Path | None = None
@@ -119,9 +123,11 @@ def check_table(request: CheckRequest, reporter: Reporter = SILENT) -> CheckResu
     with output_lock(request.out, CHECK_FILES, OVERWRITE, replace=request.overwrite, reporter=reporter):
         refuse_overlap({str(file): read_patient_list(file) for file in request.patient_files})
         table = load_table(request.table, reporter)
-        frame = table.frame.head(request.table.limit) if request.table.limit else table.frame
-        parts = pick_parts(table, request.patient_files, request.table.limit, reporter)
-        result = check_rows(frame, parts, request.table.cut_settings(request.crop), request.table, reporter=reporter)
+        limit = request.table.limit
+        frame = pick_rows(table, request.unit, None, limit, reporter)
+        parts = pick_parts(table, request.patient_files, limit, request.unit, reporter)
+        settings = request.table.cut_settings(request.crop)
+        result = check_rows(frame, parts, settings, request.table, outlines=table.frame, reporter=reporter)
         if request.out is not None:
             write_rejects(frame, result.rejects, request.out)
             write_json(request.out / schema.CHECK_REPORT, result.report)
@@ -136,6 +142,7 @@ def check_rows(
     estimates: Sequence[Estimate] = (),
     *,
     needs_diameters: bool = False,
+    outlines: pl.DataFrame | None = None,
     reporter: Reporter = SILENT,
 ) -> CheckResult:
     """Read the header of every slice of a frame and estimate the time to cut the crops.
@@ -147,12 +154,13 @@ def check_rows(
         table: The request that the table was loaded with.
         estimates: Estimates of the work after cutting.
         needs_diameters: Count rows without a diameter as unusable, as training does.
+        outlines: Rows of the table whose diameters and boxes are compared; None = the frame.
         reporter: Receives progress and warnings.
     """
     cache = table.open_cache(frame, settings)
     with reporter.progress("reading headers", cache.slices, "slices") as advance:
         headers = check_headers(cache, count_workers(table.workers), lambda: advance(1))
-    _warn_of_odd_sizes(frame, headers, table, reporter)
+    _warn_of_odd_sizes(frame, frame if outlines is None else outlines, headers, table, reporter)
     rejects = [*headers.rejects, *(find_unmeasured(frame, headers.rejects) if needs_diameters else ())]
     report = {
         "roi_csv": str(table.roi_csv),
@@ -162,25 +170,34 @@ def check_rows(
             {"syntax": name, "slices": slices, "decoder": decoder or "none needed"}
             for (name, decoder), slices in headers.syntaxes.most_common()
         ],
-        "parts": [
-            {"part": name, **_count(part), "sizes": count_sizes(part)} for name, part in {"all": frame, **parts}.items()
-        ],
+        "parts": [{"part": name, **_count(part)} for name, part in {"all": frame, **parts}.items()],
         "estimates": [asdict(estimate) for estimate in (_estimate_cutting(cache, table), *estimates)],
     }
     return CheckResult(frame, rejects, report, table)
 
 
-def _warn_of_odd_sizes(frame: pl.DataFrame, headers: HeaderCheck, table: TableRequest, reporter: Reporter) -> None:
+def _warn_of_odd_sizes(
+    frame: pl.DataFrame, outlines: pl.DataFrame, headers: HeaderCheck, table: TableRequest, reporter: Reporter
+) -> None:
     """Compare diameters with boxes by the headers' pixel spacing, where the table has none of its own."""
     if schema.SPACING_ROW not in frame.columns:
-        odd = describe_odd_sizes(table.roi_csv, headers.add_spacings(frame))
+        spacings = headers.add_spacings(frame).select(schema.ABSOLUTE_PATH, schema.SPACING_ROW, schema.SPACING_COL)
+        spaced = outlines.join(spacings.unique(schema.ABSOLUTE_PATH), on=schema.ABSOLUTE_PATH, maintain_order="left")
+        odd = describe_odd_sizes(table.roi_csv, spaced)
         if odd:
             reporter.warning(odd)
 
 
-def _count(rows: pl.DataFrame) -> dict[str, int]:
+def _count(rows: pl.DataFrame) -> dict[str, Any]:
+    """Count the patients, nodules and rows of a table or of a part of it, and the nodules by their size."""
     named = rows.filter(pl.col(schema.PATIENT_ID) != "")
-    return {"patients": named[schema.PATIENT_ID].n_unique(), "rows": rows.height}
+    nodules = collapse_nodules(rows.drop(schema.POINTS_JSON, strict=False))
+    return {
+        "patients": named[schema.PATIENT_ID].n_unique(),
+        "nodules": nodules.height,
+        "rows": rows.height,
+        "sizes": count_sizes(nodules),
+    }
 
 
 def _count_rejects(rejects: Sequence[Reject]) -> list[dict[str, Any]]:

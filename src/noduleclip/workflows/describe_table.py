@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from noduleclip import schema
 from noduleclip.config import INDEXED_ROWS
 from noduleclip.workflows.describe import DescribeResult, choose_columns
 from noduleclip.workflows.embed import EmbedRequest, estimate_table
@@ -18,6 +19,7 @@ class DescribeTableRequest:
     Attributes:
         table: The ROI table, and the policy on unusable rows.
         model: Checkpoint, or the name of a bundled model.
+        unit: As in `EmbedRequest`.
         patients_file: Patients to describe, one id a line; None = all.
         bs: Crops in a forward pass.
         device: "auto", or a device as `torch.device` takes it.
@@ -27,6 +29,7 @@ class DescribeTableRequest:
 
     table: TableRequest
     model: Path = Path("lidc")
+    unit: str = schema.AUTO_UNIT
     patients_file: Path | None = None
     bs: int = 64
     device: str = "auto"
@@ -44,8 +47,9 @@ def describe_table(request: DescribeTableRequest, reporter: Reporter = SILENT) -
     nowhere = IndexTarget(request.table.roi_csv.parent, None, INDEXED_ROWS)
     meta, rejects = estimate_table(
         EmbedRequest(
-            table=request.table, target=nowhere, model=request.model, patients_file=request.patients_file,
-            bs=request.bs, device=request.device, views=request.views, precision=request.precision,
+            table=request.table, target=nowhere, model=request.model, unit=request.unit,
+            patients_file=request.patients_file, bs=request.bs, device=request.device, views=request.views,
+            precision=request.precision,
         ),
         reporter,
     )  # fmt: skip

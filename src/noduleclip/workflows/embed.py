@@ -34,7 +34,7 @@ from noduleclip.workflows.roi_crops import (
     enforce_reject_limit,
     list_rejects,
     load_table,
-    pick_patients,
+    pick_rows,
 )
 
 
@@ -46,6 +46,7 @@ class EmbedRequest:
         table: The ROI table, and the policy on unusable rows.
         target: Destination of the index, or of a shard, as `choose_target` returns it.
         model: Checkpoint, or the name of a bundled model.
+        unit: What a row is: "nodule", "outline", or "auto": nodules where the table names them.
         patients_file: Patients to embed, one id a line; None = all.
         img_size: Crop size in pixels that the checkpoint must have; None = not checked.
         emb: Embedding width that the checkpoint must have; None = not checked.
@@ -60,6 +61,7 @@ class EmbedRequest:
     table: TableRequest
     target: IndexTarget
     model: Path = Path("lidc")
+    unit: str = schema.AUTO_UNIT
     patients_file: Path | None = None
     img_size: int | None = None
     emb: int | None = None
@@ -208,10 +210,7 @@ def _load(request: EmbedRequest, reporter: Reporter) -> _Job:
         reporter.warning(
             f"diameters of the table are {kind}, {request.model} learned its sizes from {trained_kind} ones"
         )
-    limit = request.table.limit
-    everything = table.frame.head(limit) if limit else table.frame
-    if request.patients_file is not None:
-        everything = pick_patients(table, request.patients_file, limit, reporter)
+    everything = pick_rows(table, request.unit, request.patients_file, request.table.limit, reporter)
     rows, frame = range(everything.height), everything
     shard = request.target.shard
     if shard is not None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.errors import InputError
 from noduleclip.evaluation.readers import Readers
+from noduleclip.io.consensus import expand_readers
 from noduleclip.io.index.base import Index
 from noduleclip.io.nodules import group_nodules, parse_ratings
 from noduleclip.io.reader_table import read_readers
@@ -43,7 +44,7 @@ def load_nodules(index: Index, readers_csv: Path | None, reporter: Reporter) -> 
 
     Args:
         index: The index.
-        readers_csv: ROI table with a row of every reader for the same nodules; None = the index's own rows.
+        readers_csv: ROI table with a row of every reader for the same nodules; None = the index's own readers.
         reporter: Warned of nodules that the table lacks.
 
     Raises:
@@ -51,15 +52,16 @@ def load_nodules(index: Index, readers_csv: Path | None, reporter: Reporter) -> 
         ArtefactError: The index is broken.
     """
     meta = index.collect(index.scan().drop(schema.ROW))
-    rows = pl.Series(np.arange(meta.height))
     if readers_csv is not None:
         meta, missing = read_readers(readers_csv, meta)
         if missing:
             reporter.warning(
                 f"{readers_csv}: lacks {missing} nodule(s) of the index; for these the rows of the index are used"
             )
-        rows = meta[schema.ROW]
-        meta = meta.drop(schema.ROW)
+    else:
+        meta = expand_readers(meta.with_row_index(schema.ROW))
+    rows = meta[schema.ROW].cast(pl.Int64)
+    meta = meta.drop(schema.ROW)
     nodules = group_nodules(meta)
     if len(nodules) < 2:
         raise InputError(f"{index.location}: {len(nodules)} nodule(s) with a diameter, at least 2 are needed")

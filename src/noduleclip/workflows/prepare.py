@@ -23,6 +23,7 @@ from noduleclip.importers.nodule_table import place_nodules, summarise_nodules
 from noduleclip.importers.roi_rows import RoiRows, make_rows, make_sphere_rows
 from noduleclip.importers.summary import list_rejects, summarise_collection
 from noduleclip.io.artefacts import format_json, write_together
+from noduleclip.io.consensus import expand_readers
 from noduleclip.io.output_folders import locking, refuse_link, remove_parts
 from noduleclip.io.patients import format_patient_list, split_patients
 from noduleclip.io.size_bins import count_bins
@@ -30,6 +31,7 @@ from noduleclip.io.text_table import format_csv
 from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.roi_crops import count_workers
+from noduleclip.workflows.split import collapse_named
 
 _SHARES: Final = (0.7, 0.1, 0.2)
 _PREPARED_FILES: Final = (
@@ -259,7 +261,7 @@ def _split(
     """Split the patients into three lists, unless the source has its own; none where they are too few or unnamed."""
     if annotations.splits is not None:
         return annotations.splits
-    bins = count_bins(rois.filter(pl.col(schema.PATIENT_ID) != ""))
+    bins = count_bins(expand_readers(collapse_named(rois)))
     if len(bins) < len(schema.SPLIT_FILES):
         reporter.warning(
             f"{len(bins)} patient(s) are too few for three splits; noduleclip split makes them of a larger table"

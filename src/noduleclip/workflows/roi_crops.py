@@ -11,6 +11,7 @@ from noduleclip import schema
 from noduleclip.config import MAX_PIXELS, CropConfig
 from noduleclip.errors import InputError, OutputError, RejectCode, UsageError
 from noduleclip.io.artefacts import write_text
+from noduleclip.io.consensus import collapse_nodules, names_nodules
 from noduleclip.io.crop_cache import CropCache, default_cache_folder
 from noduleclip.io.disk import require_room
 from noduleclip.io.patients import read_patient_list
@@ -113,18 +114,62 @@ def pick_patients(table: RoiTable, patients_file: Path, limit: int | None, repor
     return chosen.head(limit) if limit else chosen
 
 
+def _choose_unit(frame: pl.DataFrame, unit: str, reporter: Reporter = SILENT) -> pl.DataFrame:
+    """Return the rows of a table, or a row per nodule.
+
+    Args:
+        frame: Rows of a table.
+        unit: "nodule", "outline", or "auto": nodules where the table names them.
+        reporter: Receives the counts where there is a row per nodule.
+    """
+    if unit == schema.OUTLINE_UNIT or (unit == schema.AUTO_UNIT and not names_nodules(frame)):
+        return frame
+    nodules = collapse_nodules(frame)
+    reporter.info(
+        f"{frame.height:,} outlines of {nodules.height:,} nodules: one row per nodule "
+        "(--unit outline keeps every outline)"
+    )
+    return nodules
+
+
+def pick_rows(
+    table: RoiTable, unit: str, patients_file: Path | None, limit: int | None, reporter: Reporter = SILENT
+) -> pl.DataFrame:
+    """Return the rows that are embedded: the first ones of a patient list, or of the table.
+
+    Args:
+        table: The table.
+        unit: "nodule", "outline", or "auto": a row per nodule where the table names them.
+        patients_file: The list; None = all patients.
+        limit: Number of rows; None = all.
+        reporter: Receives warnings, and the counts where there is a row per nodule.
+
+    Raises:
+        InputError: The list is unreadable, nothing is left, or a nodule has more readers than an index holds.
+    """
+    frame = table.frame if patients_file is None else pick_patients(table, patients_file, None, reporter)
+    rows = _choose_unit(frame, unit, reporter)
+    return rows.head(limit) if limit else rows
+
+
 def pick_parts(
-    table: RoiTable, patient_files: Sequence[Path], limit: int | None, reporter: Reporter = SILENT
+    table: RoiTable,
+    patient_files: Sequence[Path],
+    limit: int | None,
+    unit: str = schema.OUTLINE_UNIT,
+    reporter: Reporter = SILENT,
 ) -> dict[str, pl.DataFrame]:
-    """Return the rows of each patient list, by the list's name.
+    """Return the rows of each patient list as `pick_rows` does, by the list's name.
 
     Raises:
         InputError: A list is unreadable, or nothing is left of it.
     """
     are_distinct = len({file.stem for file in patient_files}) == len(patient_files)
-    return {
-        file.stem if are_distinct else str(file): pick_patients(table, file, limit, reporter) for file in patient_files
-    }
+    parts = {}
+    for file in patient_files:
+        part = _choose_unit(pick_patients(table, file, None, reporter), unit)
+        parts[file.stem if are_distinct else str(file)] = part.head(limit) if limit else part
+    return parts
 
 
 def cut_crops(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.errors import InputError
 from noduleclip.io.index.base import Index
+from noduleclip.io.index.rows import UNIQUE_NODULE
 from noduleclip.language.query import ParsedQuery, describe_query, list_attributes, parse_queries, parse_query
 from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, score_query
 from noduleclip.retrieval.hits import describe_hits, list_columns
@@ -178,7 +179,7 @@ class Searcher:
     def find_neighbours(self, row: int, k: int, unique: str | None) -> TopK:
         """Find the rows most similar to a row, without the row itself or, with `unique`, its whole group."""
         cosines = compute_cosines(self.index.embeddings[np.array([row])][0], self.index.embeddings)
-        groups = self.rows.find_groups(unique)
+        groups = self._find_groups(unique, SILENT)
         others = np.flatnonzero(np.arange(len(cosines)) != row if groups is None else groups != groups[row])
         best = select_top_k(cosines[others], k, None if groups is None else groups[others])
         return TopK(others[best.rows], best.scores)
@@ -230,11 +231,18 @@ class Searcher:
             raise InputError(f"no row of {self.index.location} passes --where and --patients-file")
         if reference is not None:
             rows = exclude_own_rows(reference, rows, self.index)
-        groups = self.rows.find_groups(request.unique)
+        groups = self._find_groups(request.unique, reporter)
         if groups is not None and rows is not None:
             groups = groups[rows]
         count = self.index.manifest.rows if rows is None else len(rows)
         return _Candidates(rows, groups, count, count if groups is None else len(np.unique(groups)))
+
+    def _find_groups(self, unique: str | None, reporter: Reporter) -> Rows | None:
+        """Return the groups of the rows; of an index of nodules every row is a nodule of its own."""
+        if unique != UNIQUE_NODULE or not self.index.manifest.is_of_nodules:
+            return self.rows.find_groups(unique)
+        reporter.note(f"a row of {self.index.location} is a nodule: --unique {UNIQUE_NODULE} has no effect")
+        return None
 
     def _rank(
         self, batch: "_Batch", request: SearchRequest, candidates: "_Candidates", reporter: Reporter

@@ -8,6 +8,7 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.io.artefacts import write_together
+from noduleclip.io.consensus import collapse_nodules, expand_readers
 from noduleclip.io.patients import format_patient_list, split_patients
 from noduleclip.io.size_bins import count_bins
 from noduleclip.workflows.output_lock import OVERWRITE, output_lock
@@ -40,7 +41,7 @@ class SplitResult:
 
     Attributes:
         patients: Sorted patient ids by file name, one of `schema.SPLIT_FILES`.
-        bins: Rows in each size bin, by patient.
+        bins: Nodules in each size bin, by patient.
     """
 
     patients: Mapping[str, Sequence[str]]
@@ -50,6 +51,8 @@ class SplitResult:
 def split(request: SplitRequest, reporter: Reporter = SILENT) -> SplitResult:
     """Deal the patients to three lists, each with its share of patients and of every size bin, and write them.
 
+    A nodule counts once for each of its readers, in the bin of that reader's diameter.
+
     Raises:
         UsageError: The shares do not sum to 1, there are too few patients, or lists are already there.
         InputError: The table cannot be read.
@@ -57,8 +60,14 @@ def split(request: SplitRequest, reporter: Reporter = SILENT) -> SplitResult:
     out = request.out
     with output_lock(out, schema.SPLIT_FILES, OVERWRITE, replace=request.overwrite, reporter=reporter):
         table = load_table(request.table, reporter)
-        bins = count_bins(table.frame.filter(pl.col(schema.PATIENT_ID) != ""))
-        lists = split_patients(bins, request.shares, request.seed)
+        nodules = collapse_named(table.frame)
+        lists = split_patients(count_bins(expand_readers(nodules)), request.shares, request.seed)
         patients = dict(zip(schema.SPLIT_FILES, lists, strict=True))
         write_together({out / name: format_patient_list(ids) for name, ids in patients.items()})
-    return SplitResult(patients, bins)
+    return SplitResult(patients, count_bins(nodules))
+
+
+def collapse_named(rois: pl.DataFrame) -> pl.DataFrame:
+    """Return the nodules of the patients that have an id, each with the diameters of its readers."""
+    named = rois.filter(pl.col(schema.PATIENT_ID) != "")
+    return collapse_nodules(named.drop(schema.POINTS_JSON, strict=False))

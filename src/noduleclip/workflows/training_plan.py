@@ -9,6 +9,7 @@ from noduleclip.engine.runtime import Device, choose_amp, choose_device, keep_fr
 from noduleclip.engine.samples import make_random_samples
 from noduleclip.engine.training_loop import TrainingLoop
 from noduleclip.engine.training_state import TrainingState, estimate_checkpoint_bytes
+from noduleclip.io.consensus import select_key_slices
 from noduleclip.io.nodules import group_nodules, parse_ratings
 from noduleclip.workflows.check import CheckResult, Estimate, check_rows
 from noduleclip.workflows.reporter import SILENT, Reporter
@@ -27,7 +28,8 @@ def plan_training(request: TrainRequest, reporter: Reporter = SILENT) -> CheckRe
     reporter.info(f"device: {device.why}")
     keep_freed_memory()
     table, crop = request.table, request.model.crop
-    parts = pick_parts(load_table(table, reporter), request.patient_files, table.limit, reporter)
+    picked = pick_parts(load_table(table, reporter), request.patient_files, table.limit, reporter=reporter)
+    parts = {name: select_key_slices(part) for name, part in picked.items()}
     estimate = _estimate_training(next(iter(parts.values())), request, device)
     settings = table.cut_settings(crop, margin_px(crop.size_px))
     frame = pl.concat(parts.values())

@@ -14,6 +14,7 @@ from noduleclip.engine.batches import margin_px
 from noduleclip.engine.distributed import DistributedContext
 from noduleclip.engine.samples import Samples
 from noduleclip.errors import InputError
+from noduleclip.io.consensus import select_key_slices
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.nodules import group_nodules, parse_ratings
 from noduleclip.io.outlines import draw_nodules
@@ -71,7 +72,7 @@ def load_training_samples(
         OutputError: There is too little disk space.
     """
     loaded = load_table(table, reporter)
-    parts = [pick_patients(loaded, file, table.limit, reporter) for file in patient_files]
+    parts = [select_key_slices(pick_patients(loaded, file, table.limit, reporter)) for file in patient_files]
     frame = pl.concat(parts)
     settings = table.cut_settings(crop, margin_px(crop.size_px))
     cache = cut_crops(frame, settings, table, further_bytes, reporter)

@@ -9,8 +9,9 @@ from noduleclip.io.index.base import Index
 from noduleclip.io.index.condition_filters import build_expression
 from noduleclip.io.index.conditions import list_columns, parse_condition
 
+UNIQUE_NODULE = "nodule"
 UNIQUE_COLUMNS = {
-    "nodule": (schema.PATIENT_ID, schema.NODULE_ID),
+    UNIQUE_NODULE: (schema.PATIENT_ID, schema.NODULE_ID),
     "slice": (schema.DICOM_PATH, schema.FRAME),
     "series": (schema.SERIES_UID,),
     "patient": (schema.PATIENT_ID,),
