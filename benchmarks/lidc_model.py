@@ -14,6 +14,7 @@ from noduleclip.engine.exports import export_encoders
 from noduleclip.models.checkpoint import load_model, read_checkpoint, save_checkpoint
 
 BUNDLED = Path(__file__).resolve().parents[1] / "src" / "noduleclip" / "weights" / "lidc.pth"
+VIEWS = 2  # a half-turn apart: docs/decisions/0025-views-and-int8.md
 RECIPE = ("--img-size", "96", "--epochs", "64")
 
 
@@ -23,8 +24,9 @@ def run(*arguments: object) -> None:
 
 
 def ship(checkpoint: Path) -> None:
-    """Write a checkpoint again with its matrices and kernels in half precision."""
+    """Write a checkpoint again with its matrices and kernels in half precision, and export its encoders."""
     values = read_checkpoint(checkpoint)
+    values["config"]["views"] = VIEWS
     for part in ("image_encoder", "text_encoder"):
         values[part] = {
             name: tensor.half() if tensor.dtype == torch.float32 and tensor.ndim > 1 else tensor

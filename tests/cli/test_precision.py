@@ -22,11 +22,12 @@ def command(collection: Collection, checkpoint: Path, exported: Path) -> tuple[o
 def test_an_index_records_views_and_precision(
     noduleclip: Command, command: tuple[object, ...], index: Path, tmp_path: Path
 ) -> None:
-    done = noduleclip(*command, "--views", 2, "--precision", INT8, "--out-dir", tmp_path / "index")
+    other = "--unit", "outline", "--views", 4, "--precision", INT8
+    done = noduleclip(*command, *other, "--out-dir", tmp_path / "index")
     assert done.code == 0, done.err
-    assert "int8, 2 view(s) of a crop" in done.err
+    assert "int8, 4 view(s) of a crop" in done.err
     made, usual = open_index(tmp_path / "index"), open_index(index)
-    assert (made.manifest.views, made.manifest.precision) == (2, INT8)
+    assert (made.manifest.views, made.manifest.precision) == (4, INT8)
     assert (usual.manifest.views, usual.manifest.precision) == (usual.manifest.model.views, FLOAT32)
     assert made.manifest.model == usual.manifest.model
     cosines = (made.embeddings[0 : made.manifest.rows] * usual.embeddings[0 : usual.manifest.rows]).sum(axis=1)

@@ -82,7 +82,6 @@ def embed(
 
     Example: noduleclip embed --roi-csv rois.csv --out-dir index
     """
-    from noduleclip.report.check import report_check
     from noduleclip.report.console import CONSOLE
     from noduleclip.workflows.embed import EmbedRequest, embed_table, estimate_embedding
     from noduleclip.workflows.index_target import choose_target
@@ -101,6 +100,8 @@ def embed(
     if not dry_run:
         embed_table(request, CONSOLE)
         return
+    from noduleclip.report.check import report_check
+
     result = estimate_embedding(request, CONSOLE)
     if result is not None:
         report_check(result, enforce_limit=shard is None)  # the limit for shards is enforced by merge, which sees all

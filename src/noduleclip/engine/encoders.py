@@ -132,18 +132,16 @@ def _open_exported(folder: Path, kept: Path, views: int | None, precision: str) 
     text = folder / schema.TEXT_TOWER
     model_id = SentenceEncoder(text).model_id
 
-    def open_image(precision: str) -> OnnxImageEncoder:
+    def open_image(precision: str, views: int | None) -> OnnxImageEncoder:
         image = OnnxImageEncoder(folder / IMAGE_FILES[precision], views)
         if (image.model_id, image.precision) != (model_id, precision):
             raise ArtefactError(f"{folder}: its encoders are of different models")
         return image
 
     if precision == AUTO:
-        precision = recall_precision(kept) or AUTO
-    if precision != AUTO:
-        return open_image(precision), text
-    images = {precision: open_image(precision) for precision in PRECISIONS}
-    return images[choose_precision(images, kept)], text
+        chosen = recall_precision(kept)
+        precision = chosen or choose_precision({one: open_image(one, 1) for one in PRECISIONS}, kept)
+    return open_image(precision, views), text
 
 
 def _export(checkpoint: Path, folder: Path) -> str | None:

@@ -14,7 +14,7 @@ from noduleclip.machine import count_cores
 from noduleclip.retrieval.fusion import Calibration
 from noduleclip.retrieval.onnx_session import open_session, run_encoder
 
-_CROPS_AT_ONCE: Final = 8  # their activations fit a core's cache: docs/decisions/0023-views-and-int8.md
+_CROPS_AT_ONCE: Final = 8  # their activations fit a core's cache: docs/decisions/0025-views-and-int8.md
 
 
 class OnnxImageEncoder:
