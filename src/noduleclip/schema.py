@@ -45,6 +45,7 @@ RANK: Final = "rank"
 ROW: Final = "row"
 QUERY: Final = "query"
 SIMILARITY: Final = "similarity"
+PROBABILITY: Final = "probability"
 COSINE: Final = "cosine"
 RULE: Final = "rule"
 LIKENESS: Final = "likeness"
@@ -55,7 +56,8 @@ REJECT_REASON: Final = "reason"
 
 # Columns of the hits, first to last; the other metadata follow. Further ones are filled in `retrieval/hits.py`.
 HIT_COLUMNS: Final = (
-    QUERY, RANK, DICOM_PATH, PATIENT_ID, DIAMETER_MM, SIMILARITY, COSINE, RULE, LIKENESS, SCORE, SATISFIES, ROW,
+    QUERY, RANK, DICOM_PATH, PATIENT_ID, DIAMETER_MM, SIMILARITY, PROBABILITY, COSINE, RULE, LIKENESS, SCORE, SATISFIES,
+    ROW,
 )  # fmt: skip
 
 # Of the table of nodules, beside those of the ROI table.
@@ -210,6 +212,7 @@ COLUMN_MEANINGS: Final = {
     RANK: "1 = best",
     ROW: "row of the index, 0-based: the row of img_embeds.npy",
     SIMILARITY: "cosine of sentence and crop, in [-1, 1]; with --like alone of the two crops",
+    PROBABILITY: "share of readers who are expected to agree with the sentence; with --min-probability",
     COSINE: "the similarity as a probability, sigmoid(scale * similarity + bias); where it is mixed",
     RULE: "1 inside the interval, falling off outside; empty without diameter or size; fuse only",
     LIKENESS: "cosine of the crop and that of --like, in [-1, 1]; query with --like and a sentence",

@@ -196,6 +196,7 @@ def test_a_condition_cannot_read_a_file(client: TestClient, tmp_path: Path, wher
 def test_defaults_are_those_of_fuse() -> None:
     search = parse_request({"q": "x", "alpha": " "})
     assert (search.alpha, search.softness_mm) == (0.5, 1.5)
+    assert search.k is not None
     assert search.k <= MOST_HITS
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,7 @@ from noduleclip.io.index.base import Index as StoredIndex
 from noduleclip.io.own_indexes import choose_slice_folders
 from noduleclip.workflows.reporter import NoteCollector, WarningReporter
 from noduleclip.workflows.search import Answer, Searcher
-from noduleclip.workflows.search_request import RowFilter, SearchRequest
+from noduleclip.workflows.search_request import RowFilter, SearchRequest, choose_k
 from noduleclip.workflows.stored_index import open_stored_index
 
 if TYPE_CHECKING:
@@ -59,6 +59,11 @@ class Hits:
     def description(self) -> str:
         """How the sentence was understood, in one line."""
         return self.answer.ranking.description
+
+    @property
+    def summary(self) -> str:
+        """How many pass the cut-off: "37 of 417 nodules with probability >= 0.8"; empty without one."""
+        return self.answer.ranking.summary
 
     def __len__(self) -> int:
         return self.table.height
@@ -144,11 +149,12 @@ class Index:
         sentence: str | None = None,
         *,
         like: int | str | None = None,
-        k: int = 10,
+        k: int | Literal["auto", "all"] | None = "auto",
         where: str = "",
         patients: Sequence[str] | Path | None = None,
         unique: str | None = None,
         like_weight: float = 0.5,
+        min_probability: float | None = None,
         exact: bool = False,
     ) -> Hits:
         """Rank the rows by a sentence, by a nodule that they are to resemble, or by both.
@@ -156,11 +162,13 @@ class Index:
         Args:
             sentence: Such as "a spiculated nodule larger than 10 mm".
             like: A row of the index, a slice of it, or a place in pixels of a DICOM file: "PATH:x,y".
-            k: Hits.
+            k: Hits; "all" or None = all; "auto" = 10, or all that pass `min_probability`.
             where: Condition on the columns, such as "slice_thickness < 2.5".
             patients: Ids of the only patients to rank, or a file with one a line.
             unique: Return only the best row of each nodule, slice, series or patient.
             like_weight: Weight of `like` beside a sentence, in [0, 1].
+            min_probability: Smallest share of readers, in [0, 1], who are expected to agree with the sentence; how well
+                such probabilities hold is in the model card, docs/models/lidc.md.
             exact: Rank all rows where a Lance store has a vector index.
 
         Raises:
@@ -171,14 +179,17 @@ class Index:
         Examples:
             >>> hits = nc.open_index("idx").query("> 4 mm", where="diameter_mm < 20", unique="patient")
             >>> alike = nc.open_index("idx").query(like=0, k=3)
+            >>> sure = nc.open_index("idx").query("> 4 mm", min_probability=0.5)
+            >>> count = sure.summary
         """
         request = SearchRequest(
             sentences=() if sentence is None else (sentence,),
             like=None if like is None else str(like),
             like_weight=like_weight,
-            k=k,
+            k=choose_k(k, has_cut_off=min_probability is not None),
             filters=RowFilter(where=where, patients=patients),
             unique=unique,
+            min_probability=min_probability,
             exact=exact,
         )
         return self._search(request)
@@ -188,22 +199,26 @@ class Index:
         sentence: str,
         *,
         alpha: float,
-        k: int = 10,
+        k: int | Literal["auto", "all"] | None = "auto",
         where: str = "",
         patients: Sequence[str] | Path | None = None,
         unique: str | None = None,
         softness_mm: float = SOFTNESS_MM,
+        rule: Literal["measured", "estimated"] = "measured",
+        min_score: float | None = None,
     ) -> Hits:
         """Rank the rows by a sentence and by what was measured: `score = alpha * cosine + (1 - alpha) * rule`.
 
         Args:
             sentence: Such as "6-10 mm".
             alpha: Weight of the image, in [0, 1]; the rest is the weight of measured diameters and ratings.
-            k: Hits.
+            k: Hits; "all" or None = all; "auto" = 10, or all that pass `min_score`.
             where: Condition on the columns.
             patients: Ids of the only patients to rank, or a file with one a line.
             unique: Return only the best row of each nodule, slice, series or patient.
             softness_mm: How far outside the interval a diameter still counts; 0 = not at all.
+            rule: "measured", or "estimated" to weigh estimates where no diameter or rating was measured.
+            min_score: Smallest score of a hit, in [0, 1].
 
         Raises:
             UsageError: The sentence or the condition cannot be parsed.
@@ -215,11 +230,13 @@ class Index:
         """
         request = SearchRequest(
             sentences=(sentence,),
-            k=k,
+            k=choose_k(k, has_cut_off=min_score is not None),
             filters=RowFilter(where=where, patients=patients),
             unique=unique,
             alpha=alpha,
             softness_mm=softness_mm,
+            rule=rule,
+            min_score=min_score,
         )
         return self._search(request)
 

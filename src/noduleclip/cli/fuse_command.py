@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -31,6 +31,24 @@ def fuse(
             rich_help_panel=options.RANKING,
         ),
     ] = SOFTNESS_MM,
+    rule: Annotated[
+        Literal["measured", "estimated"],
+        typer.Option(
+            help="What is weighed beside the image: measured diameters and ratings alone, or estimates, too, where "
+            "none were measured.",
+            rich_help_panel=options.RANKING,
+        ),
+    ] = "measured",
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            "--min-score",
+            min=0,
+            max=1,
+            help="Return the nodules with at least this score.",
+            rich_help_panel=options.RANKING,
+        ),
+    ] = None,
     val_emb_dir: Annotated[
         str | None,
         typer.Option(
@@ -51,7 +69,7 @@ def fuse(
         raise UsageError("--alpha auto needs --val-emb-dir: an index of validation patients, read by several readers")
     from noduleclip.cli.search import make_request, run_search
 
-    request = replace(make_request(search), alpha=weight, softness_mm=softness_mm)
+    request = replace(make_request(search, min_score=min_score), alpha=weight, softness_mm=softness_mm, rule=rule)
     choose_alpha = None
     if weight is None and val_emb_dir is not None:
         from noduleclip.report.console import CONSOLE

@@ -208,7 +208,16 @@ QueriesFile = Annotated[
     Path | None,
     typer.Option("--queries-file", help="Many sentences, one a line, instead of --query.", rich_help_panel=INPUTS),
 ]
-TopK = Annotated[int, typer.Option("--topk", "-k", min=1, help="Hits for each sentence.", rich_help_panel=RANKING)]
+TopK = Annotated[
+    str | None,
+    typer.Option(
+        "--topk",
+        "-k",
+        metavar="N|all",
+        help="Hits for each sentence. (default: 10, or all that pass a cut-off)",
+        rich_help_panel=RANKING,
+    ),
+]
 Where = Annotated[
     str | None,
     typer.Option(
@@ -289,7 +298,7 @@ class SearchOptions:
     query: Query = None
     queries_file: QueriesFile = None
     model: IndexModel = None
-    topk: TopK = 10
+    topk: TopK = None
     where: Where = None
     unique: Unique = None
     patients_file: PatientsFilter = None

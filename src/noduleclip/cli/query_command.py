@@ -25,6 +25,17 @@ def query(
         float,
         typer.Option(min=0, max=1, help="Weight of --like beside a sentence.", rich_help_panel=options.RANKING),
     ] = 0.5,
+    min_probability: Annotated[
+        float | None,
+        typer.Option(
+            "--min-probability",
+            min=0,
+            max=1,
+            help="Return the nodules of which the model expects at least this share of readers to agree with the "
+            "sentence. How well such probabilities hold is in the model card, docs/models/lidc.md.",
+            rich_help_panel=options.RANKING,
+        ),
+    ] = None,
     exact: options.Exact = False,
     cache_dir: options.CacheDir = None,
 ) -> None:
@@ -36,4 +47,5 @@ def query(
     """
     from noduleclip.cli.search import make_request, run_search
 
-    run_search(make_request(search, like=like, like_weight=like_weight, exact=exact), search, cache_dir=cache_dir)
+    request = make_request(search, like=like, like_weight=like_weight, min_probability=min_probability, exact=exact)
+    run_search(request, search, cache_dir=cache_dir)

@@ -20,12 +20,18 @@ from noduleclip.report.console import CONSOLE, log_info, write_lines
 from noduleclip.report.tables import choose_format, print_hits
 from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 from noduleclip.workflows.search import Answer, Searcher
-from noduleclip.workflows.search_request import RowFilter, SearchRequest, format_command, load_sentences
+from noduleclip.workflows.search_request import RowFilter, SearchRequest, choose_k, format_command, load_sentences
 from noduleclip.workflows.stored_index import open_stored_index
 
 
 def make_request(
-    options: SearchOptions, *, like: str | None = None, like_weight: float = 0.5, exact: bool = False
+    options: SearchOptions,
+    *,
+    like: str | None = None,
+    like_weight: float = 0.5,
+    min_probability: float | None = None,
+    min_score: float | None = None,
+    exact: bool = False,
 ) -> SearchRequest:
     """Return the request of the options.
 
@@ -39,9 +45,11 @@ def make_request(
         sentences=_read_sentences(options.query, options.queries_file, is_optional=like is not None),
         like=like,
         like_weight=like_weight,
-        k=options.topk,
+        k=_parse_top_k(options.topk, has_cut_off=min_probability is not None or min_score is not None),
         filters=RowFilter(where=options.where or "", patients=options.patients_file),
         unique=options.unique,
+        min_probability=min_probability,
+        min_score=min_score,
         exact=exact,
     )
 
@@ -115,8 +123,17 @@ def _log_descriptions(batches: Iterator[list[Answer]]) -> Iterator[list[Answer]]
     """Print how each sentence was understood."""
     for answers in batches:
         for answer in answers:
-            log_info(answer.ranking.description)
+            summary = answer.ranking.summary
+            log_info(f"{answer.ranking.description}; {summary}" if summary else answer.ranking.description)
         yield answers
+
+
+def _parse_top_k(text: str | None, *, has_cut_off: bool) -> int | None:
+    if text is None or text == "all":
+        return choose_k("auto" if text is None else "all", has_cut_off=has_cut_off)
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--topk must be a number from 1, or all, got {text[:50]!r}")
+    return int(text)
 
 
 def _read_sentences(query: str | None, queries_file: Path | None, *, is_optional: bool) -> list[str]:

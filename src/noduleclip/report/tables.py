@@ -102,7 +102,8 @@ def _list_columns(answer: Answer, is_short: bool = False) -> _HitColumns:
     fused: list[str] = [
         name for name in (schema.SCORE, schema.COSINE, schema.RULE, schema.LIKENESS) if name in hits.columns
     ]
-    scores = fused or [schema.SIMILARITY]
+    likely = [schema.PROBABILITY] if schema.PROBABILITY in hits.columns else []
+    scores = [*likely, *(fused or [schema.SIMILARITY])]
     rated = [name for name in list_attributes([answer.ranking.parsed]) if name in hits.columns]
     diameter_width = _DIAMETER_WIDTH + bool(hits[schema.DIAMETER_MM].null_count())  # estimates have a mark
     if is_short:
@@ -131,7 +132,7 @@ def _make_hits_table(answer: Answer, pictures: PictureColumn | None) -> Table:
     room = max(_MIN_PATH_WIDTH, window - columns.width)
     table = Table(
         box=box.SIMPLE_HEAD,
-        title=plain(answer.ranking.question),
+        title=plain(": ".join(filter(None, (answer.ranking.question, answer.ranking.summary)))),
         caption=plain(answer.ranking.description),
         title_justify="left",
         caption_justify="left",

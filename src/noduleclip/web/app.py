@@ -195,7 +195,7 @@ class _Site:
     async def send_gallery(self, opened: Opened, request: Request) -> Response:
         """Return the first hits of a sentence as a page of pictures to keep."""
         search = _parse_search(request)
-        search = replace(search, k=min(search.k, MOST_PICTURES))
+        search = replace(search, k=min(search.k or MOST_PICTURES, MOST_PICTURES))
         answer = await self._ranking.run(partial(opened.explorer.find_hits, search))
         pictures = [  # one at a time: other requests have their turn between two pictures
             await self._drawing.run(partial(_try_cut, opened.slices, row, count_slices(answer.hits.height)))

@@ -56,6 +56,7 @@ def parse_request(values: Mapping[str, str]) -> SearchRequest:
         unique=values.get("unique", "nodule") or None,
         alpha=0.5 if alpha is None else alpha,
         softness_mm=SOFTNESS_MM if softness_mm is None else softness_mm,
+        rule="estimated" if values.get("rule") == "estimated" else "measured",
     )
 
 

@@ -26,6 +26,7 @@ from noduleclip.workflows.approximate import approximate_search
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.row_finder import RowFinder
 from noduleclip.workflows.search_request import RowFilter, SearchRequest
+from noduleclip.workflows.selection import Found, Scores, select_best, summarize, take_similarity
 from noduleclip.workflows.similar import Reference, exclude_own_rows, find_reference
 from noduleclip.workflows.text_encoder import open_text_encoder
 
@@ -34,7 +35,6 @@ _BATCH_HITS = 1 << 17
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
-Scores = dict[str, NDArray[np.floating]]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Ranking:
         scores: (k,) scores by column, NaN where there is none.
         ranked: Rows that were ranked; None where a vector index answered.
         distinct: Nodules, slices, series or patients among these, or rows without `unique`: the largest number of hits.
+        summary: How many of them pass the cut-off: "37 of 417 nodules with probability >= 0.8"; empty without one.
     """
 
     question: str
@@ -60,6 +61,7 @@ class Ranking:
     scores: Scores
     ranked: int | None
     distinct: int | None
+    summary: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,13 +138,12 @@ class Searcher:
         if request.sentences:
             self._check_attributes(request.sentences, reporter)
         candidates: _Candidates | None = None
-        for number, sentences in enumerate(
-            split_sentences(request.sentences, min(request.k, self.index.manifest.rows))
-        ):
+        rows = self.index.manifest.rows
+        for number, sentences in enumerate(split_sentences(request.sentences, min(request.k or rows, rows))):
             self.index.check_unchanged()  # before the mapped embeddings are read: a shorter file ends the process
             parsed_queries = parse_queries(sentences) or [ParsedQuery(None, (), ())]
             batch = _Batch(sentences, parsed_queries, reference, self._make_vectors(sentences, reference))
-            found: Iterable[tuple[Rows, Scores]] | None
+            found: Iterable[Found] | None
             found = self._approximate(batch, request, reporter if number == 0 else SILENT)
             if found is None:
                 if candidates is None:
@@ -150,16 +151,19 @@ class Searcher:
                 found = self._rank(batch, request, candidates, reporter)
             found = list(found)
             self.index.check_unchanged()
-            if number == 0 and candidates is not None and candidates.distinct < request.k:
+            if number == 0 and candidates is not None and candidates.distinct < (request.k or 0):
                 what = "rows" if request.unique is None else f"of one {request.unique} each"
                 reporter.note(f"{request.k} hits were asked for, there are {candidates.distinct} {what} to rank")
-            counts = (None, None) if candidates is None else (candidates.count, candidates.distinct)
+            ranked, distinct = (None, None) if candidates is None else (candidates.count, candidates.distinct)
             rankings = []
-            for question, description, parsed, (rows, scores) in zip(
+            for question, description, parsed, best in zip(
                 _name_questions(sentences, reference), batch.describe(), parsed_queries, found, strict=True
             ):
-                check_unit_norm(self.index.embeddings, rows)
-                rankings.append(Ranking(question, description, parsed, reference, rows, scores, *counts))
+                check_unit_norm(self.index.embeddings, best.rows)
+                summary = summarize(best.passed, distinct, request, self.index.manifest.is_of_nodules)
+                rankings.append(
+                    Ranking(question, description, parsed, reference, best.rows, best.scores, ranked, distinct, summary)
+                )
             yield rankings
 
     def read_hits(self, rankings: Sequence[Ranking]) -> list[Answer]:
@@ -207,13 +211,13 @@ class Searcher:
             names = ", ".join(unknown)
             reporter.warning(f"the model was not trained on ratings of {names}: the image says nothing of them here")
 
-    def _approximate(
-        self, batch: "_Batch", request: SearchRequest, reporter: Reporter
-    ) -> list[tuple[Rows, Scores]] | None:
+    def _approximate(self, batch: "_Batch", request: SearchRequest, reporter: Reporter) -> list[Found] | None:
         """Search by the vector index of a Lance store, where there is one and it can answer."""
         reference, filters = batch.reference, request.filters
         needs_all = request.exact or request.alpha is not None or request.unique is not None
-        if batch.vectors is None or needs_all or (reference is not None and batch.sentences):
+        if batch.vectors is None or needs_all or request.k is None or request.min_probability is not None:
+            return None
+        if reference is not None and batch.sentences:
             return None
         if filters != RowFilter(where=filters.where):
             return None
@@ -221,7 +225,7 @@ class Searcher:
         found = approximate_search(
             self.index, batch.vectors, request.k, where=filters.where, excluded=own_rows, reporter=reporter
         )
-        return None if found is None else [_take_similarity(best) for best in found]
+        return None if found is None else [take_similarity(best) for best in found]
 
     def _find_candidates(
         self, request: SearchRequest, reference: Reference | None, reporter: Reporter
@@ -246,14 +250,15 @@ class Searcher:
 
     def _rank(
         self, batch: "_Batch", request: SearchRequest, candidates: "_Candidates", reporter: Reporter
-    ) -> Iterator[tuple[Rows, Scores]]:
-        """Rank the candidates for each sentence; all scores are kept only where a rule or a group needs them."""
+    ) -> Iterator[Found]:
+        """Rank the candidates for each sentence; all scores are kept only where more than the best ones is needed."""
         rows, groups, vectors, reference = candidates.rows, candidates.groups, batch.vectors, batch.reference
         likeness = None
         if batch.sentences and reference is not None:
             likeness = compute_cosines(reference.vector, self.index.embeddings, rows)
-        if vectors is not None and request.alpha is None and groups is None and likeness is None:
-            yield from map(_take_similarity, find_top_k(vectors, self.index.embeddings, request.k, rows))
+        needs_all = request.alpha is not None or request.k is None or request.min_probability is not None
+        if vectors is not None and request.k is not None and not needs_all and groups is None and likeness is None:
+            yield from map(take_similarity, find_top_k(vectors, self.index.embeddings, request.k, rows))
             return
         for number, parsed in enumerate(batch.parsed_queries):
             if vectors is None:
@@ -262,11 +267,13 @@ class Searcher:
             else:
                 similarity = compute_cosines(vectors[number], self.index.embeddings, rows)
             scores: Scores = {schema.SIMILARITY: similarity}
+            if request.min_probability is not None:
+                scores[schema.PROBABILITY] = self.encoder.calibration.to_probability(similarity)
             if likeness is not None or request.alpha is not None:
                 scores |= self._mix(similarity, likeness, parsed, rows, request, reporter)
-            ranking = scores[schema.SCORE if schema.SCORE in scores else schema.SIMILARITY]
-            chosen = select_top_k(ranking, request.k, groups).rows
-            yield chosen if rows is None else rows[chosen], {name: one[chosen] for name, one in scores.items()}
+            chosen, passed = select_best(scores, request, groups)
+            best = {name: one[chosen] for name, one in scores.items()}
+            yield Found(chosen if rows is None else rows[chosen], best, passed)
 
     def _mix(
         self,
@@ -283,21 +290,34 @@ class Searcher:
             assert likeness is not None
             score = mix_likeness(probability, likeness, request.like_weight)
             return {schema.COSINE: probability, schema.LIKENESS: likeness, schema.SCORE: score}
-        rule = self._score_rule(parsed, rows, request.softness_mm, reporter)
+        rule = self._score_rule(parsed, rows, request, reporter)
         score = fuse_scores(probability, rule, request.alpha)
         return {schema.COSINE: probability, schema.RULE: rule, schema.SCORE: score}
 
-    def _score_rule(self, parsed: ParsedQuery, rows: Rows | None, softness_mm: float, reporter: Reporter) -> Floats:
+    def _score_rule(self, parsed: ParsedQuery, rows: Rows | None, request: SearchRequest, reporter: Reporter) -> Floats:
         """Score the candidates by their diameter and by each rating asked for; NaN where none is known."""
         if not parsed.has_criteria:
             reporter.warning("no size or rating in the query: ranked by image only")
             return np.full(self.index.manifest.rows if rows is None else len(rows), np.nan)
 
+        estimated = np.zeros(self.index.manifest.rows if rows is None else len(rows), bool)
+
         def read(name: str) -> Floats:
             values = self.rows.read_numbers(name)
-            return values if rows is None else values[rows]
+            values = values if rows is None else values[rows]
+            if request.rule == "measured":
+                return values
+            stand_ins = self.rows.read_numbers(schema.ESTIMATED_PREFIX + name)
+            stand_ins = stand_ins if rows is None else stand_ins[rows]
+            missing = np.isnan(values) & np.isfinite(stand_ins)
+            np.logical_or(estimated, missing, out=estimated)
+            return np.where(missing, stand_ins, values)
 
-        rule = score_query(parsed, read, softness_mm)
+        if request.rule == "estimated":
+            self.index.require_columns([schema.ESTIMATED_DIAMETER])
+        rule = score_query(parsed, read, request.softness_mm)
+        if count := int(estimated.sum()):
+            reporter.note(f"{count} row(s) have no measured value of what is asked for: an estimate is used (--rule)")
         if unmeasured := int(np.isnan(rule).sum()):
             lacks = "none of the ratings or sizes asked for" if parsed.ratings else "no diameter"
             reporter.note(f"{unmeasured} row(s) have {lacks}: ranked by image only")
@@ -346,10 +366,6 @@ def _note_unknown_ratings(answer: Answer, reporter: Reporter) -> None:
     if unknown and hits.height:
         names = " or ".join(unknown)
         reporter.note(f"no hit has a rating of {names}: whether it satisfies the sentence is not known")
-
-
-def _take_similarity(best: TopK) -> tuple[Rows, Scores]:
-    return best.rows, {schema.SIMILARITY: best.scores}
 
 
 def split_sentences(sentences: Sequence[str], k: int) -> list[Sequence[str]]:
