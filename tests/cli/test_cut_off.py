@@ -139,7 +139,7 @@ def test_all_hits_are_ranked(noduleclip: Command, index: Path, probabilities: np
 def test_another_number_of_hits_is_refused(noduleclip: Command, index: Path, text: str) -> None:
     done = noduleclip("query", "--emb-dir", index, "--query", SENTENCE, "--topk", text)
     assert done.code == 2
-    assert f"--topk must be a number from 1, or all, got '{text}'" in done.err
+    assert f"--topk must be a number from 1, all or auto, got '{text}'" in done.err
 
 
 def test_a_cut_off_needs_a_sentence(index: Path) -> None:

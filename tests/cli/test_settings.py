@@ -24,13 +24,13 @@ def printed(noduleclip: Command, *arguments: object) -> dict[str, str]:
 def test_the_nearer_setting_wins(noduleclip: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "run.toml"
     config.write_text("topk = 3\nunique = 'patient'\n")
-    assert printed(noduleclip)["topk"] == "10"
-    assert printed(noduleclip, "--config", config)["topk"] == "3"
+    assert printed(noduleclip)["topk"] == '"auto"'
+    assert printed(noduleclip, "--config", config)["topk"] == '"3"'
     monkeypatch.setenv("NODULECLIP_QUERY_TOPK", "4")
     from_environment = printed(noduleclip, "--config", config)
-    assert from_environment["topk"] == "4"
+    assert from_environment["topk"] == '"4"'
     assert from_environment["unique"] == '"patient"'
-    assert printed(noduleclip, "--config", config, "--topk", 5)["topk"] == "5"
+    assert printed(noduleclip, "--config", config, "--topk", 5)["topk"] == '"5"'
 
 
 def test_printed_settings_are_a_config(noduleclip: Command, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_an_unknown_backbone_is_told_before_any_slice_is_read(
 def test_environment_variables_of_others_are_no_settings(noduleclip: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("VERSION", "HELP", "INSTALL_COMPLETION", "SHOW_COMPLETION"):
         monkeypatch.setenv(f"NODULECLIP_{name}", "0.1.0")
-    assert printed(noduleclip)["topk"] == "10"
+    assert printed(noduleclip)["topk"] == '"auto"'
     assert "NODULECLIP_VERSION" not in noduleclip("--help").out
 
 

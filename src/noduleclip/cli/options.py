@@ -209,12 +209,12 @@ QueriesFile = Annotated[
     typer.Option("--queries-file", help="Many sentences, one a line, instead of --query.", rich_help_panel=INPUTS),
 ]
 TopK = Annotated[
-    str | None,
+    str,
     typer.Option(
         "--topk",
         "-k",
-        metavar="N|all",
-        help="Hits for each sentence. (default: 10, or all that pass a cut-off)",
+        metavar="N|all|auto",
+        help="Hits for each sentence; auto = 10, or all that pass a cut-off.",
         rich_help_panel=RANKING,
     ),
 ]
@@ -298,7 +298,7 @@ class SearchOptions:
     query: Query = None
     queries_file: QueriesFile = None
     model: IndexModel = None
-    topk: TopK = None
+    topk: TopK = "auto"
     where: Where = None
     unique: Unique = None
     patients_file: PatientsFilter = None

@@ -128,11 +128,13 @@ def _log_descriptions(batches: Iterator[list[Answer]]) -> Iterator[list[Answer]]
         yield answers
 
 
-def _parse_top_k(text: str | None, *, has_cut_off: bool) -> int | None:
-    if text is None or text == "all":
-        return choose_k("auto" if text is None else "all", has_cut_off=has_cut_off)
+def _parse_top_k(text: str, *, has_cut_off: bool) -> int | None:
+    if text == "auto":
+        return choose_k("auto", has_cut_off=has_cut_off)
+    if text == "all":
+        return None
     if not text.isascii() or not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--topk must be a number from 1, or all, got {text[:50]!r}")
+        raise UsageError(f"--topk must be a number from 1, all or auto, got {text[:50]!r}")
     return int(text)
 
 
