@@ -143,8 +143,8 @@ def test_rows_without_a_diameter_are_found_by_the_image(
     )
     frame.write_csv(tmp_path / "rois.csv")
     index = tmp_path / "index"
-    table = ("--roi-csv", tmp_path / "rois.csv", "--unit", "outline")
-    assert noduleclip("embed", *table, "--model", checkpoint, "--out-dir", index).code == 0
+    outlines = ("--roi-csv", tmp_path / "rois.csv", "--unit", "outline")
+    assert noduleclip("embed", *outlines, "--model", checkpoint, "--out-dir", index).code == 0
     done = noduleclip("fuse", "--emb-dir", index, "--query", "> 6 mm", "--topk", 500)
     assert f"{frame.height // 2} row(s) have no diameter" in done.err
     rows = rows_of(done.out)
