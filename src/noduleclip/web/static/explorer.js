@@ -263,6 +263,7 @@ function show_stack(mine, stack) {
   mine.at = stack.at;
   find("#steps").hidden = stack.slices.length < 2;
   place.max = stack.slices.length - 1;
+  view.dataset.at = stack.at; // the slice that is drawn
   say_place();
   if (state.at !== null) go_to(Number(state.at));
 }
@@ -290,6 +291,7 @@ async function load_slice(mine) {
     say(find("#slice-said"), failed ? slice.message : "", failed);
     mine.slice = failed ? null : slice;
     draw_slice();
+    view.dataset.at = at;
   }
   mine.loading = false;
   for (const next of [at + 1, at - 1]) if (mine.stack.slices[next]) fetch_step(mine, next).catch(() => {});
