@@ -1,6 +1,7 @@
 """A real browser before a real server: only with `--browser`, as `nox -s browser` gives it."""
 
 import contextlib
+import io
 import re
 import shutil
 import subprocess
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from conftest import call
 from noduleclip.phantom.patients import PhantomConfig, make_phantoms
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
+MOST_BYTES = 150_000  # of a picture
 Open = Callable[..., Any]
 
 
@@ -115,3 +118,11 @@ def assert_accessible(page: Any) -> None:
     serious = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
     assert [(one["id"], one["nodes"][0]["html"]) for one in serious] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+def save_picture(page: Any, path: Path) -> None:
+    """Write what a page shows as a small PNG for the docs."""
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    few = picture.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
+    assert path.stat().st_size < MOST_BYTES

@@ -14,9 +14,8 @@ from urllib.parse import urlencode
 
 import polars as pl
 import pytest
-from PIL import Image
 
-from browser.conftest import Open, assert_accessible, serving
+from browser.conftest import Open, assert_accessible, save_picture, serving
 from conftest import call
 from noduleclip import schema
 from web.conftest import write_generation
@@ -34,7 +33,6 @@ STATES = {
     "fault": {"q": "> 6 mm and < 2 mm"},
 }
 MARKUP = "<img src=x onerror=\"document.title='run'\"><script>alert(1)</script>"
-MOST_BYTES = 150_000
 
 
 def rows_of(page: Any, within: str = HITS) -> list[int]:
@@ -469,7 +467,7 @@ def test_answers_over_100_000_rows_take_less_than_100_ms(
         page.fill("#q", "")
         page.type("#q", "a nodule larger than 7.25 mm", delay=60)
         wait_for_reading(page, "(7.25, inf)")
-        assert "100,000 rows" in page.inner_text(".pane h2")
+        assert "100,000 " in page.inner_text(".pane h2")
         page.focus("#alpha")
         for _ in range(8):
             page.keyboard.press("ArrowLeft")
@@ -484,7 +482,7 @@ def test_answers_over_100_000_rows_take_less_than_100_ms(
     ("name", "state", "settings"),
     [
         ("hits", {"q": "a lung nodule between 8 and 12 mm", "alpha": "0.3"}, {}),
-        ("nodule", {"q": "a solid nodule larger than 10 mm", "row": "3"}, {}),
+        ("nodule", {"q": "a solid nodule larger than 10 mm"}, {}),
         ("compare", STATES["compare"], DARK),
         ("map", STATES["map"], {}),
         ("phone", {"q": "6-10 mm"}, {**PHONE, **DARK}),
@@ -499,12 +497,11 @@ def test_the_pictures_of_the_docs_are_made(
     page = visit(f"{address}?{urlencode(state)}", **{"viewport": {"width": 1000, "height": 720}, **settings})
     show(page, state)
     if name == "nodule":
-        page.evaluate("document.querySelector('#detail').scrollIntoView()")
+        page.locator(f"{HITS} button").first.click()
+        wait_for_place(page, "embedded")
+        page.click("#zoom")
+        page.evaluate("document.activeElement.blur(); document.querySelector('#detail').scrollIntoView()")
     if name == "map":
         page.evaluate("document.querySelector('#histogram').scrollIntoView()")
     page.wait_for_timeout(500)
-    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    path = Path(folder) / f"explorer-{name}.png"
-    few = picture.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    few.save(path, optimize=True)
-    assert path.stat().st_size < MOST_BYTES
+    save_picture(page, Path(folder) / f"explorer-{name}.png")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from browser.conftest import Open, assert_accessible
+from browser.conftest import Open, assert_accessible, save_picture
 from conftest import call
 from noduleclip import schema
 from web.conftest import write_nodules
@@ -74,3 +74,11 @@ def test_the_slices_of_a_hit_are_stepped_through_by_arrow_keys(stepped: Path, vi
 @pytest.mark.parametrize("settings", [{}, DARK, PHONE], ids=["light", "dark", "phone"])
 def test_axe_finds_nothing_serious_in_a_stack(stepped: Path, visit: Open, settings: dict[str, Any]) -> None:
     assert_accessible(visit(stepped.as_uri(), **settings))
+
+
+def test_the_picture_of_the_docs_is_made(pages: dict[str, Path], visit: Open, pytestconfig: pytest.Config) -> None:
+    folder = pytestconfig.getoption("--pictures")
+    if folder is None:
+        pytest.skip("no --pictures FOLDER to write it to")
+    page = visit(pages["gallery"].as_uri(), viewport={"width": 1180, "height": 620})
+    save_picture(page, Path(folder) / "gallery.png")

@@ -55,6 +55,15 @@ def test_a_nodule_comes_with_what_readers_and_model_say(client: TestClient) -> N
     assert len(found["slice"]["mean"]) == 1
 
 
+def test_an_index_of_nodules_is_not_grouped_by_nodule(client: TestClient) -> None:
+    answer = client.get("/api/search", params={"q": "> 3 mm", "unique": "nodule"}).json()
+    assert answer["ranked"] == 1
+    assert not any("unique" in note for note in answer["notes"])
+    page = client.get("/").text
+    assert "1 nodule</span>" in page
+    assert '<option value="">row' not in page
+
+
 def test_an_estimate_stands_in_for_a_diameter(index: Path, series: list[Path], tmp_path: Path) -> None:
     (tmp_path / "index").mkdir()
     client = open_client(write_nodules(index, tmp_path / "index", series[2:5], **{schema.DIAMETER_MM: None}))

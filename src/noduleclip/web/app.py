@@ -29,7 +29,7 @@ from noduleclip.errors import (
     SliceError,
 )
 from noduleclip.io.index.base import Index
-from noduleclip.io.index.rows import UNIQUE_COLUMNS
+from noduleclip.io.index.rows import UNIQUE_COLUMNS, UNIQUE_NODULE
 from noduleclip.io.own_indexes import SliceFolders
 from noduleclip.report.gallery import GALLERY_FOV_MM, GALLERY_SIZE_PX, count_slices, make_section, render_gallery
 from noduleclip.web.answers import ERROR_HANDLERS, REPLACED, REPLACED_HEADER, send_json
@@ -167,6 +167,7 @@ class _Site:
             most_hits=MOST_HITS,
             most_softness=f"{MAX_SOFTNESS_MM:g}",
             uniques=tuple(UNIQUE_COLUMNS),
+            is_of_nodules=opened.explorer.index.manifest.is_of_nodules,
         )
         return HTMLResponse(page)
 
@@ -182,19 +183,19 @@ class _Site:
     async def search(self, opened: Opened, request: Request) -> Response:
         """Return the hits of a sentence."""
         started = time.perf_counter()
-        found = await self._ranking.run(partial(opened.explorer.answer, _parse_search(request)))
+        found = await self._ranking.run(partial(opened.explorer.answer, _parse_search(opened, request)))
         return send_json({**found, "milliseconds": round(1e3 * (time.perf_counter() - started), 1)})
 
     async def send_csv(self, opened: Opened, request: Request) -> Response:
         """Return the hits of a sentence as a table."""
-        text = await self._ranking.run(partial(opened.explorer.write_csv, _parse_search(request)))
+        text = await self._ranking.run(partial(opened.explorer.write_csv, _parse_search(opened, request)))
         return Response(
             text, media_type="text/csv", headers={"Content-Disposition": f'attachment; filename="{schema.TOP_K_CSV}"'}
         )
 
     async def send_gallery(self, opened: Opened, request: Request) -> Response:
         """Return the first hits of a sentence as a page of pictures to keep."""
-        search = _parse_search(request)
+        search = _parse_search(opened, request)
         search = replace(search, k=min(search.k or MOST_PICTURES, MOST_PICTURES))
         answer = await self._ranking.run(partial(opened.explorer.find_hits, search))
         pictures = [  # one at a time: other requests have their turn between two pictures
@@ -207,7 +208,7 @@ class _Site:
 
     async def describe_nodule(self, opened: Opened, request: Request) -> Response:
         """Return a row's metadata, what readers and model say of it, box, outlines on its own slice, and neighbours."""
-        row, unique = _row_of(opened, request), _parse_search(request).unique
+        row, unique = _row_of(opened, request), _parse_search(opened, request).unique
 
         def work() -> dict[str, Any]:
             own = opened.slices.stacks.find_outlined(row)
@@ -252,8 +253,10 @@ class _Site:
         )
 
 
-def _parse_search(request: Request) -> SearchRequest:
-    return parse_request(read_values(request.scope["query_string"]))
+def _parse_search(opened: Opened, request: Request) -> SearchRequest:
+    search = parse_request(read_values(request.scope["query_string"]))
+    is_grouped = opened.explorer.index.manifest.is_of_nodules and search.unique == UNIQUE_NODULE
+    return replace(search, unique=None) if is_grouped else search
 
 
 def _row_of(opened: Opened, request: Request) -> int:

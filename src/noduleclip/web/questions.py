@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 
 from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import UsageError
+from noduleclip.io.index.rows import UNIQUE_NODULE
 from noduleclip.workflows.search_request import RowFilter, SearchRequest
 
 MOST_HITS = 200
@@ -53,7 +54,7 @@ def parse_request(values: Mapping[str, str]) -> SearchRequest:
             min_diameter_mm=_read_number(values, "min", 0, math.inf),
             max_diameter_mm=_read_number(values, "max", 0, math.inf),
         ),
-        unique=values.get("unique", "nodule") or None,
+        unique=values.get("unique", UNIQUE_NODULE) or None,
         alpha=0.5 if alpha is None else alpha,
         softness_mm=SOFTNESS_MM if softness_mm is None else softness_mm,
         rule="estimated" if values.get("rule") == "estimated" else "measured",

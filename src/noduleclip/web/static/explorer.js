@@ -11,6 +11,8 @@ const COLOURS = [[68, 1, 84], [65, 68, 135], [42, 120, 142], [34, 168, 132], [12
 
 const GENERATION = document.querySelector('meta[name="generation"]').content; // of the index that this page was made of
 
+const UNIT = document.querySelector('meta[name="unit"]').content; // what a row of the index is
+
 const find = (selector, within = document) => within.querySelector(selector);
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
@@ -118,10 +120,10 @@ function say(element, text, fault = false) {
 function show_answer(pane) {
   const { answer } = pane;
   const guessed = answer.inside_estimated ? `, ${count(answer.inside_estimated)} others by the model's estimate` : "";
-  const within = answer.inside === null ? "" : ` ${count(answer.inside)} of ${count(answer.ranked)} rows have such a diameter${guessed}.`;
+  const within = answer.inside === null ? "" : ` ${count(answer.inside)} of ${count(answer.ranked)} ${UNIT} have such a diameter${guessed}.`;
   const reading = answer.reading.charAt(0).toUpperCase() + answer.reading.slice(1);
   say(pane.reading, [`${reading}.${within}`, ...answer.notes].join(" "));
-  const title = `${count(answer.hits.length)} hits among ${count(answer.ranked)} rows`;
+  const title = `${count(answer.hits.length)} hits among ${count(answer.ranked)} ${UNIT}`;
   const marked = answer.hits.some((hit) => hit.size?.startsWith("~")) ? ", ~ is the model's estimate" : "";
   find("h2", pane.section).replaceChildren(`${title} `, make("span", { class: "quiet" }, `${answer.milliseconds} ms${marked}`));
   fill(find("ol", pane.section), answer.hits);
@@ -176,7 +178,7 @@ function draw_histogram() {
     const height = rows ? Math.max(1, (90 * rows) / highest) : 0;
     const label = mm === bins.length - 1 ? `${mm} mm or more` : `${mm} to ${mm + 1} mm`;
     return make("rect", { class: "bar", x: place(mm) + 1, y: 96 - height, width: step - 2, height },
-      make("title", {}, `${label}: ${count(rows)} rows`));
+      make("title", {}, `${label}: ${count(rows)} ${UNIT}`));
   });
   for (let mm = 0; mm < bins.length; mm += 5) parts.push(make("text", { x: place(mm), y: 113 }, mm === 40 ? "40+" : String(mm)));
   const said = [];
@@ -191,7 +193,7 @@ function draw_histogram() {
   svg.replaceChildren(...parts);
   const guessed = estimated ? `, ${count(estimated)} estimated` : "";
   const ranges = said.length ? said.join("; ") : "the sentence has no size";
-  find("#histogram-said").textContent = `Rows by diameter in mm, ${count(measured)} measured${guessed}; ${ranges}.`;
+  find("#histogram-said").textContent = `${UNIT[0].toUpperCase()}${UNIT.slice(1)} by diameter in mm, ${count(measured)} measured${guessed}; ${ranges}.`;
 }
 
 // Detail: what readers and model say, metadata, neighbours, slices
