@@ -61,6 +61,12 @@ QUESTIONS: dict[str, list[object]] = {
     "like where": ["query", "--like", 3, "--where", "diameter_mm > 4", "--topk", 4],
     "fuse": ["fuse", "--query", SENTENCE, "--alpha", 0.4, "--topk", 20],
     "fuse where unique": ["fuse", "--query", "3-6 mm", "--where", "diameter_mm < 9", "--unique", "nodule"],
+    "cut-off": ["query", "--query", SENTENCE, "--min-probability", 0.3],
+    "cut-off in groups": ["query", "--query", SENTENCE, "--min-probability", 0.3, "--unique", "patient"],
+    "all": ["query", "--query", SENTENCE, "--topk", "all"],
+    "fuse above a score": ["fuse", "--query", SENTENCE, "--min-score", 0.5, "--rule", "estimated"],
+    "where estimated": ["query", "--query", SENTENCE, "--where", "estimated_diameter_mm >= 1.5 AND row < 50"],
+    "describe": ["describe", "--where", "row < 40"],
     "evaluate": ["evaluate", "--resamples", 10, "--draws", 3],
 }
 
@@ -80,7 +86,7 @@ def test_every_place_gives_the_same_answer(
     assert done.code == wanted.code == 0, done.err
     assert done.out == wanted.out
     assert without_note(done.err) == wanted.err.splitlines()
-    used = kind == "vector index" and name in ("a sentence", "where", "like", "like where")
+    used = kind == "vector index" and name in ("a sentence", "where", "like", "like where", "where estimated")
     assert (NOTE in done.err) == used
 
 

@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from conftest import Collection, Command
 from noduleclip import schema
+from noduleclip.engine import ray_engine
 from noduleclip.io.index.open import open_index
 
 pytestmark = pytest.mark.slow
@@ -108,6 +111,36 @@ def test_actors_write_the_fragments_of_a_store(
     assert (one.embeddings[0 : len(one.embeddings)] == many.embeddings[0 : len(many.embeddings)]).all()
     assert one.collect(one.scan()).equals(many.collect(many.scan()))
     assert one.read_outlines(range(20)) == many.read_outlines(range(20))
+
+
+def in_process(
+    actor: type, arguments: tuple[object, ...], items: Sequence[dict[str, int]], *_: object
+) -> Iterator[dict[str, Any]]:
+    """What Ray's actors do, by one of them in this process."""
+    made = actor(*arguments)
+    for item in items:
+        done = made({name: np.array([value]) for name, value in item.items()})
+        yield {name: values[0] for name, values in done.items()}
+
+
+def test_an_actor_writes_what_a_process_writes(
+    table: Path, checkpoint: Path, exported: Path, noduleclip: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The estimates of a nodule, too, are those of one process; Ray itself is not needed."""
+    pytest.importorskip("lance")
+    monkeypatch.setattr(ray_engine, "_map", in_process)
+    arguments = [
+        "embed", "--roi-csv", table, "--model", checkpoint, "--device", "cpu", "--cache-dir", exported, "--bs", 7,
+        "--unit", "outline",
+    ]  # fmt: skip
+    for name, engine in (("whole", "local"), ("ray", "ray")):
+        store = f"lance://{tmp_path / name}"
+        done = noduleclip(*arguments, "--engine", engine, "--store", store, "--workers", 1)
+        assert done.code == 0, done.err
+    one, many = (open_index(f"lance://{tmp_path / name}") for name in ("whole", "ray"))
+    assert schema.ESTIMATED_DIAMETER in one.scan().collect_schema().names()
+    assert one.collect(one.scan()).equals(many.collect(many.scan()))
+    assert (one.embeddings[0 : len(one.embeddings)] == many.embeddings[0 : len(many.embeddings)]).all()
 
 
 DEADLY_SLICE = """

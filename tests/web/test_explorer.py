@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 
 from conftest import Collection, Command
 from noduleclip import schema
+from noduleclip.errors import UsageError
 from noduleclip.io.artefacts import hash_file
 from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.io.index.open import open_index
@@ -193,8 +194,15 @@ def test_a_condition_cannot_read_a_file(client: TestClient, tmp_path: Path, wher
     assert "not understood" in answer.json()["error"]
 
 
+def test_the_rule_is_one_of_fuse() -> None:
+    assert parse_request({"q": "> 6 mm", "rule": "estimated"}).rule == "estimated"
+    with pytest.raises(UsageError, match="rule must be measured or estimated, got 'guessed'"):
+        parse_request({"q": "> 6 mm", "rule": "guessed"})
+
+
 def test_defaults_are_those_of_fuse() -> None:
     search = parse_request({"q": "x", "alpha": " "})
+    assert search.rule == "measured"
     assert (search.alpha, search.softness_mm) == (0.5, 1.5)
     assert search.k is not None
     assert search.k <= MOST_HITS

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.engine.chunks import embed_chunk, list_chunks
 from noduleclip.engine.embed import select_meta
-from noduleclip.engine.encoders import open_encoders
+from noduleclip.engine.encoders import Encoders, open_encoders
 from noduleclip.errors import InputError, RejectCode, UsageError
 from noduleclip.io.artefacts import replacing, write_text
 from noduleclip.io.crop_cache import CropCache
@@ -65,14 +65,16 @@ class ChunkWork:
     precision: str
 
 
+def _open_encoders(work: ChunkWork) -> Encoders:
+    return open_encoders(work.checkpoint, work.cache, work.device, views=work.views, precision=work.precision)
+
+
 class ChunkWorker:
     """Actor that opens the encoders once and encodes chunks into files."""
 
     def __init__(self, work: ChunkWork) -> None:
         self._work = work
-        self._encoders = open_encoders(
-            work.checkpoint, work.cache, work.device, views=work.views, precision=work.precision
-        )
+        self._encoders = _open_encoders(work)
         self._rows = pl.read_parquet(work.chunks / _ROWS_FILE, glob=False)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[int]]:
@@ -138,7 +140,7 @@ class FragmentWriter:
     def __init__(self, work: ChunkWork, store: str, keep: tuple[str, ...]) -> None:
         self._work, self._place, self._keep = work, parse_place(store), keep
         self._rows = pl.read_parquet(work.chunks / _ROWS_FILE, glob=False)
-        self._estimator = open_encoders(work.checkpoint, work.cache, work.device).open_estimator()
+        self._estimator = _open_encoders(work).open_estimator()
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
         """Write the runs of chunks of a batch, and return their fragments as JSON."""

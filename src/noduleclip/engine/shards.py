@@ -78,6 +78,7 @@ def fingerprint_table(
     """Return a hash of what all shards of one index share: table, model and settings."""
     digest = hashlib.sha256(frame[schema.CSV_ROW].to_numpy().tobytes())
     facts = [
+        schema.INDEX_SCHEMA_VERSION,
         hash_file(roi_csv),
         frame.columns,
         encoders.image.model_id,

@@ -3,12 +3,13 @@
 import math
 import re
 from collections.abc import Mapping
+from typing import cast
 from urllib.parse import parse_qsl
 
 from noduleclip.config import SOFTNESS_MM
 from noduleclip.errors import UsageError
 from noduleclip.io.index.rows import UNIQUE_NODULE
-from noduleclip.workflows.search_request import RowFilter, SearchRequest
+from noduleclip.workflows.search_request import RowFilter, Rule, SearchRequest
 
 MOST_HITS = 200
 MAX_SOFTNESS_MM = 20.0
@@ -57,7 +58,7 @@ def parse_request(values: Mapping[str, str]) -> SearchRequest:
         unique=values.get("unique", UNIQUE_NODULE) or None,
         alpha=0.5 if alpha is None else alpha,
         softness_mm=SOFTNESS_MM if softness_mm is None else softness_mm,
-        rule="estimated" if values.get("rule") == "estimated" else "measured",
+        rule=cast(Rule, _read_text(values, "rule") or "measured"),
     )
 
 
