@@ -379,7 +379,8 @@ def test_embed_writes_a_store(
     noduleclip: Command, collection: Collection, checkpoint: Path, index: Path, exported: Path, tmp_path: Path
 ) -> None:
     store = f"lance://{tmp_path / 'store'}"
-    command = ("embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--device", "cpu", "--store", store)
+    outlines = ("--roi-csv", collection.roi_csv, "--unit", "outline")
+    command = ("embed", *outlines, "--model", checkpoint, "--device", "cpu", "--store", store)
     done = noduleclip(*command, "--vector-index-from", 50)
     assert done.code == 0, done.err
     assert f"in {store}" in done.err

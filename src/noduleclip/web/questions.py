@@ -13,7 +13,7 @@ from noduleclip.workflows.search_request import RowFilter, Rule, SearchRequest
 
 MOST_HITS = 200
 MAX_SOFTNESS_MM = 20.0
-_MOST_CHARACTERS = {"where": 500, "patients": 4000}
+_MOST_CHARACTERS = {"where": 500, "patients": 4000, "rule": 20}
 _MOST_VALUES = 50
 
 
