@@ -34,9 +34,7 @@ MEASURED = {
     "memory": Unit(900, "bytes a ROI: memory of one `embed` process", "`benchmarks/growth.py`"),
     "header": Unit(0.00093, "s a slice and core: `check`, header by header", "`benchmarks/load.py`"),
     "cut": Unit(0.00123, "s a ROI and core: decode, cut, keep", "`benchmarks/crops.py`"),
-    "embed": Unit(
-        0.0018, "s a ROI and core: image encoder in int8, 2 views of 96 px", "`benchmarks/embedding.py`, 2 cores"
-    ),
+    "embed": Unit(0.0018, "s a ROI and core: image encoder, int8, 2 views of 96 px", "`benchmarks/embedding.py`"),
     "exact": Unit(36.3e-9, "s a ROI: exact search, file in memory, 2 cores", "`benchmarks/search.py`"),
 }
 ASSUMED = {
