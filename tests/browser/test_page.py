@@ -482,7 +482,7 @@ def test_answers_over_100_000_rows_take_less_than_100_ms(
     ("name", "state", "settings"),
     [
         ("hits", {"q": "a lung nodule between 8 and 12 mm", "alpha": "0.3"}, {}),
-        ("nodule", {"q": "a solid nodule larger than 10 mm"}, {}),
+        ("nodule", {"q": "a solid nodule larger than 10 mm"}, {"viewport": {"width": 1000, "height": 1000}}),
         ("compare", STATES["compare"], DARK),
         ("map", STATES["map"], {}),
         ("phone", {"q": "6-10 mm"}, {**PHONE, **DARK}),
@@ -501,6 +501,7 @@ def test_the_pictures_of_the_docs_are_made(
         wait_for_place(page, "embedded")
         page.click("#zoom")
         page.evaluate("document.activeElement.blur(); document.querySelector('#detail').scrollIntoView()")
+        page.evaluate("document.querySelector('#detail').scrollTop = 0")
     if name == "map":
         page.evaluate("document.querySelector('#histogram').scrollIntoView()")
     page.wait_for_timeout(500)

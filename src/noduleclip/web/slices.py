@@ -60,7 +60,7 @@ class SliceReader:
         Raises:
             SliceError: The slice that was embedded cannot or may not be read.
         """
-        found, outlined = self._index.read_rows([row]).row(0, named=True), self._index.read_slices([row])[0]
+        found, outlined = self.stacks.read_row(row), self._index.read_slices([row])[0]
         sizes: dict[str, Any] = {"fov_mm": fov_mm, "size_px": size_px, "most_slices": most_slices}
         with self._decoding:
             return load_nodule(self._index, found, outlined, self._folders, **sizes)
@@ -81,8 +81,7 @@ class SliceReader:
         if place >= len(stack.slices):
             raise UsageError(f"row {row} has no slice {place}; it has slices 0 to {len(stack.slices) - 1}")
         chosen = stack.slices[place]
-        found = self._index.read_rows([row]).row(0, named=True)
-        check_slice_allowed(self._index, {**found, schema.DICOM_PATH: str(chosen.path)}, self._folders)
+        check_slice_allowed(self._index, {schema.ROW: row, schema.DICOM_PATH: str(chosen.path)}, self._folders)
         return self._decode(chosen.path, chosen.frame)
 
     def _draw(self, row: int) -> bytes:

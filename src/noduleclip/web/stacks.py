@@ -15,7 +15,7 @@ from noduleclip.io.index.base import Index
 from noduleclip.io.outlines import compute_mean_outline
 from noduleclip.io.own_indexes import SliceFolders
 from noduleclip.io.roi_table import find_file
-from noduleclip.workflows.pictures import with_key_slice
+from noduleclip.workflows.pictures import PICTURE_COLUMNS, with_key_slice
 
 _KEPT_FOLDERS, _KEPT_STACKS = 16, 64
 
@@ -60,13 +60,18 @@ class StackFinder:
 
     def __init__(self, index: Index, folders: SliceFolders) -> None:
         self._index, self._folders = index, folders
+        held = index.scan().collect_schema().names()
+        self._columns = [name for name in PICTURE_COLUMNS if name in held]
         self._read_planes = lru_cache(_KEPT_FOLDERS)(partial(read_planes, allows=folders.allows))
         self.find = lru_cache(_KEPT_STACKS)(self._find)
 
+    def read_row(self, row: int) -> dict[str, Any]:
+        """Return the metadata of a row that its pictures need."""
+        return self._index.read_rows([row], self._columns).row(0, named=True)
+
     def find_outlined(self, row: int) -> Stack:
         """Return the slices on which a row is outlined, and the one that was embedded; reads no file."""
-        found = self._index.read_rows([row]).row(0, named=True)
-        outlined, key = with_key_slice(found, self._index.read_slices([row])[0])
+        outlined, key = with_key_slice(self.read_row(row), self._index.read_slices([row])[0])
         roots = self._folders.folders or (Path.cwd(),)
         slices = [
             StackSlice(Path(find_file(one.dicom_path, roots)), one.frame, one.z_mm, one.outlines) for one in outlined

@@ -22,6 +22,10 @@ if TYPE_CHECKING:  # a query without pictures does not load the libraries that t
     from noduleclip.io.pictures import Picture
 
 _PLACE = (schema.CENTER_X, schema.CENTER_Y, *schema.BOX_COLUMNS)
+PICTURE_COLUMNS = (
+    schema.ROW, schema.DICOM_PATH, schema.FRAME, schema.Z_MM, schema.SPACING_ROW, schema.SPACING_COL, *_PLACE,
+)  # fmt: skip
+"""Columns that `load_nodule` and `with_key_slice` read of a row: a tenth of all, and of the time to read it."""
 
 
 @dataclass(frozen=True)

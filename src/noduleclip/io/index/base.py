@@ -165,8 +165,10 @@ class Index(abc.ABC):
         """
         from noduleclip.io.outlines import SliceOutlines, parse_points, parse_slices
 
+        held = self.scan().collect_schema().names()
+        named = [name for name in (schema.ROW, schema.DICOM_PATH, schema.FRAME, schema.Z_MM) if name in held]
         found = []
-        for row, text in zip(self.read_rows(rows).iter_rows(named=True), self.read_outlines(rows), strict=True):
+        for row, text in zip(self.read_rows(rows, named).iter_rows(named=True), self.read_outlines(rows), strict=True):
             slices = parse_slices(text) if self.manifest.is_of_nodules else ()
             if not slices:
                 points = parse_points(text)
