@@ -21,7 +21,7 @@ from noduleclip.workflows.roi_crops import TableRequest
 from noduleclip.workflows.training_samples import load_training_samples
 from stores import copy_index
 
-SIZES_MM = {"large": 15.0, "larger": 22.0, "small": 5.0}
+SIZES_MM = {"large": 9.0, "larger": 22.0, "small": 5.0}
 READERS_MM = {"1": 0.4, "2": -0.4}  # what each draws beyond the sphere
 
 
@@ -131,6 +131,28 @@ def test_the_slices_of_a_nodule_carry_the_outlines_of_all_readers(
         (key,) = [one for one in slices if one.dicom_path == row[schema.DICOM_PATH]]
         widths_mm = [np.ptp(outline[:, 0]) * row[schema.SPACING_COL] for outline in key.outlines]
         assert widths_mm == pytest.approx(row[schema.READER_DIAMETERS], abs=0.1)
+
+
+def test_a_nodule_is_named_by_any_slice_of_it(index_of_spheres: Path, noduleclip: Command) -> None:
+    """At the place of its outline, or by the slice alone where no other nodule was outlined."""
+    index = open_index(index_of_spheres)
+    rows = {row[schema.NODULE_ID]: row for row in index.read_rows([0, 1, 2]).iter_rows(named=True)}
+    for name in ("large", "larger"):
+        row = rows[name]
+        pole = index.read_slices([row[schema.ROW]])[0][0]
+        assert pole.dicom_path != row[schema.DICOM_PATH]
+        place = f"{pole.dicom_path}:{row[schema.CENTER_X]:g},{row[schema.CENTER_Y]:g}"
+        done = noduleclip("query", "--emb-dir", index_of_spheres, "--like", place, "--format", "csv")
+        assert done.code == 0, done.err
+        assert f"similar to row {row[schema.ROW]}" in done.err
+        assert row[schema.ROW] not in pl.read_csv(done.out.encode())[schema.ROW]
+    pole = index.read_slices([rows["larger"][schema.ROW]])[0][0]
+    alone = noduleclip("query", "--emb-dir", index_of_spheres, "--like", pole.dicom_path, "--format", "csv")
+    assert f"similar to row {rows['larger'][schema.ROW]}" in alone.err
+    shared = index.read_slices([rows["large"][schema.ROW]])[0][0].dicom_path
+    several = noduleclip("query", "--emb-dir", index_of_spheres, "--like", shared)
+    assert several.code == 2
+    assert "several nodules were outlined on this slice; name a row of" in several.err
 
 
 def test_a_nodule_that_cannot_be_used_names_its_row(

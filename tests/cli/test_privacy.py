@@ -53,7 +53,7 @@ def planted(collection: Collection, tmp_path_factory: pytest.TempPathFactory) ->
 def contents(path: Path) -> bytes:
     """Everything that a file holds, decompressed."""
     if path.suffix == ".parquet":
-        return pl.read_parquet(path).write_csv().encode()
+        return pl.read_parquet(path).write_ndjson().encode()
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             return b"".join(archive.read(name) for name in archive.namelist())

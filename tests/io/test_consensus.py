@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from conftest import SHARED_DATA
 from noduleclip import schema
 from noduleclip.errors import InputError
-from noduleclip.io.consensus import MOST_OUTLINE_BYTES, collapse_nodules, select_key_slices
+from noduleclip.io.consensus import MOST_OUTLINE_BYTES, collapse_nodules, describe_shared_ids, select_key_slices
 from noduleclip.io.outlines import parse_slices
 from noduleclip.io.roi_table import read_roi_table
 
@@ -125,10 +125,15 @@ def test_diameters_of_the_whole_nodule_do_not_choose_the_slice(kind: str) -> Non
     assert collapse_nodules(make_frame(*rows).with_columns(kinds))[0, "dicom_path"] == "s2"
 
 
-def test_frames_and_series_are_told_apart() -> None:
+def test_frames_are_told_apart_and_series_are_named() -> None:
     frames = collapse_one(*(make_row(frame=number, diameter_mm=5.0 + (number or 0)) for number in (None, 1.0, 2.0)))
     assert (frames["slices"], frames["frame"]) == (2, 2.0)
-    assert collapse_nodules(make_frame(make_row(series_uid="x"), make_row(series_uid="y"))).height == 2
+    shared = make_frame(make_row(series_uid="x"), make_row(series_uid="y"))
+    assert collapse_nodules(shared).height == 1
+    assert describe_shared_ids(shared) == (
+        "1 nodule(s) have rows in several series and count as one each; first: A nodule 1"
+    )
+    assert describe_shared_ids(shared.head(1)) is describe_shared_ids(shared.drop("series_uid")) is None
 
 
 def test_slices_carry_the_outlines_of_all_readers() -> None:
@@ -206,7 +211,7 @@ def collapse_by_loop(rows: list[Row]) -> list[Row]:
     """Collapse with plain loops over the rows of each nodule."""
     nodules: dict[Any, list[tuple[int, Row]]] = {}
     for number, row in enumerate(rows):
-        named = (row["patient_id"], row["series_uid"], row["nodule_id"])
+        named = (row["patient_id"], row["nodule_id"])
         nodules.setdefault(number if row["nodule_id"] is None else named, []).append((number, row))
     return [collapse_nodule_by_loop(of_nodule) for of_nodule in nodules.values()]
 

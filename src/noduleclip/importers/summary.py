@@ -12,6 +12,7 @@ from noduleclip.errors import make_encodable
 from noduleclip.importers.annotations import Annotations, RejectedAnnotation
 from noduleclip.importers.catalogue import PATH, Catalogue
 from noduleclip.importers.roi_rows import RoiRows
+from noduleclip.io.consensus import describe_shared_ids
 from noduleclip.io.size_bins import count_sizes
 
 _WIDE_GAP: Final = 1.5  # times the median distance of slices: slices between are missing
@@ -85,12 +86,8 @@ def _find_oddities(catalogue: Catalogue, rois: pl.DataFrame) -> list[str]:
     if several:
         named = ", ".join(several[:_MOST_NAMED]) + (", …" if len(several) > _MOST_NAMED else "")
         remarks.append(f"{len(several)} patient(s) have nodules in several series, and stay in one list: {named}")
-    nodules = rois.group_by(schema.PATIENT_ID, schema.NODULE_ID, maintain_order=True)
-    shared = nodules.agg(pl.col(schema.SERIES_UID).n_unique()).filter(pl.col(schema.SERIES_UID) > 1)
-    if shared.height:
-        patient, nodule = shared.row(0)[:2]
-        first = f"{patient} nodule {nodule}"
-        remarks.append(f"{shared.height} nodule(s) have rows in several series and count as one each; first: {first}")
+    if shared := describe_shared_ids(rois):
+        remarks.append(shared)
     broken = [uid for uid in series[schema.SERIES_UID] if _lacks_slices(catalogue, uid)]
     if catalogue.was_read and broken:
         remarks.append(f"{len(broken)} series lack slices between others; first: {broken[0]}")

@@ -29,6 +29,22 @@ def find_unit(frame: pl.DataFrame) -> str:
     return schema.NODULE_UNIT if schema.READER_DIAMETERS in frame.columns else schema.OUTLINE_UNIT
 
 
+def describe_shared_ids(frame: pl.DataFrame) -> str | None:
+    """Describe how many nodules of a table have rows in several series; None where none has."""
+    if schema.SERIES_UID not in frame.columns or not names_nodules(frame):
+        return None
+    named = frame.filter(pl.col(schema.NODULE_ID).is_not_null())
+    nodules = named.group_by(schema.PATIENT_ID, schema.NODULE_ID, maintain_order=True)
+    shared = nodules.agg(pl.col(schema.SERIES_UID).n_unique()).filter(pl.col(schema.SERIES_UID) > 1)
+    if shared.height == 0:
+        return None
+    patient, nodule = shared.row(0)[:2]
+    return (
+        f"{shared.height:,} nodule(s) have rows in several series and count as one each; "
+        f"first: {patient} nodule {nodule}"
+    )
+
+
 def expand_readers(frame: pl.DataFrame) -> pl.DataFrame:
     """Return a row per reader of the metadata of an index, with that reader's diameter and ratings.
 
@@ -47,7 +63,7 @@ def expand_readers(frame: pl.DataFrame) -> pl.DataFrame:
 def collapse_nodules(frame: pl.DataFrame) -> pl.DataFrame:
     """Return a row per nodule, in the order in which the table first names them.
 
-    Rows of one patient and series with the same `nodule_id` are a nodule; a row without one is a nodule of its own. A
+    Rows of one patient with the same `nodule_id` are a nodule; a row without one is a nodule of its own. A
     nodule is represented by its key slice, that with the largest mean of its readers' diameters, of equal ones the
     first of the table; where it has no diameters, or such as are the same on all slices, that with the largest mean box
     of its readers, of equal ones the middle one. Several curves of one reader on a slice count once, as the one with
@@ -90,11 +106,7 @@ def select_key_slices(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _number_outlines(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the rows with the numbers of their nodule, slice and reader."""
-    row, reader, named = (
-        pl.col(schema.ROW),
-        pl.col(schema.READER),
-        (schema.PATIENT_ID, schema.SERIES_UID, schema.NODULE_ID),
-    )
+    row, reader, named = pl.col(schema.ROW), pl.col(schema.READER), (schema.PATIENT_ID, schema.NODULE_ID)
     needed = {**dict.fromkeys((*named, schema.READER), pl.String), schema.FRAME: pl.Float64}
     absent = [pl.lit(None, kind).alias(name) for name, kind in needed.items() if name not in frame.columns]
     numbers = [pl.col(name).cast(pl.Float64) for name in schema.NUMBER_COLUMNS if name in frame.columns]

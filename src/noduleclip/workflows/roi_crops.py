@@ -11,7 +11,7 @@ from noduleclip import schema
 from noduleclip.config import MAX_PIXELS, CropConfig
 from noduleclip.errors import InputError, OutputError, RejectCode, UsageError
 from noduleclip.io.artefacts import write_text
-from noduleclip.io.consensus import collapse_nodules, names_nodules
+from noduleclip.io.consensus import collapse_nodules, describe_shared_ids, names_nodules
 from noduleclip.io.crop_cache import CropCache, default_cache_folder
 from noduleclip.io.disk import require_room
 from noduleclip.io.patients import read_patient_list
@@ -124,6 +124,8 @@ def _choose_unit(frame: pl.DataFrame, unit: str, reporter: Reporter = SILENT) ->
     """
     if unit == schema.OUTLINE_UNIT or (unit == schema.AUTO_UNIT and not names_nodules(frame)):
         return frame
+    if shared := describe_shared_ids(frame):
+        reporter.warning(shared)
     nodules = collapse_nodules(frame)
     reporter.info(
         f"{frame.height:,} outlines of {nodules.height:,} nodules: one row per nodule "

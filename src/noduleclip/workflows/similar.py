@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -20,6 +20,9 @@ from noduleclip.io.own_indexes import choose_slice_folders
 from noduleclip.io.roi_table import find_file
 from noduleclip.retrieval.top_k import check_unit_norm
 from noduleclip.workflows.reporter import Reporter
+
+if TYPE_CHECKING:  # a query without pictures does not load the libraries that outlines need
+    from noduleclip.io.outlines import SliceOutlines
 
 _ROW = re.compile(r"[0-9]{1,18}")
 _PLACE = re.compile(r"(?P<path>.+):\s*(?P<x>-?[0-9]{1,6}(?:\.[0-9]*)?)\s*,\s*(?P<y>-?[0-9]{1,6}(?:\.[0-9]*)?)\s*", re.S)
@@ -74,6 +77,8 @@ def find_reference(
         return _take_row(index, _choose_only(index, text))
     path, place = found["path"], (float(found["x"]), float(found["y"]))
     row = _choose_near(index, _lies_on(index, path), place, path)
+    if row is None:
+        row = _choose_outlined(index, path, place)
     if row is not None:
         return _take_row(index, row)
     return _embed_elsewhere(index, path, place, text, model, cache_dir, reporter)
@@ -174,6 +179,12 @@ def _list_spellings(path: str, roots: Sequence[str]) -> list[str]:
 def _choose_only(index: Index, path: str) -> int:
     on_slice = _find_slice(index, path)
     if on_slice.height == 0:
+        outlined = [row for row, _ in _find_outlined(index, path)]
+        if len(outlined) == 1:
+            return outlined[0]
+        if outlined:
+            rows = ", ".join(map(str, outlined[:_MOST_NAMED]))
+            raise UsageError(f"--like {path}: several nodules were outlined on this slice; name a row of {rows}")
         raise UsageError(
             f"--like {path}: no row of {index.location} lies on this slice; name a row, a slice as in "
             f"{schema.DICOM_PATH}, or a place in pixels of a file: PATH:x,y"
@@ -203,6 +214,31 @@ def _choose_near(index: Index, which: pl.Expr, place_xy_px: tuple[float, float],
         raise UsageError(f"--like {path}: {_list_rows(near)}, on several frames; give one's row")
     best = near.sort(pl.col(_INSIDE).not_(), _DISTANCE_MM, schema.ROW)
     return int(best[0, schema.ROW])
+
+
+def _choose_outlined(index: Index, path: str, place_xy_px: tuple[float, float]) -> int | None:
+    """Choose the nodule that was outlined around a place of one of its further slices; None where none was."""
+    around = []
+    for row, slice_outlines in _find_outlined(index, path):
+        for points in slice_outlines.outlines:
+            if ((points.min(0) <= place_xy_px) & (place_xy_px <= points.max(0))).all():
+                around.append((float(np.hypot(*(points.mean(0) - place_xy_px))), row))
+    return min(around)[1] if around else None
+
+
+def _find_outlined(index: Index, path: str) -> list[tuple[int, "SliceOutlines"]]:
+    """Find the rows of an index of nodules that were outlined on a slice, which need not be their own.
+
+    The slices of one nodule lie in one folder, so only its rows are read.
+    """
+    if not index.manifest.is_of_nodules:
+        return []
+    spellings = set(_list_spellings(path, index.manifest.dicom_roots))
+    folders = list({spelling.rpartition("/")[0] for spelling in spellings})
+    beside = pl.col(schema.DICOM_PATH).str.replace(r"/?[^/]*$", "").is_in(folders)
+    rows = index.collect(index.scan().filter(beside).select(schema.ROW))[schema.ROW].to_list()
+    slices = zip(rows, index.read_slices(rows), strict=True)
+    return [(row, one) for row, of_row in slices for one in of_row if one.dicom_path in spellings]
 
 
 def _embed_elsewhere(
