@@ -112,7 +112,7 @@ def list_steps(request: DemoRequest) -> list[DemoStep]:
     roi_csv, lists, run, index = out / _PHANTOMS / schema.ROI_CSV, out / _SPLITS, out / _RUN, out / _INDEX
     common = {"device": request.device, "workers": workers, "cache_dir": out / _CACHE}
     as_table = {"output_format": "table"}
-    search = {"emb_dir": index, "topk": 8, "unique": "nodule", **as_table}
+    search = {"emb_dir": index, "topk": "8", **as_table}
     return [
         phantom,
         DemoStep("split", {

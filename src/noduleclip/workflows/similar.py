@@ -218,11 +218,12 @@ def _choose_near(index: Index, which: pl.Expr, place_xy_px: tuple[float, float],
 
 def _choose_outlined(index: Index, path: str, place_xy_px: tuple[float, float]) -> int | None:
     """Choose the nodule that was outlined around a place of one of its further slices; None where none was."""
-    around = []
-    for row, slice_outlines in _find_outlined(index, path):
-        for points in slice_outlines.outlines:
-            if ((points.min(0) <= place_xy_px) & (place_xy_px <= points.max(0))).all():
-                around.append((float(np.hypot(*(points.mean(0) - place_xy_px))), row))
+    around = [
+        (float(np.hypot(*(points.mean(0) - place_xy_px))), row)
+        for row, slice_outlines in _find_outlined(index, path)
+        for points in slice_outlines.outlines
+        if ((points.min(0) <= place_xy_px) & (place_xy_px <= points.max(0))).all()
+    ]
     return min(around)[1] if around else None
 
 
