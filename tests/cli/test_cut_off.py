@@ -1,5 +1,6 @@
 """All nodules above a cut-off, and estimates where nothing was measured."""
 
+import html
 import io
 from pathlib import Path
 
@@ -91,6 +92,11 @@ def test_the_count_is_that_of_all_where_fewer_are_printed(
     assert f"{SENTENCE}: {passing} of {len(probabilities)}" in title
     assert "probability" in done.out
     assert len([line for line in done.out.splitlines() if line.strip().startswith(("1 ", "2 ", "3 ", "4 "))]) == 3
+
+
+def test_a_page_has_the_count(index: Path, cut_off: float) -> None:
+    hits = nc.open_index(index).query(SENTENCE, min_probability=cut_off)
+    assert html.escape(hits.summary) in hits.to_html()
 
 
 @pytest.mark.parametrize("unique", ["patient", "series"])

@@ -77,7 +77,8 @@ def make_section(
     """Combine the hits of an answer with their pictures."""
     hits = answer.hits.iter_rows(named=True)
     shown = [Shown(hit, picture) for hit, picture in zip(hits, pictures, strict=True)]
-    return Section(answer.ranking.question, answer.ranking.description, shown, reference)
+    description = "; ".join(filter(None, (answer.ranking.description, answer.ranking.summary)))
+    return Section(answer.ranking.question, description, shown, reference)
 
 
 def check_viewer_url(template: str) -> None:

@@ -1,6 +1,6 @@
 """The columns of what the model says of nodules, in `meta.parquet` and in the output of `describe`.
 
-Values are rounded, which is finer than the model is and a third of the bytes in a file.
+Values are rounded, which is finer than the model is and saves a third of the bytes in a file.
 """
 
 from collections.abc import Iterable
