@@ -9,10 +9,12 @@ from torch.nn import functional as F
 from discs import make_discs
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig
-from noduleclip.engine.prompts import list_rating_sentences, make_vocabulary
+from noduleclip.engine.prompts import list_rating_sentences, list_size_sentences, make_vocabulary
 from noduleclip.engine.text_tuning import FrozenImages, embed_copies, tune_text_encoder
 from noduleclip.language import ATTRIBUTES, last_rating
+from noduleclip.language.query import parse_query
 from noduleclip.models.clip import ClipModel, trim_padding
+from noduleclip.retrieval.estimates import make_sweep
 
 MODEL = ModelConfig(emb=16, text_width=32, text_layers=1, views=1, crop=CropConfig(size_px=32))
 
@@ -100,3 +102,8 @@ def test_padding_does_not_change_a_sentence() -> None:
     assert trim_padding(left, right, share)[0].shape[1] < left.shape[1]
     with torch.no_grad():
         assert torch.allclose(model.text(left, right, share), model.encode_text(tokens), atol=1e-6)
+
+
+def test_every_threshold_of_the_estimates_is_asked_for() -> None:
+    asked = {parsed.interval for parsed in list_size_sentences()}
+    assert {parse_query(sentence).interval for sentence in make_sweep()} <= asked

@@ -14,6 +14,7 @@ from noduleclip.language import (
 )
 from noduleclip.language.query import ParsedQuery, parse_query
 from noduleclip.language.rating_scale import RatingRange, last_rating
+from noduleclip.language.size_interval import make_threshold
 from noduleclip.language.vocabulary import Vocabulary
 
 _VOCABULARY_PROMPTS = 4000
@@ -58,6 +59,16 @@ def _insert_phrase(text: str, phrase: str) -> str:
         if noun in text:
             return text.replace(noun, f"{phrase} {noun}", 1)
     return f"{text}, {phrase}"
+
+
+def list_size_sentences() -> list[ParsedQuery]:
+    """Return a sentence in each context for every threshold of 1 to 60 mm in steps of 0.25 mm, above and up to it."""
+    thresholds = [make_threshold(operator, quarter / 4) for operator in (">", "<=") for quarter in range(4, 241)]
+    return [
+        ParsedQuery(interval, (), words)
+        for words in (parse_query(context).words for context in _CONTEXTS)
+        for interval in thresholds
+    ]
 
 
 def list_rating_sentences(attributes: Sequence[str]) -> list[ParsedQuery]:

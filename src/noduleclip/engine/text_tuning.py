@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from noduleclip.config import TrainConfig
 from noduleclip.engine.batches import augment
-from noduleclip.engine.prompts import list_rating_sentences, sample_sentences
+from noduleclip.engine.prompts import list_rating_sentences, list_size_sentences, sample_sentences
 from noduleclip.engine.samples import Samples
 from noduleclip.io.outlines import FULL_SHARE
 from noduleclip.language.query import ParsedQuery
@@ -30,7 +30,7 @@ from noduleclip.models.loss import pairwise_sigmoid_loss, soft_targets
 COPIES = 8
 """Augmented copies of each nodule."""
 _BATCH = 256
-_SIZED, _RATED, _RANGES = 96, 32, 64
+_SIZED, _THRESHOLDS, _RATED, _RANGES = 64, 32, 32, 64  # sentences of a step: drawn ones, and of full lists
 _POOL = 20  # times as many sentences are drawn and parsed once
 _WARMUP_STEPS = 100
 _PEAK_RATE = 2e-3
@@ -137,7 +137,7 @@ def tune_text_encoder(
         )
         vectors = tuned.text(*trim_padding(*(column[chosen] for column in tokens)))
         loss = torch.zeros((), device=device)
-        for part in (slice(None, kinds[0][1]), slice(kinds[0][1], None)):
+        for part in (slice(None, _SIZED + _THRESHOLDS), slice(_SIZED + _THRESHOLDS, None)):
             if len(chosen[part]):
                 loss = loss + pairwise_sigmoid_loss(
                     images.vectors[copies, rows], vectors[part], targets[:, part], valid_mask[:, part],
@@ -162,7 +162,7 @@ class _TextModel(nn.Module):
 
 def _draw_sentences(attributes: Sequence[str], rng: random.Random) -> list[tuple[list[ParsedQuery], int]]:
     """Return pools of sentences, and how many of each are drawn for a step: sizes first, then ratings."""
-    pools = [(sample_sentences(_POOL * _SIZED, 0, (), rng), _SIZED)]
+    pools = [(sample_sentences(_POOL * _SIZED, 0, (), rng), _SIZED), (list_size_sentences(), _THRESHOLDS)]
     if attributes:
         pools.append((sample_sentences(0, _POOL * _RATED, attributes, rng), _RATED))
         pools.append((list_rating_sentences(attributes), _RANGES))
