@@ -70,7 +70,7 @@ def test_a_library_that_is_interrupted_while_it_is_imported_ends_as_any_interrup
     def interrupt(_folder: Path) -> None:
         raise ImportError("initialization failed") from KeyboardInterrupt()
 
-    monkeypatch.setattr("noduleclip.cli.search.open_index", interrupt)
+    monkeypatch.setattr("noduleclip.workflows.stored_index.open_index", interrupt)
     done = noduleclip("query", "--emb-dir", index, "--query", "> 6 mm")
     assert (done.code, done.err.splitlines()[-1]) == (130, INTERRUPTED)
 
@@ -81,14 +81,15 @@ def test_a_library_that_cannot_be_imported_is_no_interrupt(
     def fail(_folder: Path) -> None:
         raise ImportError("no such library")
 
-    monkeypatch.setattr("noduleclip.cli.search.open_index", fail)
+    monkeypatch.setattr("noduleclip.workflows.stored_index.open_index", fail)
     with pytest.raises(ImportError, match="no such library"):
         noduleclip("query", "--emb-dir", index, "--query", "> 6 mm")
 
 
 SWALLOWED = """
 import signal, time
-from noduleclip.cli import main, search
+from noduleclip.cli import main
+from noduleclip.workflows import stored_index
 
 class Interrupted:
     def __del__(self):
@@ -99,7 +100,7 @@ def open_slowly(_folder):
     Interrupted()
     time.sleep(30)
 
-search.open_index = open_slowly
+stored_index.open_index = open_slowly
 main(["query", "--emb-dir", "index", "--query", "> 6 mm"])
 """
 

@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 
 from conftest import Command
-from noduleclip.cli import search
 from noduleclip.engine.join import join_indexes
-from noduleclip.io.index import open as open_module
 from noduleclip.io.index.base import Index
 from noduleclip.io.index.open import open_index
-from noduleclip.workflows import alpha
+from noduleclip.workflows import stored_index
 from stores import copy_to_store
 
 pytestmark = pytest.mark.slow
@@ -23,6 +21,7 @@ COMMANDS: dict[str, list[object]] = {
     "query": ["query", "--query", "> 6 mm", "--where", "diameter_mm > 3", "--topk", 50],
     "like": ["query", "--like", 3, "--query", "> 6 mm"],
     "fuse": ["fuse", "--query", "> 6 mm", "--alpha", 0.4],
+    "describe": ["describe", "--where", "diameter_mm > 3"],
     "evaluate": ["evaluate", "--resamples", 10, "--draws", 3],
 }
 
@@ -47,8 +46,7 @@ def replace_once_opened(monkeypatch: pytest.MonkeyPatch, replace: Callable[[], o
             waiting.pop()()
         return opened
 
-    for module in (search, alpha, open_module):  # evaluate imports it when it runs
-        monkeypatch.setattr(module, "open_index", open_and_replace)
+    monkeypatch.setattr(stored_index, "open_index", open_and_replace)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

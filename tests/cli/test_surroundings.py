@@ -136,7 +136,7 @@ def test_used_up_memory_is_one_line(noduleclip: Command, index: Path, monkeypatc
     def use_up(_folder: Path) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("noduleclip.cli.search.open_index", use_up)
+    monkeypatch.setattr("noduleclip.workflows.stored_index.open_index", use_up)
     done = noduleclip("query", "--emb-dir", index, "--query", "> 6 mm")
     assert done.code == 3
     assert done.err.startswith("error: the memory is used up; try fewer --workers")
