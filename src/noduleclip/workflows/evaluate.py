@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,6 @@ from noduleclip.workflows.evaluated_nodules import EvaluatedNodules, load_nodule
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.search_request import load_sentences
 from noduleclip.workflows.text_encoder import open_text_encoder
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 MOST_QUERIES = 1000
 """Most sentences that are evaluated at once: their scores of all nodules are held in memory."""
@@ -88,15 +85,11 @@ class EvaluationResult:
         return {
             **asdict(first),
             "ratings": asdict(further[0]) if further else None,
-            "sizes": _list_mappings(estimates.sizes if estimates else ()),
-            "estimated_ratings": _list_mappings(estimates.ratings if estimates else ()),
-            "coverage": _list_mappings(estimates.coverage if estimates else ()),
-            "calibration": _list_mappings(estimates.calibration if estimates else ()),
+            "sizes": [asdict(one) for one in estimates.sizes] if estimates else [],
+            "estimated_ratings": [asdict(one) for one in estimates.ratings] if estimates else [],
+            "coverage": [asdict(one) for one in estimates.coverage] if estimates else [],
+            "calibration": [asdict(one) for one in estimates.calibration] if estimates else [],
         }
-
-
-def _list_mappings(parts: Sequence["DataclassInstance"]) -> list[dict[str, Any]]:
-    return [asdict(part) for part in parts]
 
 
 def evaluate(request: EvaluateRequest, reporter: Reporter = SILENT) -> EvaluationResult:
