@@ -134,7 +134,7 @@ def scenarios(
         "merge": Scenario(merge, [*merge, "--overwrite"], shard, points=6, bytes=1),
         "train": Scenario(train, [*train, "--resume"], points=0),
         "train over": over(train, ["--seed", 1], points=1, bytes=1),
-        "train resumed": Scenario([*train, "--resume"], [*train, "--resume"], train, 0.75, points=1, bytes=0),
+        "train resumed": Scenario([*train, "--resume"], [*train, "--resume"], train, 0.65, points=1, bytes=0),
     }
 
 

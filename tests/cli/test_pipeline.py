@@ -90,8 +90,8 @@ def test_real_nodules_go_through(
     monkeypatch.setattr(dicom_slice, "read_ct_slice", count)
     rois = shared_data / "lidc_slices" / "rois.csv"
     done = noduleclip(
-        "embed", "--roi-csv", rois, "--model", checkpoint, "--out-dir", tmp_path / "index", "--strict",
-        "--cache-dir", tmp_path / "cache",
+        "embed", "--roi-csv", rois, "--unit", "outline", "--model", checkpoint, "--out-dir", tmp_path / "index",
+        "--strict", "--cache-dir", tmp_path / "cache",
     )  # fmt: skip
     assert done.code == 0, done.err
     assert pl.read_parquet(tmp_path / "index" / schema.META).height == 83
