@@ -90,7 +90,7 @@ def make_corpus() -> Iterator[tuple[str, str, bytes]]:
     yield from (("dicom", name, content) for name, content in _make_slices())
     yield "crop_entry", "sound.npy", sound.make_array_file(np.zeros((2, 16, 16), np.int16))
     yield "index_meta", "sound.parquet", sound.make_meta_file()
-    yield "index_manifest", "sound.json", _make_manifest()  # of the one that is kept
+    yield from (("index_manifest", name, content) for name, content in _make_manifests())
     yield "index_embeddings", "sound.npy", sound.make_array_file(sound.make_embeddings())
     yield "text_tower", "sound.onnx", sound.make_text_tower()
     yield "text_metadata", "sound.txt", "\n".join(sound.make_told().values()).encode()
@@ -173,11 +173,15 @@ def _make_configs() -> Iterator[tuple[str, str, bytes]]:
         yield "config_json", f"{name}.json", json.dumps(record, indent=1).encode()
 
 
-def _make_manifest() -> bytes:
+def _make_manifests() -> Iterator[tuple[str, bytes]]:
     with tempfile.TemporaryDirectory() as folder:
         index = sound.write_sound_index(Path(folder) / "index", rebind=False)
         manifest = (index / schema.INDEX_MANIFEST).read_bytes()
-    return manifest.replace(f'"made_by": "{__version__}"'.encode(), b'"made_by": "0.1.0"')  # the same in each version
+    manifest = manifest.replace(f'"made_by": "{__version__}"'.encode(), b'"made_by": "0.1.0"')  # whatever makes it
+    yield "sound.json", manifest
+    older = {name: value for name, value in json.loads(manifest).items() if name not in ("unit", "views", "precision")}
+    older["schema_version"] = schema.OUTLINE_SCHEMA_VERSION
+    yield "version-2.json", json.dumps(older, indent=2).encode()
 
 
 def _make_slices() -> Iterator[tuple[str, bytes]]:
