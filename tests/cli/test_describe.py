@@ -160,6 +160,8 @@ def test_unusable_rows_of_a_table_are_listed(
         ([], "give an index with --emb-dir, or a table with --roi-csv, not both"),
         (["--emb-dir", "idx", "--roi-csv", "rois.csv"], "give an index with --emb-dir, or a table with --roi-csv"),
         (["--roi-csv", "rois.csv", "--where", "row > 3"], "--where is for an index"),
+        (["--emb-dir", "idx", "--limit", "3"], "--limit needs --roi-csv"),
+        (["--emb-dir", "idx", "--views", "2"], "--views needs --roi-csv"),
     ],
 )
 def test_options_that_contradict_each_other(noduleclip: Command, options: list[str], message: str) -> None:

@@ -61,7 +61,7 @@ def describe(
     """Describe nodules by what their images show: diameter with its 80 % interval, ratings, and words.
 
     Estimates are of what readers would measure and rate, and a probability is the share of them who would agree. How
-    well they agree is in the model card, docs/models/lidc.md. The options of crops, model and device are for --roi-csv.
+    well they agree is in the model card, docs/models/lidc.md. Options of crops, model and device need --roi-csv.
 
     Example: noduleclip describe --emb-dir index --where "estimated_malignancy >= 4" --out descriptions
     """
@@ -78,6 +78,17 @@ def describe(
         raise UsageError("give an index with --emb-dir, or a table with --roi-csv, not both")
     if roi_csv is not None and where is not None:
         raise UsageError("--where is for an index; embed the table first, or filter the CSV that describe prints")
+    of_tables = {
+        "--limit": crops.limit is not None,
+        "--keep": bool(keep),
+        "--unit": unit != "auto",
+        "--model": model != Path("lidc"),
+        "--views": views is not None,
+        "--precision": precision != "auto",
+    }
+    given = [option for option, is_given in of_tables.items() if is_given]
+    if emb_dir is not None and given:
+        raise UsageError(f"{given[0]} needs --roi-csv: the rows of an index are embedded already")
 
     def run() -> None:
         if emb_dir is not None:
