@@ -14,7 +14,7 @@ from noduleclip.report.page import render_page
 from noduleclip.report.tables import print_records
 from noduleclip.workflows.evaluate_published import PublishedResult
 
-_TITLE = "share of nodules; constant: the best one; one reader: against the others"
+_TITLE = "share of nodules; constant: one answer for all; reader: one against the others"
 
 
 def print_published(result: PublishedResult, form: str) -> None:
@@ -31,9 +31,8 @@ def print_published(result: PublishedResult, form: str) -> None:
         print_records(flatten_figures(result), form, "")
     else:
         print_records([_describe_figure(figure) for figure in found["figures"]], form, _TITLE)
-        for line in textwrap.wrap(
-            f"{result.nodules} nodules of {result.patients} patients. {result.rules.source}.", 80
-        ):
+        of = f"{result.nodules} nodules of {result.patients} patient{'' if result.patients == 1 else 's'}"
+        for line in textwrap.wrap(f"{of}. {result.rules.source}.", 80):
             data_console().print(line, markup=False)
 
 
@@ -61,11 +60,9 @@ def _describe_figure(figure: Mapping[str, Any]) -> dict[str, Any]:
     constant = _share(figure["constant"]["mean"])
     return {
         "figure": figure["name"].replace(" within one", " ± 1"),
-        "nodules": figure["nodules"],
-        "model": _share(figure["model"]["mean"]),
-        "95 %": f"{_share(figure['model']['low'])}-{_share(figure['model']['high'])}",
+        "model": _interval(figure["model"]),
         "constant": constant if rating is None else f"{constant} ({rating})",
-        "one reader": _share(figure["one_reader"]["mean"]),
+        schema.READER: _share(figure["one_reader"]["mean"]),
         "published": _share(figure["published"]),
     }
 
@@ -75,4 +72,6 @@ def _share(value: float | None) -> str:
 
 
 def _interval(value: Mapping[str, float | None]) -> str:
+    if _share(value["mean"]) == "-":
+        return "-"
     return f"{_share(value['mean'])} [{_share(value['low'])}, {_share(value['high'])}]"
