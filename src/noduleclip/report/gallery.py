@@ -124,7 +124,7 @@ def render_gallery(sections: Sequence[Section], command: str, viewer_url: str | 
 def _describe(shown: Shown, viewer_url: str | None) -> dict[str, Any]:
     hit, pictures = shown.hit, shown.pictures
     size = format_size(hit)
-    columns = (schema.SCORE, schema.SIMILARITY, schema.COSINE, schema.RULE, schema.LIKENESS)
+    columns = (schema.PROBABILITY, schema.SCORE, schema.SIMILARITY, schema.COSINE, schema.RULE, schema.LIKENESS)
     scores = {name: hit[name] for name in columns if name in hit}
     card: dict[str, Any] = {
         "rank": f"#{hit[schema.RANK]}" if schema.RANK in hit else "reference",
