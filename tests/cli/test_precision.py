@@ -25,7 +25,7 @@ def test_an_index_records_views_and_precision(
     other = "--unit", "outline", "--views", 4, "--precision", INT8
     done = noduleclip(*command, *other, "--out-dir", tmp_path / "index")
     assert done.code == 0, done.err
-    assert "int8, 4 view(s) of a crop" in done.err
+    assert "int8, views of a crop: 4" in done.err
     made, usual = open_index(tmp_path / "index"), open_index(index)
     assert (made.manifest.views, made.manifest.precision) == (4, INT8)
     assert (usual.manifest.views, usual.manifest.precision) == (usual.manifest.model.views, FLOAT32)

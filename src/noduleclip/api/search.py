@@ -69,7 +69,8 @@ class Hits:
         return self.table.height
 
     def __repr__(self) -> str:
-        return f"<noduleclip.Hits, {self.description}>\n{self.table}"
+        understood = "; ".join(filter(None, (self.description, self.summary)))
+        return f"<noduleclip.Hits, {understood}>\n{self.table}"
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return the table as a pandas DataFrame, which needs the extra `pandas`.
@@ -132,7 +133,8 @@ class Index:
         return self.stored.manifest.rows
 
     def __repr__(self) -> str:
-        return f"<noduleclip.Index of {len(self):,} rows in {self.stored.location}>"
+        rows = "nodules" if self.stored.manifest.is_of_nodules else "rows"
+        return f"<noduleclip.Index of {len(self):,} {rows} in {self.stored.location}>"
 
     @property
     def embeddings(self) -> NDArray[np.float32]:

@@ -203,7 +203,7 @@ def _load(request: EmbedRequest, reporter: Reporter) -> _Job:
     ):
         if given is not None and given != known:
             raise UsageError(f"{option} {given}: {request.model} was trained with {known}; leave the option out")
-    reporter.info(f"device: {encoders.device}; {encoders.image.precision}, {encoders.image.views} view(s) of a crop")
+    reporter.info(f"device: {encoders.device}; {encoders.image.precision}, views of a crop: {encoders.image.views}")
     table = load_table(request.table, reporter)
     kind, trained_kind = find_diameter_kind(table.frame), recall_diameter_kind(checkpoint)
     if kind and trained_kind and kind != trained_kind:
