@@ -125,7 +125,7 @@ def test_no_row_may_pass(noduleclip: Command, index: Path, tmp_path: Path) -> No
     for form in ("csv", "table", "json"):
         done = noduleclip("query", "--emb-dir", index, *options, "--format", form, "--overwrite")
         assert done.code == 0, done.err
-        assert "0 of " in done.err
+        assert "0 of " in (done.out if form == "table" else done.err)
     assert pl.read_csv(tmp_path / schema.TOP_K_CSV).height == 0
 
 
@@ -148,8 +148,16 @@ def test_another_number_of_hits_is_refused(noduleclip: Command, index: Path, tex
     assert f"--topk must be a number from 1, all or auto, got '{text}'" in done.err
 
 
+def test_a_cut_off_that_nothing_passes_names_the_highest(
+    noduleclip: Command, index: Path, probabilities: np.ndarray
+) -> None:
+    done = noduleclip("query", "--emb-dir", index, "--query", SENTENCE, "--min-probability", 1)
+    assert read(done.out).height == 0
+    assert f"probability >= 1; the highest is {probabilities.max():.5g}" in done.err
+
+
 def test_a_cut_off_needs_a_sentence(index: Path) -> None:
-    with pytest.raises(UsageError, match="min_probability is of a sentence"):
+    with pytest.raises(UsageError, match="--min-probability needs a sentence"):
         nc.open_index(index).query(like=0, min_probability=0.5)
     with pytest.raises(UsageError, match="min_probability must lie in"):
         nc.open_index(index).query("> 6 mm", min_probability=1.5)
@@ -175,8 +183,8 @@ def test_estimates_stand_in_where_it_is_asked_for(noduleclip: Command, unmeasure
     assert estimated.code == 0, estimated.err
     lacking = open_index(unmeasured).load_table(schema.META)[schema.DIAMETER_MM].null_count()
     assert lacking > 10
-    assert f"{lacking} row(s) have no diameter: ranked by image only" in measured.err
-    assert f"{lacking} row(s) have no measured value of what is asked for: an estimate is used" in estimated.err
+    assert f"{lacking} row(s) have no diameter: ranked by image only; --rule estimated" in measured.err
+    assert f"{lacking} row(s) have no measured value of what is asked for: the estimate is used" in estimated.err
     before, after = read(measured.out).sort(schema.ROW), read(estimated.out).sort(schema.ROW)
     is_lacking = before[schema.DIAMETER_MM].is_null()
     assert before.filter(~is_lacking)[schema.RULE].equals(after.filter(~is_lacking)[schema.RULE])

@@ -116,6 +116,7 @@ def test_the_table_shows_rank_size_patient_and_slice(noduleclip: Command, index:
     for text in (SENTENCE, "similarity", "patient", "slice", "PHANTOM-", "read as: diameter in (6, inf) mm"):
         assert text in done.out
     assert "✓" in done.out or "✗" in done.out
+    assert "read as" not in done.err  # once is enough
     assert max(len(line) for line in done.out.splitlines()) <= 80
 
 

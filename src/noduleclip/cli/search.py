@@ -95,7 +95,9 @@ def _deliver_answers(
     if pictures.wanted:
         pictures = replace(pictures, folders=settle_slice_folders(index, pictures.given_folders))
     searcher = Searcher(index, model=options.model, cache_dir=cache_dir)
-    batches = _log_descriptions(searcher.search(request, CONSOLE))
+    batches = searcher.search(request, CONSOLE)
+    if options.paths_only or choose_format(options.output_format) != "table":  # a table has them itself
+        batches = _log_descriptions(batches)
     with _delivering(index, options, pictures) as deliver:
         if pictures.writes_files:
             from noduleclip.cli.gallery import refuse_many_hits, write_gallery

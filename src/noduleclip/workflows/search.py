@@ -26,7 +26,7 @@ from noduleclip.workflows.approximate import approximate_search
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.row_finder import RowFinder
 from noduleclip.workflows.search_request import RowFilter, SearchRequest
-from noduleclip.workflows.selection import Found, Scores, select_best, summarize, take_similarity
+from noduleclip.workflows.selection import Found, Scores, name_ranked, select_best, summarize, take_similarity
 from noduleclip.workflows.similar import Reference, exclude_own_rows, find_reference
 from noduleclip.workflows.text_encoder import open_text_encoder
 
@@ -152,15 +152,15 @@ class Searcher:
             found = list(found)
             self.index.check_unchanged()
             if number == 0 and candidates is not None and candidates.distinct < (request.k or 0):
-                what = "rows" if request.unique is None else f"of one {request.unique} each"
-                reporter.note(f"{request.k} hits were asked for, there are {candidates.distinct} {what} to rank")
+                what = name_ranked(request.unique, self.index.manifest.is_of_nodules)
+                reporter.note(f"fewer than {request.k} hits: there are {candidates.distinct} {what} to rank")
             ranked, distinct = (None, None) if candidates is None else (candidates.count, candidates.distinct)
             rankings = []
             for question, description, parsed, best in zip(
                 _name_questions(sentences, reference), batch.describe(), parsed_queries, found, strict=True
             ):
                 check_unit_norm(self.index.embeddings, best.rows)
-                summary = summarize(best.passed, distinct, request, self.index.manifest.is_of_nodules)
+                summary = summarize(best, distinct, request, self.index.manifest.is_of_nodules)
                 rankings.append(
                     Ranking(question, description, parsed, reference, best.rows, best.scores, ranked, distinct, summary)
                 )
@@ -271,9 +271,7 @@ class Searcher:
                 scores[schema.PROBABILITY] = self.encoder.calibration.to_probability(similarity)
             if likeness is not None or request.alpha is not None:
                 scores |= self._mix(similarity, likeness, parsed, rows, request, reporter)
-            chosen, passed = select_best(scores, request, groups)
-            best = {name: one[chosen] for name, one in scores.items()}
-            yield Found(chosen if rows is None else rows[chosen], best, passed)
+            yield select_best(scores, request, rows, groups)
 
     def _mix(
         self,
@@ -317,10 +315,11 @@ class Searcher:
             self.index.require_columns([schema.ESTIMATED_DIAMETER])
         rule = score_query(parsed, read, request.softness_mm)
         if count := int(estimated.sum()):
-            reporter.note(f"{count} row(s) have no measured value of what is asked for: an estimate is used (--rule)")
+            reporter.note(f"{count} row(s) have no measured value of what is asked for: the estimate is used")
         if unmeasured := int(np.isnan(rule).sum()):
             lacks = "none of the ratings or sizes asked for" if parsed.ratings else "no diameter"
-            reporter.note(f"{unmeasured} row(s) have {lacks}: ranked by image only")
+            others = "; --rule estimated uses estimates" if request.rule == "measured" else ""
+            reporter.note(f"{unmeasured} row(s) have {lacks}: ranked by image only{others}")
         return rule
 
 

@@ -90,7 +90,7 @@ class SearchRequest:
         if self.rule not in get_args(Rule):
             raise UsageError(f"rule must be {' or '.join(get_args(Rule))}, got {self.rule[:50]!r}")
         if self.min_probability is not None and not self.sentences:
-            raise UsageError("min_probability is of a sentence: give one, or leave it out")
+            raise UsageError("--min-probability needs a sentence: likeness to a nodule has no probability")
         shares = ("like_weight", "alpha", "min_probability", "min_score")
         for name, share in ((name, getattr(self, name)) for name in shares):
             if share is not None and not 0 <= share <= 1:
