@@ -37,6 +37,7 @@ _PEAK_RATE = 2e-3
 _EMA_DECAY = 0.99
 _WEIGHT_DECAY = 0.1
 _CLIP_NORM = 1.0
+_SPREAD = 0.05  # of the logarithm of the diameters: sizes of new nodules are less certain than those trained on
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,11 @@ def tune_text_encoder(
         copies = torch.randint(len(images.vectors), (_BATCH,), generator=generator).to(device)
         rows = torch.randint(images.vectors.shape[1], (_BATCH,), generator=generator).to(device)
         chosen = _choose(kinds, generator)
+        spread = torch.exp(_SPREAD * torch.randn(_BATCH, 1, generator=generator)).to(device)
         targets, valid_mask = soft_targets(
-            images.diameters_mm[copies, rows], images.ratings[rows], images.attributes, [pool[at] for at in chosen]
-        )
+            images.diameters_mm[copies, rows] * spread, images.ratings[rows], images.attributes,
+            [pool[at] for at in chosen],
+        )  # fmt: skip
         vectors = tuned.text(*trim_padding(*(column[chosen] for column in tokens)))
         loss = torch.zeros((), device=device)
         for part in (slice(None, _SIZED + _THRESHOLDS), slice(_SIZED + _THRESHOLDS, None)):
