@@ -96,7 +96,9 @@ def test_the_count_is_that_of_all_where_fewer_are_printed(
 
 def test_a_page_has_the_count(index: Path, cut_off: float) -> None:
     hits = nc.open_index(index).query(SENTENCE, min_probability=cut_off)
-    assert html.escape(hits.summary) in hits.to_html()
+    page = hits.to_html()
+    assert html.escape(hits.summary) in page and "<dt>probability</dt>" in page
+    assert hits.summary in repr(hits)
 
 
 @pytest.mark.parametrize("unique", ["patient", "series"])

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import noduleclip as nc
 from conftest import Collection, Command, call
 from noduleclip import schema
 from noduleclip.config import CropConfig
@@ -197,6 +198,13 @@ def test_unique_nodule_is_a_note(nodule_index: Path, noduleclip: Command) -> Non
     told = noduleclip(*options, "--unique", "nodule")
     assert f"note: a row of {nodule_index} is a nodule: --unique nodule has no effect" in told.err
     assert told.out == noduleclip(*options).out
+
+
+def test_an_index_counts_nodules(nodule_index: Path) -> None:
+    opened = nc.open_index(nodule_index)
+    assert repr(opened) == f"<noduleclip.Index of {len(opened)} nodules in {nodule_index}>"
+    with_few = opened.query("> 6 mm", k=len(opened) + 1)
+    assert with_few.notes == (f"fewer than {len(opened) + 1} hits: there are {len(opened)} nodules to rank",)
 
 
 def test_evaluate_needs_no_table_of_readers(nodule_index: Path, collection: Collection, noduleclip: Command) -> None:
