@@ -5,7 +5,7 @@ from pathlib import Path
 
 from noduleclip import schema
 from noduleclip.errors import ArtefactError
-from noduleclip.io.artefacts import read_json
+from noduleclip.io.artefacts import hash_file, read_json
 
 BUNDLED = {"lidc": "in-slice"}  # and the diameters that they were trained on
 _WEIGHTS = Path(str(resources.files("noduleclip"))) / "weights"
@@ -26,6 +26,11 @@ def find_checkpoint(model: Path) -> Path:
     raise ArtefactError(
         f"{model}: no such checkpoint; noduleclip train writes one, and {' and '.join(BUNDLED)} comes with the package"
     )
+
+
+def is_bundled(checkpoint_sha256: str) -> bool:
+    """Return whether a checksum is that of a bundled model's checkpoint."""
+    return any(hash_file(_WEIGHTS / f"{name}.pth") == checkpoint_sha256 for name in BUNDLED)
 
 
 def find_exported(checkpoint: Path) -> Path | None:

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.errors import InputError
 from noduleclip.evaluation.readers import Readers
+from noduleclip.io.bundled_model import is_bundled
 from noduleclip.io.consensus import expand_readers
 from noduleclip.io.index.base import Index
 from noduleclip.io.nodules import group_nodules, parse_ratings
 from noduleclip.io.reader_table import read_readers
+from noduleclip.io.roi_table import LIDC_PATIENT
 from noduleclip.retrieval.top_k import check_unit_norm
 from noduleclip.workflows.reporter import Reporter
 
@@ -45,7 +47,7 @@ def load_nodules(index: Index, readers_csv: Path | None, reporter: Reporter) -> 
     Args:
         index: The index.
         readers_csv: ROI table with a row of every reader for the same nodules; None = the index's own readers.
-        reporter: Warned of nodules that the table lacks.
+        reporter: Receives what the table lacks, and a note where the bundled model may have been trained on them.
 
     Raises:
         InputError: There are fewer than two, or the table cannot be used.
@@ -68,6 +70,11 @@ def load_nodules(index: Index, readers_csv: Path | None, reporter: Reporter) -> 
     rows_of_index = rows.to_numpy()[nodules.rows]
     check_unit_norm(index.embeddings, rows_of_index)
     first_rows = meta[nodules.rows.tolist()]
+    if first_rows[schema.PATIENT_ID].str.contains(LIDC_PATIENT).any() and is_bundled(index.manifest.checkpoint_sha256):
+        reporter.note(
+            "the bundled model was trained on patients of LIDC-IDRI, on whom figures are too good; "
+            "docs/models/lidc.md tells how to embed its test patients alone"
+        )
     patients = first_rows[schema.PATIENT_ID].rank("dense").to_numpy().astype(np.int64)
     readers = Readers(nodules.diameters_mm, *parse_ratings(meta, nodules))
     manufacturers = first_rows[schema.MANUFACTURER].to_list() if schema.MANUFACTURER in first_rows.columns else []
