@@ -36,6 +36,7 @@ def commands(collection: Collection, checkpoint: Path, exported: Path, index: Pa
         "embed": ["embed", "--roi-csv", collection.roi_csv, "--model", checkpoint, "--device", "cpu", "--out-dir"],
         "query": ["query", "--emb-dir", index, "--query", "> 6 mm", "--out"],
         "fuse": ["fuse", "--emb-dir", index, "--query", "> 6 mm", "--out"],
+        "describe": ["describe", "--emb-dir", index, "--out"],
         "evaluate": ["evaluate", "--emb-dir", index, "--draws", 3, "--resamples", 10, "--out"],
         "demo": ["demo", "--patients", 3, "--workers", 1, "--data-only", "--out"],
     }
@@ -60,6 +61,7 @@ def _read(folder: Path) -> dict[str, bytes]:
         ("query", 0, schema.TOP_K_CSV, False),
         ("query", 0, schema.TOP_K_CSV, True),
         ("fuse", 0, schema.TOP_K_CSV, False),
+        ("describe", 0, schema.ESTIMATES_CSV, False),
         ("evaluate", 5 * BLOCK_BYTES, schema.EVALUATION_PAGE, False),
         ("evaluate", 5 * BLOCK_BYTES, schema.EVALUATION_PAGE, True),
         ("embed", 9 * BLOCK_BYTES, schema.EMBEDDINGS, False),
@@ -88,7 +90,7 @@ def test_a_full_disk_costs_nothing_but_the_run(
         monkeypatch.setattr(disk_module, "_measure_free", lambda _: None)
     full = noduleclip(*arguments, "--overwrite")
     assert full.code == 3, full
-    if fills_up or name in ("query", "fuse"):
+    if fills_up or name in ("query", "fuse", "describe"):
         _expect_one_line(full.err, f"error: {disk / 'out' / named}: cannot be written, the disk is full")
     else:
         _expect_one_line(full.err, f"error: {disk / 'out' / named}: needs ", "free there; free some space")
@@ -145,7 +147,9 @@ def test_a_full_cache_is_told_of(
     assert noduleclip(*arguments).code == 0
 
 
-@pytest.mark.parametrize("name", ["split", "phantom", "train", "embed", "query", "fuse", "evaluate", "demo"])
+@pytest.mark.parametrize(
+    "name", ["split", "phantom", "train", "embed", "query", "fuse", "describe", "evaluate", "demo"]
+)
 def test_a_folder_in_use_is_left_alone(
     noduleclip: Command, commands: dict[str, list[Any]], tmp_path: Path, name: str
 ) -> None:
