@@ -106,7 +106,7 @@ def train_arguments(collection: Collection, out: Path, *more: object) -> list[ob
     return [
         "train", "--roi-csv", collection.roi_csv, "--train-patients", collection.train,
         "--val-patients", collection.val, "--out", out, "--epochs", 2, "--bs", 8, "--img-size", 32,
-        "--emb", 16, "--workers", 1, "--device", "cpu", *more,
+        "--emb", 16, "--workers", 1, "--device", "cpu", "--text-steps", 6, *more,
     ]  # fmt: skip
 
 

@@ -201,10 +201,10 @@ class TrainConfig(_Checked):
         minimum=0,
     )
     rating_weight: float = _optimisation(2.0, "Weight of the loss of sentences about ratings.", minimum=0)
-    text_steps: int = _optimisation(
-        1500,
-        "Steps of the last stage, at most those of all epochs: a new text encoder learns calibrated probabilities on "
-        "the images of the frozen image encoder; 0 = keep the one of the epochs.",
+    text_steps: int | None = _optimisation(
+        None,
+        "Steps of the last stage: a new text encoder learns calibrated probabilities on the images of the frozen image "
+        "encoder; 0 = keep the one of the epochs. (default: 1,500, or 0 where the epochs have fewer than 500)",
         minimum=0,
     )
     outline_weight: float = _optimisation(

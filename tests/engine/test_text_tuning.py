@@ -1,11 +1,16 @@
 """The text encoder learns calibrated probabilities from fixed embeddings."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+import noduleclip as nc
+from conftest import Collection
 from discs import make_discs
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig, TrainConfig
@@ -107,3 +112,16 @@ def test_padding_does_not_change_a_sentence() -> None:
 def test_every_threshold_of_the_estimates_is_asked_for() -> None:
     asked = {parsed.interval for parsed in list_size_sentences()}
     assert {parse_query(sentence).interval for sentence in make_sweep()} <= asked
+
+
+def test_a_short_run_keeps_the_text_encoder_of_its_epochs(collection: Collection, tmp_path: Path) -> None:
+    config = TrainConfig(epochs=1, bs=16, prompts=8, rating_prompts=0)
+    result = nc.train(
+        collection.roi_csv,
+        train_patients=collection.train,
+        out=tmp_path / "run",
+        model=MODEL,
+        config=config,
+        device="cpu",
+    )
+    assert json.loads((result.out / schema.RUN_RECORD).read_text(encoding="utf-8"))["tuned"] is None

@@ -42,6 +42,7 @@ from noduleclip.workflows.roi_crops import TableRequest
 from noduleclip.workflows.training_samples import TrainingSamples, check_same_samples, load_training_samples
 
 _REMEDY = "--resume goes on from it, --overwrite starts again"
+_TEXT_STEPS, _LEAST_STEPS = 1500, 500  # a text encoder of fewer steps is worse than the one that it replaces
 _PAGE_BYTES = 1 << 17  # of the page and the records
 
 
@@ -230,7 +231,9 @@ def _tune(
         Steps and validation of the result for the record of the run; None where there are no steps.
     """
     config, checkpoint = request.config, request.out / schema.BEST_CHECKPOINT
-    steps = min(config.text_steps, config.epochs * steps_per_epoch)
+    steps = config.text_steps
+    if steps is None:
+        steps = _TEXT_STEPS if config.epochs * steps_per_epoch >= _LEAST_STEPS else 0
     if steps == 0:
         return None
     model = load_model(checkpoint).to(device.device)
