@@ -25,7 +25,7 @@ def draw(index: str) -> None:
         shown = " ".join(f'"{word}"' if " " in word else word for word in [words[0], "--emb-dir", "index", *words[1:]])
         console.print(f"[bold]$ noduleclip {shown}[/]", highlight=False)
         try:
-            main([*words, "--emb-dir", index, "--topk", "5", "--unique", "nodule", "--format", "table"])
+            main([*words, "--emb-dir", index, "--topk", "5", "--format", "table"])
         except SystemExit as end:
             if end.code:
                 raise
