@@ -10,7 +10,7 @@ Source: locked-image tuning (Zhai et al., 2022, arXiv:2111.07991).
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from timm.optim import param_groups_weight_decay
@@ -21,9 +21,9 @@ from noduleclip.config import TrainConfig
 from noduleclip.engine.batches import augment
 from noduleclip.engine.prompts import list_rating_sentences, list_size_sentences, sample_sentences
 from noduleclip.engine.samples import Samples
+from noduleclip.engine.schedule import augmentation_at
 from noduleclip.io.outlines import FULL_SHARE
 from noduleclip.language.query import ParsedQuery
-from noduleclip.language.vocabulary import stack_tokens
 from noduleclip.models.clip import ClipModel, trim_padding
 from noduleclip.models.loss import pairwise_sigmoid_loss, soft_targets
 
@@ -70,12 +70,12 @@ def embed_copies(
     Args:
         model: The encoders, in evaluation mode.
         samples: The nodules.
-        config: The augmentation; nothing is stretched, because that changes ratings of shape.
+        config: The augmentation; that of the cooldown is used, without stretching, which changes ratings of shape.
         copies: C.
         on_nodules: Called with the nodules embedded since the last call.
     """
     device, generator = model.bias.device, torch.Generator().manual_seed(config.seed)
-    calm = replace(config, max_stretch=1.0)
+    augmentation = augmentation_at(config, config.epochs)
     vectors, diameters = [], []
     for _ in range(copies):
         for rows in torch.split(torch.arange(len(samples)), _BATCH):
@@ -85,7 +85,7 @@ def embed_copies(
                 samples.diameters_mm[rows].to(device),
                 samples.hull_points_mm[rows].to(device),
                 model.config.crop,
-                calm,
+                augmentation,
                 generator,
             )
             vectors.append(model.encode_views(crops_hu))
@@ -117,7 +117,7 @@ def tune_text_encoder(
     attributes = [name for name in images.attributes if name in model.vocabulary.attributes]
     kinds = _draw_sentences(attributes, rng)
     pool = [parsed for sentences, _ in kinds for parsed in sentences]
-    tokens = _stack(model, pool)
+    tokens = model.stack_tokens([model.vocabulary.encode_query(parsed) for parsed in pool])
     model.reset_text()
     model.to(device)
     tuned = _TextModel(model)
@@ -179,13 +179,3 @@ def _choose(pools: Sequence[tuple[Sequence[ParsedQuery], int]], generator: torch
         chosen.append(first + torch.randperm(len(sentences), generator=generator)[:count])
         first += len(sentences)
     return torch.cat(chosen)
-
-
-def _stack(model: ClipModel, sentences: Sequence[ParsedQuery]) -> tuple[Tensor, Tensor, Tensor]:
-    left, right, share = stack_tokens([model.vocabulary.encode_query(parsed) for parsed in sentences])
-    device = model.bias.device
-    return (
-        torch.tensor(left, device=device),
-        torch.tensor(right, device=device),
-        torch.tensor(share, dtype=torch.float32, device=device),
-    )

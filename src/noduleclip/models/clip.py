@@ -40,14 +40,16 @@ class ClipModel(nn.Module):
 
     def encode_text(self, tokens: list[Tokens]) -> Tensor:
         """Embed P tokenised sentences: (P, D) unit vectors."""
+        return self.text(*trim_padding(*self.stack_tokens(tokens)))  # type: ignore[no-any-return]
+
+    def stack_tokens(self, tokens: list[Tokens]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return tokenised sentences as the text encoder takes them: (P, T) left ids, right ids and shares."""
         left, right, share = stack_tokens(tokens)
         device = self.bias.device
-        return self.text(  # type: ignore[no-any-return]
-            *trim_padding(
-                torch.tensor(left, device=device),
-                torch.tensor(right, device=device),
-                torch.tensor(share, dtype=torch.float32, device=device),
-            )
+        return (
+            torch.tensor(left, device=device),
+            torch.tensor(right, device=device),
+            torch.tensor(share, dtype=torch.float32, device=device),
         )
 
     def encode_views(self, crops_hu: Tensor, views: int | None = None) -> Tensor:

@@ -37,7 +37,7 @@ def plan_training(request: TrainRequest, reporter: Reporter = SILENT) -> CheckRe
 
 
 def _estimate_training(frame: pl.DataFrame, request: TrainRequest, device: Device) -> Estimate:
-    """Estimate the time of training on the nodules of a frame from a step on noise; validation is not included."""
+    """Estimate the time of training on a frame's nodules from a step on noise, without validation and last stage."""
     model, config = request.model, request.config
     grouped = group_nodules(frame)
     nodules, (_, attributes) = len(grouped), parse_ratings(frame, grouped)
