@@ -9,7 +9,7 @@ from noduleclip.importers.annotations import Outline, RejectedAnnotation, Sphere
 from noduleclip.importers.dicom_seg import Curve, MaskPlane, Segment
 from noduleclip.importers.dicom_sr import Report
 from noduleclip.importers.segment_annotations import enclose_segment, match_reports, name_readers, outline_segment
-from noduleclip.importers.slice_plane import SlicePlane
+from noduleclip.io.slice_plane import SlicePlane
 
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 PLANES = [SlicePlane((-10.0, -20.0, z), UPRIGHT, (0.5, 0.8), (100, 60)) for z in (0.0, 2.5, 5.0)]

@@ -13,8 +13,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.importers.slice_plane import SLACK_MM, SlicePlane
 from noduleclip.io.patients import fold_id
+from noduleclip.io.slice_plane import SLACK_MM, SlicePlane
 
 PATH: Final = "path"
 MODALITY: Final = "modality"

@@ -17,9 +17,9 @@ from pydicom.uid import SegmentationStorage
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import RejectCode
 from noduleclip.importers.seg_frames import check_syntax, open_frames, split_labels
-from noduleclip.importers.slice_plane import SlicePlane
 from noduleclip.io.dicom.header import LEAVE_OUT, Header, read_header
 from noduleclip.io.dicom.slice import no_warnings
+from noduleclip.io.slice_plane import SlicePlane
 
 _TAGS: Final = (
     *("SOPClassUID", "SOPInstanceUID", "PatientID", "Modality", "SegmentationType", "SegmentSequence"),

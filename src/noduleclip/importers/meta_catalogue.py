@@ -30,9 +30,9 @@ from noduleclip.importers.catalogue import (
 from noduleclip.importers.files import Walk, find_files
 from noduleclip.importers.hu_range import check_hu
 from noduleclip.importers.metaimage import MetaImage, NotCtError, read_meta_header, read_meta_slices
-from noduleclip.importers.slice_plane import SlicePlane
 from noduleclip.io.dicom.derived_ct import keep_file, make_derived_slice, make_derived_uid
 from noduleclip.io.disk import require_space, round_to_blocks
+from noduleclip.io.slice_plane import SlicePlane
 
 DICOM_FOLDER: Final = "dicom"
 _SUFFIXES: Final = (".mhd", ".mha")

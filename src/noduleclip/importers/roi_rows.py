@@ -21,9 +21,9 @@ from noduleclip.importers.catalogue import PATH, Catalogue, SeriesSlices
 from noduleclip.importers.curve_columns import DIGITS, describe_curve, round_values
 from noduleclip.importers.diameters import DiameterKind, measure_outline
 from noduleclip.importers.grouping import number_nodules
-from noduleclip.importers.slice_plane import find_nearest
 from noduleclip.importers.spheres import cut_sphere, outline_sphere
 from noduleclip.io.roi_table import LIDC_PATIENT, MAX_DIAMETER_MM
+from noduleclip.io.slice_plane import find_nearest
 
 ROI_COLUMNS: Final = {
     schema.DICOM_PATH: pl.String,

@@ -11,8 +11,8 @@ from noduleclip.errors import RejectCode
 from noduleclip.importers.annotations import Contour, Outline, RejectedAnnotation, Sphere
 from noduleclip.importers.dicom_seg import MaskPlane, Segment
 from noduleclip.importers.dicom_sr import Report
-from noduleclip.importers.slice_plane import SLACK_MM, SlicePlane, find_nearest
 from noduleclip.io.roi_table import MAX_DIAMETER_MM
+from noduleclip.io.slice_plane import SLACK_MM, SlicePlane, find_nearest
 
 SegmentKey = tuple[str, int]
 

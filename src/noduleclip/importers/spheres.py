@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from noduleclip.importers.annotations import Contour, Outline, Sphere
-from noduleclip.importers.slice_plane import SlicePlane
+from noduleclip.io.slice_plane import SlicePlane
 
 _VERTICES = 24
 

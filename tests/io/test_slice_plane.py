@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noduleclip.importers.annotations import Sphere
-from noduleclip.importers.slice_plane import SlicePlane, find_nearest
 from noduleclip.importers.spheres import cut_sphere, outline_sphere
+from noduleclip.io.slice_plane import SlicePlane, find_nearest
 
 TURNED = (-0.6, -0.8, 0.0, 0.8, -0.6, 0.0)
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
