@@ -9,6 +9,10 @@ SPACING_ROW: Final = "pixel_spacing_row"
 SPACING_COL: Final = "pixel_spacing_col"
 DIAMETER_MM: Final = "diameter_mm"
 DIAMETER_KIND: Final = "diameter_kind"
+VOLUME_MM3: Final = "volume_mm3"
+DETECTION_SCORE: Final = "detection_score"
+POINT_X: Final = "x"
+POINT_Y: Final = "y"
 CENTROID_X: Final = "centroid_x"
 CENTROID_Y: Final = "centroid_y"
 BBOX_XMIN: Final = "bbox_xmin"
@@ -118,6 +122,8 @@ NUMBER_COLUMNS: Final = (
     *BOX_COLUMNS,
     Z_MM,
     SLICE_THICKNESS,
+    VOLUME_MM3,
+    DETECTION_SCORE,
     *RATING_COLUMNS,
 )
 MOST_TEXT_BYTES: Final = 1 << 16  # of a path, an id or a kept column in one row; outlines may be longer
@@ -163,6 +169,8 @@ COLUMN_MEANINGS: Final = {
     FRAME: "frame of a multi-frame file, from 1 as DICOM counts them; needed for such a file, 1 or empty for any other",
     DIAMETER_MM: "largest diameter of the outline on this slice, or what diameter_kind says, in mm; empty without one",
     DIAMETER_KIND: "what the diameter is, one kind in a table: in-slice, axes-mean, equivalent, 3d, volume or unknown",
+    VOLUME_MM3: "volume of the mask in mm3: its voxels times the volume of one",
+    DETECTION_SCORE: "score that a detector gave the place",
     BBOX_XMIN: "first column (x) of the outline's box, 0-based",
     BBOX_YMIN: "first row (y) of the box",
     BBOX_XMAX: "last column of the box, inclusive",

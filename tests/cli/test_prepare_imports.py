@@ -230,11 +230,12 @@ def test_luna16_becomes_a_table_with_the_slices_that_it_needs(
     assert "the patients of 3 series are not known" in done.err
     rows = read_rows(tmp_path / "out").sort(schema.SERIES_UID, schema.CENTROID_X)
     places = rows.select(schema.SERIES_UID, schema.CENTROID_X, schema.CENTROID_Y).rows()
-    assert places == [(f"{UID}0", 20, 30), (f"{UID}0", 50, 60), (f"{UID}1", 41, 33), (f"{UID}2", 9, 80)]
+    # Turned: a column of the file is a row of the slices, and its rows run from back to front.
+    assert places == [(f"{UID}0", 30, 59), (f"{UID}0", 60, 29), (f"{UID}1", 33, 38), (f"{UID}2", 80, 70)]
     assert set(rows[schema.DIAMETER_KIND]) == {"volume"}
     assert rows[schema.PATIENT_ID].to_list() == rows[schema.SERIES_UID].to_list()
     for row, (number, index) in zip(rows.to_dicts(), ((0, 1), (0, 1), (1, 6), (2, 0)), strict=True):
-        np.testing.assert_array_equal(read_ct_slice(Path(row[schema.ABSOLUTE_PATH])).hu, values[index] + number)
+        np.testing.assert_array_equal(read_ct_slice(Path(row[schema.ABSOLUTE_PATH])).hu, values[index].T[::-1] + number)
     nodules = pl.read_csv(tmp_path / "out" / schema.NODULES_CSV).sort(schema.SERIES_UID, schema.CENTROID_X)
     said = pl.read_csv(tmp_path / "annotations.csv")
     for name, axis in ((schema.X_MM, "coordX"), (schema.Y_MM, "coordY"), (schema.Z_MM, "coordZ")):

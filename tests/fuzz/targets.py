@@ -34,7 +34,6 @@ from noduleclip.importers.dicom_seg import read_segments
 from noduleclip.importers.dicom_sr import read_reports
 from noduleclip.importers.grouping import number_nodules
 from noduleclip.importers.lidc_xml import read_lidc_xml
-from noduleclip.importers.metaimage import read_meta_header, read_meta_slices
 from noduleclip.importers.monai import read_data_list
 from noduleclip.importers.segment_annotations import find_middle
 from noduleclip.importers.world_csv import read_world_csv
@@ -52,6 +51,7 @@ from noduleclip.io.score_table import read_scores
 from noduleclip.io.slice_crops import CutSettings, SliceJob, cut_slice, make_jobs
 from noduleclip.io.suspicions import find_suspicions
 from noduleclip.io.text_table import guard_cells
+from noduleclip.io.volumes.formats import open_volume
 from noduleclip.language.query import describe_query, parse_queries
 from noduleclip.retrieval.text_query import SentenceEncoder
 
@@ -218,16 +218,18 @@ def _check_spheres(spheres: Sequence[Sphere], reasons: Sequence[str]) -> None:
     for reason in reasons:
         _check_message(InputError(reason).args[0])
     for sphere in spheres:
-        numbers = (*sphere.center_mm, sphere.diameter_mm)
-        _demand(bool(np.isfinite(numbers).all() and sphere.diameter_mm > 0 and sphere.series_uid), "no sphere")
+        size_mm = 1.0 if sphere.diameter_mm is None else sphere.diameter_mm
+        _demand(
+            bool(np.isfinite((*sphere.center_mm, size_mm)).all() and size_mm > 0 and sphere.series_uid), "no sphere"
+        )
 
 
 def _read_meta_image(content: bytes, folder: Path) -> None:
-    image = read_meta_header(_put(folder / "image.mha", content), max_pixels=4096)
-    columns, rows, slices = image.size_xyz
-    _demand(bool(np.isfinite(image.position_mm(slices - 1)).all()), "a slice that is nowhere")
-    for _, hu in read_meta_slices(image, {0, slices - 1}):
-        _demand(hu.shape == (rows, columns), "a slice of another shape")
+    volume = open_volume(_put(folder / "image.mha", content), max_pixels=4096)
+    slices, rows, columns = volume.shape_zyx
+    _demand(bool(np.isfinite(volume.planes[-1].position_mm).all()), "a slice that is nowhere")
+    for _, values in volume.read_slices({0, slices - 1}):
+        _demand(values.shape == (rows, columns), "a slice of another shape")
 
 
 def _read_segmentation(content: bytes, folder: Path) -> None:

@@ -60,15 +60,17 @@ class Outline:
         ratings: The reader's ratings by column name, without attributes that were not rated.
         patient_id: Patient; empty where the source names none, and that of the DICOM header is used.
         nodule_id: Nodule within its patient, where the source groups readers itself; else empty.
+        volume_mm3: Volume of the mask that the outline was traced from; None where there was none.
     """
 
     series_uid: str
     reader: str
     name: str
     contours: tuple[Contour, ...]
-    ratings: Mapping[str, int] = field(default_factory=dict)
+    ratings: Mapping[str, float] = field(default_factory=dict)
     patient_id: str = ""
     nodule_id: str = ""
+    volume_mm3: float | None = None
 
     def count_curves(self) -> int:
         """Count the curves that have a diameter: neither holes nor points."""
@@ -77,27 +79,31 @@ class Outline:
 
 @dataclass(frozen=True)
 class Sphere:
-    """One reader's center and diameter of one nodule, without an outline.
+    """One reader's center of one nodule, with or without a diameter, without an outline.
 
     Attributes:
         series_uid: Series Instance UID of the CT.
         center_mm: (x, y, z) in the patient's coordinates (LPS), mm.
-        diameter_mm: Diameter.
+        diameter_mm: Diameter; None where the source has none: a point.
         reader: As in `Outline`; empty where the source names none.
         name: As in `Outline`.
         ratings: As in `Outline`.
         patient_id: As in `Outline`.
         nodule_id: As in `Outline`.
+        score: Score of a detector; None where a reader marked the nodule.
+        extra: Values of further columns of the source that are to be kept.
     """
 
     series_uid: str
     center_mm: tuple[float, float, float]
-    diameter_mm: float
+    diameter_mm: float | None
     reader: str = ""
     name: str = ""
-    ratings: Mapping[str, int] = field(default_factory=dict)
+    ratings: Mapping[str, float] = field(default_factory=dict)
     patient_id: str = ""
     nodule_id: str = ""
+    score: float | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ ROI_COLUMNS: Final = {
     schema.MANUFACTURER: pl.String,
 }
 """The columns of `roi_with_diam.csv`, in order."""
+OPTIONAL_COLUMNS: Final = {schema.VOLUME_MM3: pl.Float64, schema.DETECTION_SCORE: pl.Float64}
+"""Columns behind them, each of which is there where a row has a value."""
 
 Annotation = TypeVar("Annotation", Outline, Sphere)
 
@@ -179,7 +181,8 @@ class _Maker:
         outline = outline_sphere(sphere, series.planes)
         middle = dict(zip((schema.CENTROID_X, schema.CENTROID_Y), disc.center_px, strict=True))
         shape = {**round_values(middle), **dict(zip(schema.BOX_COLUMNS, disc.box_px, strict=True))}
-        yield self._describe(outline, found, shape, sphere.diameter_mm, kind, sphere.reader)
+        further = {schema.DETECTION_SCORE: sphere.score, **sphere.extra}
+        yield self._describe(outline, found, shape, sphere.diameter_mm, kind, sphere.reader, further)
 
     def _finish(self, rows: Sequence[_Row]) -> RoiRows:
         """Assign numbers to nodules, and to readers without a name, patient by patient, and sort the rows."""
@@ -195,7 +198,7 @@ class _Maker:
             row.values[schema.NODULE_ID] = names[id(row.outline)]
             row.values[schema.READER] = readers.get(id(row.outline), row.values[schema.READER])
         ordered = sorted((row.values for row in rows), key=_order_of)
-        frame = pl.DataFrame(ordered, schema=ROI_COLUMNS, orient="row")
+        frame = pl.DataFrame(ordered, schema=_choose_columns(ordered), orient="row")
         return RoiRows(frame, self._rejected, self._points, self._absent)
 
     def _find_slices(self, outline: Outline, series: SeriesSlices) -> tuple[Outline, list[dict[str, Any] | None]]:
@@ -227,14 +230,15 @@ class _Maker:
         outline: Outline,
         found: Mapping[str, Any],
         shape: Mapping[str, Any],
-        size_mm: float,
+        size_mm: float | None,
         kind: str,
         reader: str | None = None,
+        further: Mapping[str, Any] | None = None,
     ) -> _Row:
         values = {
             schema.DICOM_PATH: self._name_path(found[PATH]),
             **{name: found[name] for name in (schema.SPACING_ROW, schema.SPACING_COL)},
-            schema.DIAMETER_MM: round(size_mm, DIGITS),
+            schema.DIAMETER_MM: None if size_mm is None else round(size_mm, DIGITS),
             **shape,
             schema.SERIES_UID: outline.series_uid,
             schema.SOP_UID: found[schema.SOP_UID],
@@ -244,12 +248,25 @@ class _Maker:
             **outline.ratings,
             schema.Z_MM: found["position_z_mm"],
             **{name: found[name] for name in (schema.SLICE_THICKNESS, schema.MANUFACTURER)},
+            schema.VOLUME_MM3: outline.volume_mm3,
+            **(further or {}),
         }
         return _Row(outline, values)
 
     def _name_path(self, path: str) -> str:
         shown = os.path.relpath(path, self._catalogue.start.absolute()) if self._relative else path
         return shown.replace(os.sep, "/")
+
+
+def _choose_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the columns of a table: the fixed ones, the optional ones that have values, and those of the source."""
+    columns: dict[str, Any] = dict(ROI_COLUMNS)
+    for name in schema.RATING_COLUMNS:
+        if any(isinstance(row.get(name), float) and not row[name].is_integer() for row in rows):
+            columns[name] = pl.Float64  # means of readers
+    columns |= {name: kind for name, kind in OPTIONAL_COLUMNS.items() if any(row.get(name) is not None for row in rows)}
+    known = columns.keys() | OPTIONAL_COLUMNS.keys()
+    return columns | {name: pl.String for row in rows for name in row if name not in known}
 
 
 def _name_slice(contour: Contour, found: Mapping[str, Any] | None) -> Contour:

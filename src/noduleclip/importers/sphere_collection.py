@@ -1,4 +1,4 @@
-"""Spheres of a table on the slices of their series, in DICOM or in MetaImages."""
+"""Spheres of a table on the slices of their series, in DICOM or in volumes."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -10,10 +10,11 @@ from noduleclip import schema
 from noduleclip.errors import InputError
 from noduleclip.importers.annotations import RejectedAnnotation, Sphere
 from noduleclip.importers.catalogue import PATH, Catalogue
-from noduleclip.importers.meta_catalogue import MetaSeries, join_catalogues, list_meta_slices, write_needed
-from noduleclip.importers.metaimage import MetaImage
 from noduleclip.importers.roi_rows import make_sphere_rows
+from noduleclip.importers.volume_catalogue import VolumeSeries, join_catalogues, list_volume_slices, write_needed
 from noduleclip.io.text_table import read_text_frame
+from noduleclip.io.volumes.formats import strip_volume_suffix
+from noduleclip.io.volumes.volume import Volume
 
 _SERIES_COLUMNS: Final = ("seriesuid", schema.SERIES_UID)
 
@@ -25,7 +26,7 @@ class LocatedSpheres:
     Attributes:
         catalogue: The slices.
         spheres: Spheres with the UIDs of their series and with patients.
-        rejected: MetaImages that cannot be read.
+        rejected: volumes that cannot be read.
         remarks: Oddities, a sentence each.
         left_out: Spheres of series that are here and beyond the limit.
     """
@@ -40,7 +41,7 @@ class LocatedSpheres:
 def locate_spheres(
     spheres: Sequence[Sphere],
     dicom: Catalogue | None,
-    images: MetaSeries,
+    images: VolumeSeries,
     *,
     source: Path,
     data_root: Path,
@@ -48,14 +49,14 @@ def locate_spheres(
     patients: Mapping[str, str],
     limit: int | None = None,
 ) -> LocatedSpheres:
-    """Find the series of spheres, in DICOM or in MetaImages of the series' names.
+    """Find the series of spheres, in DICOM or in volumes of the series' names.
 
-    Of MetaImages the slices that the spheres lie on are written to `out` as derived DICOM.
+    Of volumes the slices that the spheres lie on are written to `out` as derived DICOM.
 
     Args:
         spheres: Spheres of the table.
         dicom: The DICOM below `data_root`; None where there is none.
-        images: The MetaImages below it.
+        images: The volumes below it.
         source: The table.
         data_root: Folder of the images.
         out: Folder of results.
@@ -68,7 +69,7 @@ def locate_spheres(
     """
     held = {} if dicom is None else dict.fromkeys(dicom.series_uids())
     only = {uid: image for uid, image in images.images.items() if uid not in held}
-    catalogue = join_catalogues(dicom, list_meta_slices(only, out), data_root, out)
+    catalogue = join_catalogues(dicom, list_volume_slices(only, out), data_root, out)
     here = set(catalogue.series_uids())
     wanted = {sphere.series_uid for sphere in spheres}
     folders = _find_folders(wanted - here, catalogue)
@@ -87,22 +88,22 @@ def locate_spheres(
         left_out = sum(sphere.series_uid in here.difference(first) for sphere in named)
         named = [sphere for sphere in named if sphere.series_uid in first]
     broken = _write_slices(named, only, catalogue, source)
-    lost = {rejected.path.name[:-4] for rejected in broken}
+    lost = {strip_volume_suffix(rejected.path.name) for rejected in broken}
     kept = [sphere for sphere in named if sphere.series_uid not in lost]
     remarks = _remark(kept, images)
     return LocatedSpheres(catalogue, kept, [*images.rejected, *broken], remarks, left_out)
 
 
 def _write_slices(
-    spheres: Sequence[Sphere], images: Mapping[str, MetaImage], catalogue: Catalogue, source: Path
+    spheres: Sequence[Sphere], images: Mapping[str, Volume], catalogue: Catalogue, source: Path
 ) -> list[RejectedAnnotation]:
-    """Write the slices of MetaImages that spheres lie on, and return the images that cannot be read."""
+    """Write the slices of volumes that spheres lie on, and return the images that cannot be read."""
     of_images = [sphere for sphere in spheres if sphere.series_uid in images]
     rows = make_sphere_rows(of_images, catalogue, "", source=source)
     return write_needed(images, rows.frame)[1]
 
 
-def _remark(spheres: Sequence[Sphere], images: MetaSeries) -> list[str]:
+def _remark(spheres: Sequence[Sphere], images: VolumeSeries) -> list[str]:
     remarks = []
     if images.masks:
         remarks.append(f"{images.masks} images of 8 bits bear the name of a series: masks, left out")

@@ -29,7 +29,7 @@ def cut_sphere(sphere: Sphere, plane: SlicePlane) -> Disc | None:
     """Intersect a sphere with the slice nearest its centre.
 
     A sphere that is smaller than the distance of slices may lie between two of them; then its box is the pixel of its
-    centre.
+    centre, as is that of a point without a diameter.
 
     Returns:
         The disc; None where its centre lies outside the slice.
@@ -37,6 +37,9 @@ def cut_sphere(sphere: Sphere, plane: SlicePlane) -> Disc | None:
     x, y = (float(part) for part in plane.to_pixels(np.array([sphere.center_mm]))[0])
     if not plane.holds((x, y)):
         return None
+    if sphere.diameter_mm is None:
+        column, row = round(x), round(y)
+        return Disc((x, y), (column, row, column, row))
     radius_mm = math.sqrt(max((sphere.diameter_mm / 2) ** 2 - plane.height_mm(sphere.center_mm) ** 2, 0.0))
     row_mm, column_mm = plane.spacing_yx_mm
     across, down = radius_mm / column_mm, radius_mm / row_mm
@@ -51,11 +54,12 @@ def outline_sphere(sphere: Sphere, planes: Sequence[SlicePlane]) -> Outline:
     """
     turns = np.arange(_VERTICES) * (2 * math.pi / _VERTICES)
     circle = np.column_stack([np.cos(turns), np.sin(turns)])
+    diameter_mm = sphere.diameter_mm or 0.0
     heights_mm = [abs(plane.height_mm(sphere.center_mm)) for plane in planes]
     contours = []
     for plane, height_mm in zip(planes, heights_mm, strict=True):
-        if height_mm < sphere.diameter_mm / 2 or height_mm == min(heights_mm):
-            radius_mm = math.sqrt(max((sphere.diameter_mm / 2) ** 2 - height_mm**2, 0.0))
+        if height_mm < diameter_mm / 2 or height_mm == min(heights_mm):
+            radius_mm = math.sqrt(max((diameter_mm / 2) ** 2 - height_mm**2, 0.0))
             center_px = plane.to_pixels(np.array([sphere.center_mm]))
             points_px = center_px + circle * radius_mm / np.array(plane.spacing_yx_mm[::-1])
             contours.append(Contour(points_px, plane.position_mm[2]))

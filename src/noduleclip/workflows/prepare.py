@@ -18,10 +18,10 @@ from noduleclip.importers.annotations import Annotations
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.catalogue_scan import read_catalogue
 from noduleclip.importers.diameters import DiameterKind
-from noduleclip.importers.meta_catalogue import recognise_derived
 from noduleclip.importers.nodule_table import place_nodules, summarise_nodules
 from noduleclip.importers.roi_rows import RoiRows, make_rows, make_sphere_rows
 from noduleclip.importers.summary import list_rejects, summarise_collection
+from noduleclip.importers.volume_catalogue import recognise_derived
 from noduleclip.io.artefacts import format_json, write_together
 from noduleclip.io.consensus import expand_readers
 from noduleclip.io.output_folders import locking, refuse_link, remove_parts

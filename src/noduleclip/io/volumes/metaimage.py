@@ -1,6 +1,6 @@
-"""MetaImage files (.mhd with .raw or .zraw, .mha), such as LUNA16's CT: slices and their positions in the patient.
+"""MetaImage files (.mhd with .raw or .zraw, .mha), such as LUNA16's CT.
 
-Only the requested slices are read. Sizes and file names in a header are checked before anything is opened or
+Only the requested planes are read. Sizes and file names in a header are checked before anything is opened or
 allocated.
 """
 
@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 
 from noduleclip.config import MAX_PIXELS, MAX_SPACING_MM, MIN_SPACING_MM
 from noduleclip.errors import InputError
+from noduleclip.io.volumes.volume import MOST_SLICES, StoredVolume
 
 LOCAL: Final = "LOCAL"
 _LONGEST_HEADER_BYTES: Final = 64 * 1024
 _LARGEST_OFFSET_MM: Final = 1e5
 _LARGEST_SKEW: Final = 1e-3
-_MOST_SLICES: Final = 10_000
 _CHUNK_BYTES: Final = 1 << 20
 _TYPES: Final = {
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
     "MET_SHORT": "i2",
     "MET_USHORT": "u2",
     "MET_INT": "i4",
@@ -37,53 +39,47 @@ _TYPES: Final = {
 }
 _PACKED: Final = (".gz", ".bz2", ".xz", ".zip", ".zst")
 _GZIP: Final = b"\x1f\x8b"
-_MASK_TYPES: Final = ("MET_UCHAR", "MET_CHAR")
-
-
-class NotCtError(InputError):
-    """A MetaImage of 8-bit values: a mask, such as those of LUNA16's lungs that bear the names of the CT."""
 
 
 @dataclass(frozen=True)
-class MetaImage:
+class MetaImage(StoredVolume):
     """A header, checked.
 
     Attributes:
-        path: The file of the header.
-        size_xyz: Columns, rows and slices.
-        spacing_xyz_mm: Distance of columns, of rows and of slices.
-        origin_mm: (x, y, z) of the middle of the first voxel in the patient's coordinates (LPS).
-        axes: (3, 3) unit vectors in the patient's coordinates, one a row: along a row of pixels, along a column, from
-            slice to slice.
-        dtype: Type of a voxel, with its byte order.
         data_path: File of the voxels, in the folder of the header.
         data_offset: Where they begin in it; None = they are its end.
         compressed: Deflated as one zlib stream.
     """
 
-    path: Path
-    size_xyz: tuple[int, int, int]
-    spacing_xyz_mm: tuple[float, float, float]
-    origin_mm: tuple[float, float, float]
-    axes: NDArray[np.float64]
-    dtype: np.dtype[np.generic]
     data_path: Path
     data_offset: int | None
     compressed: bool
 
     @property
-    def slice_bytes(self) -> int:
-        """Bytes of a slice, inflated."""
-        return self.size_xyz[0] * self.size_xyz[1] * self.dtype.itemsize
+    def plane_bytes(self) -> int:
+        """Bytes of a plane, inflated."""
+        return self.shape_ijk[0] * self.shape_ijk[1] * self.dtype.itemsize
 
-    def position_mm(self, index: int) -> tuple[float, float, float]:
-        """Return (x, y, z) in LPS of the middle of the first pixel of a slice, 0-based.
-
-        Source:
-            ITK, MetaImageIO: the numbers of TransformMatrix are the directions of the axes, one after the other.
-        """
-        x, y, z = np.array(self.origin_mm) + index * self.spacing_xyz_mm[2] * self.axes[2]
-        return float(x), float(y), float(z)
+    def read_planes(self, wanted: Collection[int]) -> Iterator[tuple[int, NDArray[np.generic]]]:
+        """Read planes of the slowest axis, in ascending order; of raw data no others."""
+        try:
+            with _open_file(self.data_path) as file:
+                source = _inflate(file, self) if self.compressed else None
+                for index in sorted(set(wanted)):
+                    if source is None:
+                        file.seek(_start(file, self) + index * self.plane_bytes)
+                        content = file.read(self.plane_bytes)
+                    else:
+                        content = next((part for number, part in source if number == index), b"")
+                    if len(content) < self.plane_bytes:
+                        _refuse_gzip(file, self)
+                        raise InputError(f"{self.data_path}: ends before slice {index}; copy or download it again")
+                    yield index, np.frombuffer(content, self.dtype).reshape(self.shape_ijk[1], self.shape_ijk[0])
+        except FileNotFoundError as error:
+            advice = _find_misnamed(self.data_path)
+            raise InputError(f"{self.path}: its data, {self.data_path.name}, are not beside it{advice}") from error
+        except OSError as error:
+            raise InputError(f"{self.data_path}: cannot be read ({error.strerror})") from error
 
 
 def read_meta_header(path: Path, max_pixels: int = MAX_PIXELS) -> MetaImage:
@@ -94,17 +90,19 @@ def read_meta_header(path: Path, max_pixels: int = MAX_PIXELS) -> MetaImage:
         max_pixels: Largest slice, in pixels.
 
     Raises:
-        InputError: The file cannot be read, is no MetaImage of three dimensions, or names data outside its folder;
-            `NotCtError` where its voxels have 8 bits.
+        InputError: The file cannot be read, is no MetaImage of three dimensions, or names data outside its folder.
+
+    Source:
+        ITK, MetaImageIO: the numbers of TransformMatrix are the directions of the axes, one after the other.
     """
     fields, end = _read_fields(path)
     _refuse(fields, "NDims", "3", path)
     _refuse(fields, "ElementNumberOfChannels", "1", path)
     size = [int(number) for number in _numbers(fields, "DimSize", 3, path)]
-    if not (all(side >= 1 for side in size) and size[0] * size[1] <= max_pixels and size[2] <= _MOST_SLICES):
+    if not (all(side >= 1 for side in size) and size[0] * size[1] <= max_pixels and size[2] <= MOST_SLICES):
         raise InputError(
             f"{path}: DimSize is {fields['DimSize'][:40]!r}; slices have up to {max_pixels} pixels (--max-pixels), and "
-            f"a series up to {_MOST_SLICES} of them"
+            f"a series up to {MOST_SLICES} of them"
         )
     spacing = _numbers(fields, "ElementSpacing", 3, path)
     if not all(MIN_SPACING_MM <= side <= MAX_SPACING_MM for side in spacing):
@@ -117,50 +115,18 @@ def read_meta_header(path: Path, max_pixels: int = MAX_PIXELS) -> MetaImage:
     if not all(abs(part) <= _LARGEST_OFFSET_MM for part in origin):
         raise InputError(f"{path}: {origin_name} is {fields[origin_name][:40]!r}, no place in mm")
     data_path, offset = _place_data(fields, path, end)
+    affine = np.eye(4)
+    affine[:3, :3] = _parse_axes(fields, path).T * spacing
+    affine[:3, 3] = origin
     return MetaImage(
         path=path,
-        size_xyz=(size[0], size[1], size[2]),
-        spacing_xyz_mm=(spacing[0], spacing[1], spacing[2]),
-        origin_mm=(origin[0], origin[1], origin[2]),
-        axes=_parse_axes(fields, path),
+        shape_ijk=(size[0], size[1], size[2]),
+        affine_lps=affine,
         dtype=_parse_dtype(fields, path),
         data_path=data_path,
         data_offset=offset,
         compressed=_is_true(fields, "CompressedData", path),
     )
-
-
-def read_meta_slices(image: MetaImage, wanted: Collection[int]) -> Iterator[tuple[int, NDArray[np.int16]]]:
-    """Read some slices, in ascending order.
-
-    Args:
-        image: The header from `read_meta_header`.
-        wanted: Which slices, 0-based, each within the image.
-
-    Yields:
-        The index of a slice and its (Y, X) values, rounded and clipped to 16 bits.
-
-    Raises:
-        InputError: The data are missing, cut short or broken.
-    """
-    try:
-        with _open_file(image.data_path) as file:
-            source = _inflate(file, image) if image.compressed else None
-            for index in sorted(set(wanted)):
-                if source is None:
-                    file.seek(_start(file, image) + index * image.slice_bytes)
-                    content = file.read(image.slice_bytes)
-                else:
-                    content = next((part for number, part in source if number == index), b"")
-                if len(content) < image.slice_bytes:
-                    _refuse_gzip(file, image)
-                    raise InputError(f"{image.data_path}: ends before slice {index}; copy or download it again")
-                yield index, _to_int16(content, image)
-    except FileNotFoundError as error:
-        advice = _find_misnamed(image.data_path)
-        raise InputError(f"{image.path}: its data, {image.data_path.name}, are not beside it{advice}") from error
-    except OSError as error:
-        raise InputError(f"{image.data_path}: cannot be read ({error.strerror})") from error
 
 
 def _refuse_gzip(file: BinaryIO, image: MetaImage) -> None:
@@ -251,8 +217,6 @@ def _parse_axes(fields: dict[str, str], path: Path) -> NDArray[np.float64]:
 
 def _parse_dtype(fields: dict[str, str], path: Path) -> np.dtype[np.generic]:
     kind = fields.get("ElementType", "")
-    if kind in _MASK_TYPES:
-        raise NotCtError(f"{path}: ElementType is {kind}: values of 8 bits are a mask, no CT")
     if kind not in _TYPES:
         raise InputError(f"{path}: ElementType is {kind[:40]!r}; known are {', '.join(_TYPES)}")
     _refuse(fields, "BinaryData", "True", path)
@@ -292,7 +256,7 @@ def _refuse_outside(data_path: Path, path: Path) -> None:
 def _start(file: BinaryIO, image: MetaImage) -> int:
     if image.data_offset is not None:
         return image.data_offset
-    return max(0, os.fstat(file.fileno()).st_size - image.size_xyz[2] * image.slice_bytes)
+    return max(0, os.fstat(file.fileno()).st_size - image.shape_ijk[2] * image.plane_bytes)
 
 
 def _inflate(file: BinaryIO, image: MetaImage) -> Iterator[tuple[int, bytes]]:
@@ -300,24 +264,15 @@ def _inflate(file: BinaryIO, image: MetaImage) -> Iterator[tuple[int, bytes]]:
     file.seek(image.data_offset or 0)
     stream, held, index = zlib.decompressobj(), bytearray(), 0
     try:
-        while not stream.eof and index < image.size_xyz[2]:
+        while not stream.eof and index < image.shape_ijk[2]:
             chunk = stream.unconsumed_tail or file.read(_CHUNK_BYTES)
             if not chunk:
                 return
-            held += stream.decompress(chunk, image.slice_bytes + _CHUNK_BYTES - len(held))
-            while len(held) >= image.slice_bytes and index < image.size_xyz[2]:
-                yield index, bytes(held[: image.slice_bytes])
-                del held[: image.slice_bytes]
+            held += stream.decompress(chunk, image.plane_bytes + _CHUNK_BYTES - len(held))
+            while len(held) >= image.plane_bytes and index < image.shape_ijk[2]:
+                yield index, bytes(held[: image.plane_bytes])
+                del held[: image.plane_bytes]
                 index += 1
     except zlib.error as error:
         _refuse_gzip(file, image)
         raise InputError(f"{image.data_path}: the compressed data are broken ({error})") from error
-
-
-def _to_int16(content: bytes, image: MetaImage) -> NDArray[np.int16]:
-    columns, rows, _ = image.size_xyz
-    values = np.frombuffer(content, image.dtype).reshape(rows, columns)
-    if values.dtype.kind == "f":
-        values = np.rint(np.nan_to_num(values, nan=-1024.0))
-    limits = np.iinfo(np.int16)
-    return np.clip(values, limits.min, limits.max).astype(np.int16)

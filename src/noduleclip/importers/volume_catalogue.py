@@ -1,4 +1,4 @@
-"""Folders of MetaImages, such as LUNA16's subsets, as tables of slices like those of DICOM.
+"""Folders of volumes, such as LUNA16's subsets, as tables of slices like those of DICOM.
 
 The pipeline reads DICOM, so derived DICOM is written for the slices that a table needs.
 """
@@ -28,21 +28,20 @@ from noduleclip.importers.catalogue import (
     Catalogue,
 )
 from noduleclip.importers.files import Walk, find_files
-from noduleclip.importers.hu_range import check_hu
-from noduleclip.importers.metaimage import MetaImage, NotCtError, read_meta_header, read_meta_slices
 from noduleclip.io.dicom.derived_ct import keep_file, make_derived_slice, make_derived_uid
 from noduleclip.io.disk import require_space, round_to_blocks
-from noduleclip.io.slice_plane import SlicePlane
+from noduleclip.io.volumes.formats import VOLUME_SUFFIXES, open_volume, strip_volume_suffix
+from noduleclip.io.volumes.hu_range import check_hu
+from noduleclip.io.volumes.volume import Volume, to_int16
 
 DICOM_FOLDER: Final = "dicom"
-_SUFFIXES: Final = (".mhd", ".mha")
 _DIGITS: Final = 16
 _HEADER_BYTES: Final = 1024  # of a derived slice, about
 
 
 @dataclass(frozen=True)
-class MetaSeries:
-    """The CT of some series as MetaImages.
+class VolumeSeries:
+    """The CT of some series as volumes.
 
     Attributes:
         images: By the name of the series, which is the file's without its ending.
@@ -51,44 +50,45 @@ class MetaSeries:
         closed: Parts of the folder that cannot be opened.
     """
 
-    images: Mapping[str, MetaImage]
+    images: Mapping[str, Volume]
     rejected: list[RejectedAnnotation]
     masks: int
     closed: Sequence[RejectedAnnotation] = ()
 
 
-def find_meta_series(root: Path, wanted: Collection[str], max_pixels: int) -> MetaSeries:
-    """Read the headers of the MetaImages below a folder that are of some series; hidden files are left out."""
-    images: dict[str, MetaImage] = {}
+def find_volumes(root: Path, wanted: Collection[str], max_pixels: int) -> VolumeSeries:
+    """Read the headers of the volumes below a folder that are of some series; hidden files are left out."""
+    images: dict[str, Volume] = {}
     rejected: list[RejectedAnnotation] = []
     masks, walk = 0, Walk()
-    for path in find_files(root, *_SUFFIXES, walk=walk):
-        name = path.name[: -len(_SUFFIXES[0])]
+    for path in find_files(root, *VOLUME_SUFFIXES, walk=walk):
+        name = strip_volume_suffix(path.name)
         if name not in wanted:
             continue
         try:
-            image = read_meta_header(path, max_pixels)
-        except NotCtError:
-            masks += 1
+            image = open_volume(path, max_pixels)
         except InputError as error:
             rejected.append(RejectedAnnotation(path, RejectCode.BAD_HEADER, str(error)))
         else:
+            if image.stored.is_mask:
+                masks += 1
+                continue
             if name in images:
                 reason = f"{path}: {images[name].path} is of the same name; leave one of them out"
                 rejected.append(RejectedAnnotation(path, RejectCode.BAD_HEADER, reason))
             images.setdefault(name, image)
-    return MetaSeries(images, rejected, masks, walk.rejected)
+    return VolumeSeries(images, rejected, masks, walk.rejected)
 
 
-def list_meta_slices(images: Mapping[str, MetaImage], out: Path) -> pl.DataFrame:
-    """Return the slices of MetaImages as rows of a catalogue, with the paths that their DICOM will have.
+def list_volume_slices(images: Mapping[str, Volume], out: Path) -> pl.DataFrame:
+    """Return the slices of volumes as rows of a catalogue, with the paths that their DICOM will have.
 
     No path is built from the name of a series: its folder is named by its hash.
     """
     rows: list[dict[str, Any]] = []
     for series_uid in sorted(images):
         folder = out.absolute() / DICOM_FOLDER / hashlib.sha256(series_uid.encode()).hexdigest()[:_DIGITS]
-        for index, plane in enumerate(list_planes(images[series_uid])):
+        for index, plane in enumerate(images[series_uid].planes):
             rows.append(
                 {
                     PATH: str(folder / f"{index:05d}.dcm"),
@@ -107,7 +107,7 @@ def list_meta_slices(images: Mapping[str, MetaImage], out: Path) -> pl.DataFrame
 
 
 def recognise_derived(out: Path) -> Callable[[str], bool]:
-    """Return a function that recognises folders of slices that `list_meta_slices` named for `out`."""
+    """Return a function that recognises folders of slices that `list_volume_slices` named for `out`."""
     parent, name = (out / DICOM_FOLDER).resolve(), re.compile(rf"[0-9a-f]{{{_DIGITS}}}")
 
     def is_derived(folder: str) -> bool:
@@ -118,7 +118,7 @@ def recognise_derived(out: Path) -> Callable[[str], bool]:
 
 
 def join_catalogues(dicom: Catalogue | None, slices: pl.DataFrame, root: Path, out: Path) -> Catalogue:
-    """Return a catalogue of a folder's DICOM, if it has any, and of slices from `list_meta_slices` for `out`.
+    """Return a catalogue of a folder's DICOM, if it has any, and of slices from `list_volume_slices` for `out`.
 
     A series that is there as DICOM, too, is taken from it. Relative paths start from a folder that contains all slices.
     """
@@ -133,22 +133,14 @@ def join_catalogues(dicom: Catalogue | None, slices: pl.DataFrame, root: Path, o
     return Catalogue(root, both, dicom.others, dicom.rejects, dicom.copies, dicom.not_dicom, paths_from=above)
 
 
-def list_planes(image: MetaImage) -> list[SlicePlane]:
-    """Return the geometry of the slices of a MetaImage."""
-    columns, rows, slices = image.size_xyz
-    column_mm, row_mm, _ = image.spacing_xyz_mm
-    orientation = tuple(float(part) for part in image.axes[:2].ravel())
-    return [SlicePlane(image.position_mm(k), orientation, (row_mm, column_mm), (rows, columns)) for k in range(slices)]
-
-
-def write_needed(images: Mapping[str, MetaImage], rois: pl.DataFrame) -> tuple[int, list[RejectedAnnotation]]:
+def write_needed(images: Mapping[str, Volume], rois: pl.DataFrame) -> tuple[int, list[RejectedAnnotation]]:
     """Write the slices that rows of a table name as derived DICOM, each whole or not at all.
 
     A file that is there as it would be written is left alone, so that a killed run goes on.
 
     Args:
-        images: The MetaImages.
-        rois: Rows on slices of `list_meta_slices`.
+        images: The volumes.
+        rois: Rows on slices of `list_volume_slices`.
 
     Returns:
         The number of files written, and the images that cannot be read, whose rows have no slice.
@@ -164,14 +156,14 @@ def write_needed(images: Mapping[str, MetaImage], rois: pl.DataFrame) -> tuple[i
     # They are written one by one, and those that are there are left alone.
     missing = [(images[uid], path) for uid, some in needed.items() for path, _ in some.values() if not path.exists()]
     if missing:
-        sizes = [2 * image.size_xyz[0] * image.size_xyz[1] + _HEADER_BYTES for image, _ in missing]
+        sizes = [2 * image.shape_zyx[1] * image.shape_zyx[2] + _HEADER_BYTES for image, _ in missing]
         require_space(missing[0][1], sum(map(round_to_blocks, sizes)))
     written, rejected = 0, []
     for series_uid, slices in needed.items():
         image = images[series_uid]
-        planes = list_planes(image)
         try:
-            for index, hu in read_meta_slices(image, slices):
+            for index, values in image.read_slices(slices):
+                hu = to_int16(values)
                 check_hu(hu, index, image.path)
                 path, patient_id = slices[index]
                 content = make_derived_slice(
@@ -179,9 +171,9 @@ def write_needed(images: Mapping[str, MetaImage], rois: pl.DataFrame) -> tuple[i
                     key=series_uid,
                     index=index,
                     patient_id=patient_id,
-                    position_mm=planes[index].position_mm,
-                    orientation=planes[index].orientation,
-                    spacing_yx_mm=planes[index].spacing_yx_mm,
+                    position_mm=image.planes[index].position_mm,
+                    orientation=image.planes[index].orientation,
+                    spacing_yx_mm=image.planes[index].spacing_yx_mm,
                     spacing_z_mm=image.spacing_xyz_mm[2],
                 )
                 written += keep_file(path, content)

@@ -1,4 +1,4 @@
-"""MetaImages as slices: a nodule at a place in mm lands on the voxel that is there, with its HU."""
+"""volumes as slices: a nodule at a place in mm lands on the voxel that is there, with its HU."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from importers.metaimages import TURNED, write_mhd
 from noduleclip import schema
 from noduleclip.importers.annotations import Sphere
 from noduleclip.importers.catalogue import PATH
-from noduleclip.importers.meta_catalogue import find_meta_series, join_catalogues, list_meta_slices, write_needed
 from noduleclip.importers.roi_rows import make_sphere_rows
+from noduleclip.importers.volume_catalogue import find_volumes, join_catalogues, list_volume_slices, write_needed
 from noduleclip.io.dicom.slice import read_ct_slice
 
 UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001.1002252872223"
@@ -33,27 +33,28 @@ def test_a_place_is_the_voxel_that_itk_finds_there(tmp_path: Path, compressed: b
     column, row, index = 17, 23, 4
     direction = np.array(TURNED).T
     place = np.array(ORIGIN) + direction @ np.diag(SPACING) @ (column, row, index)
-    found = find_meta_series(tmp_path / "luna", {UID}, 10_000)
-    catalogue = join_catalogues(None, list_meta_slices(found.images, tmp_path / "out"), tmp_path, tmp_path / "out")
+    found = find_volumes(tmp_path / "luna", {UID}, 10_000)
+    catalogue = join_catalogues(None, list_volume_slices(found.images, tmp_path / "out"), tmp_path, tmp_path / "out")
     x, y, z = map(float, place)
     rows = make_sphere_rows([Sphere(UID, (x, y, z + 0.4), 6.0)], catalogue, "volume", source=tmp_path)
     (roi,) = rows.frame.to_dicts()
-    assert (roi[schema.CENTROID_X], roi[schema.CENTROID_Y]) == (column, row)
-    assert (roi[schema.SPACING_ROW], roi[schema.SPACING_COL]) == (0.9, 0.7)
+    # Turned: a column of the file is a row of the slices, and its rows run from back to front.
+    assert (roi[schema.CENTROID_X], roi[schema.CENTROID_Y]) == (row, 29 - column)
+    assert (roi[schema.SPACING_ROW], roi[schema.SPACING_COL]) == (0.7, 0.9)
     radius_mm = np.sqrt(9 - 0.4**2)
-    assert roi[schema.BBOX_XMAX] - roi[schema.BBOX_XMIN] == 2 * np.ceil(radius_mm / 0.7)
-    assert roi[schema.BBOX_YMAX] - roi[schema.BBOX_YMIN] == 2 * np.ceil(radius_mm / 0.9)
+    assert roi[schema.BBOX_XMAX] - roi[schema.BBOX_XMIN] == 2 * np.ceil(radius_mm / 0.9)
+    assert roi[schema.BBOX_YMAX] - roi[schema.BBOX_YMIN] == 2 * np.ceil(radius_mm / 0.7)
     assert write_needed(found.images, rows.frame) == (1, [])
     slice_ = read_ct_slice(Path(roi[schema.DICOM_PATH]))
-    np.testing.assert_array_equal(slice_.hu, values[index])
+    np.testing.assert_array_equal(slice_.hu, values[index].T[::-1])
     assert slice_.sop_uid == roi[schema.SOP_UID]
-    assert slice_.spacing_yx_mm == (0.9, 0.7)
+    assert slice_.spacing_yx_mm == (0.7, 0.9)
 
 
 def test_only_needed_slices_are_written_and_stay_as_they_are(tmp_path: Path) -> None:
     make_collection(tmp_path / "luna")
-    found = find_meta_series(tmp_path / "luna", {UID}, 10_000)
-    slices = list_meta_slices(found.images, tmp_path / "out")
+    found = find_volumes(tmp_path / "luna", {UID}, 10_000)
+    slices = list_volume_slices(found.images, tmp_path / "out")
     assert slices.height == 7
     rows = (
         slices[[1, 4]]
@@ -74,8 +75,8 @@ def test_only_needed_slices_are_written_and_stay_as_they_are(tmp_path: Path) -> 
 
 def test_the_geometry_of_a_derived_slice_is_that_of_the_image(tmp_path: Path) -> None:
     make_collection(tmp_path / "luna")
-    found = find_meta_series(tmp_path / "luna", {UID}, 10_000)
-    slices = list_meta_slices(found.images, tmp_path / "out").rename({PATH: schema.DICOM_PATH})
+    found = find_volumes(tmp_path / "luna", {UID}, 10_000)
+    slices = list_volume_slices(found.images, tmp_path / "out").rename({PATH: schema.DICOM_PATH})
     write_needed(found.images, slices.with_columns(patient_id=slices[schema.SERIES_UID]))
     series = [pydicom.dcmread(path) for path in slices[schema.DICOM_PATH]]
     assert len({data.SOPInstanceUID for data in series}) == 7
@@ -83,7 +84,9 @@ def test_the_geometry_of_a_derived_slice_is_that_of_the_image(tmp_path: Path) ->
     assert [float(data.ImagePositionPatient[2]) for data in series] == [ORIGIN[2] + 2.5 * k for k in range(7)]
     data = series[3]
     assert list(data.ImageType) == ["DERIVED", "SECONDARY", "AXIAL"]
-    np.testing.assert_allclose(np.array(data.ImageOrientationPatient, float), np.array(TURNED[:2]).ravel())
+    np.testing.assert_allclose(
+        np.array(data.ImageOrientationPatient, float), np.ravel((TURNED[1], np.negative(TURNED[0])))
+    )
     assert (data.PatientID, data.PatientName, data.Modality) == (UID, "", "CT")
 
 
@@ -93,7 +96,7 @@ def test_masks_and_broken_images_are_told(tmp_path: Path) -> None:
     write_mhd(tmp_path / f"luna/subset9/{UID}.mhd", values)
     (tmp_path / "luna/subset9/broken.mhd").write_text("x")
     (tmp_path / "luna/subset9/other.mhd").write_text("x")
-    found = find_meta_series(tmp_path / "luna", {UID, "broken"}, 10_000)
+    found = find_volumes(tmp_path / "luna", {UID, "broken"}, 10_000)
     assert found.masks == 1
     assert found.images[UID].path.parent.name == "subset0"
     assert [rejected.reason.split(": ", 1)[1][:20] for rejected in found.rejected] == [
@@ -103,9 +106,9 @@ def test_masks_and_broken_images_are_told(tmp_path: Path) -> None:
 
 def test_data_cut_short_give_no_slice(tmp_path: Path) -> None:
     make_collection(tmp_path / "luna")
-    found = find_meta_series(tmp_path / "luna", {UID}, 10_000)
-    found.images[UID].data_path.write_bytes(b"")
-    slices = list_meta_slices(found.images, tmp_path / "out").rename({PATH: schema.DICOM_PATH})
+    found = find_volumes(tmp_path / "luna", {UID}, 10_000)
+    found.images[UID].path.with_suffix(".raw").write_bytes(b"")
+    slices = list_volume_slices(found.images, tmp_path / "out").rename({PATH: schema.DICOM_PATH})
     written, (rejected,) = write_needed(found.images, slices)
     assert written == 0
     assert "ends before slice 0" in rejected.reason

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from importers.metaimages import TURNED, write_mhd
+from importers.metaimages import write_mhd
 from noduleclip.errors import InputError
-from noduleclip.importers.metaimage import NotCtError, read_meta_header, read_meta_slices
+from noduleclip.io.volumes.formats import open_volume
+from noduleclip.io.volumes.metaimage import read_meta_header
+from noduleclip.io.volumes.volume import to_int16
 
 VALUES = np.random.default_rng(0).integers(-1024, 3000, (7, 12, 9)).astype("<i2")
 
@@ -22,7 +24,7 @@ VALUES = np.random.default_rng(0).integers(-1024, 3000, (7, 12, 9)).astype("<i2"
 @pytest.mark.parametrize("values", [VALUES, VALUES.astype(">i2"), VALUES.astype("<f4")], ids=["LSB", "MSB", "float"])
 def test_slices_are_read(tmp_path: Path, name: str, values: NDArray[np.generic], compressed: bool) -> None:
     image = read_meta_header(write_mhd(tmp_path / name, values, compressed=compressed))
-    found = list(read_meta_slices(image, [6, 0, 5, 5]))
+    found = list(image.read_planes([6, 0, 5, 5]))
     assert [index for index, _ in found] == [0, 5, 6]
     for index, hu in found:
         np.testing.assert_array_equal(hu, VALUES[index])
@@ -31,25 +33,23 @@ def test_slices_are_read(tmp_path: Path, name: str, values: NDArray[np.generic],
 def test_a_turned_image_has_its_slices_in_place(tmp_path: Path) -> None:
     """The last numbers are those that SimpleITK gives for voxel (3, 5, 2) of this file."""
     image = read_meta_header(write_mhd(tmp_path / "a.mhd", VALUES))
-    assert image.size_xyz == (9, 12, 7)
-    assert image.spacing_xyz_mm == (0.7, 0.9, 2.5)
-    np.testing.assert_allclose(image.axes, TURNED)
-    column_mm, row_mm, _ = image.spacing_xyz_mm
-    pixel_mm = image.position_mm(2) + 3 * column_mm * image.axes[0] + 5 * row_mm * image.axes[1]
-    np.testing.assert_allclose(pixel_mm, (-98.16, 15.87, -295.125))
+    assert image.shape_ijk == (9, 12, 7)
+    np.testing.assert_allclose(np.linalg.norm(image.affine_lps[:3, :3], axis=0), (0.7, 0.9, 2.5))
+    np.testing.assert_allclose((image.affine_lps @ (3, 5, 2, 1))[:3], (-98.16, 15.87, -295.125))
+    np.testing.assert_allclose(open_volume(image.path).stored_to_lps((3, 5, 2)), (-98.16, 15.87, -295.125))
 
 
 def test_values_are_rounded_and_clipped(tmp_path: Path) -> None:
     values = np.array([[[1e9, -1e9, 0.6, np.nan]]], "<f4")
-    ((_, hu),) = read_meta_slices(read_meta_header(write_mhd(tmp_path / "a.mhd", values)), [0])
-    assert hu.tolist() == [[32767, -32768, 1, -1024]]
+    ((_, hu),) = read_meta_header(write_mhd(tmp_path / "a.mhd", values)).read_planes([0])
+    assert to_int16(hu).tolist() == [[32767, -32768, 1, -1024]]
 
 
 def test_the_end_of_a_file_serves_where_the_header_says_so(tmp_path: Path) -> None:
     path = write_mhd(tmp_path / "a.mhd", VALUES, changed={"ElementDataFile": "b.raw"})
     (tmp_path / "b.raw").write_bytes(b"0123456" + VALUES.tobytes())
     path.write_text(path.read_text().replace("ElementDataFile", "HeaderSize = -1\nElementDataFile"))
-    ((_, hu),) = read_meta_slices(read_meta_header(path), [3])
+    ((_, hu),) = read_meta_header(path).read_planes([3])
     np.testing.assert_array_equal(hu, VALUES[3])
 
 
@@ -67,7 +67,7 @@ def test_the_end_of_a_file_serves_where_the_header_says_so(tmp_path: Path) -> No
         ({"Offset": "1 2 1e9"}, "Offset is '1 2 1e9', no place in mm"),
         ({"TransformMatrix": "1 0 0 0 1 0 0 0 0"}, "not three directions at right angles"),
         ({"TransformMatrix": "1 0 0 0 1"}, "TransformMatrix is '1 0 0 0 1', where 9 numbers"),
-        ({"ElementType": "MET_OTHER"}, "ElementType is 'MET_OTHER'; known are MET_SHORT"),
+        ({"ElementType": "MET_OTHER"}, "ElementType is 'MET_OTHER'; known are MET_CHAR"),
         ({"CompressedData": "maybe"}, "CompressedData is 'maybe', neither True nor False"),
         ({"ElementDataFile": "../../etc/passwd"}, "ElementDataFile is '../../etc/passwd'; only a file in the same"),
         ({"ElementDataFile": "C:\\a.raw"}, "only a file in the same folder"),
@@ -83,10 +83,9 @@ def test_a_header_is_not_believed(tmp_path: Path, changed: dict[str, str], messa
         read_meta_header(path)
 
 
-def test_a_mask_is_no_ct(tmp_path: Path) -> None:
-    path = write_mhd(tmp_path / "a.mhd", VALUES.astype(np.uint8))
-    with pytest.raises(NotCtError, match="values of 8 bits are a mask, no CT"):
-        read_meta_header(path)
+def test_values_of_8_bits_are_a_mask(tmp_path: Path) -> None:
+    assert read_meta_header(write_mhd(tmp_path / "a.mhd", VALUES.astype(np.uint8))).is_mask
+    assert not read_meta_header(write_mhd(tmp_path / "b.mhd", VALUES)).is_mask
 
 
 @pytest.mark.parametrize(
@@ -103,17 +102,17 @@ def test_data_cut_short_are_told(tmp_path: Path, compressed: bool) -> None:
     image = read_meta_header(write_mhd(tmp_path / "a.mhd", VALUES, compressed=compressed))
     image.data_path.write_bytes(image.data_path.read_bytes()[:-20])
     with pytest.raises(InputError, match="ends before slice 6"):
-        list(read_meta_slices(image, [6]))
+        list(image.read_planes([6]))
 
 
 def test_missing_and_broken_data_are_told(tmp_path: Path) -> None:
     image = read_meta_header(write_mhd(tmp_path / "a.mhd", VALUES, compressed=True))
     image.data_path.write_bytes(b"no zlib at all")
     with pytest.raises(InputError, match="the compressed data are broken"):
-        list(read_meta_slices(image, [0]))
+        list(image.read_planes([0]))
     image.data_path.unlink()
     with pytest.raises(InputError, match=r"its data, a\.zraw, are not beside it"):
-        list(read_meta_slices(image, [0]))
+        list(image.read_planes([0]))
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
@@ -124,14 +123,14 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     image.data_path.unlink()
     os.mkfifo(image.data_path)
     with pytest.raises(InputError, match=r"a\.raw: is no regular file"):
-        list(read_meta_slices(image, [0]))
+        list(image.read_planes([0]))
 
 
 def test_a_bomb_is_inflated_no_further_than_a_slice(tmp_path: Path) -> None:
     image = read_meta_header(write_mhd(tmp_path / "a.mhd", VALUES, compressed=True))
     image.data_path.write_bytes(zlib.compress(bytes(200 * 2**20), 9))
     tracemalloc.start()
-    assert len(list(read_meta_slices(image, [6]))) == 1
+    assert len(list(image.read_planes([6]))) == 1
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * 2**20
@@ -156,7 +155,7 @@ def test_a_link_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
         data.unlink()
     data.symlink_to(data)
     with pytest.raises(InputError, match=r"a\.raw.*(a loop of links|cannot be read)"):
-        list(read_meta_slices(read_meta_header(path), [0]))
+        list(read_meta_header(path).read_planes([0]))
 
 
 def test_links_within_a_folder_and_to_it_are_read(tmp_path: Path) -> None:
@@ -164,5 +163,5 @@ def test_links_within_a_folder_and_to_it_are_read(tmp_path: Path) -> None:
     data = path.with_suffix(".raw")
     data.symlink_to(data.rename(path.with_name("b.raw")).name)
     (tmp_path / "link").symlink_to("in")
-    ((_, hu),) = read_meta_slices(read_meta_header(tmp_path / "link" / "a.mhd"), [3])
+    ((_, hu),) = read_meta_header(tmp_path / "link" / "a.mhd").read_planes([3])
     np.testing.assert_array_equal(hu, VALUES[3])
