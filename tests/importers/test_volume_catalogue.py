@@ -84,9 +84,8 @@ def test_the_geometry_of_a_derived_slice_is_that_of_the_image(tmp_path: Path) ->
     assert [float(data.ImagePositionPatient[2]) for data in series] == [ORIGIN[2] + 2.5 * k for k in range(7)]
     data = series[3]
     assert list(data.ImageType) == ["DERIVED", "SECONDARY", "AXIAL"]
-    np.testing.assert_allclose(
-        np.array(data.ImageOrientationPatient, float), np.ravel((TURNED[1], np.negative(TURNED[0])))
-    )
+    orientation = np.concatenate([np.array(TURNED[1]), -np.array(TURNED[0])])
+    np.testing.assert_allclose(np.array(data.ImageOrientationPatient, float), orientation)
     assert (data.PatientID, data.PatientName, data.Modality) == (UID, "", "CT")
 
 
