@@ -20,15 +20,8 @@ from noduleclip.cli.fuse_command import fuse
 from noduleclip.cli.interrupts import is_from_interrupt, reraise_interrupts
 from noduleclip.cli.merge_command import merge
 from noduleclip.cli.phantom_command import phantom
-from noduleclip.cli.prepare_commands import (
-    prepare_csv,
-    prepare_lidc,
-    prepare_luna16,
-    prepare_monai,
-    prepare_pylidc,
-    prepare_seg,
-    prepare_sr,
-)
+from noduleclip.cli.prepare_commands import prepare_lidc, prepare_pylidc, prepare_seg, prepare_sr
+from noduleclip.cli.prepare_sphere_commands import prepare_csv, prepare_luna16, prepare_monai
 from noduleclip.cli.query_command import query
 from noduleclip.cli.serve_command import serve
 from noduleclip.cli.settings import with_settings

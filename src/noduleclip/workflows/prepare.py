@@ -1,6 +1,6 @@
 """ROI tables from published collections: annotations in; table, nodules, splits and summary out.
 
-What differs between collections is in `workflows.prepare_sources`.
+What differs between collections is in `workflows.prepare_sources` and `workflows.prepare_spheres`.
 """
 
 import abc

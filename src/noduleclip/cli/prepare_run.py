@@ -1,0 +1,52 @@
+"""Running a `prepare` request and printing its result, for all sources."""
+
+import shlex
+from typing import TYPE_CHECKING
+
+from noduleclip.cli.prepare_options import SharedOptions
+
+if TYPE_CHECKING:
+    from noduleclip.workflows.prepare import PrepareRequest, PrepareResult
+
+
+def run_prepare(request: "PrepareRequest", shared: SharedOptions) -> None:
+    """Run a request, print its counts and the commands that come next."""
+    from noduleclip.report.console import CONSOLE
+    from noduleclip.report.preparation_page import render_preparation
+    from noduleclip.workflows.prepare import prepare
+
+    _report(prepare(request, CONSOLE, render_preparation), shared.output_format)
+
+
+def _report(result: "PrepareResult", output_format: str) -> None:
+    """Print the counts, what is odd, and the commands that come next."""
+    from noduleclip import schema
+    from noduleclip.report.console import log_info, log_warning
+    from noduleclip.report.tables import choose_format, print_records
+
+    counts = [{"what": name, "count": count} for name, count in result.summary["counts"].items()]
+    print_records(counts, choose_format(output_format), "")
+    for remark in result.summary["remarks"]:
+        log_warning(remark)
+    if result.rejects.height:
+        codes = ", ".join(f"{count:,} {code}" for code, count in result.summary["rejected"].items())
+        listed = result.out / schema.REJECTS_CSV
+        log_warning(f"{codes}; first: {result.rejects[0, schema.REJECT_REASON]}; all are in {listed}")
+    table = ["--roi-csv", str(result.roi_csv)]
+    if not result.has_slices:
+        table += ["--dicom-root", "FOLDER"]
+    elif result.dicom_root is not None:
+        table += ["--dicom-root", str(result.dicom_root)]
+    embed = ["noduleclip", "embed", *table, "--out-dir", str(result.out / "index")]
+    if schema.TEST_PATIENTS in result.splits:
+        embed += ["--patients-file", str(result.out / schema.SPLITS_FOLDER / schema.TEST_PATIENTS)]
+    log_info(f"the table: {result.roi_csv}; its summary: {result.out / schema.PREPARE_PAGE}")
+    log_info(f"next: {shlex.join(['noduleclip', 'check', *table])}")
+    log_info(f"then: {shlex.join(embed)}")
+    if result.nodules.height < result.rois.height:
+        log_info(
+            f"of {result.rois.height:,} outlines embed makes {result.nodules.height:,} nodules, a row each, with the "
+            "values of all readers; --unit outline keeps every outline"
+        )
+    if not result.has_slices:
+        log_info("the slices were not read: FOLDER is the one that holds PATIENT/STUDY/SERIES/FILE")
