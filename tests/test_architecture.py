@@ -13,11 +13,12 @@ from noduleclip.io.index.open import open_index
 
 SOURCE = Path(noduleclip.__file__).parent
 BASE = {"errors", "machine", "schema", "config"}
-LIBRARY = {"engine", "models", "retrieval", "evaluation", "importers", "phantom", "io"}
+LIBRARY = {"engine", "models", "retrieval", "evaluation", "importers", "exporters", "phantom", "io"}
 # What each package may import beside itself, the modules of BASE, and `language`.
 MAY_IMPORT: dict[str, set[str]] = {
     **{room: set() for room in (*BASE, "language", "io", "retrieval")},
     "importers": {"io"},
+    "exporters": {"io"},
     "phantom": {"io"},
     "evaluation": {"retrieval"},
     "models": {"io"},

@@ -13,8 +13,8 @@ from PIL import Image
 
 from conftest import Collection, Command
 from noduleclip import schema
+from noduleclip.io.windows import window_grey
 from noduleclip.report.gallery import check_viewer_url
-from noduleclip.report.windows import window_grey
 
 SENTENCE = "a lung nodule with diameter > 6 mm"
 

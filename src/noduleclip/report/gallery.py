@@ -13,9 +13,9 @@ from noduleclip import schema
 from noduleclip.config import LUNG_WINDOW_HU, SOFT_TISSUE_WINDOW_HU
 from noduleclip.errors import SliceError, UsageError
 from noduleclip.io.pictures import Picture
+from noduleclip.io.windows import encode_for_page, window_grey
 from noduleclip.report.estimates import compare_readers, format_counts, format_estimates, format_size
 from noduleclip.report.page import format_polygon, render_page
-from noduleclip.report.windows import encode_for_page, window_grey
 from noduleclip.workflows.pictures import NodulePictures
 from noduleclip.workflows.search import Answer
 

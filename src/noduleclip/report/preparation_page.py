@@ -15,8 +15,8 @@ from noduleclip.config import LUNG_WINDOW_HU
 from noduleclip.errors import SliceError
 from noduleclip.io.outlines import parse_points
 from noduleclip.io.pictures import read_picture
+from noduleclip.io.windows import encode_for_page, window_grey
 from noduleclip.report.page import MODEL_COLOUR, PLAIN_COLOUR, format_polygon, inline_figure, render_page
-from noduleclip.report.windows import encode_for_page, window_grey
 
 _TEMPLATE: Final = "preparation.html.jinja"
 _EXAMPLES: Final = 24

@@ -25,7 +25,7 @@ from rich.style import Style
 
 from noduleclip.config import LUNG_WINDOW_HU, SOFT_TISSUE_WINDOW_HU
 from noduleclip.io.pictures import Picture
-from noduleclip.report.windows import spread_window
+from noduleclip.io.windows import spread_window
 
 SIDES = (24, 16, 12)  # widths in characters; a picture is half as high
 PIXELS_PER_CHARACTER = 8  # of a picture that a graphics protocol shows

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.config import LUNG_WINDOW_HU
 from noduleclip.io.artefacts import write_text
+from noduleclip.io.windows import encode_for_page, window_grey
 from noduleclip.language import EVALUATION_QUERIES, parse_intervals
 from noduleclip.report.page import MODEL_COLOUR, READER_COLOUR, inline_figure, render_page
-from noduleclip.report.windows import encode_for_page, window_grey
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.train import TrainResult
 

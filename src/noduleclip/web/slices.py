@@ -15,7 +15,7 @@ from noduleclip.config import LUNG_WINDOW_HU
 from noduleclip.errors import UsageError
 from noduleclip.io.index.base import Index
 from noduleclip.io.own_indexes import SliceFolders
-from noduleclip.report.windows import window_grey
+from noduleclip.io.windows import window_grey
 from noduleclip.web.stacks import StackFinder
 from noduleclip.workflows.pictures import NodulePictures, check_slice_allowed, load_nodule
 

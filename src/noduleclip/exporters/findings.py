@@ -1,0 +1,285 @@
+"""What all exporters take: the hits of a search, or described nodules, each with its place in the patient.
+
+An exporter is a module with a function `render`: an `Export` in, the content of files out. It is registered by the
+ending of its files in `exporters/formats.py`; `workflows/export.py` finds the slices, makes the findings, and writes.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from noduleclip import schema
+from noduleclip.errors import RejectCode, SliceError
+from noduleclip.io.dicom.placement import Placement
+from noduleclip.io.outlines import compute_mean_outline
+from noduleclip.io.slice_plane import SlicePlane
+
+SCORES: Final = (
+    schema.SCORE, schema.SIMILARITY, schema.PROBABILITY, schema.COSINE, schema.RULE, schema.LIKENESS,
+    schema.DETECTION_SCORE,
+)  # fmt: skip
+"""Columns that say how well a row fits, the one that ranks first."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What was asked.
+
+    Attributes:
+        text: The sentence, or how the nodules were chosen.
+        reading: How it was understood, in one line.
+    """
+
+    text: str
+    reading: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the findings come from.
+
+    Attributes:
+        questions: What was asked; one for each sentence.
+        model_id: Model that made the embeddings and the estimates.
+        checkpoint_sha256: Hash of its checkpoint.
+    """
+
+    questions: tuple[Question, ...]
+    model_id: str
+    checkpoint_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A hit, or a described nodule, on the slice that represents it.
+
+    Attributes:
+        rank: Place among the hits of its question, or among the described nodules, from 1.
+        query: What was asked; empty for a described nodule.
+        row: Row of the index, 0-based; None where there is no index.
+        patient_id: Patient, as the table names it; this and the next are empty where it names none.
+        nodule_id: Nodule within its patient.
+        study_uid: StudyInstanceUID of the slice's header; this and the next four are empty where it has none.
+        series_uid: SeriesInstanceUID.
+        sop_uid: SOPInstanceUID.
+        sop_class_uid: SOPClassUID.
+        frame_of_reference_uid: FrameOfReferenceUID.
+        dicom_path: File of the slice, as the table has it.
+        file: The same file, found.
+        frame: Frame of a multi-frame file, from 1; None for other files.
+        plane: Where the slice lies.
+        center_px: (x, y) of the centroid where it is known, else of the middle of the box; pixel centres at integers.
+        box_px: First column, first row, last column, last row, inclusive; None where there is no box.
+        outlines_px: (V, 2) columns and rows of each reader's outline on the slice.
+        measured_mm: Diameter in the table, the mean over readers; None where there is none.
+        diameter_kind: What that diameter is; empty where the table names no kind.
+        estimated_mm: Diameter that the image shows; None where the index has no estimates.
+        low_mm: 10 % of readers are expected to measure less than this.
+        high_mm: 10 % of readers are expected to measure more than this.
+        volume_mm3: Volume of the mask; None where there is none.
+        ratings: Ratings in the table, by attribute; those without a value are left out.
+        estimated_ratings: Ratings that the image shows, by attribute.
+        scores: Scores by column, those of `SCORES` that there are.
+        satisfies: Whether diameter and ratings are those asked for; None where that is not known.
+        description: What the image shows, in words; empty where there are no estimates.
+        readers: How many readers outlined the nodule; None where that is not known.
+        reader_diameters_mm: What each reader on the slice measured, None for one who did not.
+        reader_ratings: What each of them rated, by attribute, in the same order.
+    """
+
+    rank: int
+    query: str
+    row: int | None
+    patient_id: str
+    nodule_id: str
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    sop_class_uid: str
+    frame_of_reference_uid: str
+    dicom_path: str
+    file: Path
+    frame: int | None
+    plane: SlicePlane
+    center_px: tuple[float, float]
+    box_px: tuple[float, float, float, float] | None
+    outlines_px: tuple[NDArray[np.float64], ...]
+    measured_mm: float | None
+    diameter_kind: str
+    estimated_mm: float | None
+    low_mm: float | None
+    high_mm: float | None
+    volume_mm3: float | None
+    ratings: Mapping[str, float]
+    estimated_ratings: Mapping[str, float]
+    scores: Mapping[str, float]
+    satisfies: bool | None
+    description: str
+    readers: int | None
+    reader_diameters_mm: tuple[float | None, ...]
+    reader_ratings: Mapping[str, tuple[float | None, ...]]
+
+    @property
+    def diameter_mm(self) -> float | None:
+        """The measured diameter, else the estimated one, in mm."""
+        return self.estimated_mm if self.measured_mm is None else self.measured_mm
+
+    @property
+    def is_estimated(self) -> bool:
+        """Whether `diameter_mm` is an estimate."""
+        return self.measured_mm is None and self.estimated_mm is not None
+
+    @property
+    def size(self) -> str:
+        """The diameter in words: "8.2 mm" if measured, "~8.2 mm" if estimated, else empty."""
+        return "" if self.diameter_mm is None else f"{'~' if self.is_estimated else ''}{self.diameter_mm:.1f} mm"
+
+    @property
+    def name(self) -> str:
+        """Rank and size: "1: 8.2 mm"."""
+        return f"{self.rank}: {self.size}" if self.size else str(self.rank)
+
+    @functools.cached_property
+    def center_mm(self) -> NDArray[np.float64]:
+        """(3,) the centre in mm, LPS."""
+        return np.asarray(self.plane.to_patient(np.array([self.center_px]))[0], np.float64)
+
+    @functools.cached_property
+    def mean_outline_px(self) -> list[NDArray[np.float64]]:
+        """(V, 2) curves around what at least half of the readers outlined, usually one; none without outlines."""
+        return compute_mean_outline(self.outlines_px)
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is exported.
+
+    Attributes:
+        table: All columns of the hits or of the described nodules.
+        source: What they come from.
+        findings: Those whose slice was found, in the order of the table; none for a format that needs no place.
+        on_left_out: Called with a finding that an exporter leaves out because of its slice, and with the reason.
+    """
+
+    table: pl.DataFrame
+    source: Source
+    findings: tuple[Finding, ...] = ()
+    on_left_out: Callable[[Finding, SliceError], None] = lambda _finding, _error: None
+
+
+@dataclass(frozen=True)
+class ExportFile:
+    """A file of an export.
+
+    Attributes:
+        path: Where it goes.
+        content: Its bytes.
+        count: Findings or rows in it; None for a file that belongs to another one, such as a picture.
+    """
+
+    path: Path
+    content: bytes
+    count: int | None = None
+
+
+def make_finding(
+    row: Mapping[str, Any],
+    placement: Placement,
+    file: Path,
+    outlines_px: Sequence[NDArray[np.float64]] = (),
+    *,
+    rank: int | None = None,
+) -> Finding:
+    """Make the finding of a row of hits, of an index, or of a ROI table with estimates.
+
+    Args:
+        row: Its columns.
+        placement: Where its slice lies.
+        file: The slice.
+        outlines_px: (V, 2) columns and rows of each reader's outline on the slice.
+        rank: Its rank, where the row has none.
+
+    Raises:
+        SliceError: The row has no place on the slice, or one outside of it.
+    """
+    center = _find_center(row)
+    if center is None:
+        raise SliceError(RejectCode.OUTSIDE, f"{file.name}: the table has no place on it")
+    if not placement.plane.holds(center):
+        raise SliceError(RejectCode.OUTSIDE, f"{file.name}: the place {center} lies outside the slice")
+    box = [_number(row, name) for name in schema.BOX_COLUMNS]
+    number = _number(row, schema.FRAME)
+    return Finding(
+        rank=int(row.get(schema.RANK) or 0) if rank is None else rank,
+        query=_text(row, schema.QUERY),
+        row=row.get(schema.ROW),
+        patient_id=_text(row, schema.PATIENT_ID),
+        nodule_id=_text(row, schema.NODULE_ID),
+        study_uid=placement.study_uid,
+        series_uid=placement.series_uid,
+        sop_uid=placement.sop_uid,
+        sop_class_uid=placement.sop_class_uid,
+        frame_of_reference_uid=placement.frame_of_reference_uid,
+        dicom_path=_text(row, schema.DICOM_PATH),
+        file=file,
+        frame=None if number is None else int(number),
+        plane=placement.plane,
+        center_px=center,
+        box_px=(box[0], box[1], box[2], box[3]) if None not in box else None,  # type: ignore[arg-type]
+        outlines_px=tuple(outlines_px),
+        measured_mm=_number(row, schema.DIAMETER_MM),
+        diameter_kind=_text(row, schema.DIAMETER_KIND),
+        estimated_mm=_number(row, schema.ESTIMATED_DIAMETER),
+        low_mm=_number(row, schema.ESTIMATED_LOW),
+        high_mm=_number(row, schema.ESTIMATED_HIGH),
+        volume_mm3=_number(row, schema.VOLUME_MM3),
+        ratings=_numbers(row, {name: name for name in schema.RATING_COLUMNS}),
+        estimated_ratings=_numbers(row, {name: schema.ESTIMATED_PREFIX + name for name in schema.RATING_COLUMNS}),
+        scores=_numbers(row, {name: name for name in SCORES}),
+        satisfies=row.get(schema.SATISFIES),
+        description=_text(row, schema.DESCRIPTION),
+        readers=row.get(schema.READERS),
+        reader_diameters_mm=tuple(row.get(schema.READER_DIAMETERS) or ()),
+        reader_ratings={
+            name: tuple(values)
+            for name in schema.RATING_COLUMNS
+            if (values := row.get(schema.READER_PREFIX + name)) is not None
+        },
+    )
+
+
+def group_by_series(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """Group findings by series, the series with the best rank first; slices without a series go by their folder."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in sorted(findings, key=lambda one: one.rank):  # stable: of equal ranks the first question's
+        groups.setdefault(finding.series_uid or str(finding.file.parent), []).append(finding)
+    return list(groups.values())
+
+
+def _find_center(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    for names in ((schema.CENTROID_X, schema.CENTROID_Y), (schema.CENTER_X, schema.CENTER_Y)):
+        x, y = (_number(row, name) for name in names)
+        if x is not None and y is not None:
+            return x, y
+    return None
+
+
+def _number(row: Mapping[str, Any], name: str) -> float | None:
+    value = row.get(name)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _numbers(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, float]:
+    return {name: value for name, column in columns.items() if (value := _number(row, column)) is not None}
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name)
+    return "" if value is None else str(value)
