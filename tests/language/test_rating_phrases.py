@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from noduleclip.engine.prompts import sample_rated_sentence, sample_sentences
 from noduleclip.errors import RatingLanguageError, UsageError
-from noduleclip.language import ATTRIBUTES, RATING_QUERIES, RatingRange, last_rating, parse_ratings, sample_prompts
+from noduleclip.language import (
+    ATTRIBUTES,
+    RATING_QUERIES,
+    RatingRange,
+    last_rating,
+    parse_ratings,
+    sample_prompts,
+    spell_range,
+)
 from noduleclip.language.query import describe_query, parse_query
 from noduleclip.language.rating_scale import complement, intersect, unite
 
@@ -100,6 +108,11 @@ def test_what_is_printed_reads_back(asked: list[RatingRange], with_size: bool) -
     assert set(parsed.ratings) == set(asked)
     again = parse_query(describe_query(parsed))
     assert (again.ratings, again.interval) == (parsed.ratings, parsed.interval)
+
+
+@given(ranges())
+def test_what_is_spelled_out_reads_back(asked: RatingRange) -> None:
+    assert parse_query(f"a lung nodule, {spell_range(asked)}").ratings == (asked,)
 
 
 @given(ranges("texture"), ranges("texture"))

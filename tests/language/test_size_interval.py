@@ -7,9 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from language.intervals import ALL_CLOSED, BOUNDS_MM, INF, at_least, at_most, inclusive, intervals, over, under, within
+from language.intervals import (
+    ALL_CLOSED,
+    BOUNDS_MM,
+    INF,
+    at_least,
+    at_most,
+    inclusive,
+    intervals,
+    over,
+    strictly,
+    under,
+    within,
+)
 from noduleclip.errors import SizeLanguageError
-from noduleclip.language import SizeInterval, describe_interval
+from noduleclip.language import SizeInterval, describe_interval, spell_interval
 
 
 def test_equal_meanings_are_equal_intervals() -> None:
@@ -59,6 +71,24 @@ def test_an_impossible_interval_is_refused(
 def test_an_interval_is_described(interval: SizeInterval, printed: str | None, phrase: str) -> None:
     assert printed is None or str(interval) == printed
     assert describe_interval(interval) == phrase
+
+
+@pytest.mark.parametrize(
+    ("interval", "words"),
+    [
+        (over(6), "larger than 6 mm"),
+        (at_least(6.5), "at least 6.5 mm"),
+        (at_most(6), "at most 6 mm"),
+        (under(6), "smaller than 6 mm"),
+        (within(6, 10), "larger than 6 and at most 10 mm"),
+        (SizeInterval(6, 10, "left"), "at least 6 and smaller than 10 mm"),
+        (strictly(6, 10), "larger than 6 and smaller than 10 mm"),
+        (inclusive(7, 9), "from 7 to 9 mm"),
+        (inclusive(6, 6), "exactly 6 mm"),
+    ],
+)
+def test_an_interval_is_spelled_out(interval: SizeInterval, words: str) -> None:
+    assert spell_interval(interval) == words
 
 
 @given(intervals(), st.one_of(BOUNDS_MM, st.floats(-10, 200)))

@@ -7,9 +7,9 @@ with the tables in `size_words`) yields a `SizeInterval`; `rating_phrases` parse
 
 from noduleclip.language.rating_phrases import describe_ratings, parse_ratings
 from noduleclip.language.rating_prompts import RATING_QUERIES, sample_rating_words
-from noduleclip.language.rating_scale import ATTRIBUTES, LARGEST_RATING, NOMINAL, RatingRange, last_rating
+from noduleclip.language.rating_scale import ATTRIBUTES, LARGEST_RATING, NOMINAL, RatingRange, last_rating, spell_range
 from noduleclip.language.size import ParsedSize, parse_interval, parse_intervals, parse_size
-from noduleclip.language.size_interval import MAX_DIAMETER_MM, SizeInterval, describe_interval
+from noduleclip.language.size_interval import MAX_DIAMETER_MM, SizeInterval, describe_interval, spell_interval
 from noduleclip.language.size_meaning import EXACT_TOLERANCE_MM
 from noduleclip.language.size_prompts import (
     BIN_PROMPTS,
@@ -46,4 +46,6 @@ __all__ = [
     "parse_size",
     "sample_prompts",
     "sample_rating_words",
+    "spell_interval",
+    "spell_range",
 ]

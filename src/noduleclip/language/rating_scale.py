@@ -62,6 +62,18 @@ def last_rating(attribute: str) -> int:
     return _LAST[attribute]
 
 
+def spell_range(asked: RatingRange) -> str:
+    """Write a range in words: "spiculation at least 3", "margin at most 2", "texture 3", "calcification 1 to 5"."""
+    name, last = asked.attribute.replace("_", " "), last_rating(asked.attribute)
+    if asked.low == asked.high:
+        return f"{name} {asked.low}"
+    if asked.high == last and asked.low > 1 and asked.attribute not in NOMINAL:
+        return f"{name} at least {asked.low}"
+    if asked.low == 1 and asked.high < last and asked.attribute not in NOMINAL:
+        return f"{name} at most {asked.high}"
+    return f"{name} {asked.low} to {asked.high}"
+
+
 def complement(asked: RatingRange) -> RatingRange | None:
     """Return the ratings outside a range; None where they are no single range."""
     last = last_rating(asked.attribute)

@@ -125,6 +125,20 @@ def unite(intervals: Iterable[SizeInterval]) -> SizeInterval | None:
     return first
 
 
+def spell_interval(interval: SizeInterval) -> str:
+    """Write an interval in words: "larger than 6 mm", "larger than 6 and at most 10 mm", "from 7 to 9 mm"."""
+    low, high = format_number(interval.low_mm), format_number(interval.high_mm)
+    above = f"{'at least' if interval.includes_low else 'larger than'} {low}"
+    below = f"{'at most' if interval.includes_high else 'smaller than'} {high} mm"
+    if interval.high_mm == math.inf:
+        return f"{above} mm"
+    if interval.low_mm == 0 and interval.includes_low:
+        return below
+    if interval.closed == "both":
+        return f"exactly {low} mm" if low == high else f"from {low} to {high} mm"
+    return f"{above} and {below}"
+
+
 def describe_interval(interval: SizeInterval) -> str:
     """Write an interval as the phrase that `parse_interval` reads back as the same interval."""
     low, high = format_number(interval.low_mm), format_number(interval.high_mm)

@@ -1,7 +1,6 @@
 """The table of hits of the commands, the Python API and `topk.csv`; `web/explorer.py` makes the explorer's cards."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -9,20 +8,7 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.language.query import ParsedQuery
-
-
-def satisfies_all(parsed: ParsedQuery, hit: Mapping[str, Any]) -> bool | None:
-    """Return whether a row satisfies all criteria of a sentence; None where one is unknown and none is violated."""
-    known: list[bool | None] = []
-    if parsed.interval is not None:
-        size = hit[schema.DIAMETER_MM]
-        known.append(None if size is None else parsed.interval.contains(size))
-    for asked in parsed.ratings:
-        rating = hit.get(asked.attribute)
-        known.append(None if rating is None else asked.contains(rating))
-    if False in known:
-        return False
-    return None if None in known or not known else True
+from noduleclip.retrieval.criteria import satisfies_all
 
 
 def list_columns(held: Iterable[str]) -> list[str]:

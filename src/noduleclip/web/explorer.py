@@ -19,7 +19,7 @@ from noduleclip.report.estimates import (
     format_reader_sizes,
     format_size,
 )
-from noduleclip.retrieval.hits import satisfies_all
+from noduleclip.retrieval.criteria import satisfies_all
 from noduleclip.retrieval.plane import project_to_plane
 from noduleclip.workflows.reporter import NoteCollector
 from noduleclip.workflows.search import Answer, Ranking, Searcher
