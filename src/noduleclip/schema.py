@@ -169,7 +169,7 @@ COLUMN_MEANINGS: Final = {
     FRAME: "frame of a multi-frame file, from 1 as DICOM counts them; needed for such a file, 1 or empty for any other",
     DIAMETER_MM: "largest diameter of the outline on this slice, or what diameter_kind says, in mm; empty without one",
     DIAMETER_KIND: "what the diameter is, one kind in a table: in-slice, axes-mean, equivalent, 3d, volume or unknown",
-    VOLUME_MM3: "volume of the mask in mm3: its voxels times the volume of one",
+    VOLUME_MM3: "volume of the reader's mask in mm3: its voxels times the volume of one; of a nodule the readers' mean",
     DETECTION_SCORE: "score that a detector gave the place",
     BBOX_XMIN: "first column (x) of the outline's box, 0-based",
     BBOX_YMIN: "first row (y) of the box",

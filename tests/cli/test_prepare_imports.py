@@ -1,6 +1,7 @@
 """Collections other than LIDC's XML through the command: each nodule on its slice and pixel, and what is no use."""
 
 import json
+import math
 import shlex
 import shutil
 from pathlib import Path
@@ -424,6 +425,11 @@ def test_segmentations_become_a_table_rated_by_their_reports(segmented: Path, tm
     assert first[schema.NODULE_ID].n_unique() == 1
     assert set(rows[schema.MALIGNANCY]) == {2.0}
     assert set(rows[schema.CALCIFICATION]) == {6.0}
+    pixels = 11 * 11 + 7 * 7
+    first_slice, second_slice = read_slices(sorted((segmented / "PHANTOM-0001").iterdir()))[:2]
+    gap_mm = abs(float(second_slice.ImagePositionPatient[2]) - float(first_slice.ImagePositionPatient[2]))
+    voxel_mm3 = math.prod(map(float, first_slice.PixelSpacing)) * gap_mm
+    np.testing.assert_allclose(first[schema.VOLUME_MM3], pixels * voxel_mm3, atol=1e-3)
     for row in rows.to_dicts():
         large = Path(row[schema.DICOM_PATH]).stem == "00002"
         number, reader = row[schema.PATIENT_ID][-1], row[schema.READER]

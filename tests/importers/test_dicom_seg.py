@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from conftest import Collection
 from importers.segmentations import ReaderFinding, read_slices, write_seg
 from noduleclip.errors import RejectCode, SliceError
-from noduleclip.importers import dicom_seg
-from noduleclip.importers.dicom_seg import read_segments, trace_mask
+from noduleclip.importers import dicom_seg, segments
+from noduleclip.importers.dicom_seg import read_segments
 from noduleclip.importers.seg_frames import check_syntax
+from noduleclip.importers.segments import trace_mask
 from noduleclip.io.dicom.header import read_header
 
 
@@ -280,8 +281,8 @@ def test_the_outlines_of_noise_are_counted_before_they_are_made(
     dots[:, ::2, ::2] = True
     write_seg(tmp_path / "seg.dcm", slices, [ReaderFinding(dots)])
     points = 4 * int(dots[0].sum())
-    monkeypatch.setattr(dicom_seg, "_MOST_FRAME_POINTS", points - 1)
-    monkeypatch.setattr(dicom_seg, "trace_mask", lambda _: pytest.fail("the outlines are made"))
+    monkeypatch.setattr(segments, "_MOST_PLANE_POINTS", points - 1)
+    monkeypatch.setattr(segments, "trace_mask", lambda _: pytest.fail("the outlines are made"))
     said = f"the outlines of frame 1 have {points:,} points, {points - 1:,} at most are read"
     with pytest.raises(SliceError, match=said) as caught:
         read_segments(tmp_path / "seg.dcm")
@@ -296,9 +297,9 @@ def test_points_are_counted_as_they_are_made(
     drawn[:, :20, :20] = np.random.default_rng(2).random((20, 20)) < 0.5
     write_seg(tmp_path / "seg.dcm", slices, [ReaderFinding(drawn)])
     points = sum(len(curve.points_px) for curve in trace_mask(drawn[0]))
-    monkeypatch.setattr(dicom_seg, "_MOST_FRAME_POINTS", points)
+    monkeypatch.setattr(segments, "_MOST_PLANE_POINTS", points)
     assert len(read_segments(tmp_path / "seg.dcm")[0].planes) == len(slices)
-    monkeypatch.setattr(dicom_seg, "_MOST_FRAME_POINTS", points - 1)
+    monkeypatch.setattr(segments, "_MOST_PLANE_POINTS", points - 1)
     with pytest.raises(SliceError, match="the outlines of frame 1 have"):
         read_segments(tmp_path / "seg.dcm")
 

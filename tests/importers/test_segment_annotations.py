@@ -1,14 +1,15 @@
 """Segments on the slices of their CT: outlines in its pixels, spheres at its places, and who read what."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from noduleclip.importers.annotations import Outline, RejectedAnnotation, Sphere
-from noduleclip.importers.dicom_seg import Curve, MaskPlane, Segment
 from noduleclip.importers.dicom_sr import Report
 from noduleclip.importers.segment_annotations import enclose_segment, match_reports, name_readers, outline_segment
+from noduleclip.importers.segments import Curve, MaskPlane, Segment
 from noduleclip.io.slice_plane import SlicePlane
 
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -42,6 +43,16 @@ def test_a_mask_of_a_part_of_the_slice_lands_on_its_pixels() -> None:
     ]  # fmt: skip
     np.testing.assert_allclose(made.contours[0].points_px, SQUARE + np.array([10, 0]))
     np.testing.assert_allclose(made.contours[3].points_px, HOLE)
+
+
+def test_a_volume_is_that_of_the_pixels() -> None:
+    planes = tuple(replace(mask(z_mm), pixels=pixels) for z_mm, pixels in ((2.5, 30), (5.0, 12)))
+    made = outline_segment(segment(planes=planes), PLANES, SOPS, ("", ""), gap_mm=2.5)
+    assert isinstance(made, Outline)
+    assert made.volume_mm3 == pytest.approx(42 * 0.5 * 0.8 * 2.5)
+    alone = outline_segment(segment(planes=planes), PLANES, SOPS, ("", ""))
+    assert isinstance(alone, Outline)
+    assert alone.volume_mm3 is None, "the distance of slices is not known"
 
 
 def test_a_flipped_mask_lands_on_its_pixels() -> None:

@@ -23,7 +23,7 @@ TRIANGLE = [[0, 0], [4, 0], [0, 3]]
 KINDS: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("patient_id", "nodule_id", "series_uid", "dicom_path", "reader", "points_json"), pl.String),
     **dict.fromkeys(("frame", "z_mm", "diameter_mm", *schema.BOX_COLUMNS), pl.Float64),
-    **dict.fromkeys(("center_x_px", "center_y_px", "malignancy", "calcification"), pl.Float64),
+    **dict.fromkeys(("center_x_px", "center_y_px", "malignancy", "calcification", "volume_mm3"), pl.Float64),
 }
 
 
@@ -33,6 +33,7 @@ def make_row(**values: Any) -> Row:
         "patient_id": "A", "nodule_id": "1", "series_uid": None, "dicom_path": "s", "reader": None, "frame": None,
         "z_mm": None, "diameter_mm": 5.0, "bbox_xmin": 10, "bbox_ymin": 20, "bbox_xmax": 14, "bbox_ymax": 24,
         "center_x_px": 12.0, "center_y_px": 22.0, "malignancy": None, "calcification": None, "points_json": None,
+        "volume_mm3": None,
     } | values  # fmt: skip
 
 
@@ -191,6 +192,7 @@ ROWS = st.lists(
         center_x_px=st.sampled_from([12.0, 12.5, 15.0]),
         malignancy=st.none() | st.sampled_from([1.0, 2.0, 5.0]),
         calcification=st.none() | st.sampled_from([3.0, 6.0]),
+        volume_mm3=st.none() | st.sampled_from([100.0, 250.5]),
         points_json=st.none() | st.just(json.dumps(TRIANGLE)),
     ),
     min_size=1,
@@ -247,6 +249,7 @@ def collapse_nodule_by_loop(rows: list[tuple[int, Row]]) -> Row:
     key = best[0 if has_diameters else (len(best) - 1) // 2]
     there = list(merged[key].values())
     malignancies = [first_known([row["malignancy"] for row in of_reader]) for of_reader in all_readers.values()]
+    volumes = [first_known([row["volume_mm3"] for row in of_reader]) for of_reader in all_readers.values()]
     kinds = Counter(
         kind for of_reader in all_readers.values()
         if (kind := first_known([row["calcification"] for row in of_reader])) is not None
@@ -260,6 +263,7 @@ def collapse_nodule_by_loop(rows: list[tuple[int, Row]]) -> Row:
         "slices": len(slices),
         "reader_diameters_mm": sorted(row["diameter_mm"] or 0 for row in there),
         "malignancy": mean(malignancies),
+        "volume_mm3": mean(volumes),
         "calcification": max(kinds, key=lambda kind: (kinds[kind], kind)) if kinds else None,
         "outlines": sorted(sum(row["points_json"] is not None for _, row in here) for here in slices.values()),
     }

@@ -17,6 +17,7 @@ NODULE_COLUMNS = (
     schema.DIAMETER_MM,
     schema.DIAMETER_SPREAD,
     schema.DIAMETER_KIND,
+    schema.VOLUME_MM3,
     schema.DICOM_PATH,
     schema.SOP_UID,
     schema.CENTROID_X,

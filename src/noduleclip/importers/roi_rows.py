@@ -248,7 +248,7 @@ class _Maker:
             **outline.ratings,
             schema.Z_MM: found["position_z_mm"],
             **{name: found[name] for name in (schema.SLICE_THICKNESS, schema.MANUFACTURER)},
-            schema.VOLUME_MM3: outline.volume_mm3,
+            schema.VOLUME_MM3: None if outline.volume_mm3 is None else round(outline.volume_mm3, DIGITS),
             **(further or {}),
         }
         return _Row(outline, values)

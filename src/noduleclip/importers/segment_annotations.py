@@ -9,8 +9,8 @@ import numpy as np
 
 from noduleclip.errors import RejectCode
 from noduleclip.importers.annotations import Contour, Outline, RejectedAnnotation, Sphere
-from noduleclip.importers.dicom_seg import MaskPlane, Segment
 from noduleclip.importers.dicom_sr import Report
+from noduleclip.importers.segments import MaskPlane, Segment
 from noduleclip.io.roi_table import MAX_DIAMETER_MM
 from noduleclip.io.slice_plane import SLACK_MM, SlicePlane, find_nearest
 
@@ -96,6 +96,8 @@ def outline_segment(
     sop_uids: Sequence[str],
     names: tuple[str, str],
     report: Report | None = None,
+    *,
+    gap_mm: float = math.nan,
 ) -> Outline | RejectedAnnotation:
     """Return the outline of a segment on the slices of its series.
 
@@ -105,6 +107,7 @@ def outline_segment(
         sop_uids: Their SOP Instance UIDs.
         names: Its nodule and its reader, from `name_readers`.
         report: The report on it, for the ratings.
+        gap_mm: Distance of slices, for its volume; NaN where there is none.
 
     Returns:
         The outline, in pixels of the slices, or why there is none.
@@ -138,7 +141,14 @@ def outline_segment(
         ratings=report.ratings if report else {},
         patient_id=segment.patient_id,
         nodule_id=nodule_id,
+        volume_mm3=_measure_volume(segment, gap_mm),
     )
+
+
+def _measure_volume(segment: Segment, gap_mm: float) -> float | None:
+    """Return the volume of a segment's masks: their pixels times the volume of one."""
+    volume_mm3 = gap_mm * sum(mask.area_mm2 for mask in segment.planes)
+    return volume_mm3 if math.isfinite(volume_mm3) and volume_mm3 > 0 else None
 
 
 def enclose_segment(segment: Segment, names: tuple[str, str], report: Report) -> Sphere | RejectedAnnotation | None:
@@ -187,8 +197,10 @@ def _find_slice(mask: MaskPlane, planes: Sequence[SlicePlane], indices: Mapping[
     Several slices may lie at one place; the UID tells them apart.
     """
     middle = mask.plane.to_patient(mask.curves[0].points_px.mean(axis=0)[None])[0].tolist()
-    nearest = find_nearest(planes, middle)
     index = indices.get(mask.sop_uid)
+    if index is not None and abs(planes[index].height_mm(middle)) <= SLACK_MM:
+        return index
+    nearest = find_nearest(planes, middle)
     if index is None or nearest is None:
         return nearest
     return index if abs(planes[nearest].height_mm(planes[index].position_mm)) <= SLACK_MM else None

@@ -9,7 +9,7 @@ from noduleclip import schema
 from noduleclip.errors import InputError, SliceError
 from noduleclip.importers.annotations import Annotations, Outline, RejectedAnnotation, Sphere
 from noduleclip.importers.catalogue import Catalogue, make_planes
-from noduleclip.importers.dicom_seg import Segment, read_segments
+from noduleclip.importers.dicom_seg import read_segments
 from noduleclip.importers.dicom_sr import Report, read_reports
 from noduleclip.importers.segment_annotations import (
     SegmentKey,
@@ -18,6 +18,7 @@ from noduleclip.importers.segment_annotations import (
     name_readers,
     outline_segment,
 )
+from noduleclip.importers.segments import Segment
 
 SEGMENTATION: Final = "SEG"
 REPORT: Final = "SR"
@@ -43,7 +44,7 @@ def load_segments(catalogue: Catalogue, max_pixels: int, on_file: Callable[[], N
         planes = [*series.planes, *make_planes(series.shadowed)]
         for segment in here:
             key = (segment.seg_uid, segment.number)
-            made = outline_segment(segment, planes, sop_uids, names[key], matched.get(key))
+            made = outline_segment(segment, planes, sop_uids, names[key], matched.get(key), gap_mm=series.gap_mm)
             if isinstance(made, Outline):
                 outlines.append(replace(made, series_uid=series_uid))
             else:

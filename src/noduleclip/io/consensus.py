@@ -77,6 +77,7 @@ def collapse_nodules(frame: pl.DataFrame) -> pl.DataFrame:
 
         - diameter and centre: means of the readers who drew there; the box: all of theirs together;
         - ratings: means of all readers of the nodule; of kinds the most frequent, of equally frequent ones the larger;
+        - `volume_mm3`: mean of all readers of the nodule;
         - `readers`, `slices`: how many readers outlined it, and on how many slices;
         - `reader_diameters_mm`, `reader_…`: lists of what each reader who drew there measured and rated, null where one
           is missing;
@@ -89,7 +90,7 @@ def collapse_nodules(frame: pl.DataFrame) -> pl.DataFrame:
     drawn = _merge_curves(outlines)
     key = _choose_slices(_describe_slices(drawn), frame)
     consensus = key.select(pl.exclude(_SIZE, _AREA, _BY_DIAMETER, _ORDER))
-    for further in (_list_readers(drawn, key), _average_ratings(outlines), _format_slices(outlines, key)):
+    for further in (_list_readers(drawn, key), _average_readers(outlines), _format_slices(outlines, key)):
         consensus = consensus.join(further, on=_NODULE, how="left", maintain_order="left")
     base = frame[consensus[_SLICE]]
     found = consensus.drop(_NODULE, _SLICE)
@@ -196,9 +197,9 @@ def _list_readers(drawn: pl.DataFrame, key: pl.DataFrame) -> pl.DataFrame:
     return there.group_by(_NODULE, maintain_order=True).agg(lists)
 
 
-def _average_ratings(outlines: pl.DataFrame) -> pl.DataFrame:
-    """Return, for each nodule, the ratings of all its readers as one, and how many they are."""
-    names = [name for name in schema.RATING_COLUMNS if name in outlines.columns]
+def _average_readers(outlines: pl.DataFrame) -> pl.DataFrame:
+    """Return, for each nodule, the ratings and volumes of all its readers as one, and how many they are."""
+    names = [name for name in (*schema.RATING_COLUMNS, schema.VOLUME_MM3) if name in outlines.columns]
     means = [pl.col(name).mean().round(_DIGITS) for name in names if name not in KIND_RATINGS]
     kinds = [pl.col(name).drop_nulls().mode().max() for name in names if name in KIND_RATINGS]
     readers = outlines.group_by(_NODULE, _READER, maintain_order=True).agg(pl.col(names).drop_nulls().first())
