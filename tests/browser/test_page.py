@@ -71,6 +71,7 @@ def test_hits_come_as_one_types(address: str, visit: Open) -> None:
     page.wait_for_function("() => !document.querySelector('.pane').classList.contains('stale')")
     sizes = [float(text.split()[0]) for text in page.locator(f"{HITS} .size").all_inner_texts()]
     assert 4 < sizes[0] <= 6
+    page.wait_for_load_state("networkidle")
     bars, band = (page.locator(f"#histogram .{name}") for name in ("bar", "range"))
     assert bars.nth(4).bounding_box()["x"] == pytest.approx(band.bounding_box()["x"], abs=3)
     last = bars.nth(5).bounding_box()
@@ -88,14 +89,14 @@ def test_sliders_reorder_at_once(address: str, visit: Open) -> None:
     page.focus("#alpha")
     page.keyboard.press("Home")
     page.wait_for_function("old => document.querySelector('.pane li').dataset.row !== old", arg=str(by_image[0]))
-    assert page.inner_text("#alpha-said") == "0 %"
+    assert page.inner_text("#alpha-value") == "0 %"
     assert "alpha=0" in page.url
     by_rule = rows_of(page)
     assert by_rule != by_image
     page.focus("#softness")
     page.keyboard.press("Home")
     page.wait_for_function("() => location.search.includes('softness=0')")
-    assert page.inner_text("#softness-said") == "0 mm"
+    assert page.inner_text("#softness-value") == "0 mm"
 
 
 def test_filters_and_the_table(address: str, visit: Open) -> None:
@@ -106,9 +107,9 @@ def test_filters_and_the_table(address: str, visit: Open) -> None:
     page.wait_for_function(
         "() => [...document.querySelectorAll('.pane .size')].every(one => parseFloat(one.textContent) < 9)"
     )
-    assert page.inner_text("#filters-said") == "(1 in use)"
+    assert page.inner_text("#filters-used") == "(1 in use)"
     with page.expect_download() as download:
-        page.click("#csv")
+        page.click("#save-csv")
     table = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
     assert [int(row[schema.ROW]) for row in table] == rows_of(page)
     page.fill("#where", "sqrt(diameter_mm) < 3")
@@ -122,7 +123,7 @@ def test_a_nodule_opens_with_its_slice(address: str, visit: Open) -> None:
     assert page.locator("#neighbours li").count() == 12
     assert page.inner_text("#metadata").startswith("dicom_path")
     marked = pixels_of(page)
-    page.click("#marks")
+    page.click("#toggle-outlines")
     assert pixels_of(page) != marked
     before = pixels_of(page)
     box = page.locator("#slice canvas").bounding_box()
@@ -135,15 +136,15 @@ def test_a_nodule_opens_with_its_slice(address: str, visit: Open) -> None:
     assert pixels_of(page) != before
     page.click("text=Lung")
     assert pixels_of(page) == before
-    page.click("#zoom")
+    page.click("#toggle-whole")
     assert pixels_of(page) != before
-    old = page.inner_text("#detail-title")
+    old = page.inner_text("#nodule-title")
     page.locator("#neighbours button").first.click()
-    page.wait_for_function("old => document.querySelector('#detail-title').textContent !== old", arg=old)
+    page.wait_for_function("old => document.querySelector('#nodule-title').textContent !== old", arg=old)
     page.go_back()
-    page.wait_for_function("old => document.querySelector('#detail-title').textContent === old", arg=old)
+    page.wait_for_function("old => document.querySelector('#nodule-title').textContent === old", arg=old)
     page.go_back()
-    page.wait_for_selector("#detail", state="hidden")
+    page.wait_for_selector("#nodule", state="hidden")
 
 
 def test_keys_alone_do_everything(address: str, visit: Open) -> None:
@@ -166,25 +167,25 @@ def test_keys_alone_do_everything(address: str, visit: Open) -> None:
     row = page.evaluate("document.activeElement.closest('li').dataset.row")
     press("Enter")
     page.wait_for_selector("#slice:not([hidden])")
-    assert page.evaluate("document.activeElement.id") == "detail-title"
+    assert page.evaluate("document.activeElement.id") == "nodule-title"
     tab_to("#slice canvas")
     before = pixels_of(page)
     wait_for_place(page, "embedded")
-    press("ArrowDown" if page.is_disabled("#up") else "ArrowUp")
+    press("ArrowDown" if page.is_disabled("#slice-up") else "ArrowUp")
     wait_for_place(page, "not outlined")
     wait_for_other_pixels(page, before)
     tab_to("#level")
     press("ArrowRight")
     assert page.input_value("#level") == "-590"
-    for control in ("#place", "#level", "#width", "#zoom", "#neighbours button", "#detail summary"):
+    for control in ("#slice-number", "#level", "#width", "#toggle-whole", "#neighbours button", "#nodule summary"):
         tab_to(control)
     press("Escape")
-    page.wait_for_selector("#detail", state="hidden")
+    page.wait_for_selector("#nodule", state="hidden")
     assert page.evaluate("document.activeElement.closest('li').dataset.row") == row
 
 
 def wait_for_place(page: Any, text: str) -> None:
-    page.wait_for_function("text => document.querySelector('#place-said').textContent.includes(text)", arg=text)
+    page.wait_for_function("text => document.querySelector('#slice-position').textContent.includes(text)", arg=text)
 
 
 def wait_for_slice(page: Any, number: int) -> int:
@@ -205,10 +206,10 @@ def test_a_nodule_is_stepped_through_by_wheel_buttons_and_keys(address: str, vis
     page = visit(f"{address}?{urlencode({'q': '> 10 mm', 'row': '0'})}")
     show(page, {"q": "> 10 mm", "row": "0"})
     wait_for_place(page, "embedded")
-    own, count = map(int, re.findall(r"\d+", page.inner_text("#place-said"))[:2])
+    own, count = map(int, re.findall(r"\d+", page.inner_text("#slice-position"))[:2])
     assert count > 3
-    assert "z " in page.inner_text("#place-said") and "outlined by" in page.inner_text("#place-said")
-    assert page.is_disabled("#own")
+    assert "z " in page.inner_text("#slice-position") and "outlined by" in page.inner_text("#slice-position")
+    assert page.is_disabled("#embedded-slice")
     first = pixels_of(page)
 
     page.hover("#slice canvas")
@@ -217,17 +218,17 @@ def test_a_nodule_is_stepped_through_by_wheel_buttons_and_keys(address: str, vis
     wait_for_place(page, f"1 of {count}")
     bottom = wait_for_slice(page, 1)
     assert bottom != first
-    assert page.is_disabled("#down")
+    assert page.is_disabled("#slice-down")
     page.mouse.wheel(0, -100)
     wait_for_place(page, f"2 of {count}")
-    page.click("#up")
+    page.click("#slice-up")
     wait_for_place(page, f"3 of {count}")
     page.focus("#slice canvas")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     wait_for_place(page, f"1 of {count}")
     assert wait_for_slice(page, 1) == bottom
-    page.focus("#place")
+    page.focus("#slice-number")
     page.keyboard.press("End")
     wait_for_place(page, f"{count} of {count}")
     last = wait_for_slice(page, count)
@@ -246,9 +247,9 @@ def test_without_diameters_the_estimates_are_shown_and_marked(blind: str, visit:
     sizes = page.locator(f"{HITS} .size").all_inner_texts()
     assert all(re.fullmatch(r"~\d+\.\d mm", size) for size in sizes)
     assert "~ is the model's estimate" in page.inner_text(".pane h2")
-    assert re.match(r"~\d+\.\d mm, PHANTOM-", page.inner_text("#detail-title"))
+    assert re.match(r"~\d+\.\d mm, PHANTOM-", page.inner_text("#nodule-title"))
     assert re.match(r"model: \d+\.\d mm \(\d+\.\d-\d+\.\d\), \w+", page.inner_text("#model"))
-    assert "0 measured" in page.inner_text("#histogram-said")
+    assert "0 measured" in page.inner_text("#histogram-caption")
     assert re.search(r"\d+ others by the model's estimate", page.inner_text("#reading-0"))
     assert page.locator("#histogram .bar").count() > 0
 
@@ -287,7 +288,7 @@ def test_an_address_is_a_state(address: str, visit: Open, state: str) -> None:
     for name in set(wanted) - {"row", "map"}:
         assert page.input_value(f"#{name}") == wanted[name]
     assert page.is_visible("#map") == ("map" in wanted)
-    assert page.is_visible("#detail") == ("row" in wanted)
+    assert page.is_visible("#nodule") == ("row" in wanted)
 
 
 @pytest.mark.parametrize("settings", [{}, PHONE], ids=["light", "phone"])
@@ -349,7 +350,7 @@ def test_markup_in_the_table_is_text(hostile: str, visit: Open) -> None:
     assert page.title().startswith("<u>index")
     assert MARKUP in page.inner_text("#metadata")
     assert MARKUP in page.inner_text(HITS)
-    assert MARKUP in page.inner_text("#detail-title")
+    assert MARKUP in page.inner_text("#nodule-title")
     assert page.locator("script").count() == 1
     assert page.locator("u, img[onerror], img[src=x]").count() == 0
 
@@ -403,7 +404,7 @@ def test_a_replaced_index_is_told_and_opened_by_a_button(phantom_index: Path, vi
 def test_a_row_of_another_index_is_not_opened_by_an_address(address: str, visit: Open) -> None:
     page = visit(f"{address}?{urlencode({'q': '> 6 mm', 'row': '3', 'generation': 'another'})}")
     page.wait_for_selector(HITS)
-    assert page.is_hidden("#detail")
+    assert page.is_hidden("#nodule")
     page.locator(f"{HITS} button").first.click()
     page.wait_for_selector("#slice:not([hidden])")
     opened = page.url
@@ -499,9 +500,9 @@ def test_the_pictures_of_the_docs_are_made(
     if name == "nodule":
         page.locator(f"{HITS} button").first.click()
         wait_for_place(page, "embedded")
-        page.click("#zoom")
-        page.evaluate("document.activeElement.blur(); document.querySelector('#detail').scrollIntoView()")
-        page.evaluate("document.querySelector('#detail').scrollTop = 0")
+        page.click("#toggle-whole")
+        page.evaluate("document.activeElement.blur(); document.querySelector('#nodule').scrollIntoView()")
+        page.evaluate("document.querySelector('#nodule').scrollTop = 0")
     if name == "map":
         page.evaluate("document.querySelector('#histogram').scrollIntoView()")
     page.wait_for_timeout(500)
