@@ -556,7 +556,7 @@ def test_broken_segmentations_are_rejected(segmented: Path, tmp_path: Path) -> N
 
 
 def test_a_folder_without_segmentations_is_told(scans: Path, tmp_path: Path, noduleclip: Command) -> None:
-    for name in ("seg", "sr"):
+    for name, wanted in (("seg", "segmentation (SEG)"), ("sr", "report (SR)")):
         done = prepare(name, tmp_path / name, "--data-root", scans)
         assert done.code == 3
-        assert "no usable segmentation (SEG) among 0 DICOM files that are no CT" in done.err
+        assert f"no usable {wanted} among 0 DICOM files that are no CT" in done.err

@@ -6,7 +6,7 @@ Regressions, the inputs that once broke the contract, lie beside them as `broke-
 import io
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,23 @@ from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders.base import get_encoder
+from pydicom.sr.codedict import codes
 
 from enhanced_ct import compress, enhance
 from fuzz import sound
 from importers import lidc_phantoms
 from importers.lidc_phantoms import Curve
 from importers.metaimages import write_mhd
+from importers.region_reports import (
+    CENTER,
+    LONG_AXIS,
+    MM,
+    NONE,
+    Drawn,
+    make_number,
+    write_cornerstone,
+    write_regions,
+)
 from importers.segmentations import ReaderFinding, write_seg, write_sr
 from noduleclip import __version__, schema
 from noduleclip.config import CropConfig, ModelConfig
@@ -143,6 +154,24 @@ def _make_segmentation() -> Iterator[tuple[str, str, bytes]]:
         yield "segmentation", "sound.dcm", seg.read_bytes()
         yield "segmentation", "label-map.dcm", _make_label_map(seg)
         yield "report", "sound.dcm", report.read_bytes()
+        yield from _make_region_reports(Path(folder), slices)
+
+
+def _make_region_reports(folder: Path, slices: Sequence[Dataset]) -> Iterator[tuple[str, str, bytes]]:
+    """Make reports with regions on slices and in space, and as Cornerstone3D writes them."""
+    ring = np.array([[3.0, 3.0], [9.0, 3.0], [9.0, 8.0], [3.0, 3.0]])
+    height = np.array([0.0, 0.0, 1.0])
+    groups = [
+        Drawn("CIRCLE", [ring[:2]], slices[:1], 4.5, codes.SCT.Estimated, tracking_uid="2.25.7"),
+        Drawn("POLYLINE", [ring, ring], slices, ratings={schema.MALIGNANCY: 2}, tracking_uid="2.25.7"),
+        Drawn("POLYGON", [np.column_stack([ring, np.zeros(4)])], slices[:1], in_space=True),
+        Drawn("ELLIPSOID", [np.array([-3 * height, 3 * height] * 3)], slices[:1], in_space=True),
+    ]
+    yield "report", "regions.dcm", write_regions(folder / "regions.dcm", slices, groups).read_bytes()
+    line = make_number(LONG_AXIS, 6.1, MM, "POLYLINE", ring[:2].tolist(), slices[0])
+    point = make_number(CENTER, None, NONE, "POINT", ring[:1].tolist(), slices[1])
+    path = write_cornerstone(folder / "cornerstone.dcm", slices[0], [[line], [point]])
+    yield "report", "cornerstone.dcm", path.read_bytes()
 
 
 def _make_label_map(path: Path) -> bytes:

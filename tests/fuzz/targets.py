@@ -35,6 +35,7 @@ from noduleclip.importers.dicom_sr import read_reports
 from noduleclip.importers.grouping import number_nodules
 from noduleclip.importers.lidc_xml import read_lidc_xml
 from noduleclip.importers.monai import read_data_list
+from noduleclip.importers.report_regions import measure_region
 from noduleclip.importers.segment_annotations import find_middle
 from noduleclip.importers.world_csv import read_world_csv
 from noduleclip.io.crop_cache import CropCache
@@ -49,6 +50,7 @@ from noduleclip.io.reader_table import read_readers
 from noduleclip.io.roi_table import read_roi_table
 from noduleclip.io.score_table import read_scores
 from noduleclip.io.slice_crops import CutSettings, SliceJob, cut_slice, make_jobs
+from noduleclip.io.slice_plane import SlicePlane
 from noduleclip.io.suspicions import find_suspicions
 from noduleclip.io.text_table import guard_cells
 from noduleclip.io.volumes.formats import open_volume
@@ -239,8 +241,13 @@ def _read_segmentation(content: bytes, folder: Path) -> None:
 
 
 def _read_report(content: bytes, folder: Path) -> None:
+    plane = SlicePlane((0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (0.7, 0.8), (16, 16))
     for report in read_reports(_put(folder / "sr.dcm", content)):
-        _demand(not np.isinf(report.diameter_mm), "a diameter that is not finite")
+        _demand(not np.isinf((report.size_mm, report.estimated_mm)).any(), "a diameter that is not finite")
+        for region in report.regions:
+            extent = measure_region(region, plane if region.sop_uid else None)
+            _demand(bool(np.isfinite(extent.center_mm).all()), "a region that is nowhere")
+            _demand(not extent.diameter_mm <= 0 and extent.area_mm2 >= 0, "a region of no size")
 
 
 def _read_patients(content: bytes, folder: Path) -> None:

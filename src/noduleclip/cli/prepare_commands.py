@@ -81,16 +81,35 @@ def prepare_seg(*, data_root: DataRoot, diameter: Diameter = "in-slice", shared:
 
 
 @with_option_groups
-def prepare_sr(*, data_root: DataRoot, diameter_kind: GivenDiameter = "3d", shared: SharedOptions) -> None:
-    """Make the ROI table of DICOM Structured Reports: their diameters and ratings, in the middle of their segments.
+def prepare_sr(
+    *,
+    data_root: DataRoot,
+    diameter_kind: GivenDiameter = "3d",
+    estimates: Annotated[
+        bool,
+        typer.Option(
+            "--estimates",
+            help="Use diameters and ratings that the reports mark as estimates where they have no others.",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = False,
+    shared: SharedOptions,
+) -> None:
+    """Make the ROI table of DICOM Structured Reports: their diameters and ratings, in the middle of their regions.
 
-    The segmentations that they are on have to lie below the data root, too; `prepare seg` measures these instead.
+    The images, or the segmentations, that they are on have to lie below the data root, too.
 
     Example: noduleclip prepare sr --data-root LIDC-IDRI --out prepared
     """
     from noduleclip.workflows.prepare_sources import SegmentationRequest
 
     run_prepare(
-        SegmentationRequest(data_root=data_root, use_reports=True, diameter_kind=diameter_kind, **shared.settings),
+        SegmentationRequest(
+            data_root=data_root,
+            use_reports=True,
+            use_estimates=estimates,
+            diameter_kind=diameter_kind,
+            **shared.settings,
+        ),
         shared,
     )

@@ -92,6 +92,8 @@ class Sphere:
         nodule_id: As in `Outline`.
         score: Score of a detector; None where a reader marked the nodule.
         extra: Values of further columns of the source that are to be kept.
+        sop_uid: SOP Instance UID of the slice that the source names; empty where it names none, and the nearest is
+            used.
     """
 
     series_uid: str
@@ -104,6 +106,7 @@ class Sphere:
     nodule_id: str = ""
     score: float | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
+    sop_uid: str = ""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ LOCALIZER: Final = "CT localizer"
 """In the column of modalities: an overview, which lies where slices do."""
 KERNEL: Final = "kernel"
 STUDY_UID: Final = "study_uid"
+FRAME_OF_REFERENCE: Final = "frame_of_reference_uid"
 POSITION: Final = ("position_x_mm", "position_y_mm", "position_z_mm")
 ORIENTATION: Final = ("row_x", "row_y", "row_z", "column_x", "column_y", "column_z")
 ROWS: Final = "rows"
@@ -38,6 +39,7 @@ SLICE_COLUMNS: Final = {
     schema.SOP_UID: pl.String,
     schema.SERIES_UID: pl.String,
     STUDY_UID: pl.String,
+    FRAME_OF_REFERENCE: pl.String,
     schema.PATIENT_ID: pl.String,
     schema.SPACING_ROW: pl.Float64,
     schema.SPACING_COL: pl.Float64,
@@ -171,6 +173,18 @@ class Catalogue:
             self._opened.clear()  # callers go series by series
             self._opened[series_uid] = _order(self.slices.slice(*self._places[series_uid]))
         return self._opened[series_uid]
+
+    @functools.cached_property
+    def _series_of_frame(self) -> dict[str, list[str]]:
+        pairs = self.slices.select(FRAME_OF_REFERENCE, schema.SERIES_UID).unique(maintain_order=True).drop_nulls()
+        found: dict[str, list[str]] = {}
+        for frame_uid, series_uid in pairs.iter_rows():
+            found.setdefault(frame_uid, []).append(series_uid)
+        return found
+
+    def find_frame_of_reference(self, uid: str) -> list[str]:
+        """Return the series with slices in a frame of reference, sorted."""
+        return sorted(self._series_of_frame.get(uid, ()))
 
     def find_sop(self, sop_uid: str) -> dict[str, Any] | None:
         """Return the row of a slice; None where there is none."""

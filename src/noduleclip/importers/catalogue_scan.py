@@ -14,6 +14,7 @@ from noduleclip.errors import InputError, RejectCode, SliceError, make_encodable
 from noduleclip.importers.catalogue import (
     COLUMNS,
     FILE_VERSION,
+    FRAME_OF_REFERENCE,
     KERNEL,
     LOCALIZER,
     MODALITY,
@@ -36,6 +37,7 @@ from noduleclip.io.job_pool import WorkerCrashed, run_jobs
 
 _TAGS: Final = (
     *("Modality", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID"),
+    "FrameOfReferenceUID",
     *("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
     *("SliceThickness", "Manufacturer", "NumberOfFrames", "ImageType", "ConvolutionKernel"),
 )
@@ -238,6 +240,7 @@ def _read_file(file: tuple[str, int, int], max_pixels: int) -> dict[str, Any]:
             schema.SOP_UID: header.text("SOPInstanceUID"),
             schema.SERIES_UID: header.text("SeriesInstanceUID"),
             STUDY_UID: header.text("StudyInstanceUID"),
+            FRAME_OF_REFERENCE: header.text("FrameOfReferenceUID") or None,
             schema.PATIENT_ID: header.text("PatientID"),
         }
         if not modality and ends_before_modality(header):

@@ -1,8 +1,7 @@
-"""DICOM Structured Reports of measurements (TID 1500): diameters and LIDC's ratings of segments."""
+"""DICOM Structured Reports of measurements (TID 1500): places, diameters and LIDC's ratings of nodules."""
 
 import math
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -10,55 +9,35 @@ from typing import Final
 import pydicom
 from pydicom.dataelem import RawDataElement
 
-from noduleclip import schema
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import RejectCode, SliceError
+from noduleclip.importers.report_regions import IN_SPACE, ON_IMAGE, BadRegionError, Region, parse_region
 from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, Header, read_header
+from noduleclip.io.dicom.lidc_codes import find_attribute, is_on_scale, parse_rating
 from noduleclip.io.dicom.slice import no_warnings
 
 _CLASSES: Final = (  # Enhanced, Comprehensive, Comprehensive 3D and Extensible SR
     *("1.2.840.10008.5.1.4.1.1.88.22", "1.2.840.10008.5.1.4.1.1.88.33"),
     *("1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.88.35"),
 )
-_MEASUREMENT_GROUP, _TRACKING_UID = "125007", "112040"
-_DIAMETERS: Final = ("81827009", "M-02550")  # SCT, and SRT before it
+_EVIDENCE: Final = ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
+_MEASUREMENT_GROUP, _TRACKING_IDENTIFIER, _TRACKING_UID = "125007", "112039", "112040"
+_DERIVATION: Final = "121401"
+_ESTIMATED: Final = ("414135002", "R-10260", "121427")  # SCT, SRT before it, and DCM
+# SCT, and SRT before it.
+_DIAMETERS: Final = ("81827009", "M-02550")
+_LONG_AXES: Final = ("103339001", "G-A185")
+_LENGTHS: Final = ("410668003", "G-D7FE")
+# Image region, region in space, volume surface, path, center; none in reports of Cornerstone3D.
+_REGIONS: Final = ("111030", "130488", "121231", "121055", "111010", "")
+_NO_REGION: Final = "TextPosition"  # of Cornerstone3D: where a label is drawn
 _MM_OF: Final = {"mm": 1.0, "cm": 10.0}
 _DEEPEST: Final = 6
-
-_RATED: Final = {
-    "C45992": schema.SUBTLETY,
-    "200": schema.INTERNAL_STRUCTURE,
-    "C3672": schema.CALCIFICATION,
-    "400": schema.SPHERICITY,
-    "C25563": schema.MARGIN,
-    "C62175": schema.LOBULATION,
-    "600": schema.LOBULATION,
-    "C28749": schema.SPICULATION,
-    "700": schema.SPICULATION,
-    "C41144": schema.TEXTURE,
-    "RID36042": schema.MALIGNANCY,
-    "900": schema.MALIGNANCY,
-}
-_KINDS: Final = {
-    schema.INTERNAL_STRUCTURE: {"C12471": 1, "C25278": 2, "C12472": 3, "C73434": 4},
-    schema.CALCIFICATION: {
-        **dict.fromkeys(("RID5741", "303"), 3),
-        **dict.fromkeys(("RID5827", "305"), 5),
-        "RID35453": 1,
-        "302": 2,
-        "304": 4,
-        "RID28473": 6,
-    },
-    schema.SPHERICITY: {"RID5811": 1, "RID5800": 3, "RID5799": 5},
-    schema.MARGIN: {"RID5709": 1, "RID5707": 5},
-    schema.TEXTURE: {"RID50153": 1, "RID50152": 3, "RID50151": 5},
-}
-_OF_FIVE: Final = re.compile(r"([1-5]) out of 5\b")
 
 
 @dataclass(frozen=True)
 class Report:
-    """The measurements of one segment in a report.
+    """The measurements of one nodule in a report: of a segment, or of a region.
 
     Attributes:
         path: The file.
@@ -66,9 +45,17 @@ class Report:
         segment: Number of the segment within it, from 1.
         tracking_uid: UID shared by all measurements of one nodule; may be empty.
         diameter_mm: Diameter; NaN where there is none.
-        ratings: LIDC's ratings, by column name.
+        ratings: LIDC's ratings, by column name; means may be fractions.
         other_size: Description of the first diameter of another definition or unit; empty where there is none.
         malformed: Number of content items that cannot be read.
+        number: Number of the group in the document, from 1.
+        name: Its tracking identifier; may be empty.
+        axis_mm: Its long axis, else the length of a line; NaN where there is neither.
+        regions: Where it lies: its own regions, else those of the diameter, the long axis or another measurement.
+        bad_region: Why a region cannot be used; empty where all can.
+        estimated_mm: A diameter that is marked as an estimate; NaN where there is none.
+        estimated_ratings: Ratings that are marked as estimates.
+        evidence: Series Instance UIDs of the images that the document is on; of documents with regions in space.
     """
 
     path: Path
@@ -76,9 +63,29 @@ class Report:
     segment: int
     tracking_uid: str
     diameter_mm: float = math.nan
-    ratings: dict[str, int] = field(default_factory=dict)
+    ratings: Mapping[str, float] = field(default_factory=dict)
     other_size: str = ""
     malformed: int = 0
+    number: int = 0
+    name: str = ""
+    axis_mm: float = math.nan
+    regions: tuple[Region, ...] = ()
+    bad_region: str = ""
+    estimated_mm: float = math.nan
+    estimated_ratings: Mapping[str, float] = field(default_factory=dict)
+    evidence: frozenset[str] = frozenset()
+
+    @property
+    def size_mm(self) -> float:
+        """The reported diameter, else the long axis or the length of a line; NaN where there is none."""
+        return self.axis_mm if math.isnan(self.diameter_mm) else self.diameter_mm
+
+
+def take_estimates(report: Report) -> Report:
+    """Return a report with its estimates in place of a diameter and ratings that it lacks."""
+    diameter_mm = report.estimated_mm if math.isnan(report.size_mm) else report.diameter_mm
+    ratings = {**report.estimated_ratings, **report.ratings}
+    return replace(report, diameter_mm=diameter_mm, ratings=ratings)
 
 
 @no_warnings()
@@ -98,16 +105,22 @@ def read_reports(path: Path) -> list[Report]:
         SliceError: The file cannot be read or is no structured report.
 
     Source:
-        DICOM PS3.16 TID 1500, 1411 and 1501; Fedorov et al., Medical Physics 2020, doi:10.1002/mp.14445, for the codes.
+        DICOM PS3.16 TID 300, 1500, 1410, 1411 and 1501; Fedorov et al., Medical Physics 2020, doi:10.1002/mp.14445,
+        for the codes.
     """
-    header = read_header(path, MAX_PIXELS, ("SOPClassUID", "ContentSequence"))
+    header = read_header(path, MAX_PIXELS, ("SOPClassUID", "ContentSequence", *_EVIDENCE))
     if header.text("SOPClassUID") not in _CLASSES:
         raise header.reject(RejectCode.BAD_REPORT, "not a structured report of measurements", LEAVE_OUT)
     if _is_cut_short(header.dataset):
         raise header.reject(RejectCode.TRUNCATED_HEADER, "its content is missing or cut short", COPY_AGAIN)
     with header.rejecting_malformed(RejectCode.BAD_REPORT, "its content is malformed"):
         header.refuse_long_values()
-        return [_parse_group(group, header) for group in _find_groups(header.dataset, _DEEPEST)]
+        groups = enumerate(_find_groups(header.dataset, _DEEPEST), 1)
+        reports = [_GroupParser(header, number).parse(group) for number, group in groups]
+    if any(region.frame_of_reference_uid for report in reports for region in report.regions):
+        evidence = _list_evidence(header)
+        reports = [replace(report, evidence=evidence) for report in reports]
+    return reports
 
 
 def _is_cut_short(dataset: pydicom.Dataset) -> bool:
@@ -118,6 +131,20 @@ def _is_cut_short(dataset: pydicom.Dataset) -> bool:
     return isinstance(content, RawDataElement) and len(content.value or b"") < content.length
 
 
+def _list_evidence(header: Header) -> frozenset[str]:
+    """Return the series that a document names as its evidence; none where that cannot be read."""
+    try:
+        with header.rejecting_malformed(RejectCode.BAD_REPORT, "its evidence is malformed"):
+            return frozenset(
+                str(series.SeriesInstanceUID).strip()
+                for keyword in _EVIDENCE
+                for study in header.dataset.get(keyword) or ()
+                for series in study.ReferencedSeriesSequence
+            )
+    except SliceError:
+        return frozenset()
+
+
 def _find_groups(item: pydicom.Dataset, depth: int) -> Iterator[pydicom.Dataset]:
     for child in item.get("ContentSequence") or ():
         if _name(child) == _MEASUREMENT_GROUP:
@@ -126,39 +153,109 @@ def _find_groups(item: pydicom.Dataset, depth: int) -> Iterator[pydicom.Dataset]
             yield from _find_groups(child, depth - 1)
 
 
-def _parse_group(group: pydicom.Dataset, header: Header) -> Report:
-    report = Report(header.path, "", 0, "")
-    for item in group.get("ContentSequence") or ():
+class _GroupParser:
+    """Parses one measurement group, item by item."""
+
+    def __init__(self, header: Header, number: int) -> None:
+        self._header = header
+        self._report = Report(header.path, "", 0, "", number=number)
+        self._regions: dict[int, list[Region]] = {}  # by priority: 0 is the highest
+
+    def parse(self, group: pydicom.Dataset) -> Report:
+        """Return what a group says."""
+        for item in group.get("ContentSequence") or ():
+            try:
+                with self._header.rejecting_malformed(RejectCode.BAD_REPORT, "an item is malformed"):
+                    self._add(item)
+            except SliceError:
+                self._report = replace(self._report, malformed=self._report.malformed + 1)
+        chosen = min(self._regions, default=None)
+        return self._report if chosen is None else replace(self._report, regions=tuple(self._regions[chosen]))
+
+    def _add(self, item: pydicom.Dataset) -> None:
+        """Take the value of one more content item."""
+        name, kind = _name(item), str(item.get("ValueType", ""))
+        if kind == "UIDREF" and name == _TRACKING_UID:
+            self._report = replace(self._report, tracking_uid=str(item.UID).strip())
+        elif kind == "TEXT" and name == _TRACKING_IDENTIFIER:
+            self._report = replace(self._report, name=str(item.TextValue).strip())
+        elif kind == "IMAGE":
+            self._add_segment(item.ReferencedSOPSequence[0])
+        elif kind in (ON_IMAGE, IN_SPACE) and name in _REGIONS:
+            self._add_region(item, 0, is_closed=True)
+        elif kind == "NUM":
+            self._add_number(name, item)
+            self._add_lines(name, item)
+        elif kind == "CODE" and (column := find_attribute(name)):
+            code = item.ConceptCodeSequence[0]
+            value, meaning = str(code.get("CodeValue", "")).strip(), str(code.get("CodeMeaning", "")).strip()
+            rating = parse_rating(column, value, meaning)
+            if rating is not None:
+                self._report = replace(self._report, ratings={**self._report.ratings, column: rating})
+
+    def _add_segment(self, reference: pydicom.Dataset) -> None:
+        if "ReferencedSegmentNumber" in reference:
+            numbers = reference["ReferencedSegmentNumber"].value
+            segment = int(numbers if isinstance(numbers, int) else numbers[0])
+            self._report = replace(
+                self._report, seg_uid=str(reference.ReferencedSOPInstanceUID).strip(), segment=segment
+            )
+
+    def _add_number(self, name: str, item: pydicom.Dataset) -> None:
+        report = self._report
+        length_mm, is_estimate = _parse_mm(item), _is_estimate(item)
+        if column := find_attribute(name):
+            rating = _parse_number(item)
+            if is_on_scale(column, rating):
+                rated = {column: int(rating) if rating.is_integer() else rating}
+                if is_estimate:
+                    self._report = replace(report, estimated_ratings={**report.estimated_ratings, **rated})
+                else:
+                    self._report = replace(report, ratings={**report.ratings, **rated})
+        elif name in _DIAMETERS and math.isfinite(length_mm):
+            if is_estimate and math.isnan(report.estimated_mm):
+                self._report = replace(self._report, estimated_mm=length_mm)
+            elif not is_estimate and math.isnan(report.diameter_mm):
+                self._report = replace(self._report, diameter_mm=length_mm)
+        elif name in _LONG_AXES and math.isfinite(length_mm) and not is_estimate:
+            self._report = replace(self._report, axis_mm=length_mm)
+        elif name in _LENGTHS and math.isfinite(length_mm) and not is_estimate and _holds_line(item):
+            self._report = replace(self._report, axis_mm=length_mm if math.isnan(report.axis_mm) else report.axis_mm)
+        else:
+            self._report = replace(self._report, other_size=report.other_size or _describe_size(item))
+
+    def _add_lines(self, name: str, item: pydicom.Dataset) -> None:
+        """Add the regions that a measurement is inferred from."""
+        priority = 1 if name in _DIAMETERS else 2 if name in _LONG_AXES else 3
+        if priority in self._regions:
+            return
+        for child in item.get("ContentSequence") or ():
+            if str(child.get("ValueType", "")) in (ON_IMAGE, IN_SPACE) and _name(child) != _NO_REGION:
+                self._add_region(child, priority, is_closed=False)
+
+    def _add_region(self, item: pydicom.Dataset, priority: int, *, is_closed: bool) -> None:
         try:
-            with header.rejecting_malformed(RejectCode.BAD_REPORT, "an item is malformed"):
-                report = _add_item(report, item)
-        except SliceError:
-            report = replace(report, malformed=report.malformed + 1)
-    return report
+            region = parse_region(item, self._header.dataset, is_closed=is_closed)
+        except BadRegionError as error:
+            self._report = replace(self._report, bad_region=self._report.bad_region or str(error))
+        else:
+            self._regions.setdefault(priority, []).append(region)
 
 
-def _add_item(report: Report, item: pydicom.Dataset) -> Report:
-    """Return a report with the value of one more content item."""
-    name, kind = _name(item), str(item.get("ValueType", ""))
-    if kind == "UIDREF" and name == _TRACKING_UID:
-        return replace(report, tracking_uid=str(item.UID).strip())
-    if kind == "IMAGE":
-        reference = item.ReferencedSOPSequence[0]
-        if "ReferencedSegmentNumber" not in reference:
-            return report
-        numbers = reference["ReferencedSegmentNumber"].value
-        segment = int(numbers if isinstance(numbers, int) else numbers[0])
-        return replace(report, seg_uid=str(reference.ReferencedSOPInstanceUID).strip(), segment=segment)
-    if kind == "NUM":
-        diameter_mm = _parse_mm(item) if name in _DIAMETERS else math.nan
-        if math.isfinite(diameter_mm) and math.isnan(report.diameter_mm):
-            return replace(report, diameter_mm=diameter_mm)
-        return replace(report, other_size=report.other_size or _describe_size(item))
-    if kind == "CODE" and name in _RATED:
-        rating = _parse_rating(_RATED[name], item.ConceptCodeSequence[0])
-        if rating is not None:
-            return replace(report, ratings=report.ratings | {_RATED[name]: rating})
-    return report
+def _holds_line(item: pydicom.Dataset) -> bool:
+    """Return whether a measurement is inferred from a line of two points."""
+    return any(
+        str(child.get("GraphicType", "")) == "POLYLINE"
+        and len(child.GraphicData) == (4 if child.ValueType == ON_IMAGE else 6)
+        for child in item.get("ContentSequence") or ()
+    )
+
+
+def _is_estimate(item: pydicom.Dataset) -> bool:
+    return any(
+        _name(child) == _DERIVATION and str(child.ConceptCodeSequence[0].get("CodeValue", "")).strip() in _ESTIMATED
+        for child in item.get("ContentSequence") or ()
+    )
 
 
 def _describe_size(item: pydicom.Dataset) -> str:
@@ -177,6 +274,14 @@ def _name(item: pydicom.Dataset) -> str:
     return str(codes[0].get("CodeValue", "")).strip() if codes else ""
 
 
+def _parse_number(item: pydicom.Dataset) -> float:
+    """Return a measured number without regard to its unit; NaN where there is none."""
+    for value in item.get("MeasuredValueSequence") or ():
+        if value.get("NumericValue") not in (None, ""):
+            return float(value.NumericValue)
+    return math.nan
+
+
 def _parse_mm(item: pydicom.Dataset) -> float:
     """Return a measured length in mm; NaN where it has no value or another unit."""
     for value in item.get("MeasuredValueSequence") or ():
@@ -187,12 +292,3 @@ def _parse_mm(item: pydicom.Dataset) -> float:
         if unit in _MM_OF and math.isfinite(number):
             return number * _MM_OF[unit]
     return math.nan
-
-
-def _parse_rating(attribute: str, code: pydicom.Dataset) -> int | None:
-    """Return a rating by its code, else by its meaning, "3 out of 5"; None where it is neither."""
-    by_code = _KINDS.get(attribute, {}).get(str(code.get("CodeValue", "")).strip())
-    if by_code is not None:
-        return by_code
-    found = _OF_FIVE.match(str(code.get("CodeMeaning", "")).strip())
-    return int(found[1]) if found and attribute not in (schema.INTERNAL_STRUCTURE, schema.CALCIFICATION) else None

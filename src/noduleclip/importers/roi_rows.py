@@ -166,15 +166,18 @@ class _Maker:
     def place_sphere(self, sphere: Sphere, series: SeriesSlices, kind: str) -> Iterator[_Row]:
         """Return the row of one sphere, if it lies on a slice."""
         where = f"{self._source}: {_name_annotation(sphere)}"
-        if len(series.patients) > 1:
-            self._refuse(RejectCode.NO_SLICE, f"{where}: {_name_patients(series)}")
-            return
         at = "({:g}, {:g}, {:g}) mm".format(*sphere.center_mm)
-        number = find_nearest(series.planes, sphere.center_mm, series.frame[0, schema.SLICE_THICKNESS] or 0.0)
-        if number is None:
-            self._refuse(RejectCode.NO_SLICE, f"{where}: no slice of the series lies at {at}")
-            return
-        found, disc = series.frame.row(number, named=True), cut_sphere(sphere, series.planes[number])
+        found, plane = self._catalogue.find_sop(sphere.sop_uid), self._catalogue.find_plane(sphere.sop_uid)
+        if found is None or plane is None:
+            if len(series.patients) > 1:
+                self._refuse(RejectCode.NO_SLICE, f"{where}: {_name_patients(series)}")
+                return
+            number = find_nearest(series.planes, sphere.center_mm, series.frame[0, schema.SLICE_THICKNESS] or 0.0)
+            if number is None:
+                self._refuse(RejectCode.NO_SLICE, f"{where}: no slice of the series lies at {at}")
+                return
+            found, plane = series.frame.row(number, named=True), series.planes[number]
+        disc = cut_sphere(sphere, plane)
         if disc is None:
             self._refuse(RejectCode.OUTSIDE, f"{where}: {at} lies outside slice {found[PATH]}")
             return

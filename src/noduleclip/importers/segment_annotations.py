@@ -71,7 +71,7 @@ def match_reports(segments: Sequence[Segment], reports: Iterable[Report]) -> Mat
         if key not in known:
             unmatched += 1
         elif key in found:
-            sizes_mm = {found[key].diameter_mm, report.diameter_mm}
+            sizes_mm = {found[key].size_mm, report.size_mm}
             ambiguous += all(map(math.isfinite, sizes_mm)) and len(sizes_mm) > 1
             found[key] = _merge(found[key], report)
         else:
@@ -81,10 +81,10 @@ def match_reports(segments: Sequence[Segment], reports: Iterable[Report]) -> Mat
 
 def _merge(first: Report, second: Report) -> Report:
     """Return a report with what only the second has."""
-    measured = second if math.isnan(first.diameter_mm) and math.isfinite(second.diameter_mm) else first
+    measured = second if math.isnan(first.size_mm) and math.isfinite(second.size_mm) else first
     return replace(
         measured,
-        ratings=second.ratings | first.ratings,
+        ratings={**second.ratings, **first.ratings},
         other_size=first.other_size or second.other_size,
         malformed=first.malformed + second.malformed,
     )
@@ -153,11 +153,11 @@ def _measure_volume(segment: Segment, gap_mm: float) -> float | None:
 
 def enclose_segment(segment: Segment, names: tuple[str, str], report: Report) -> Sphere | RejectedAnnotation | None:
     """Return the centre of a segment with its reported diameter, or why it is refused; None where none is reported."""
-    if math.isnan(report.diameter_mm):
+    if math.isnan(report.size_mm):
         return None
-    if not 0 < report.diameter_mm <= MAX_DIAMETER_MM:
+    if not 0 < report.size_mm <= MAX_DIAMETER_MM:
         reason = (
-            f"{report.path}: the diameter of segment {segment.number} of {segment.path} is {report.diameter_mm:g} mm, "
+            f"{report.path}: the diameter of segment {segment.number} of {segment.path} is {report.size_mm:g} mm, "
             f"not in (0, {MAX_DIAMETER_MM:g}] mm"
         )
         return RejectedAnnotation(report.path, RejectCode.NO_DIAMETER, reason)
@@ -166,7 +166,7 @@ def enclose_segment(segment: Segment, names: tuple[str, str], report: Report) ->
     return Sphere(
         series_uid=segment.series_uid,
         center_mm=(x, y, z),
-        diameter_mm=report.diameter_mm,
+        diameter_mm=report.size_mm,
         reader=reader,
         name=segment.label or f"segment {segment.number}",
         ratings=report.ratings,

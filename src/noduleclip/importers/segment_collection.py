@@ -1,7 +1,7 @@
 """Segmentations and reports of a folder as annotations of the CT series there."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -10,7 +10,8 @@ from noduleclip.errors import InputError, SliceError
 from noduleclip.importers.annotations import Annotations, Outline, RejectedAnnotation, Sphere
 from noduleclip.importers.catalogue import Catalogue, make_planes
 from noduleclip.importers.dicom_seg import read_segments
-from noduleclip.importers.dicom_sr import Report, read_reports
+from noduleclip.importers.dicom_sr import Report, read_reports, take_estimates
+from noduleclip.importers.region_annotations import PlacedReports, place_reports
 from noduleclip.importers.segment_annotations import (
     SegmentKey,
     enclose_segment,
@@ -30,7 +31,10 @@ def load_segments(catalogue: Catalogue, max_pixels: int, on_file: Callable[[], N
     Raises:
         InputError: There is no segmentation.
     """
-    segments, reports, rejected, remarks = _read_files(catalogue, max_pixels, on_file)
+    segments, rejected, remarks = _read_segmentations(catalogue, max_pixels, on_file)
+    _check_segments(catalogue, segments, rejected, remarks)
+    reports, broken = _read_reports(catalogue, on_file, remarks)
+    rejected += broken
     matched = _match(segments, reports, remarks)
     outlines: list[Outline] = []
     absent = 0
@@ -52,20 +56,62 @@ def load_segments(catalogue: Catalogue, max_pixels: int, on_file: Callable[[], N
     return _annotate(catalogue, outlines=outlines, rejected=rejected, remarks=remarks, absent=absent)
 
 
-def load_reports(catalogue: Catalogue, max_pixels: int, on_file: Callable[[], None] = lambda: None) -> Annotations:
-    """Load the diameters and ratings of the reports of a folder, at the centers of the segments that they are on.
+def load_reports(
+    catalogue: Catalogue, max_pixels: int, on_file: Callable[[], None] = lambda: None, *, use_estimates: bool = False
+) -> Annotations:
+    """Load the diameters and ratings of the reports of a folder, in the middle of their segments or regions.
+
+    Args:
+        catalogue: The CT, reports and segmentations of the folder.
+        max_pixels: Largest mask.
+        on_file: Called after each file.
+        use_estimates: Use diameters and ratings that are marked as estimates where there are no others.
 
     Raises:
-        InputError: There is no report, or no segmentation that one refers to.
+        InputError: There is no report, or none that says where a nodule is.
     """
-    segments, reports, rejected, remarks = _read_files(catalogue, max_pixels, on_file)
-    matched = _match(segments, reports, remarks)
-    if not matched:
+    segments, rejected, remarks = _read_segmentations(catalogue, max_pixels, on_file)
+    reports, broken = _read_reports(catalogue, on_file, remarks)
+    if not reports:
+        first = f"; first of {len(broken)} that cannot be used: {broken[0].reason}" if broken else ""
         raise InputError(
-            f"{catalogue.root}: no report (SR) there is on a segmentation (SEG) that is there, too, and a report alone "
-            f"does not say where a nodule is ({len(reports)} measurement groups, {len(segments)} segments)"
+            f"{catalogue.root}: no usable report (SR) among {catalogue.others.height} DICOM files that are no CT{first}"
+            "; it must lie below the same folder as the CT"
         )
+    if use_estimates:
+        reports = [take_estimates(report) for report in reports]
+    keys = {(segment.seg_uid, segment.number) for segment in segments}
+    drawn = [it for it in reports if (it.regions or it.bad_region) and (it.seg_uid, it.segment) not in keys]
+    on_regions = {id(report) for report in drawn}
+    matched = _match(segments, [report for report in reports if id(report) not in on_regions], remarks)
+    if not matched and not drawn:
+        raise InputError(
+            f"{catalogue.root}: no report says where a nodule is: none of {len(reports)} measurement groups has a "
+            f"region, or is on one of the {len(segments)} segments (SEG) that are there, too"
+        )
+    spheres, refused, unsized = _enclose_segments(segments, matched, catalogue)
+    placed = place_reports(drawn, catalogue)
+    unusable: Counter[str] = Counter()
+    if unsized:
+        other = next((f", the first: {report.other_size}" for report in unsized if report.other_size), "")
+        unusable[f"reported segments without a diameter in mm{other}"] = len(unsized)
+        remarks.append(f"{len(unsized)} reported segments have no diameter in mm and are left out{other}")
+    return _annotate(
+        catalogue,
+        spheres=[*spheres, *placed.spheres],
+        rejected=[*rejected, *broken, *refused, *placed.rejected],
+        remarks=[*remarks, *_remark_regions(placed)],
+        absent=placed.absent,
+        unusable=unusable,
+    )
+
+
+def _enclose_segments(
+    segments: Sequence[Segment], matched: Mapping[SegmentKey, Report], catalogue: Catalogue
+) -> tuple[list[Sphere], list[RejectedAnnotation], list[Report]]:
+    """Return a sphere for each reported segment, those that are refused, and the reports without a diameter."""
     spheres: list[Sphere] = []
+    refused: list[RejectedAnnotation] = []
     unsized: list[Report] = []
     for series_uid, here in _by_series(segments, catalogue).items():
         names = name_readers(here)
@@ -79,13 +125,28 @@ def load_reports(catalogue: Catalogue, max_pixels: int, on_file: Callable[[], No
             elif made is None:
                 unsized.append(matched[key])
             else:
-                rejected.append(made)
-    unusable: Counter[str] = Counter()
-    if unsized:
-        other = next((f", the first: {report.other_size}" for report in unsized if report.other_size), "")
-        unusable[f"reported segments without a diameter in mm{other}"] = len(unsized)
-        remarks.append(f"{len(unsized)} reported segments have no diameter in mm and are left out{other}")
-    return _annotate(catalogue, spheres=spheres, rejected=rejected, remarks=remarks, unusable=unusable)
+                refused.append(made)
+    return spheres, refused, unsized
+
+
+def _remark_regions(placed: PlacedReports) -> list[str]:
+    """Return a sentence for each kind of diameter that is not a reported one, and for places on several series."""
+    remarks = []
+    if placed.drawn:
+        remarks.append(f"{placed.drawn} diameters are not reported and follow from the regions drawn")
+    if placed.estimated:
+        remarks.append(
+            f"{placed.estimated} diameters are marked as estimates and are not used, so these are points without a "
+            "diameter (--estimates uses them)"
+        )
+    if placed.points > placed.estimated:
+        remarks.append(f"{placed.points - placed.estimated} measurement groups have no diameter: points")
+    if placed.chosen:
+        remarks.append(
+            f"{placed.chosen} places in space lie in several series; the one that the report names is used, of several "
+            "the one with the closest slices"
+        )
+    return remarks
 
 
 def _annotate(
@@ -105,12 +166,11 @@ def _annotate(
     )
 
 
-def _read_files(
+def _read_segmentations(
     catalogue: Catalogue, max_pixels: int, on_file: Callable[[], None]
-) -> tuple[list[Segment], list[Report], list[RejectedAnnotation], list[str]]:
-    """Read all segmentations and reports of a folder; the last of the results are remarks, a sentence each."""
+) -> tuple[list[Segment], list[RejectedAnnotation], list[str]]:
+    """Read all segmentations of a folder, without anatomy; the last of the results are remarks, a sentence each."""
     segments: list[Segment] = []
-    reports: list[Report] = []
     rejected: list[RejectedAnnotation] = []
     for path in catalogue.list_other(SEGMENTATION):
         try:
@@ -118,21 +178,36 @@ def _read_files(
         except SliceError as error:
             rejected.append(RejectedAnnotation(path, error.code, str(error)))
         on_file()
+    anatomy = [segment for segment in segments if segment.is_anatomy]
+    remarks = []
+    if anatomy:
+        first = f"{anatomy[0].label[:40]!r} in {anatomy[0].path}"
+        remarks.append(f"{len(anatomy)} segments of lungs and other anatomy are left out, first: {first}")
+    return [segment for segment in segments if not segment.is_anatomy], rejected, remarks
+
+
+def _read_reports(
+    catalogue: Catalogue, on_file: Callable[[], None], remarks: list[str]
+) -> tuple[list[Report], list[RejectedAnnotation]]:
+    """Read all reports of a folder, and add a remark on items that cannot be read."""
+    reports: list[Report] = []
+    rejected: list[RejectedAnnotation] = []
     for path in catalogue.list_other(REPORT):
         try:
             reports += read_reports(path)
         except SliceError as error:
             rejected.append(RejectedAnnotation(path, error.code, str(error)))
         on_file()
-    remarks = []
-    anatomy = [segment for segment in segments if segment.is_anatomy]
-    segments = [segment for segment in segments if not segment.is_anatomy]
-    if anatomy:
-        first = f"{anatomy[0].label[:40]!r} in {anatomy[0].path}"
-        remarks.append(f"{len(anatomy)} segments of lungs and other anatomy are left out, first: {first}")
     if malformed := sum(report.malformed for report in reports):
         remarks.append(f"{malformed} items of reports are malformed and are left out")
-    if not segments and anatomy:
+    return reports, rejected
+
+
+def _check_segments(
+    catalogue: Catalogue, segments: Sequence[Segment], rejected: Sequence[RejectedAnnotation], remarks: Sequence[str]
+) -> None:
+    """Raise where there is no segment of a nodule."""
+    if not segments and remarks:
         raise InputError(
             f"{catalogue.root}: no segment is a nodule; found: {remarks[0]}; a nodule has it in its name, or the "
             "property type Nodule"
@@ -142,7 +217,6 @@ def _read_files(
             f"{catalogue.root}: no usable segmentation (SEG) among {catalogue.others.height} DICOM files that are no "
             f"CT{f'; {rejected[0].reason}' if rejected else ''}; it must lie below the same folder as the CT"
         )
-    return segments, reports, rejected, remarks
 
 
 def _match(segments: Sequence[Segment], reports: Sequence[Report], remarks: list[str]) -> dict[SegmentKey, Report]:

@@ -65,7 +65,8 @@ def _draw(rois: pl.DataFrame, rows: Sequence[int], root: Path) -> Example:
     readers = [rois.row(row, named=True) for row in rows]
     first = readers[0]
     name = f"{first[schema.PATIENT_ID]} nodule {first[schema.NODULE_ID]}"
-    sizes = ", ".join(f"{reader[schema.DIAMETER_MM]:.1f}" for reader in readers)
+    known_mm = [reader[schema.DIAMETER_MM] for reader in readers if reader[schema.DIAMETER_MM] is not None]
+    sizes = f"{', '.join(f'{one_mm:.1f}' for one_mm in known_mm)} mm" if known_mm else "no diameter"
     middle = {
         schema.CENTER_X: (first[schema.BBOX_XMIN] + first[schema.BBOX_XMAX]) / 2,
         schema.CENTER_Y: (first[schema.BBOX_YMIN] + first[schema.BBOX_YMAX]) / 2,
@@ -76,7 +77,7 @@ def _draw(rois: pl.DataFrame, rows: Sequence[int], root: Path) -> Example:
     except SliceError as error:
         return Example(name, f"no picture: {error.code}", "")
     outlines = tuple(format_polygon(points) for points in shown.outlines_px)
-    return Example(name, f"{sizes} mm", encode_for_page(window_grey(shown.hu, LUNG_WINDOW_HU)), outlines)
+    return Example(name, sizes, encode_for_page(window_grey(shown.hu, LUNG_WINDOW_HU)), outlines)
 
 
 def render_preparation(summary: Mapping[str, Any], rois: pl.DataFrame, root: Path) -> str:

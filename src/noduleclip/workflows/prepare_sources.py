@@ -99,11 +99,13 @@ class SegmentationRequest(PrepareRequest):
 
     Attributes:
         data_root: Folder of all these files, at any depth.
-        use_reports: Use the diameters of the reports instead of the outlines of the segments.
+        use_reports: Use the places and diameters of the reports instead of the outlines of the segments.
+        use_estimates: Use diameters and ratings that reports mark as estimates where they have no others.
     """
 
     data_root: Path
     use_reports: bool = False
+    use_estimates: bool = False
 
     def load(self, reporter: Reporter) -> tuple[Catalogue, Annotations]:
         """Read the headers, then the segmentations and reports among the files."""
@@ -111,5 +113,6 @@ class SegmentationRequest(PrepareRequest):
         modalities = catalogue.count_modalities()
         files = modalities[SEGMENTATION] + modalities[REPORT]
         with reporter.progress("reading segmentations and reports", files, "files") as advance:
-            load = load_reports if self.use_reports else load_segments
-            return catalogue, load(catalogue, MAX_PIXELS, lambda: advance(1))
+            if not self.use_reports:
+                return catalogue, load_segments(catalogue, MAX_PIXELS, lambda: advance(1))
+            return catalogue, load_reports(catalogue, MAX_PIXELS, lambda: advance(1), use_estimates=self.use_estimates)

@@ -1,0 +1,181 @@
+"""Spheres and points from measurement groups that carry their own regions."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from noduleclip import schema
+from noduleclip.errors import RejectCode
+from noduleclip.importers.annotations import RejectedAnnotation, Sphere
+from noduleclip.importers.catalogue import Catalogue
+from noduleclip.importers.dicom_sr import Report
+from noduleclip.importers.report_regions import Extent, measure_region
+from noduleclip.io.roi_table import MAX_DIAMETER_MM
+from noduleclip.io.slice_plane import find_nearest
+
+
+@dataclass(frozen=True)
+class PlacedReports:
+    """Measurement groups on the CT of a folder.
+
+    Attributes:
+        spheres: A sphere or point for each group that can be used.
+        rejected: Groups whose region or diameter cannot be used.
+        absent: Number of groups on images that are not here.
+        drawn: Number of diameters that follow from a region, as none is reported.
+        points: Number of groups without a diameter.
+        estimated: Number of diameters that are marked as estimates and are not used.
+        chosen: Number of places in space that lie on several series.
+    """
+
+    spheres: list[Sphere]
+    rejected: list[RejectedAnnotation]
+    absent: int
+    drawn: int
+    points: int
+    estimated: int
+    chosen: int
+
+
+def place_reports(reports: Sequence[Report], catalogue: Catalogue) -> PlacedReports:
+    """Place measurement groups with regions on the CT of a folder.
+
+    The place is the middle of the region, of several curves weighted by area. The diameter is the reported one, else a
+    long axis or the length of a line, else what follows from the region, unless the report has an estimate.
+
+    Args:
+        reports: Groups with `regions` or `bad_region`.
+        catalogue: The CT.
+    """
+    placer = _Placer(catalogue)
+    found = [(report, placer.place(report)) for report in reports]
+    spheres = name_reported([(report, sphere) for report, sphere in found if sphere is not None])
+    counts = placer.counts
+    return PlacedReports(
+        spheres,
+        placer.rejected,
+        absent=counts["absent"],
+        drawn=counts["drawn"],
+        points=counts["points"],
+        estimated=counts["estimated"],
+        chosen=counts["chosen"],
+    )
+
+
+class _Placer:
+    """Places groups one by one, and counts what became of them."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self.rejected: list[RejectedAnnotation] = []
+        self.counts: Counter[str] = Counter()
+
+    def place(self, report: Report) -> Sphere | None:
+        """Return the sphere of a group; None where it has none."""
+        if not report.regions:
+            self._refuse(report, RejectCode.BAD_REPORT, report.bad_region)
+            return None
+        located = [one for one in self._locate(report) if one is not None]
+        if not located:
+            self.counts["absent"] += 1
+            return None
+        series_uid, sop_uid, _ = located[0]
+        extents = [extent for uid, _, extent in located if uid == series_uid]
+        diameter_mm = report.size_mm
+        if math.isnan(diameter_mm) and math.isfinite(report.estimated_mm):
+            self.counts["estimated"] += 1
+        elif math.isnan(diameter_mm):
+            diameter_mm = max((e.diameter_mm for e in extents if math.isfinite(e.diameter_mm)), default=math.nan)
+            self.counts["drawn"] += math.isfinite(diameter_mm)
+        self.counts["points"] += math.isnan(diameter_mm)
+        if math.isfinite(diameter_mm) and not 0 < diameter_mm <= MAX_DIAMETER_MM:
+            reason = f"its diameter is {diameter_mm:g} mm, not in (0, {MAX_DIAMETER_MM:g}] mm"
+            self._refuse(report, RejectCode.NO_DIAMETER, reason)
+            return None
+        x, y, z = _find_middle(extents)
+        return Sphere(
+            series_uid=series_uid,
+            center_mm=(x, y, z),
+            diameter_mm=None if math.isnan(diameter_mm) else diameter_mm,
+            name=_name_group(report),
+            ratings=report.ratings,
+            sop_uid=sop_uid if len(extents) == 1 else "",
+        )
+
+    def _refuse(self, report: Report, code: RejectCode, reason: str) -> None:
+        where = f"{report.path}: {_name_group(report)}"
+        self.rejected.append(RejectedAnnotation(report.path, code, f"{where}: {reason}"))
+
+    def _locate(self, report: Report) -> list[tuple[str, str, Extent] | None]:
+        """Return series, slice and extent of each region of a group; None for one on an image that is not here."""
+        located: list[tuple[str, str, Extent] | None] = []
+        for region in report.regions:
+            if region.frame_of_reference_uid:
+                extent = measure_region(region)
+                series_uid = self._find_series(region.frame_of_reference_uid, extent, report)
+                located.append((series_uid, "", extent) if series_uid else None)
+                continue
+            found, plane = self._catalogue.find_sop(region.sop_uid), self._catalogue.find_plane(region.sop_uid)
+            if found is None or plane is None:
+                located.append(None)
+            else:
+                located.append((found[schema.SERIES_UID], region.sop_uid, measure_region(region, plane)))
+        return located
+
+    def _find_series(self, frame_of_reference_uid: str, extent: Extent, report: Report) -> str:
+        """Return the series that a place in space lies on; empty where there is none.
+
+        Of several it is one that the report names as its evidence and that has a slice there; of those the one with the
+        smallest distance of slices, then the first by UID.
+        """
+        here = self._catalogue.find_frame_of_reference(frame_of_reference_uid)
+        here = [uid for uid in here if uid in report.evidence] or here
+        if len(here) < 2:
+            return here[0] if here else ""
+        ranked = []
+        for uid in here:
+            series = self._catalogue.find_series(uid)
+            assert series is not None
+            reach = find_nearest(series.planes, extent.center_mm.tolist(), series.frame[0, schema.SLICE_THICKNESS] or 0)
+            gap_mm = math.inf if math.isnan(series.gap_mm) else series.gap_mm
+            ranked.append((reach is None, gap_mm, uid))
+        self.counts["chosen"] += 1
+        return min(ranked)[2]
+
+
+def _find_middle(extents: Sequence[Extent]) -> tuple[float, float, float]:
+    """Return the middle of the regions of a group, weighted by area where all have one."""
+    areas_mm2 = np.array([extent.area_mm2 for extent in extents])
+    weights = areas_mm2 if (areas_mm2 > 0).all() else None
+    x, y, z = np.average([extent.center_mm for extent in extents], axis=0, weights=weights).tolist()
+    return x, y, z
+
+
+def _name_group(report: Report) -> str:
+    named = f" ({report.name[:40]!r})" if report.name else ""
+    return f"measurement group {report.number}{named}"
+
+
+def name_reported(found: Sequence[tuple[Report, Sphere]]) -> list[Sphere]:
+    """Name the nodules and readers of spheres, by the tracking UIDs of their groups.
+
+    The groups of a nodule share its tracking UID; each document is a reader. Where a document has several groups of
+    one nodule on one slice, each group is a reader. Other groups have nodules and readers that are not known.
+    """
+    of_nodule: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for at, (report, sphere) in enumerate(found):
+        if report.tracking_uid:
+            of_nodule[sphere.series_uid, report.tracking_uid].append(at)
+    spheres = [sphere for _, sphere in found]
+    for (_, tracking_uid), here in of_nodule.items():
+        if len(here) < 2:
+            continue
+        places = Counter((found[at][0].path, found[at][1].sop_uid or str(found[at][1].center_mm[2])) for at in here)
+        documents = sorted({found[at][0].path for at in here})
+        for number, at in enumerate(here):
+            reader = documents.index(found[at][0].path) if max(places.values()) == 1 else number
+            spheres[at] = replace(spheres[at], nodule_id=tracking_uid, reader=str(reader + 1))
+    return spheres
