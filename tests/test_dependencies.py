@@ -35,7 +35,7 @@ NOT_IMPORTED = {
     "pytest-socket": "options of pytest",
     "ruff": "a tool",
 }
-EXTRAS_OF_THE_PACKAGE = ("lance", "pandas", "preview", "ray", "web")
+EXTRAS_OF_THE_PACKAGE = ("lance", "pandas", "preview", "ray", "volumes", "web")
 ALLOWED_EXTRAS = {
     "src": EXTRAS_OF_THE_PACKAGE,
     "tests": ("dev", "browser", "docs", "fuzz", "pandas", "ray"),

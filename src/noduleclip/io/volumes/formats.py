@@ -1,14 +1,23 @@
 """The formats of volumes by the endings of their files."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import InputError
 from noduleclip.io.volumes.metaimage import read_meta_header
+from noduleclip.io.volumes.nifti import read_nifti_header
+from noduleclip.io.volumes.nrrd import read_nrrd_header
 from noduleclip.io.volumes.volume import Volume, orient
+from noduleclip.io.volumes.voxel_data import FileVolume
 
-VOLUME_SUFFIXES: Final = (".mhd", ".mha")
+_READERS: Final[dict[str, Callable[[Path, int], FileVolume]]] = {
+    **dict.fromkeys((".nii.gz", ".nii"), lambda path, _: read_nifti_header(path)),
+    **dict.fromkeys((".nrrd", ".nhdr"), lambda path, _: read_nrrd_header(path)),
+    **dict.fromkeys((".mhd", ".mha"), read_meta_header),
+}
+VOLUME_SUFFIXES: Final = tuple(_READERS)
 """Endings of files that `open_volume` reads, in lower case."""
 
 
@@ -21,14 +30,19 @@ def open_volume(path: Path, max_pixels: int = MAX_PIXELS) -> Volume:
 
     Raises:
         InputError: The file cannot be read, or is no volume of CT values or of a mask.
+        UsageError: The library that reads the format is missing.
     """
-    name = path.name.casefold()
-    if name.endswith((".mhd", ".mha")):
-        return orient(read_meta_header(path, max_pixels), max_pixels)
-    raise InputError(f"{path}: no volume; known endings are {', '.join(VOLUME_SUFFIXES)}")
+    suffix = _find_suffix(path.name)
+    if not suffix:
+        raise InputError(f"{path}: no volume; known endings are {', '.join(VOLUME_SUFFIXES)}")
+    return orient(_READERS[suffix](path, max_pixels), max_pixels)
 
 
 def strip_volume_suffix(name: str) -> str:
     """Return the name of a file without the ending of a volume; unchanged where it has none."""
-    suffix = next((suffix for suffix in VOLUME_SUFFIXES if name.casefold().endswith(suffix)), "")
+    suffix = _find_suffix(name)
     return name[: len(name) - len(suffix)] if suffix else name
+
+
+def _find_suffix(name: str) -> str:
+    return next((suffix for suffix in VOLUME_SUFFIXES if name.casefold().endswith(suffix)), "")

@@ -3,8 +3,8 @@
 import abc
 import functools
 import itertools
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -16,12 +16,13 @@ from noduleclip.errors import InputError
 from noduleclip.io.slice_plane import SlicePlane
 
 MOST_SLICES: Final = 10_000
+_MOST_VOXELS: Final = 1 << 32
 _LARGEST_OFFSET_MM: Final = 1e5
 _LARGEST_SKEW: Final = 1e-3
 AXES: Final = "xyz"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredVolume(abc.ABC):
     """The checked header of a volume; a subclass for each format reads the voxels.
 
@@ -30,12 +31,21 @@ class StoredVolume(abc.ABC):
         shape_ijk: Voxels along each axis, the axis that is fastest in the file first.
         affine_lps: (4, 4) from voxel indices (i, j, k), 0-based, to mm in the patient (LPS).
         dtype: Type of the stored values.
+        remarks: Oddities of the header, a sentence each.
+        segment_names: Names of the labels of a label map, where the file has them.
     """
 
     path: Path
     shape_ijk: tuple[int, int, int]
     affine_lps: NDArray[np.float64]
     dtype: np.dtype[np.generic]
+    remarks: tuple[str, ...] = ()
+    segment_names: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether a plane is reached through all planes before it, as in a compressed file."""
+        return False
 
     @property
     def is_mask(self) -> bool:
@@ -189,10 +199,11 @@ def orient(stored: StoredVolume, max_pixels: int) -> Volume:
     flipped = [bool(directions[world, axis] < 0) for world, axis in enumerate(axes)]
     volume = Volume(stored, (axes[0], axes[1], axes[2]), (flipped[0], flipped[1], flipped[2]))
     slices, rows, columns = volume.shape_zyx
-    if rows * columns > max_pixels or slices > MOST_SLICES:
+    plane = stored.shape_ijk[0] * stored.shape_ijk[1]
+    if max(rows * columns, plane) > max_pixels or slices > MOST_SLICES or slices * rows * columns > _MOST_VOXELS:
         raise InputError(
             f"{stored.path}: has {slices} slices of {rows} x {columns} pixels; slices have up to {max_pixels} pixels "
-            f"(--max-pixels), and a series up to {MOST_SLICES} of them"
+            f"(--max-pixels), and a series up to {MOST_SLICES} of them and {_MOST_VOXELS:,} voxels"
         )
     skew = float(directions[:, axes[0]] @ directions[:, axes[1]])
     if abs(skew) > _LARGEST_SKEW:
