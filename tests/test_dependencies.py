@@ -19,6 +19,7 @@ DISTRIBUTIONS = {
     "faiss": "faiss-cpu",
     "gdcm": "python-gdcm",
     "lance": "pylance",
+    "nrrd": "pynrrd",
     "open_clip": "open-clip-torch",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
