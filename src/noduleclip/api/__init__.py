@@ -4,8 +4,9 @@ from noduleclip.api.crops import read_crop
 from noduleclip.api.description import describe
 from noduleclip.api.embedding import embed
 from noduleclip.api.evaluation import Evaluation, PublishedEvaluation, evaluate
+from noduleclip.api.hits import Hits
 from noduleclip.api.phantoms import make_phantoms
-from noduleclip.api.search import Hits, Index, open_index
+from noduleclip.api.search import Index, open_index
 from noduleclip.api.training import train
 from noduleclip.language.query import parse_query
 

@@ -1,117 +1,23 @@
-"""Opened indexes and their hits."""
+"""Opened indexes."""
 
-import html
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from noduleclip.api.hits import Hits
 from noduleclip.config import SOFTNESS_MM
-from noduleclip.errors import UsageError
 from noduleclip.io.index.base import Index as StoredIndex
-from noduleclip.io.own_indexes import choose_slice_folders
 from noduleclip.workflows.reporter import NoteCollector, WarningReporter
-from noduleclip.workflows.search import Answer, Searcher
+from noduleclip.workflows.search import Searcher
 from noduleclip.workflows.search_request import RowFilter, SearchRequest, choose_k
 from noduleclip.workflows.stored_index import open_stored_index
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _KEPT = 4  # sentences, filters and columns in memory: 4 N float32 or float64
-_GALLERY_HITS = 24
-
-
-@dataclass(frozen=True)
-class Hits:
-    """The best rows of an index for one sentence; shown as a gallery in a notebook.
-
-    Attributes:
-        answer: The ranking and its hits.
-        notes: What the user should know about the result.
-
-    Examples:
-        >>> hits = nc.open_index("idx").query("> 6 mm", k=5)
-        >>> best_mm = hits.table["diameter_mm"][0]
-        >>> page = hits.to_html()
-    """
-
-    answer: Answer
-    notes: tuple[str, ...]
-    _index: "Index"
-
-    @property
-    def table(self) -> pl.DataFrame:
-        """One row per hit, best first, with rank, scores, metadata, and `satisfies`: the columns of `topk.csv`."""
-        return self.answer.hits
-
-    @property
-    def sentence(self) -> str:
-        """What was asked."""
-        return self.answer.ranking.question
-
-    @property
-    def description(self) -> str:
-        """How the sentence was understood, in one line."""
-        return self.answer.ranking.description
-
-    @property
-    def summary(self) -> str:
-        """How many pass the cut-off: "37 of 417 nodules with probability >= 0.8"; empty without one."""
-        return self.answer.ranking.summary
-
-    def __len__(self) -> int:
-        return self.table.height
-
-    def __repr__(self) -> str:
-        understood = "; ".join(filter(None, (self.description, self.summary)))
-        return f"<noduleclip.Hits, {understood}>\n{self.table}"
-
-    def to_pandas(self) -> "pd.DataFrame":
-        """Return the table as a pandas DataFrame, which needs the extra `pandas`.
-
-        Raises:
-            UsageError: pandas is not installed.
-        """
-        try:
-            return self.table.to_pandas()
-        except ModuleNotFoundError as error:
-            raise UsageError(f'to_pandas needs {error.name}: pip install "noduleclip[pandas]"') from error
-
-    def to_html(self) -> str:
-        """Return a page with pictures of the first 24 hits, their outlines and sizes; no script, no network.
-
-        A hit whose slice cannot be read is shown with the reason.
-        """
-        from noduleclip.report.gallery import (
-            GALLERY_FOV_MM,
-            GALLERY_SIZE_PX,
-            count_slices,
-            make_section,
-            render_gallery,
-        )
-        from noduleclip.workflows.pictures import load_pictures
-
-        first, index = replace(self.answer, hits=self.table.head(_GALLERY_HITS)), self._index
-        folders = choose_slice_folders(index.stored, index.dicom_roots)
-        pictures = load_pictures(
-            index.stored,
-            first.hits,
-            folders,
-            fov_mm=GALLERY_FOV_MM,
-            size_px=GALLERY_SIZE_PX,
-            most_slices=count_slices(len(first.hits)),
-        )
-        return render_gallery([make_section(first, pictures)], "", None)
-
-    def _repr_html_(self) -> str:
-        page = html.escape(self.to_html(), quote=True)
-        return f'<iframe srcdoc="{page}" sandbox width="100%" height="640" style="border:0"></iframe>'
 
 
 class Index:
@@ -284,7 +190,7 @@ def open_index(
     Args:
         location: A folder, or the address of a Lance store such as "lance://idx.store".
         model: Checkpoint that must have made the embeddings; None = not checked.
-        dicom_roots: Folders that DICOM paths start from, for pictures; none = those that `embed` read from.
+        dicom_roots: Folders that DICOM paths start from, for pictures and exports; none = those that `embed` read from.
 
     Issues a warning where the index is one of outlines that an earlier version made.
 

@@ -51,6 +51,7 @@ def describe(
     device: options.DeviceName = "auto",
     views: options.Views = None,
     precision: options.Precision = "auto",
+    export: options.Export = None,
     output_format: options.OutputFormat = "auto",
     out: Annotated[
         Path | None,
@@ -66,10 +67,14 @@ def describe(
     Example: noduleclip describe --emb-dir index --where "estimated_malignancy >= 4" --out descriptions
     """
     from noduleclip.cli.retries import retry_replaced
+    from noduleclip.cli.slice_folders import settle_slice_folders
+    from noduleclip.io.own_indexes import SliceFolders
     from noduleclip.report.console import CONSOLE, log_info
     from noduleclip.report.descriptions import print_descriptions, write_descriptions
     from noduleclip.report.tables import choose_format
     from noduleclip.workflows.describe import DESCRIPTION_FILES, DescribeRequest, describe_index
+    from noduleclip.workflows.export import export_descriptions
+    from noduleclip.workflows.export_files import check_exports, need_places
     from noduleclip.workflows.output_lock import OVERWRITE, output_lock
     from noduleclip.workflows.search_request import RowFilter
     from noduleclip.workflows.stored_index import open_stored_index
@@ -90,10 +95,15 @@ def describe(
     if emb_dir is not None and given:
         raise UsageError(f"{given[0]} needs --roi-csv: the rows of an index are embedded already")
 
+    targets = check_exports("--export", export or (), replace=overwrite)
+
     def run() -> None:
+        index, folders = None, None
         if emb_dir is not None:
             filters = RowFilter(where=where or "", patients=patients_file)
             index = open_stored_index(emb_dir, reporter=CONSOLE)
+            if need_places(targets):
+                folders = settle_slice_folders(index, () if crops.dicom_root is None else (crops.dicom_root,))
             result = describe_index(index, DescribeRequest(filters=filters), CONSOLE)
         else:
             from noduleclip.workflows.describe_table import DescribeTableRequest, describe_table
@@ -105,6 +115,10 @@ def describe(
                 views=views, precision=precision,
             )  # fmt: skip
             result = describe_table(request, CONSOLE)
+            folders = SliceFolders(tuple(map(Path, result.dicom_roots)), anywhere=True)
+        if targets:
+            for file in export_descriptions(targets, result, folders, CONSOLE, index=index, condition=where or ""):
+                log_info(file.describe("nodule"))
         if out is not None:
             log_info(f"{result.table.height:,} nodules in {write_descriptions(result, out)}")
         print_descriptions(result, choose_format(output_format))

@@ -30,7 +30,7 @@ PictureRoot = Annotated[
     Path | None,
     typer.Option(
         "--dicom-root",
-        help="Folder that relative DICOM paths start from, for pictures. "
+        help="Folder that relative DICOM paths start from, for pictures and exports. "
         "(default: where embed found the slices, if the index was made here)",
         rich_help_panel=INPUTS,
     ),
@@ -238,6 +238,16 @@ Exact = Annotated[
     bool,
     typer.Option("--exact", help="Rank all rows even if a Lance store has a vector index.", rich_help_panel=RANKING),
 ]
+Export = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--export",
+        metavar="FILE",
+        help="Write the nodules for another tool, by the ending of the file: .mrk.json (3D Slicer), .json (COCO, with "
+        "pictures), .xlsx, .parquet; repeatable.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 QueryOut = Annotated[Path | None, typer.Option("--out", help="Folder for topk.csv.", rich_help_panel=OUTPUT)]
 OutputFormat = Annotated[
     Literal["auto", "table", "csv", "json"],
@@ -306,6 +316,7 @@ class SearchOptions:
     html: Html = None
     contact_sheet: ContactSheet = None
     viewer_url: ViewerUrl = None
+    export: Export = None
     out: QueryOut = None
     output_format: OutputFormat = "auto"
     paths_only: PathsOnly = False

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.errors import SliceError, UsageError
+from noduleclip.errors import SliceError
 from noduleclip.io.index.base import Index
 from noduleclip.io.own_indexes import SliceFolders, choose_slice_folders
 from noduleclip.report.console import data_console, log_info, log_warning, progress
@@ -72,10 +72,8 @@ def read_pictures(
         The pictures of each hit, or the reason why there are none.
 
     Raises:
-        UsageError: The DICOM root is no folder, or the index holds no boxes.
+        UsageError: The index holds no boxes.
     """
-    if options.dicom_root is not None and not options.dicom_root.is_dir():
-        raise UsageError(f"--dicom-root {options.dicom_root}: no such folder")
     folders = options.folders or choose_slice_folders(index, options.given_folders)
     with progress("reading slices", hits[schema.ROW].n_unique(), "hits") as advance:
         return load_pictures(

@@ -18,6 +18,8 @@ from noduleclip.io.index.base import Index
 from noduleclip.io.text_table import format_csv
 from noduleclip.report.console import CONSOLE, log_info, write_lines
 from noduleclip.report.tables import choose_format, print_hits
+from noduleclip.workflows.export import export_hits
+from noduleclip.workflows.export_files import ExportTarget, check_exports, need_places
 from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 from noduleclip.workflows.search import Answer, Searcher
 from noduleclip.workflows.search_request import RowFilter, SearchRequest, choose_k, format_command, load_sentences
@@ -79,35 +81,50 @@ def run_search(
         from noduleclip.cli.gallery import check_gallery
 
         check_gallery(pictures, replace=options.overwrite)
+    targets = check_exports("--export", options.export or (), replace=options.overwrite)
 
     def search() -> None:
         index = open_stored_index(options.emb_dir, options.model, CONSOLE)
         wanted = request if choose_alpha is None else replace(request, alpha=choose_alpha(index))
-        _deliver_answers(index, wanted, options, pictures, cache_dir)
+        _deliver_answers(index, wanted, options, pictures, targets, cache_dir)
 
     with output_lock(options.out, (schema.TOP_K_CSV,), OVERWRITE, replace=options.overwrite, reporter=CONSOLE):
         retry_replaced(search)
 
 
 def _deliver_answers(
-    index: Index, request: SearchRequest, options: SearchOptions, pictures: PictureOptions, cache_dir: Path | None
+    index: Index,
+    request: SearchRequest,
+    options: SearchOptions,
+    pictures: PictureOptions,
+    targets: Sequence[ExportTarget],
+    cache_dir: Path | None,
 ) -> None:
-    if pictures.wanted:
+    if pictures.wanted or need_places(targets):
         pictures = replace(pictures, folders=settle_slice_folders(index, pictures.given_folders))
     searcher = Searcher(index, model=options.model, cache_dir=cache_dir)
     batches = searcher.search(request, CONSOLE)
     if options.paths_only or choose_format(options.output_format) != "table":  # a table has them itself
         batches = _log_descriptions(batches)
     with _delivering(index, options, pictures) as deliver:
-        if pictures.writes_files:
-            from noduleclip.cli.gallery import refuse_many_hits, write_gallery
-
+        if pictures.writes_files or targets:
             shown: list[Answer] = []
             for answers in batches:
                 shown += answers
-                refuse_many_hits(shown)
-            command = format_command(request, options.emb_dir, model=options.model, queries_file=options.queries_file)
-            write_gallery(index, shown, pictures, command)
+                if pictures.writes_files:
+                    from noduleclip.cli.gallery import refuse_many_hits
+
+                    refuse_many_hits(shown)
+            if pictures.writes_files:
+                from noduleclip.cli.gallery import write_gallery
+
+                command = format_command(
+                    request, options.emb_dir, model=options.model, queries_file=options.queries_file
+                )
+                write_gallery(index, shown, pictures, command)
+            if targets:
+                for file in export_hits(targets, index, shown, pictures.folders, CONSOLE):
+                    log_info(file.describe("hit"))
             deliver(shown)
             return
         delivered = False

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from noduleclip.errors import make_printable
+from noduleclip.errors import UsageError, make_printable
 from noduleclip.io.index.base import Index
 from noduleclip.io.own_indexes import SliceFolders, choose_slice_folders
 from noduleclip.report.console import log_info, message_console
@@ -19,7 +19,13 @@ def settle_slice_folders(index: Index, given: Sequence[Path], *, ask: bool = Tru
         index: The index.
         given: Folders that the user named with `--dicom-root`.
         ask: Whether this is a moment to ask.
+
+    Raises:
+        UsageError: A folder of `--dicom-root` is not there.
     """
+    for folder in given:
+        if not folder.is_dir():
+            raise UsageError(f"--dicom-root {folder}: no such folder")
     folders = choose_slice_folders(index, given)
     if given or folders.anywhere or not index.manifest.dicom_roots:
         return folders
@@ -28,8 +34,8 @@ def settle_slice_folders(index: Index, given: Sequence[Path], *, ask: bool = Tru
         import typer
 
         log_info(f"{index.location} was not made here. It wants to show slices from these folders:")
-        for folder in named[:_MOST_NAMED]:
-            log_info(f"  {make_printable(folder)[:_MOST_LETTERS]!r}")
+        for name in named[:_MOST_NAMED]:
+            log_info(f"  {make_printable(name)[:_MOST_LETTERS]!r}")
         if len(named) > _MOST_NAMED:
             log_info(f"  and {len(named) - _MOST_NAMED} more")
         if typer.confirm("Read slices from them?", default=False, err=True):

@@ -57,8 +57,7 @@ def render(export: Export, path: Path) -> Iterator[ExportFile]:
         "annotations": annotations,
         "categories": [{"id": 1, "name": CATEGORY, "supercategory": ""}],
     }
-    content = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
-    yield ExportFile(path, content.encode(), len(annotations))
+    yield ExportFile(path, json.dumps(values, ensure_ascii=False).encode(), len(annotations))
 
 
 def _draw_slice(finding: Finding) -> bytes:
@@ -108,14 +107,14 @@ def _choose_box(finding: Finding, polygons: Sequence[NDArray[np.float64]]) -> tu
 
     The box of a table that names points is one pixel: there the diameter says how large the nodule is.
     """
-    if finding.box_px is not None:
-        left, top, right, bottom = finding.box_px
-        if right > left or bottom > top:
-            return (left, top, right - left + 1, bottom - top + 1), "table"
     if polygons:
         every = np.concatenate(polygons)
         (left, top), (right, bottom) = every.min(axis=0).tolist(), every.max(axis=0).tolist()
         return (left, top, right - left, bottom - top), "outline"
+    if finding.box_px is not None:
+        left, top, right, bottom = finding.box_px
+        if right > left or bottom > top:
+            return (left, top, right - left + 1, bottom - top + 1), "table"
     x, y = (part + 0.5 for part in finding.center_px)
     height, width, box_from = 1.0, 1.0, "point"
     if finding.diameter_mm is not None:

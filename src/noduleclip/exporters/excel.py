@@ -53,11 +53,11 @@ def _describe_source(export: Export) -> pl.DataFrame:
     return pl.DataFrame(
         {
             schema.QUERY: [question.text for question in questions],
-            "read as": [question.reading for question in questions],
+            "reading": [question.reading for question in questions],
             "model": [export.source.model_id] * len(questions),
             "made by": [f"noduleclip {__version__}"] * len(questions),
         },
-        schema_overrides={schema.QUERY: pl.String, "read as": pl.String},
+        schema_overrides={schema.QUERY: pl.String, "reading": pl.String},
     )
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.errors import RejectCode, SliceError
-from noduleclip.io.dicom.placement import Placement
 from noduleclip.io.outlines import compute_mean_outline
 from noduleclip.io.slice_plane import SlicePlane
+
+if TYPE_CHECKING:  # an export of the table alone does not load what reads DICOM
+    from noduleclip.io.dicom.placement import Placement
 
 SCORES: Final = (
     schema.SCORE, schema.SIMILARITY, schema.PROBABILITY, schema.COSINE, schema.RULE, schema.LIKENESS,
@@ -182,16 +184,18 @@ class ExportFile:
         path: Where it goes.
         content: Its bytes.
         count: Findings or rows in it; None for a file that belongs to another one, such as a picture.
+        label: Whose findings these are, where an export has several files; empty where it has one.
     """
 
     path: Path
     content: bytes
     count: int | None = None
+    label: str = ""
 
 
 def make_finding(
     row: Mapping[str, Any],
-    placement: Placement,
+    placement: "Placement",
     file: Path,
     outlines_px: Sequence[NDArray[np.float64]] = (),
     *,
@@ -261,6 +265,11 @@ def group_by_series(findings: Iterable[Finding]) -> list[list[Finding]]:
     for finding in sorted(findings, key=lambda one: one.rank):  # stable: of equal ranks the first question's
         groups.setdefault(finding.series_uid or str(finding.file.parent), []).append(finding)
     return list(groups.values())
+
+
+def label_series(findings: Sequence[Finding]) -> str:
+    """Return whose findings a group of `group_by_series` are."""
+    return f"patient {findings[0].patient_id}" if findings and findings[0].patient_id else ""
 
 
 def _find_center(row: Mapping[str, Any]) -> tuple[float, float] | None:

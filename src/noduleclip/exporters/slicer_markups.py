@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noduleclip.exporters.findings import Export, ExportFile, Finding, group_by_series
+from noduleclip.exporters.findings import Export, ExportFile, Finding, group_by_series, label_series
 from noduleclip.exporters.formats import number_files
 
 SUFFIX: Final = ".mrk.json"
@@ -37,7 +37,8 @@ def render(export: Export, path: Path) -> Iterator[ExportFile]:
         name = file.name[: -len(SUFFIX)]
         values = {"@schema": SCHEMA, "markups": [_make_points(name, findings), *_make_lines(findings)]}
         content = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
-        yield ExportFile(file, content.encode(), len(findings))
+        label = label_series(findings) if len(groups) > 1 else ""
+        yield ExportFile(file, content.encode(), len(findings), label)
 
 
 def _make_points(name: str, findings: Sequence[Finding]) -> Json:

@@ -1,7 +1,8 @@
 """Outlines of readers: their texts, and the share of the readers whose outline contains each pixel of a crop."""
 
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,25 @@ def parse_slices(text: str | None) -> tuple[SliceOutlines, ...]:
         return tuple(_parse_slice(one) for one in values)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return ()
+
+
+def parse_row_slices(row: Mapping[str, Any], text: str | None, *, is_of_nodules: bool) -> tuple[SliceOutlines, ...]:
+    """Parse the slices on which the nodule of a row was outlined.
+
+    Args:
+        row: The row's file, and where it has them, its frame and the z of its slice.
+        text: Its outlines as the table or the index has them; None where there are none.
+        is_of_nodules: Whether the text is of all slices of a nodule, else one outline.
+
+    Returns:
+        The slices by z where it is known, else in the order of the table; one where a row is an outline.
+    """
+    slices = parse_slices(text) if is_of_nodules else ()
+    if slices:
+        return slices
+    points, number = parse_points(text), row.get(schema.FRAME)
+    frame = int(number) if number is not None and math.isfinite(number) else None
+    return (SliceOutlines(row[schema.DICOM_PATH], frame, row.get(schema.Z_MM), () if points is None else (points,)),)
 
 
 def _parse_slice(values: dict[str, Any]) -> SliceOutlines:

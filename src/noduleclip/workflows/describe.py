@@ -46,10 +46,20 @@ class DescribeResult:
         table: A row per nodule, in the order of the index or the table: which one it is, its measured diameter, columns
             that were kept, and the columns of `retrieval.estimate_columns`.
         rejects: Rows of the table that cannot be used, as `rejects.csv` lists them; none of an index.
+        model_id: The model.
+        checkpoint_sha256: Hash of its checkpoint.
+        nodules: All metadata of the nodules of a table, in the same order; empty of an index, which holds them.
+        outlines: Their outlines, as an index would hold them; None where there are none.
+        dicom_roots: Folders that relative paths of a table start from.
     """
 
     table: pl.DataFrame
     rejects: pl.DataFrame
+    model_id: str
+    checkpoint_sha256: str
+    nodules: pl.DataFrame = field(default_factory=pl.DataFrame)
+    outlines: tuple[str | None, ...] = ()
+    dicom_roots: tuple[str, ...] = ()
 
 
 def describe_index(index: Index, request: DescribeRequest, reporter: Reporter = SILENT) -> DescribeResult:
@@ -71,7 +81,9 @@ def describe_index(index: Index, request: DescribeRequest, reporter: Reporter = 
         parts = (index.embeddings[start : start + _ROWS_AT_ONCE] for start in starts)
         table = table.hstack(estimate_columns(estimator, parts))
     index.check_unchanged()
-    return DescribeResult(table if rows is None else table[rows], pl.DataFrame())
+    manifest = index.manifest
+    chosen = table if rows is None else table[rows]
+    return DescribeResult(chosen, pl.DataFrame(), manifest.model_id, manifest.checkpoint_sha256)
 
 
 def choose_columns(held: Sequence[str]) -> list[str]:

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
+
 from noduleclip import schema
 from noduleclip.config import INDEXED_ROWS
+from noduleclip.engine.embed import describe_rows
 from noduleclip.workflows.describe import DescribeResult, choose_columns
-from noduleclip.workflows.embed import EmbedRequest, estimate_table
+from noduleclip.workflows.embed import EmbedRequest, load_job
 from noduleclip.workflows.index_target import IndexTarget
 from noduleclip.workflows.reporter import SILENT, Reporter
-from noduleclip.workflows.roi_crops import TableRequest
+from noduleclip.workflows.roi_crops import TableRequest, check_reject_limit, cut_crops, describe_rejects, list_rejects
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,7 @@ def describe_table(request: DescribeTableRequest, reporter: Reporter = SILENT) -
         ArtefactError: The checkpoint is broken.
     """
     nowhere = IndexTarget(request.table.roi_csv.parent, None, INDEXED_ROWS)
-    meta, rejects = estimate_table(
+    job = load_job(
         EmbedRequest(
             table=request.table, target=nowhere, model=request.model, unit=request.unit,
             patients_file=request.patients_file, bs=request.bs, device=request.device, views=request.views,
@@ -53,4 +56,26 @@ def describe_table(request: DescribeTableRequest, reporter: Reporter = SILENT) -
         ),
         reporter,
     )  # fmt: skip
-    return DescribeResult(meta.select(choose_columns(meta.columns)), rejects)
+    cache = cut_crops(job.frame, job.settings, request.table, reporter=reporter)
+    check_reject_limit(job.frame, cache.rejects, request.table)
+    if cache.rejects:
+        reporter.warning(describe_rejects(job.frame, cache.rejects))
+    with reporter.progress("embedding", job.frame.height - len(cache.rejects), "crops") as advance:
+        meta = describe_rows(job.frame, cache, job.encoders, bs=request.bs, keep=request.table.keep, on_rows=advance)
+    return DescribeResult(
+        table=meta.select(choose_columns(meta.columns)),
+        rejects=list_rejects(job.frame, cache.rejects),
+        model_id=job.encoders.image.model_id,
+        checkpoint_sha256=job.encoders.checkpoint_sha256,
+        nodules=meta,
+        outlines=_find_outlines(job.frame, meta),
+        dicom_roots=job.table.dicom_roots,
+    )
+
+
+def _find_outlines(frame: pl.DataFrame, meta: pl.DataFrame) -> tuple[str | None, ...]:
+    """Return the outlines of the rows that were embedded."""
+    if schema.POINTS_JSON not in frame.columns:
+        return (None,) * meta.height
+    outlines = dict(frame.select(schema.CSV_ROW, schema.POINTS_JSON).iter_rows())
+    return tuple(outlines[row] for row in meta[schema.CSV_ROW])

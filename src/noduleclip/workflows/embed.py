@@ -10,7 +10,7 @@ import polars as pl
 from noduleclip import schema
 from noduleclip.config import VIEWS
 from noduleclip.engine.chunks import CHUNK_ROWS, CHUNKS_FOLDER, open_chunks
-from noduleclip.engine.embed import describe_rows, measure_index, write_index, write_store
+from noduleclip.engine.embed import measure_index, write_index, write_store
 from noduleclip.engine.encoders import AUTO, Encoder, Encoders, open_encoders
 from noduleclip.engine.ray_engine import ChunkWork, embed_with_ray, write_fragments_with_ray
 from noduleclip.engine.shards import ShardNumber, fingerprint_table, write_shard
@@ -27,10 +27,8 @@ from noduleclip.workflows.index_target import IndexTarget, record_index, target_
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.roi_crops import (
     TableRequest,
-    check_reject_limit,
     count_workers,
     cut_crops,
-    describe_rejects,
     enforce_reject_limit,
     list_rejects,
     load_table,
@@ -91,7 +89,7 @@ class EmbedResult:
 
 
 @dataclass(frozen=True)
-class _Job:
+class EmbedJob:
     """A request with its model and its rows loaded.
 
     Attributes:
@@ -130,7 +128,7 @@ def embed_table(request: EmbedRequest, reporter: Reporter = SILENT) -> EmbedResu
     results = (schema.INDEX_MANIFEST,) if target.shard is None else (schema.SHARD_MANIFEST,)
     beside = (schema.INDEX_MANIFEST,)
     with target_lock(target, results, replace=request.overwrite, beside=beside, reporter=reporter):
-        job = _load(request, reporter)
+        job = load_job(request, reporter)
         reporter.histogram("sizes in mm", count_sizes(job.frame))
         index_bytes = measure_index(job.frame, job.encoders, target.out_dir, request.table.keep, target.store)
         work = _describe_ray_work(job)
@@ -158,36 +156,21 @@ def estimate_embedding(request: EmbedRequest, reporter: Reporter = SILENT) -> Ch
         InputError: The table or the patient list cannot be read.
         ArtefactError: The checkpoint is broken.
     """
-    job = _load(request, reporter)
+    job = load_job(request, reporter)
     if not job.rows:
         return None
     estimate = _estimate(job.encoders.image, job.frame.height, request.bs)
     return check_rows(job.frame, {}, job.settings, request.table, [estimate], reporter=reporter)
 
 
-def estimate_table(request: EmbedRequest, reporter: Reporter = SILENT) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Cut the crops of a table, embed them, and estimate sizes and ratings; no index is written.
-
-    Returns:
-        The metadata of an index of the table with the columns of the estimates, and the rows that cannot be used, as
-        `rejects.csv` lists them.
+def load_job(request: EmbedRequest, reporter: Reporter) -> EmbedJob:
+    """Load the model and the rows of a request.
 
     Raises:
         UsageError: The model does not have the size asked for.
-        InputError: The table or the patient list cannot be read, or too many rows are unusable.
+        InputError: The table or the patient list cannot be read.
         ArtefactError: The checkpoint is broken.
     """
-    job = _load(request, reporter)
-    cache = cut_crops(job.frame, job.settings, request.table, reporter=reporter)
-    check_reject_limit(job.frame, cache.rejects, request.table)
-    if cache.rejects:
-        reporter.warning(describe_rejects(job.frame, cache.rejects))
-    with reporter.progress("embedding", job.frame.height - len(cache.rejects), "crops") as advance:
-        meta = describe_rows(job.frame, cache, job.encoders, bs=request.bs, keep=request.table.keep, on_rows=advance)
-    return meta, list_rejects(job.frame, cache.rejects)
-
-
-def _load(request: EmbedRequest, reporter: Reporter) -> _Job:
     checkpoint = find_checkpoint(request.model)
     preparing = f"{request.model}: preparing the model, which takes some seconds the first time"
     if request.views not in (None, *VIEWS):
@@ -222,10 +205,10 @@ def _load(request: EmbedRequest, reporter: Reporter) -> _Job:
             else f"shard {shard}: no rows, the table has fewer chunks of {CHUNK_ROWS:,}"
         )
     settings = request.table.cut_settings(config.crop)
-    return _Job(request, checkpoint, encoders, table, everything, rows, frame, settings)
+    return EmbedJob(request, checkpoint, encoders, table, everything, rows, frame, settings)
 
 
-def _describe_ray_work(job: _Job) -> ChunkWork | None:
+def _describe_ray_work(job: EmbedJob) -> ChunkWork | None:
     request = job.request
     if request.ray_address is None:
         return None
@@ -236,7 +219,7 @@ def _describe_ray_work(job: _Job) -> ChunkWork | None:
     )
 
 
-def _embed_with_ray(job: _Job, work: ChunkWork, reporter: Reporter) -> CropCache:
+def _embed_with_ray(job: EmbedJob, work: ChunkWork, reporter: Reporter) -> CropCache:
     """Embed all chunks with Ray, and return the cache with its rejected rows."""
     address, table = job.request.ray_address, job.request.table
     assert address is not None
@@ -249,7 +232,7 @@ def _embed_with_ray(job: _Job, work: ChunkWork, reporter: Reporter) -> CropCache
     return cache
 
 
-def _write_folder(job: _Job, cache: CropCache, reporter: Reporter) -> EmbedResult:
+def _write_folder(job: EmbedJob, cache: CropCache, reporter: Reporter) -> EmbedResult:
     with reporter.progress("embedding", job.frame.height - len(cache.rejects), "crops") as advance:
         manifest = write_index(
             job.frame, cache, job.encoders, job.request.target.out_dir,
@@ -258,7 +241,9 @@ def _write_folder(job: _Job, cache: CropCache, reporter: Reporter) -> EmbedResul
     return _finish(job, cache, manifest.rows, reporter)
 
 
-def _write_store(job: _Job, cache: CropCache, store: Place, work: ChunkWork | None, reporter: Reporter) -> EmbedResult:
+def _write_store(
+    job: EmbedJob, cache: CropCache, store: Place, work: ChunkWork | None, reporter: Reporter
+) -> EmbedResult:
     request, keep = job.request, job.request.table.keep
     fragments: list[str] | None = None
     if work is not None and request.ray_address is not None:
@@ -276,7 +261,7 @@ def _write_store(job: _Job, cache: CropCache, store: Place, work: ChunkWork | No
     return _finish(job, cache, manifest.rows, reporter)
 
 
-def _finish(job: _Job, cache: CropCache, rows: int, reporter: Reporter) -> EmbedResult:
+def _finish(job: EmbedJob, cache: CropCache, rows: int, reporter: Reporter) -> EmbedResult:
     target = job.request.target
     record_index(target.location, reporter)
     emb = job.encoders.image.config.emb
@@ -284,7 +269,7 @@ def _finish(job: _Job, cache: CropCache, rows: int, reporter: Reporter) -> Embed
     return EmbedResult(target.location, rows, emb, list_rejects(job.frame, cache.rejects))
 
 
-def _write_shard(job: _Job, shard: ShardNumber, cache: CropCache, reporter: Reporter) -> EmbedResult:
+def _write_shard(job: EmbedJob, shard: ShardNumber, cache: CropCache, reporter: Reporter) -> EmbedResult:
     """Write one shard; the limit of unusable rows is enforced by `merge`, which sees all shards."""
     table, bs, folder = job.request.table, job.request.bs, job.request.target.out_dir
     rejects = list_rejects(job.frame, cache.rejects)

@@ -163,21 +163,15 @@ class Index(abc.ABC):
             The slices of each row, by z where it is known, else in the order of the table. A row of an index of
             outlines has one slice and at most one outline.
         """
-        from noduleclip.io.outlines import SliceOutlines, parse_points, parse_slices
+        from noduleclip.io.outlines import parse_row_slices
 
         held = self.scan().collect_schema().names()
         named = [name for name in (schema.ROW, schema.DICOM_PATH, schema.FRAME, schema.Z_MM) if name in held]
-        found = []
-        for row, text in zip(self.read_rows(rows, named).iter_rows(named=True), self.read_outlines(rows), strict=True):
-            slices = parse_slices(text) if self.manifest.is_of_nodules else ()
-            if not slices:
-                points = parse_points(text)
-                number, z_mm = row.get(schema.FRAME), row.get(schema.Z_MM)
-                frame = int(number) if number is not None and math.isfinite(number) else None
-                outlines = () if points is None else (points,)
-                slices = (SliceOutlines(row[schema.DICOM_PATH], frame, z_mm, outlines),)
-            found.append(slices)
-        return found
+        places, texts = self.read_rows(rows, named).iter_rows(named=True), self.read_outlines(rows)
+        return [
+            parse_row_slices(row, text, is_of_nodules=self.manifest.is_of_nodules)
+            for row, text in zip(places, texts, strict=True)
+        ]
 
     def find_near(self, vector: NDArray[np.float32], k: int, condition: str | None) -> NDArray[np.int64]:
         """Find rows near a vector by the vector index, without looking at all of them.
