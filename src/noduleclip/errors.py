@@ -153,6 +153,7 @@ class RejectCode(StrEnum):
     DECODE_FAILED = "decode-failed"
     NO_SPACING = "no-spacing"
     SPACING_MISMATCH = "spacing-mismatch"
+    BAD_NUMBER = "bad-number"
     OUTSIDE = "outside"
     NO_DIAMETER = "no-diameter"
     NO_SERIES = "no-series"

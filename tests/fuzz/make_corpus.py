@@ -54,10 +54,23 @@ PHANTOM-0001/1.dcm,7.0,3,4,12,12,0.8,0.7,"[[3,4],[12,4],[7.5,12]]",PHANTOM-0001,
 PHANTOM-0002\\1.dcm,,1,1,2,2,0.8,0.7,,PHANTOM-0002,N2,
 LIDC-IDRI-0003/1.dcm,12.5,0,0,15,15,,,,,,1
 """
-_PLACES = """seriesuid,coordX,coordY,coordZ,diameter_mm,reader,malignancy
+_PLACE_TABLES = {
+    "sound": """seriesuid,coordX,coordY,coordZ,diameter_mm,reader,malignancy
 1.2.3.4.5.6.7,-128.7,-175.3,-298.4,5.65,1,4
 1.2.3.4.5.6.7,103.8,-211.9,-227.1,4.22,2,
-"""
+""",
+    "lndb": """LNDbID,RadID,RadFindingID,FindingID,x,y,z,AgrLevel,Nodule,Volume,Text
+1,"1,2","1,1",1,-68.5,-30.1,-120.2,2,1,310.2,4.5
+2,3,1,1,1.5,2.5,3.5,1,0,20,
+""",
+    "lungx": """Scan Number,Nodule Number,"Nodule Center x,y Position*",Nodule Center Image,Final Diagnosis
+LUNGx-CT001,1,"318, 367",145,Benign nodule
+CT-Training-lc001,,120325,88,malignant
+""",
+    "boxes": """SAMPLE_ID,ct_path,seg_path,coordX,coordY,coordZ,w,h,d,score
+A,a/b.nii.gz,c,1.5,2,3,4,5,6,0.5
+""",
+}
 _ENTRY = {"image": "1.2.3.4.5.6.7/1.2.3.4.5.6.7.nii.gz", "box": [[-128.7, -175.3, -298.4, 5.6, 5.6, 5.6]], "label": [0]}
 _SENTENCES = (
     "a lung nodule with diameter > 6 mm",
@@ -85,7 +98,7 @@ def make_corpus() -> Iterator[tuple[str, str, bytes]]:
     yield "scores", "sound.csv", b"row,small,> 6 mm\n0,0.1,0.9\n2,0.5,0.5\n1,1e-3,-2\n"
     yield "readers", "sound.csv", _TABLE.encode()
     yield "readers", "one-more-reader.csv", (_TABLE + _TABLE.splitlines()[1].replace("6.4", "6.5") + "\n").encode()
-    yield "world_csv", "sound.csv", _PLACES.encode()
+    yield from (("point_table", f"{name}.csv", text.encode()) for name, text in _PLACE_TABLES.items())
     yield "data_list", "sound.json", json.dumps({"training": [_ENTRY], "validation": [_ENTRY, _ENTRY]}).encode()
     yield from (("meta_image", name, content) for name, content in _make_meta_images())
     yield from _make_segmentation()

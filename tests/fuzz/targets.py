@@ -35,9 +35,9 @@ from noduleclip.importers.dicom_sr import read_reports
 from noduleclip.importers.grouping import number_nodules
 from noduleclip.importers.lidc_xml import read_lidc_xml
 from noduleclip.importers.monai import read_data_list
+from noduleclip.importers.point_table import read_point_table
 from noduleclip.importers.report_regions import measure_region
 from noduleclip.importers.segment_annotations import find_middle
-from noduleclip.importers.world_csv import read_world_csv
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.dicom.slice import check_ct_slice, read_patient_id
 from noduleclip.io.index.condition_filters import build_expression, build_lance_filter
@@ -206,9 +206,9 @@ def _read_rois(path: Path, folder: Path) -> None:
     guard_cells(frame).write_csv(folder / "guarded.csv")
 
 
-def _read_world_csv(content: bytes, folder: Path) -> None:
-    spheres, unread = read_world_csv(_put(folder / "nodules.csv", content))
-    _check_spheres(spheres, [one.reason for one in unread])
+def _read_point_table(content: bytes, folder: Path) -> None:
+    found = read_point_table(_put(folder / "nodules.csv", content))
+    _check_spheres(found.spheres, [*found.remarks, *(one.reason for one in found.rejected)])
 
 
 def _read_data_list(content: bytes, folder: Path) -> None:
@@ -221,9 +221,9 @@ def _check_spheres(spheres: Sequence[Sphere], reasons: Sequence[str]) -> None:
         _check_message(InputError(reason).args[0])
     for sphere in spheres:
         size_mm = 1.0 if sphere.diameter_mm is None else sphere.diameter_mm
-        _demand(
-            bool(np.isfinite((*sphere.center_mm, size_mm)).all() and size_mm > 0 and sphere.series_uid), "no sphere"
-        )
+        place = sphere.center_mm if sphere.pixel_place is None else sphere.pixel_place.position
+        named = bool(sphere.series_uid or sphere.patient_id)
+        _demand(bool(np.isfinite((*place, size_mm)).all() and size_mm > 0 and named), "no sphere")
 
 
 def _read_meta_image(content: bytes, folder: Path) -> None:
@@ -447,7 +447,7 @@ TARGETS = {
         Target(_read_roi_csv, _TABLES, words.TABLE),
         Target(_read_roi_parquet, _TABLES, words.PARQUET),
         Target(_read_patients, _TABLES, words.TABLE),
-        Target(_read_world_csv, _TABLES, words.PLACES),
+        Target(_read_point_table, _TABLES, words.PLACES),
         Target(_read_data_list, _TABLES, words.PLACES),
         Target(_read_meta_image, _TABLES, words.META),
         Target(_read_segmentation, _TABLES, words.DICOM),

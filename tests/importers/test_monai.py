@@ -8,8 +8,8 @@ import pytest
 
 from noduleclip.errors import InputError, RejectCode
 from noduleclip.importers.annotations import Sphere
+from noduleclip.importers.coordinates import Coordinates
 from noduleclip.importers.monai import BoxMode, name_series, read_data_list
-from noduleclip.importers.world_csv import Coordinates
 
 UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001.1002252872223"
 

@@ -33,6 +33,40 @@ CoordinateAxes = Annotated[
         rich_help_panel=options.INPUTS,
     ),
 ]
+PointCoordinates = Annotated[
+    Literal["lps", "ras", "voxel", "instance"] | None,
+    typer.Option(
+        "--coordinates",
+        help="What the places are in: mm, lps as in DICOM and ITK, ras as in NIfTI; voxel, indices in the file of the "
+        "volume; instance, column, row and InstanceNumber of a DICOM slice. (default: as the preset says, else lps)",
+        rich_help_panel=options.INPUTS,
+    ),
+]
+PointDiameter = Annotated[
+    Literal["in-slice", "axes-mean", "equivalent", "3d", "volume", "unknown"] | None,
+    typer.Option(
+        "--diameter-kind",
+        help="Measure of the given diameters, which are used as they are: docs/how-to/import.md. (default: as the "
+        "preset says, else unknown)",
+        rich_help_panel=options.INPUTS,
+    ),
+]
+MinScore = Annotated[
+    float | None,
+    typer.Option(
+        "--min-score", help="Leave out places that a detector gave a lower score.", rich_help_panel=options.INPUTS
+    ),
+]
+PatientPattern = Annotated[
+    str,
+    typer.Option(
+        "--patient-pattern",
+        help="Regular expression whose first group is the patient, searched in the path of a volume below the data "
+        "root, such as '(s[0-9]+)/'.",
+        rich_help_panel=options.INPUTS,
+        show_default=False,
+    ),
+]
 PatientsCsv = Annotated[
     Path | None,
     typer.Option(

@@ -7,7 +7,17 @@ import typer
 
 from noduleclip.cli import options
 from noduleclip.cli.option_groups import with_option_groups
-from noduleclip.cli.prepare_options import CoordinateAxes, DataRoot, GivenDiameter, PatientsCsv, SharedOptions
+from noduleclip.cli.prepare_options import (
+    CoordinateAxes,
+    DataRoot,
+    GivenDiameter,
+    MinScore,
+    PatientPattern,
+    PatientsCsv,
+    PointCoordinates,
+    PointDiameter,
+    SharedOptions,
+)
 from noduleclip.cli.prepare_run import run_prepare
 
 
@@ -20,6 +30,7 @@ def prepare_luna16(
     data_root: DataRoot,
     diameter_kind: GivenDiameter = "volume",
     patients: PatientsCsv = None,
+    patient_pattern: PatientPattern = "",
     shared: SharedOptions,
 ) -> None:
     """Make the ROI table of LUNA16, with its subsets of .mhd or with the DICOM of LIDC-IDRI.
@@ -28,14 +39,17 @@ def prepare_luna16(
 
     Example: noduleclip prepare luna16 --annotations annotations.csv --data-root LUNA16 --out prepared
     """
+    from noduleclip.importers.point_presets import NONE
+    from noduleclip.importers.point_table import PointOptions
     from noduleclip.workflows.prepare_spheres import SphereCsvRequest
 
     run_prepare(
         SphereCsvRequest(
-            table=annotations, data_root=data_root, patients=patients, diameter_kind=diameter_kind, **shared.settings
+            table=annotations, points=PointOptions(preset=NONE), data_root=data_root, patients=patients,
+            patient_pattern=patient_pattern, diameter_kind=diameter_kind, **shared.settings,
         ),
         shared,
-    )
+    )  # fmt: skip
 
 
 @with_option_groups
@@ -43,27 +57,75 @@ def prepare_csv(
     *,
     table: Annotated[
         Path,
-        typer.Option(help="CSV of x, y, z and diameter_mm in mm, and seriesuid.", rich_help_panel=options.INPUTS),
+        typer.Option(
+            help="CSV of x, y, z and seriesuid or patient_id; diameter_mm and others are optional.",
+            rich_help_panel=options.INPUTS,
+        ),
     ],
     data_root: DataRoot,
-    coordinates: CoordinateAxes = "lps",
-    diameter_kind: GivenDiameter = "unknown",
+    preset: Annotated[
+        Literal["auto", "none", "luna25", "lndb", "lungx", "boxes"],
+        typer.Option(
+            help="Columns as a collection publishes them; auto recognises them, none takes known names only.",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = "auto",
+    column_map: Annotated[
+        str,
+        typer.Option(
+            "--map",
+            help="Columns of other names, KNOWN=COLUMN,…, as in diameter_mm=Size,patient_id=Case.",
+            rich_help_panel=options.INPUTS,
+            show_default=False,
+        ),
+    ] = "",
+    keep: Annotated[
+        str,
+        typer.Option(
+            help="Further columns to keep as text, separated by commas; embed --keep carries them on.",
+            rich_help_panel=options.INPUTS,
+            show_default=False,
+        ),
+    ] = "",
+    coordinates: PointCoordinates = None,
+    index_base: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Number of the first voxel, column and row, where places are in pixels.",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = 0,
+    min_score: MinScore = None,
+    diameter_kind: PointDiameter = None,
     patients: PatientsCsv = None,
+    patient_pattern: PatientPattern = "",
     shared: SharedOptions,
 ) -> None:
-    """Make the ROI table of a CSV of world coordinates and diameters, with the DICOM or .mhd of its series.
+    """Make the ROI table of a CSV of places, with or without diameters, with the DICOM or the volumes of its series.
 
-    A nodule becomes one row, on the slice nearest its middle; patient_id, nodule_id, reader and ratings are taken over.
+    A place becomes one row, on the slice nearest to it; patient_id, nodule_id, reader, score and ratings are kept.
+    Tables of LUNA25, LNDb, LUNGx and DLCS are recognised.
 
     Example: noduleclip prepare csv --table nodules.csv --data-root scans --out prepared
     """
-    from noduleclip.importers.world_csv import Coordinates
+    from noduleclip.importers.coordinates import Coordinates
+    from noduleclip.importers.point_columns import parse_column_map, parse_names
+    from noduleclip.importers.point_table import PointOptions
     from noduleclip.workflows.prepare_spheres import SphereCsvRequest
 
+    points = PointOptions(
+        preset=preset,
+        columns=parse_column_map(column_map),
+        keep=parse_names(keep),
+        coordinates=None if coordinates is None else Coordinates(coordinates),
+        index_base=index_base,
+    )
     run_prepare(
         SphereCsvRequest(
-            table=table, data_root=data_root, coordinates=Coordinates(coordinates), patients=patients,
-            diameter_kind=diameter_kind, **shared.settings,
+            table=table, points=points, data_root=data_root, min_score=min_score, patients=patients,
+            patient_pattern=patient_pattern, diameter_kind=diameter_kind or "", **shared.settings,
         ),
         shared,
     )  # fmt: skip
@@ -83,6 +145,7 @@ def prepare_monai(
     coordinates: CoordinateAxes = "lps",
     diameter_kind: GivenDiameter = "volume",
     patients: PatientsCsv = None,
+    patient_pattern: PatientPattern = "",
     shared: SharedOptions,
 ) -> None:
     """Make the ROI table of a detection data list of MONAI, with the DICOM or .mhd of its images.
@@ -91,14 +154,14 @@ def prepare_monai(
 
     Example: noduleclip prepare monai --datalist dataset_fold0.json --data-root LUNA16 --out prepared
     """
+    from noduleclip.importers.coordinates import Coordinates
     from noduleclip.importers.monai import BoxMode
-    from noduleclip.importers.world_csv import Coordinates
     from noduleclip.workflows.prepare_spheres import MonaiRequest
 
     run_prepare(
         MonaiRequest(
             datalist=datalist, data_root=data_root, box_mode=BoxMode(box_mode), coordinates=Coordinates(coordinates),
-            patients=patients, diameter_kind=diameter_kind, **shared.settings,
+            patients=patients, patient_pattern=patient_pattern, diameter_kind=diameter_kind, **shared.settings,
         ),
         shared,
     )  # fmt: skip

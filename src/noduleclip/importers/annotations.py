@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.errors import RejectCode
+from noduleclip.importers.coordinates import PixelPlace
 
 LAST_RATING: Final = dict.fromkeys(schema.RATING_COLUMNS, 5) | {
     schema.CALCIFICATION: 6,
@@ -83,7 +84,7 @@ class Sphere:
 
     Attributes:
         series_uid: Series Instance UID of the CT.
-        center_mm: (x, y, z) in the patient's coordinates (LPS), mm.
+        center_mm: (x, y, z) in the patient's coordinates (LPS), mm; NaN until `pixel_place` has been found.
         diameter_mm: Diameter; None where the source has none: a point.
         reader: As in `Outline`; empty where the source names none.
         name: As in `Outline`.
@@ -94,6 +95,8 @@ class Sphere:
         extra: Values of further columns of the source that are to be kept.
         sop_uid: SOP Instance UID of the slice that the source names; empty where it names none, and the nearest is
             used.
+        pixel_place: The center as the source has it, where that is in pixels of its image.
+        volume_mm3: Volume that the source gives; None where it gives none.
     """
 
     series_uid: str
@@ -107,6 +110,8 @@ class Sphere:
     score: float | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
     sop_uid: str = ""
+    pixel_place: PixelPlace | None = None
+    volume_mm3: float | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,7 @@ class Annotations:
         left_out: Annotations of series that are here and beyond the limit.
         absent: Annotations of series that are not here, beside those in `outlines` and `spheres`.
         unusable: Numbers of annotations that have no outline or no diameter, by name; named where there are no others.
+        diameter_kind: Measure of the diameters, where the source says so; None = that of the request.
     """
 
     source: Path
@@ -154,3 +160,4 @@ class Annotations:
     left_out: int = 0
     absent: int = 0
     unusable: Counter[str] = field(default_factory=Counter)
+    diameter_kind: str | None = None

@@ -13,7 +13,7 @@ from typing import Final
 
 from noduleclip.errors import ArtefactError, InputError, RejectCode, make_printable
 from noduleclip.importers.annotations import RejectedAnnotation, Sphere
-from noduleclip.importers.world_csv import Coordinates
+from noduleclip.importers.coordinates import Coordinates
 from noduleclip.io.artefacts import read_json
 from noduleclip.io.roi_table import MAX_DIAMETER_MM
 

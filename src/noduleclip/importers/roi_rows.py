@@ -247,7 +247,7 @@ class _Maker:
             schema.SOP_UID: found[schema.SOP_UID],
             schema.PATIENT_ID: outline.patient_id or _name_patient(found),
             schema.READER: (outline.reader if reader is None else reader) or None,
-            schema.DIAMETER_KIND: str(kind),
+            schema.DIAMETER_KIND: str(kind) or None,
             **outline.ratings,
             schema.Z_MM: found["position_z_mm"],
             **{name: found[name] for name in (schema.SLICE_THICKNESS, schema.MANUFACTURER)},

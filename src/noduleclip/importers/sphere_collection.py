@@ -12,6 +12,7 @@ from noduleclip.importers.annotations import RejectedAnnotation, Sphere
 from noduleclip.importers.catalogue import PATH, Catalogue
 from noduleclip.importers.roi_rows import make_sphere_rows
 from noduleclip.importers.volume_catalogue import VolumeSeries, join_catalogues, list_volume_slices, write_needed
+from noduleclip.importers.volume_patients import VolumePatients
 from noduleclip.io.text_table import read_text_frame
 from noduleclip.io.volumes.formats import strip_volume_suffix
 from noduleclip.io.volumes.volume import Volume
@@ -46,7 +47,7 @@ def locate_spheres(
     source: Path,
     data_root: Path,
     out: Path,
-    patients: Mapping[str, str],
+    patients: VolumePatients,
     limit: int | None = None,
 ) -> LocatedSpheres:
     """Find the series of spheres, in DICOM or in volumes of the series' names.
@@ -60,7 +61,7 @@ def locate_spheres(
         source: The table.
         data_root: Folder of the images.
         out: Folder of results.
-        patients: Patient by series, for spheres that name none.
+        patients: Finds the patients of spheres that name none.
         limit: Use the spheres of the first series that are there only.
 
     Raises:
@@ -111,7 +112,8 @@ def _remark(spheres: Sequence[Sphere], images: VolumeSeries) -> list[str]:
     if nameless:
         remarks.append(
             f"the patients of {len(nameless)} series are not known, so each counts as a patient of its own; two series "
-            "of one patient may come to lie in two parts of the split (--patients tells them)"
+            "of one patient may come to lie in two parts of the split (--patients lists them, --patient-pattern finds "
+            "them in paths)"
         )
     return remarks
 
@@ -138,8 +140,10 @@ def find_patients(lists: Mapping[str, Sequence[str]], located: LocatedSpheres, s
     return {one: ids for one, ids in found.items() if ids}
 
 
-def _name(sphere: Sphere, series_uid: str, patients: Mapping[str, str], images: Collection[str]) -> Sphere:
-    patient_id = sphere.patient_id or patients.get(series_uid, "") or (series_uid if series_uid in images else "")
+def _name(sphere: Sphere, series_uid: str, patients: VolumePatients, images: Mapping[str, Volume]) -> Sphere:
+    patient_id = sphere.patient_id or patients.listed.get(series_uid, "")
+    if not patient_id and series_uid in images:
+        patient_id = patients.find(series_uid, images[series_uid].path) or series_uid
     return replace(sphere, series_uid=series_uid, patient_id=patient_id)
 
 

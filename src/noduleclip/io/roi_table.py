@@ -10,6 +10,7 @@ import polars as pl
 from noduleclip import schema
 from noduleclip.errors import InputError
 from noduleclip.io.patients import fold_id
+from noduleclip.io.roi_places import check_boxes, choose_point, place_points
 from noduleclip.io.text_table import parse_numbers, read_text_frame
 from noduleclip.language import ATTRIBUTES, last_rating
 
@@ -60,7 +61,8 @@ def read_roi_table(
 
     Args:
         path: CSV in UTF-8, separated by commas, with at least `dicom_path`, `diameter_mm` and the four columns
-            of the box.
+            of the box; or `dicom_path` and a point, `x` and `y` or `centroid_x` and `centroid_y`. A row with an empty
+            box may have a point, too.
         dicom_root: Folder that relative paths start from; None = the CSV's folder or the working folder, the first that
             has the file.
         keep: Further columns of the CSV to keep, as text.
@@ -70,13 +72,8 @@ def read_roi_table(
         InputError: The file is not such a table; the message names row and column.
     """
     raw = read_text_frame(path, "ROI table", (schema.DICOM_PATH,))
-    missing = [name for name in (*schema.REQUIRED_COLUMNS, *keep) if name not in raw.columns]
-    if missing:
-        raise InputError(
-            f"{path}: column {missing[0]!r} is missing; needed are {', '.join((*schema.REQUIRED_COLUMNS, *keep))}; "
-            f"found {', '.join(raw.columns[:12])}"
-        )
-    taken = [name for name in keep if name in _ADDED_COLUMNS or _RESERVED.fullmatch(name)]
+    point = choose_point(raw.columns, keep, path)
+    taken = [name for name in keep if is_reserved(name)]
     if taken:
         raise InputError(f"{path}: column {taken[0]!r} cannot be kept under this name; rename it")
     raw = raw.drop(schema.CSV_ROW, strict=False)  # in a table that a command wrote
@@ -93,7 +90,9 @@ def read_roi_table(
         if name in frame.columns:
             frame = _parse_numbers(frame, name, path)
     frame, odd_ratings = _drop_odd_ratings(frame)
-    frame = _check_boxes(frame, path)
+    if point is not None:
+        frame = place_points(frame, distinct, point, path)
+    frame = check_boxes(frame, point, path)
     _check_diameter_kind(frame, path)
     roots = [dicom_root] if dicom_root is not None else [path.parent, Path.cwd()]
     frame = _resolve_paths(frame, path, roots)
@@ -153,17 +152,9 @@ def _drop_odd_ratings(frame: pl.DataFrame) -> tuple[pl.DataFrame, str]:
     return frame, f"{count} rating(s) lie off their scale and count as missing; first: {first}" if count else ""
 
 
-def _check_boxes(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """Add the centres of the boxes; a box with min > max is an error of the whole table."""
-    xmin, ymin, xmax, ymax = (pl.col(name) for name in schema.BOX_COLUMNS)
-    finite = pl.all_horizontal(pl.col(name).is_finite().fill_null(False) for name in schema.BOX_COLUMNS)
-    broken = frame.filter(~finite | (xmin > xmax) | (ymin > ymax))
-    if broken.height:
-        row, *box = broken.select(schema.CSV_ROW, *schema.BOX_COLUMNS).row(0)
-        raise InputError(
-            f"{path}: row {row}, columns {', '.join(schema.BOX_COLUMNS)}: {box} is not a box with min <= max"
-        )
-    return frame.with_columns(((xmin + xmax) / 2).alias(schema.CENTER_X), ((ymin + ymax) / 2).alias(schema.CENTER_Y))
+def is_reserved(name: str) -> bool:
+    """Return whether a further column cannot be kept under this name: commands add one, or polars reads a pattern."""
+    return name in _ADDED_COLUMNS or _RESERVED.fullmatch(name) is not None
 
 
 def _check_diameter_kind(frame: pl.DataFrame, path: Path) -> None:

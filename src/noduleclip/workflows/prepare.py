@@ -33,6 +33,7 @@ from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.roi_crops import count_workers
 from noduleclip.workflows.split import collapse_named
 
+UNKNOWN_KIND: Final = "unknown"
 _SHARES: Final = (0.7, 0.1, 0.2)
 _PREPARED_FILES: Final = (
     schema.ROI_CSV,
@@ -55,7 +56,8 @@ class PrepareRequest(abc.ABC):
     Attributes:
         data_root: Folder of the images, at any depth; None = the slices are not read.
         out: Folder to write.
-        diameter_kind: Measure of the diameters: a `DiameterKind`, or the name of another one for given diameters.
+        diameter_kind: Measure of the diameters: a `DiameterKind`, or the name of another one for given diameters; empty
+            = as the source says, else "unknown".
         relative_paths: Write DICOM paths relative to the data root.
         max_rejects: Share of annotations without a row above which the run fails, in [0, 1].
         limit: Use the annotations of the first series only; None = all.
@@ -183,7 +185,8 @@ def _make_tables(
         InputError: No annotation gives a row, or more than allowed give none.
     """
     annotations = _limit(annotations, catalogue, request.limit)
-    made = _place(request, catalogue, annotations, reporter)
+    kind = _choose_kind(request, annotations)
+    made = _place(request, kind, catalogue, annotations, reporter)
     rejected = [*annotations.rejected, *made.rejected]
     total = made.frame.height + len(rejected) + annotations.left_out
     if absent := annotations.absent + made.absent:
@@ -200,7 +203,7 @@ def _make_tables(
     rejects = list_rejects([*rejected, *annotations.reported], catalogue)
     return PrepareResult(
         out=request.out,
-        summary=summarise_collection(catalogue, annotations, made, nodules, splits, rejects, request.diameter_kind),
+        summary=summarise_collection(catalogue, annotations, made, nodules, splits, rejects, kind),
         rois=made.frame,
         nodules=nodules,
         rejects=rejects,
@@ -243,16 +246,22 @@ def _limit(annotations: Annotations, catalogue: Catalogue, series: int | None) -
     )
 
 
-def _place(request: PrepareRequest, catalogue: Catalogue, annotations: Annotations, reporter: Reporter) -> RoiRows:
+def _choose_kind(request: PrepareRequest, annotations: Annotations) -> str:
+    """Return the measure of the diameters; empty where there are none."""
+    if annotations.spheres and all(sphere.diameter_mm is None for sphere in annotations.spheres):
+        return ""
+    return request.diameter_kind or annotations.diameter_kind or UNKNOWN_KIND
+
+
+def _place(
+    request: PrepareRequest, kind: str, catalogue: Catalogue, annotations: Annotations, reporter: Reporter
+) -> RoiRows:
     source, outlines, spheres = annotations.source, annotations.outlines, annotations.spheres
     relative = request.relative_paths
     with reporter.progress("placing annotations", len(outlines) + len(spheres), "annotations") as advance:
         if outlines:
-            kind = DiameterKind(request.diameter_kind)
-            return make_rows(outlines, catalogue, kind, source=source, relative=relative, on_done=advance)
-        return make_sphere_rows(
-            spheres, catalogue, request.diameter_kind, source=source, relative=relative, on_done=advance
-        )
+            return make_rows(outlines, catalogue, DiameterKind(kind), source=source, relative=relative, on_done=advance)
+        return make_sphere_rows(spheres, catalogue, kind, source=source, relative=relative, on_done=advance)
 
 
 def _split(

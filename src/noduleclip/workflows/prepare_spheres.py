@@ -2,19 +2,22 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from noduleclip import schema
 from noduleclip.config import MAX_PIXELS
-from noduleclip.errors import InputError
+from noduleclip.errors import InputError, UsageError
 from noduleclip.importers.annotations import Annotations, RejectedAnnotation, Sphere
 from noduleclip.importers.catalogue import Catalogue
+from noduleclip.importers.coordinates import Coordinates
 from noduleclip.importers.monai import TEST, TRAINING, VALIDATION, BoxMode, read_data_list
+from noduleclip.importers.point_presets import AUTO
+from noduleclip.importers.point_table import PointOptions, read_point_table
 from noduleclip.importers.sphere_collection import find_patients, load_patients, locate_spheres
 from noduleclip.importers.volume_catalogue import find_volumes
-from noduleclip.importers.world_csv import Coordinates, read_world_csv
+from noduleclip.importers.volume_patients import VolumePatients, compile_patient_pattern
 from noduleclip.workflows.prepare import PrepareRequest
 from noduleclip.workflows.reporter import Reporter
 
@@ -26,81 +29,106 @@ _PATIENT_LISTS: Final = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class SphereCsvRequest(PrepareRequest):
-    """A CSV of world coordinates and diameters, such as LUNA16's `annotations.csv`.
+class SphereRequest(PrepareRequest):
+    """Places in the DICOM series or volumes below a folder.
 
     Attributes:
-        table: The CSV.
         data_root: Folder of the DICOM files or volumes, at any depth.
-        coordinates: Direction of the axes.
+        min_score: Least score of a detector; None = places of any score and without one.
         patients: CSV of the patient of each series; None = from the headers.
+        patient_pattern: Regular expression whose first group is the patient, searched in the path of a volume.
     """
 
-    table: Path
     data_root: Path
-    coordinates: Coordinates = Coordinates.LPS
+    min_score: float | None = None
     patients: Path | None = None
-
-    def load(self, reporter: Reporter) -> tuple[Catalogue, Annotations]:
-        """Read the table, then the headers of its series."""
-        spheres, rejected = read_world_csv(self.table, self.coordinates)
-        return _load_spheres(self, self.table, self.data_root, self.patients, spheres, rejected, None, (), reporter)
+    patient_pattern: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class MonaiRequest(PrepareRequest):
+class SphereCsvRequest(SphereRequest):
+    """A CSV of places with or without diameters, such as LUNA16's `annotations.csv`.
+
+    Attributes:
+        table: The CSV.
+        points: How it is read.
+    """
+
+    table: Path
+    points: PointOptions = field(default_factory=PointOptions)
+
+    def load(self, reporter: Reporter) -> tuple[Catalogue, Annotations]:
+        """Read the table, then the headers of its series."""
+        found = read_point_table(self.table, self.points)
+        if found.title and self.points.preset == AUTO:
+            reporter.info(f"{self.table}: read as a table of {found.title}; --preset none reads known names only")
+        return _load_spheres(
+            self,
+            PlaceSource(
+                self.table, found.spheres, found.rejected, remarks=found.remarks, counts=found.counts,
+                diameter_kind=found.diameter_kind,
+            ),
+            reporter,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonaiRequest(SphereRequest):
     """A detection data list of MONAI, whose lists become the splits.
 
     Attributes:
         datalist: The JSON file.
-        data_root: Folder of the DICOM files or volumes, at any depth.
         box_mode: Order of the numbers of a box.
         coordinates: Direction of the axes.
-        patients: CSV of the patient of each series; None = from the headers.
     """
 
     datalist: Path
-    data_root: Path
     box_mode: BoxMode = BoxMode.CCCWHD
     coordinates: Coordinates = Coordinates.LPS
-    patients: Path | None = None
 
     def load(self, reporter: Reporter) -> tuple[Catalogue, Annotations]:
         """Read the list, then the headers of its series."""
         found = read_data_list(self.datalist, self.box_mode, self.coordinates)
         return _load_spheres(
-            self, self.datalist, self.data_root, self.patients, found.spheres, found.rejected, found.lists,
-            found.remarks, reporter,
-        )  # fmt: skip
+            self,
+            PlaceSource(self.datalist, found.spheres, found.rejected, lists=found.lists, remarks=found.remarks),
+            reporter,
+        )
 
 
-def _load_spheres(
-    request: PrepareRequest,
-    source: Path,
-    data_root: Path,
-    patients_csv: Path | None,
-    spheres: Sequence[Sphere],
-    rejected: Sequence[RejectedAnnotation],
-    lists: Mapping[str, Sequence[str]] | None,
-    source_remarks: Sequence[str],
-    reporter: Reporter,
-) -> tuple[Catalogue, Annotations]:
-    """Find the series of spheres among the DICOM and the volumes below a folder.
+@dataclass(frozen=True)
+class PlaceSource:
+    """Places as a source has them, before their series are found.
 
-    Args:
-        request: The shared settings.
-        source: File of the spheres.
-        data_root: Folder of the images.
-        patients_csv: Patients of the series.
-        spheres: The spheres.
-        rejected: Entries of the source that give no sphere.
+    Attributes:
+        path: The file.
+        spheres: The places.
+        rejected: Entries that give none.
         lists: Series by the source's own lists; None where it has none.
-        source_remarks: Oddities of the source.
-        reporter: Receives messages and progress.
+        remarks: Oddities of the source.
+        counts: Numbers for the summary.
+        diameter_kind: Measure of the diameters, where the source says so.
     """
-    if not spheres:
-        raise InputError(f"{source}: none of its {len(rejected):,} places can be used; first: {rejected[0].reason}")
-    patients = load_patients(patients_csv) if patients_csv else {}
+
+    path: Path
+    spheres: Sequence[Sphere]
+    rejected: Sequence[RejectedAnnotation]
+    lists: Mapping[str, Sequence[str]] | None = None
+    remarks: Sequence[str] = ()
+    counts: Counter[str] = field(default_factory=Counter)
+    diameter_kind: str | None = None
+
+
+def _load_spheres(request: SphereRequest, source: PlaceSource, reporter: Reporter) -> tuple[Catalogue, Annotations]:
+    """Find the series of places among the DICOM and the volumes below a folder."""
+    path, data_root = source.path, request.data_root
+    if not source.spheres:
+        rejected = source.rejected
+        reason = f"; first: {rejected[0].reason}" if rejected else f"; {_list_counts(source.counts)}"
+        raise InputError(f"{path}: none of its {len(rejected):,} places can be used{reason}")
+    spheres, counts = _keep_scored(source, request.min_score)
+    listed = load_patients(request.patients) if request.patients else {}
+    patients = VolumePatients(data_root, listed, compile_patient_pattern(request.patient_pattern))
     images = find_volumes(data_root, {sphere.series_uid for sphere in spheres}, MAX_PIXELS)
     dicom: Catalogue | None = None
     try:
@@ -111,23 +139,54 @@ def _load_spheres(
         if not images.images:
             raise
     located = locate_spheres(
-        spheres, dicom, images, source=source, data_root=data_root, out=request.out, patients=patients,
+        spheres, dicom, images, source=path, data_root=data_root, out=request.out, patients=patients,
         limit=request.limit,
     )  # fmt: skip
-    splits, remarks = None, [*source_remarks, *located.remarks]
-    if lists is not None:
-        splits, remark = _split_by_lists(find_patients(lists, located, source))
+    splits, remarks = None, [*source.remarks, *located.remarks]
+    if source.lists is not None:
+        splits, remark = _split_by_lists(find_patients(source.lists, located, path))
         remarks += [remark] if remark else []
     return located.catalogue, Annotations(
-        source=source,
+        source=path,
         spheres=located.spheres,
-        rejected=[*rejected, *located.rejected],
-        counts=Counter({"places in the table": len(spheres), "series that are volumes": len(images.images)}),
+        rejected=[*source.rejected, *located.rejected],
+        counts=Counter({"places in the table": len(source.spheres), "series that are volumes": len(images.images)})
+        + source.counts
+        + counts,
         remarks=remarks,
         reported=images.closed,
         splits=splits,
         left_out=located.left_out,
+        diameter_kind=source.diameter_kind,
     )
+
+
+def _list_counts(counts: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "it has none"
+
+
+def _keep_scored(source: PlaceSource, min_score: float | None) -> tuple[Sequence[Sphere], Counter[str]]:
+    """Leave out the places below a score.
+
+    Returns:
+        The others, and how many were left out.
+
+    Raises:
+        UsageError: The source has no scores.
+        InputError: None is left.
+    """
+    if min_score is None:
+        return source.spheres, Counter()
+    scores = [sphere.score for sphere in source.spheres if sphere.score is not None]
+    if not scores:
+        raise UsageError(f"--min-score: {source.path} has no scores; leave it out, or name their column with --map")
+    kept = [sphere for sphere in source.spheres if sphere.score is not None and sphere.score >= min_score]
+    if not kept:
+        raise InputError(
+            f"{source.path}: none of its {len(source.spheres):,} places has a score of {min_score:g} or more; the "
+            f"highest is {max(scores):g}"
+        )
+    return kept, Counter({f"places below the score {min_score:g}, left out": len(source.spheres) - len(kept)})
 
 
 def _split_by_lists(patients_of: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[str]] | None, str]:
