@@ -1,4 +1,4 @@
-"""Series with several slices at one place, slices of two patients, localizers; images that are not in HU."""
+"""Folders of DICOM as they come: several reconstructions, series and patients, localizers; images not in HU."""
 
 import shutil
 from pathlib import Path
@@ -37,11 +37,19 @@ def copy_slices(root: Path, name: str, **changes: object) -> list[Path]:
     return paths
 
 
-def prepare_csv(root: Path, tmp_path: Path) -> tuple[int, str]:
+def prepare_csv(root: Path, tmp_path: Path, *more: object, out: str = "out", **columns: str) -> tuple[int, str]:
+    """Prepare a place on each slice of the patient; `columns` are added to the table, `-` leaves one out."""
     places = list_places(root).unique(["x", "y", "z"], maintain_order=True).drop("file")
+    places = places.drop(name for name, text in columns.items() if text == "-")
+    places = places.with_columns(pl.lit(text).alias(name) for name, text in columns.items() if text != "-")
     places.write_csv(tmp_path / "nodules.csv")
-    done = prepare("csv", tmp_path / "out", "--table", tmp_path / "nodules.csv", "--data-root", root)
+    done = prepare("csv", tmp_path / out, "--table", tmp_path / "nodules.csv", "--data-root", root, *more)
+    assert "Traceback" not in done.err
     return done.code, done.err
+
+
+def list_sops(out: Path) -> list[str]:
+    return read_rows(out)[schema.SOP_UID].to_list()
 
 
 def test_two_reconstructions_in_a_series_are_named(one_patient: Path, tmp_path: Path) -> None:
@@ -52,8 +60,64 @@ def test_two_reconstructions_in_a_series_are_named(one_patient: Path, tmp_path: 
         data.save_as(path)
     code, err = prepare_csv(one_patient, tmp_path)
     assert code == 0, err
-    assert "1 series have several slices at one place (kernels B30f, B80f), as of two reconstructions" in err
-    assert "zz0.dcm" in err
+    assert "1 series hold several reconstructions" in err
+    assert "used is 5 slices, 1.25 mm, B30f, not used 5 slices, 1.25 mm, B80f" in err
+
+
+@pytest.mark.parametrize("name", ["00", "zz"])
+def test_files_of_any_name_give_the_same_reconstruction(one_patient: Path, tmp_path: Path, name: str) -> None:
+    copy_slices(one_patient, name, ConvolutionKernel="A10f", SliceThickness=2.5)
+    code, err = prepare_csv(one_patient, tmp_path)
+    assert code == 0, err
+    assert "used is 5 slices, 1.25 mm, not used 5 slices, 2.5 mm, A10f" in err
+    assert not any(uid.startswith("1.2.3.77.") for uid in list_sops(tmp_path / "out"))
+    code, err = prepare_csv(one_patient, tmp_path, "--series", "a10*", out="picked")
+    assert code == 0, err
+    assert all(uid.startswith("1.2.3.77.") for uid in list_sops(tmp_path / "picked"))
+    code, err = prepare_csv(one_patient, tmp_path, "--series", "B99", out="wrong")
+    assert code == 2
+    assert "--series 'B99' matches no Series Instance UID, series description or kernel" in err
+    assert "series descriptions: none; kernels: A10f" in err
+
+
+def test_interleaved_reconstructions_are_told_and_not_mixed(one_patient: Path, tmp_path: Path) -> None:
+    for number, path in enumerate(copy_slices(one_patient, "00", ConvolutionKernel="B80f")):
+        data = pydicom.dcmread(path)
+        data.ImagePositionPatient[2] = float(data.ImagePositionPatient[2]) + 0.625
+        data.save_as(path)
+        assert number < 5
+    code, err = prepare_csv(one_patient, tmp_path, "--max-rejects", "1")
+    assert code == 0, err
+    assert "1 series hold several reconstructions" in err
+    assert not any(uid.startswith("1.2.3.77.") for uid in list_sops(tmp_path / "out"))
+
+
+def test_a_place_that_only_the_other_reconstruction_reaches_says_so(one_patient: Path, tmp_path: Path) -> None:
+    for path in copy_slices(one_patient, "00", ConvolutionKernel="B80f", SliceThickness=2.5):
+        data = pydicom.dcmread(path)
+        data.ImagePositionPatient[2] = float(data.ImagePositionPatient[2]) + 3
+        data.save_as(path)
+    code, err = prepare_csv(one_patient, tmp_path, "--max-rejects", "1")
+    assert code == 0, err
+    reasons = pl.read_csv(tmp_path / "out" / schema.REJECTS_CSV)[schema.REJECT_REASON]
+    assert any(
+        "used is its reconstruction of 5 slices, 1.25 mm, and the one of 5 slices, 2.5 mm, B80f has a slice there "
+        "(--series)" in reason
+        for reason in reasons
+    )
+
+
+def test_a_patient_with_several_series_has_the_thinnest(one_patient: Path, tmp_path: Path) -> None:
+    copy_slices(one_patient, "00", SeriesInstanceUID="1.2.3.77", SliceThickness=5, SeriesDescription="Routine")
+    named = {"seriesuid": "-", schema.PATIENT_ID: "phantom-0001"}
+    code, err = prepare_csv(one_patient, tmp_path, **named)
+    assert code == 0, err
+    assert "1 names in the source have several series" in err
+    assert "'phantom-0001' with 2 series: used is 5 slices, 1.25 mm, not used 5 slices, 5 mm, Routine" in err
+    assert "1.2.3.77" not in set(read_rows(tmp_path / "out")[schema.SERIES_UID])
+    code, err = prepare_csv(one_patient, tmp_path, "--series", "routine", out="picked", **named)
+    assert code == 0, err
+    assert set(read_rows(tmp_path / "picked")[schema.SERIES_UID]) == {"1.2.3.77"}
 
 
 def test_a_mask_on_the_second_reconstruction_stays_there(one_patient: Path, tmp_path: Path) -> None:
@@ -67,12 +131,50 @@ def test_a_mask_on_the_second_reconstruction_stays_there(one_patient: Path, tmp_
     assert Path(path).name == "zz1.dcm"
 
 
+def test_a_mask_that_names_no_slice_lies_on_one_reconstruction(one_patient: Path, tmp_path: Path) -> None:
+    copies = copy_slices(one_patient, "00", ConvolutionKernel="B80f", SliceThickness=5)
+    for path in copies:
+        data = pydicom.dcmread(path)
+        data.ImagePositionPatient[2] = float(data.ImagePositionPatient[2]) + 0.6
+        data.save_as(path)
+    slices = read_slices(copies)
+    mask = np.zeros((len(slices), slices[0].Rows, slices[0].Columns), bool)
+    mask[1:4, 20:31, 40:52] = True
+    write_seg(one_patient / "seg.dcm", slices, [ReaderFinding(mask)])
+    seg = pydicom.dcmread(one_patient / "seg.dcm")
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        del frame.DerivationImageSequence
+    seg.save_as(one_patient / "seg.dcm")
+    done = prepare("seg", tmp_path / "out", "--data-root", one_patient)
+    assert done.code == 0, done.err
+    assert sorted(list_sops(tmp_path / "out")) == ["1.2.3.77.1", "1.2.3.77.2", "1.2.3.77.3"]
+
+
 def test_two_patients_in_a_series_have_no_places(one_patient: Path, tmp_path: Path) -> None:
     copy_slices(one_patient, "00", PatientID="SOMEBODY")
     code, err = prepare_csv(one_patient, tmp_path)
     assert code == 3
-    assert "its series has slices of 2 patients, 'PHANTOM-0001' and 'SOMEBODY'; take them apart" in err
+    assert "its series has slices of 2 patients, 'PHANTOM-0001' and 'SOMEBODY', and the annotation names none" in err
+    assert "(patient_id)" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["00", "zz"])
+@pytest.mark.parametrize("patient_id", ["SOMEBODY", "phantom-0001", "NOBODY"])
+def test_a_patient_of_two_in_a_series_is_found_by_its_id(
+    one_patient: Path, tmp_path: Path, patient_id: str, name: str
+) -> None:
+    copy_slices(one_patient, name, PatientID="SOMEBODY", ConvolutionKernel="B80f")
+    code, err = prepare_csv(one_patient, tmp_path, patient_id=patient_id)
+    if patient_id == "NOBODY":
+        assert code == 3
+        assert "2 patients, 'PHANTOM-0001' and 'SOMEBODY', and 'NOBODY' is none of them" in err
+        return
+    assert code == 0, err
+    assert {uid.startswith("1.2.3.77.") for uid in list_sops(tmp_path / "out")} == {patient_id == "SOMEBODY"}
+    code, err = prepare_csv(one_patient, tmp_path, "--series", "B80f", out="picked")
+    assert code == 0, err
+    assert all(uid.startswith("1.2.3.77.") for uid in list_sops(tmp_path / "picked"))
 
 
 def test_curves_that_name_their_slice_find_it_among_two_patients(tmp_path: Path) -> None:
@@ -94,7 +196,31 @@ def test_a_localizer_takes_no_nodule(one_patient: Path, tmp_path: Path) -> None:
     code, err = prepare_csv(one_patient, tmp_path)
     assert code == 0, err
     assert not any(Path(path).name.startswith("00.") for path in read_rows(tmp_path / "out")[schema.DICOM_PATH])
-    assert "several slices at one place" not in err
+    assert "several reconstructions" not in err
+
+
+@pytest.mark.parametrize("name", ["00", "zz"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, id="coronal"),
+        pytest.param({"ImageOrientationPatient": [1, 0, 0, 0, 0.906, 0.423]}, id="tilted"),
+        pytest.param({"PixelSpacing": [2.5, 2.5], "SliceThickness": 0.5}, id="of another spacing"),
+        pytest.param({"SliceThickness": None, "ConvolutionKernel": "A"}, id="without a thickness"),
+    ],
+)
+def test_a_localizer_that_nothing_names_takes_no_nodule(
+    one_patient: Path, tmp_path: Path, changes: dict[str, object], name: str
+) -> None:
+    overview, *others = copy_slices(one_patient, name, **changes)
+    for path in others:
+        path.unlink()
+    places = list_places(one_patient).filter(pl.col("file") != str(overview)).drop("file")
+    places.write_csv(tmp_path / "nodules.csv")
+    done = prepare("csv", tmp_path / "out", "--table", tmp_path / "nodules.csv", "--data-root", one_patient)
+    assert done.code == 0, done.err
+    assert "1.2.3.77.0" not in list_sops(tmp_path / "out")
+    assert len(list_sops(tmp_path / "out")) == 5
 
 
 def soft_tissue(shape: tuple[int, ...] = (7, 96, 80)) -> NDArray[np.int16]:

@@ -18,8 +18,9 @@ from importers.lidc_phantoms import Series
 from noduleclip import schema
 from noduleclip.errors import InputError, OutputError, RejectCode
 from noduleclip.importers import catalogue_scan as module
-from noduleclip.importers.catalogue import PATH, POSITION, Catalogue
+from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.catalogue_scan import read_catalogue
+from noduleclip.importers.slice_columns import PATH, POSITION
 from noduleclip.io import job_pool
 from noduleclip.io.dicom import bounded_file
 from noduleclip.io.dicom import header as dicom_header

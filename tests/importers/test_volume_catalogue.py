@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from importers.metaimages import TURNED, write_mhd
 from noduleclip import schema
 from noduleclip.importers.annotations import Sphere
-from noduleclip.importers.catalogue import PATH
 from noduleclip.importers.roi_rows import make_sphere_rows
+from noduleclip.importers.slice_columns import PATH
 from noduleclip.importers.volume_catalogue import find_volumes, join_catalogues, list_volume_slices, write_needed
 from noduleclip.io.dicom.slice import read_ct_slice
 

@@ -87,6 +87,7 @@ class SharedSettings(TypedDict):
     workers: str
     seed: int
     overwrite: bool
+    series: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +124,15 @@ class SharedOptions:
             "--limit", min=1, help="Use the annotations of the first series only.", rich_help_panel=options.INPUTS
         ),
     ] = None
+    series: Annotated[
+        str | None,
+        typer.Option(
+            "--series",
+            help="Where there are several series or reconstructions, prefer those whose Series Instance UID, series "
+            "description or kernel is TEXT; * and ? stand for any text and any character. (default: thinnest slices)",
+            rich_help_panel=options.INPUTS,
+        ),
+    ] = None
     workers: options.Workers = "auto"
     seed: options.Seed = 0
     output_format: options.OutputFormat = "auto"
@@ -139,4 +149,5 @@ class SharedOptions:
             workers=self.workers,
             seed=self.seed,
             overwrite=self.overwrite,
+            series=self.series,
         )

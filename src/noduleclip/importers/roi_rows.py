@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.errors import RejectCode
 from noduleclip.importers.annotations import Contour, Outline, RejectedAnnotation, Sphere
-from noduleclip.importers.catalogue import PATH, Catalogue, SeriesSlices
+from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.curve_columns import DIGITS, describe_curve, round_values
 from noduleclip.importers.diameters import DiameterKind, measure_outline
 from noduleclip.importers.grouping import number_nodules
+from noduleclip.importers.series_slices import SeriesSlices, find_in_stack
+from noduleclip.importers.slice_columns import PATH, make_planes
 from noduleclip.importers.spheres import cut_sphere, outline_sphere
 from noduleclip.io.roi_table import LIDC_PATIENT, MAX_DIAMETER_MM
-from noduleclip.io.slice_plane import find_nearest
 
 ROI_COLUMNS: Final = {
     schema.DICOM_PATH: pl.String,
@@ -150,8 +151,8 @@ class _Maker:
                 self._points += 1
                 continue
             where = f"{self._source}: {_name_annotation(outline)}"
-            if here is None and not contour.sop_uid and len(series.patients) > 1:
-                self._refuse(RejectCode.NO_SLICE, f"{where}: {_name_patients(series)}")
+            if here is None and not contour.sop_uid and series.of_patient(outline.patient_id) is None:
+                self._refuse(RejectCode.NO_SLICE, f"{where}: {_name_patients(series, outline.patient_id)}")
             elif here is None:
                 at = contour.sop_uid or f"z {contour.z_mm:g} mm"
                 self._refuse(RejectCode.NO_SLICE, f"{where}: its slice {at} is not below {self._catalogue.root}")
@@ -169,17 +170,21 @@ class _Maker:
         at = "({:g}, {:g}, {:g}) mm".format(*sphere.center_mm)
         found, plane = self._catalogue.find_sop(sphere.sop_uid), self._catalogue.find_plane(sphere.sop_uid)
         if found is None or plane is None:
-            if len(series.patients) > 1:
-                self._refuse(RejectCode.NO_SLICE, f"{where}: {_name_patients(series)}")
+            mine = series.of_patient(sphere.patient_id)
+            if mine is None:
+                self._refuse(RejectCode.NO_SLICE, f"{where}: {_name_patients(series, sphere.patient_id)}")
                 return
-            number = find_nearest(series.planes, sphere.center_mm, series.frame[0, schema.SLICE_THICKNESS] or 0.0)
+            series = mine
+            number = series.find_nearest(sphere.center_mm)
             if number is None:
-                self._refuse(RejectCode.NO_SLICE, f"{where}: no slice of the series lies at {at}")
+                other = _advise_other(series, sphere)
+                self._refuse(RejectCode.NO_SLICE, f"{where}: no slice of the series lies at {at}{other}")
                 return
             found, plane = series.frame.row(number, named=True), series.planes[number]
         disc = cut_sphere(sphere, plane)
         if disc is None:
-            self._refuse(RejectCode.OUTSIDE, f"{where}: {at} lies outside slice {found[PATH]}")
+            other = _advise_other(series, sphere)
+            self._refuse(RejectCode.OUTSIDE, f"{where}: {at} lies outside slice {found[PATH]}{other}")
             return
         outline = outline_sphere(sphere, series.planes)
         middle = dict(zip((schema.CENTROID_X, schema.CENTROID_Y), disc.center_px, strict=True))
@@ -209,7 +214,7 @@ class _Maker:
         contours: list[Contour] = []
         found: list[dict[str, Any] | None] = []
         for contour in outline.contours:
-            here = self._find_slice(contour, series)
+            here = self._find_slice(contour, series, outline.patient_id)
             if here is None or here[schema.SERIES_UID] == outline.series_uid:
                 contours.append(_name_slice(contour, here))
                 found.append(here)
@@ -218,12 +223,14 @@ class _Maker:
                 self._refuse(RejectCode.NO_SLICE, f"{self._source}: {_name_annotation(outline)}: {reason}")
         return replace(outline, contours=tuple(contours)), found
 
-    def _find_slice(self, contour: Contour, series: SeriesSlices) -> dict[str, Any] | None:
+    def _find_slice(self, contour: Contour, series: SeriesSlices, patient_id: str) -> dict[str, Any] | None:
         if contour.sop_uid:
             return self._catalogue.find_sop(contour.sop_uid)
-        is_unclear = len(series.patients) > 1 or not math.isfinite(contour.z_mm)
-        number = None if is_unclear else series.find_height(contour.z_mm)
-        return None if number is None else series.frame.row(number, named=True)
+        mine = series.of_patient(patient_id)
+        if mine is None or not math.isfinite(contour.z_mm):
+            return None
+        number = mine.find_height(contour.z_mm)
+        return None if number is None else mine.frame.row(number, named=True)
 
     def _refuse(self, code: RejectCode, reason: str) -> None:
         self._rejected.append(RejectedAnnotation(self._source, code, reason))
@@ -304,10 +311,26 @@ def _name_patient(found: Mapping[str, Any]) -> str:
     return match.group(1) if match else ""
 
 
-def _name_patients(series: SeriesSlices) -> str:
-    """Return why a place in a series is no place in a patient."""
+def _name_patients(series: SeriesSlices, patient_id: str) -> str:
+    """Return why a place in a series is no place in a patient, and what to do."""
     one, other = series.patients[:2]
-    return f"its series has slices of {len(series.patients)} patients, {one[:40]!r} and {other[:40]!r}; take them apart"
+    known = f"{patient_id[:40]!r} is none of them" if patient_id else "the annotation names none"
+    return (
+        f"its series has slices of {len(series.patients)} patients, {one[:40]!r} and {other[:40]!r}, and {known}; name "
+        "the patient of each annotation (patient_id), or a reconstruction that one patient has (--series)"
+    )
+
+
+def _advise_other(series: SeriesSlices, sphere: Sphere) -> str:
+    """Return the end of a message that names another reconstruction on which a sphere lies; empty without one."""
+    for stack in series.others:
+        number = find_in_stack(stack, sphere.center_mm)
+        if number is not None and cut_sphere(sphere, make_planes(stack.frame)[number]) is not None:
+            return (
+                f"; used is its reconstruction of {series.parts[0].describe()}, and the one of {stack.describe()} has "
+                "a slice there (--series)"
+            )
+    return ""
 
 
 def _is_on_slice(point_px: NDArray[np.float64], found: Mapping[str, Any]) -> bool:

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+import polars as pl
+
 from noduleclip import schema
 from noduleclip.errors import InputError, SliceError
 from noduleclip.importers.annotations import Annotations, Outline, RejectedAnnotation, Sphere
-from noduleclip.importers.catalogue import Catalogue, make_planes
+from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.dicom_seg import read_segments
 from noduleclip.importers.dicom_sr import Report, read_reports, take_estimates
 from noduleclip.importers.region_annotations import PlacedReports, place_reports
@@ -20,6 +22,9 @@ from noduleclip.importers.segment_annotations import (
     outline_segment,
 )
 from noduleclip.importers.segments import Segment
+from noduleclip.importers.series_slices import SeriesSlices
+from noduleclip.importers.slice_columns import make_planes
+from noduleclip.io.slice_plane import SLACK_MM, SlicePlane
 
 SEGMENTATION: Final = "SEG"
 REPORT: Final = "SR"
@@ -44,16 +49,40 @@ def load_segments(catalogue: Catalogue, max_pixels: int, on_file: Callable[[], N
             absent += len(here)
             continue
         names = name_readers(here)
-        sop_uids = [*series.frame[schema.SOP_UID], *series.shadowed[schema.SOP_UID]]
-        planes = [*series.planes, *make_planes(series.shadowed)]
         for segment in here:
             key = (segment.seg_uid, segment.number)
-            made = outline_segment(segment, planes, sop_uids, names[key], matched.get(key), gap_mm=series.gap_mm)
+            made = _outline(segment, series, names[key], matched.get(key))
             if isinstance(made, Outline):
                 outlines.append(replace(made, series_uid=series_uid))
             else:
                 rejected.append(made)
     return _annotate(catalogue, outlines=outlines, rejected=rejected, remarks=remarks, absent=absent)
+
+
+def _outline(
+    segment: Segment, series: SeriesSlices, names: tuple[str, str], report: Report | None
+) -> Outline | RejectedAnnotation:
+    """Return the outline of a segment: on the slices that it names, else on the reconstruction nearest its masks."""
+    mine = series.of_patient(segment.patient_id) or series
+    frames = [pl.concat([part.frame for part in parts]) for parts in mine.reconstructions]
+    named = {mask.sop_uid for mask in segment.planes}
+    if "" in named:
+        number = min(
+            range(len(frames)), key=lambda at: round(_measure_distance(segment, make_planes(frames[at])) / SLACK_MM)
+        )
+    else:
+        holds_all = (at for at, frame in enumerate(frames) if named <= set(frame[schema.SOP_UID]))
+        number = next(holds_all, -1)
+    frame = frames[number] if number >= 0 else pl.concat([series.frame, series.shadowed])
+    gap_mm = mine.reconstructions[number][0].gap_mm if number >= 0 else series.gap_mm
+    sop_uids = frame[schema.SOP_UID].to_list()
+    return outline_segment(segment, make_planes(frame), sop_uids, names, report, gap_mm=gap_mm)
+
+
+def _measure_distance(segment: Segment, planes: Sequence[SlicePlane]) -> float:
+    """Return the largest distance in mm of a mask from the slice nearest it."""
+    points = [mask.plane.position_mm for mask in segment.planes]
+    return max(min(abs(plane.height_mm(point)) for plane in planes) for point in points)
 
 
 def load_reports(
@@ -144,7 +173,7 @@ def _remark_regions(placed: PlacedReports) -> list[str]:
     if placed.chosen:
         remarks.append(
             f"{placed.chosen} places in space lie in several series; the one that the report names is used, of several "
-            "the one with the closest slices"
+            "the first by the rule for series (--series)"
         )
     return remarks
 

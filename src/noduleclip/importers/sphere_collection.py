@@ -1,16 +1,16 @@
 """Spheres of a table on the slices of their series, in DICOM or in volumes."""
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Final
 
 from noduleclip import schema
-from noduleclip.errors import InputError
+from noduleclip.errors import InputError, make_printable
 from noduleclip.importers.annotations import RejectedAnnotation, Sphere
-from noduleclip.importers.catalogue import PATH, Catalogue
+from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.roi_rows import make_sphere_rows
+from noduleclip.importers.slice_columns import STUDY_UID
 from noduleclip.importers.volume_catalogue import VolumeSeries, join_catalogues, list_volume_slices, write_needed
 from noduleclip.importers.volume_patients import VolumePatients
 from noduleclip.io.text_table import read_text_frame
@@ -72,9 +72,13 @@ def locate_spheres(
     only = {uid: image for uid, image in images.images.items() if uid not in held}
     catalogue = join_catalogues(dicom, list_volume_slices(only, out), data_root, out)
     here = set(catalogue.series_uids())
-    wanted = {sphere.series_uid for sphere in spheres}
-    folders = _find_folders(wanted - here, catalogue)
-    named = [_name(sphere, folders.get(sphere.series_uid, sphere.series_uid), patients, only) for sphere in spheres]
+    wanted = {sphere.series_uid or sphere.patient_id for sphere in spheres}
+    chosen = choose_series(wanted - here, catalogue)
+    named = [
+        _name(sphere, chosen.series.get(name, name), patients, only)
+        for sphere in spheres
+        for name in (sphere.series_uid or sphere.patient_id,)
+    ]
     if not here & {sphere.series_uid for sphere in named}:
         if images.rejected:
             raise InputError(f"{source}: none of its series can be used; first: {images.rejected[0].reason}")
@@ -91,7 +95,7 @@ def locate_spheres(
     broken = _write_slices(named, only, catalogue, source)
     lost = {strip_volume_suffix(rejected.path.name) for rejected in broken}
     kept = [sphere for sphere in named if sphere.series_uid not in lost]
-    remarks = _remark(kept, images)
+    remarks = [*chosen.remarks, *_remark(kept, images)]
     return LocatedSpheres(catalogue, kept, [*images.rejected, *broken], remarks, left_out)
 
 
@@ -132,9 +136,9 @@ def find_patients(lists: Mapping[str, Sequence[str]], located: LocatedSpheres, s
     rows = make_sphere_rows(located.spheres, located.catalogue, "", source=source).frame
     patients = dict(rows.select(schema.SERIES_UID, schema.PATIENT_ID).unique().rows())
     names = {uid for uids in lists.values() for uid in uids}
-    folders = _find_folders(names - set(patients), located.catalogue)
+    chosen = choose_series(names - set(patients), located.catalogue).series
     found = {
-        one: sorted({patients[uid] for name in uids if (uid := folders.get(name, name)) in patients})
+        one: sorted({patients[uid] for name in uids if (uid := chosen.get(name, name)) in patients})
         for one, uids in lists.items()
     }
     return {one: ids for one, ids in found.items() if ids}
@@ -147,16 +151,39 @@ def _name(sphere: Sphere, series_uid: str, patients: VolumePatients, images: Map
     return replace(sphere, series_uid=series_uid, patient_id=patient_id)
 
 
-def _find_folders(names: Collection[str], catalogue: Catalogue) -> dict[str, str]:
-    """Find series that are named by the folder of their DICOM; one that two series lie in names none."""
-    if not names:
-        return {}
-    series_of: dict[str, set[str]] = defaultdict(set)
-    for series_uid, path in catalogue.slices.select(schema.SERIES_UID, PATH).iter_rows():
-        folder = PurePath(path).parent.name
-        if folder in names:
-            series_of[folder].add(series_uid)
-    return {folder: next(iter(uids)) for folder, uids in series_of.items() if len(uids) == 1}
+@dataclass(frozen=True)
+class ChosenSeries:
+    """Series that a source names by something else than their UID.
+
+    Attributes:
+        series: Series Instance UID by the name in the source.
+        remarks: What was chosen where there were several, a sentence.
+    """
+
+    series: Mapping[str, str]
+    remarks: Sequence[str]
+
+
+def choose_series(names: Collection[str], catalogue: Catalogue) -> ChosenSeries:
+    """Find series that are named by their patient, their study or the folder of their DICOM.
+
+    Of several series the one is taken whose stack is first by `stacks.rank_stacks`.
+    """
+    candidates = catalogue.find_named(names) if names else {}
+    ranked = {name: catalogue.rank_series(uids) for name, uids in candidates.items()}
+    series = {name: str(stacks[0].first[schema.SERIES_UID]) for name, stacks in ranked.items()}
+    several = sorted(name for name, stacks in ranked.items() if len(stacks) > 1)
+    if not several:
+        return ChosenSeries(series, ())
+    first = ranked[several[0]]
+    studies = len({stack.first[STUDY_UID] for stack in first})
+    of_studies = f" of {studies} studies" if studies > 1 else ""
+    remark = (
+        f"{len(several)} names in the source have several series; used is the one with the thinnest slices, then by "
+        f"kernel and description (--series picks another); first: {make_printable(several[0])[:40]!r} with "
+        f"{len(first)} series{of_studies}: used is {first[0].describe()}, not used {first[1].describe()}"
+    )
+    return ChosenSeries(series, (remark,))
 
 
 def load_patients(path: Path) -> dict[str, str]:

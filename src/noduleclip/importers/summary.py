@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import polars as pl
@@ -10,8 +10,9 @@ import polars as pl
 from noduleclip import schema
 from noduleclip.errors import make_encodable
 from noduleclip.importers.annotations import Annotations, RejectedAnnotation
-from noduleclip.importers.catalogue import PATH, Catalogue
+from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.roi_rows import RoiRows
+from noduleclip.importers.slice_columns import PATH
 from noduleclip.io.consensus import describe_shared_ids
 from noduleclip.io.size_bins import count_sizes
 
@@ -91,16 +92,29 @@ def _find_oddities(catalogue: Catalogue, rois: pl.DataFrame) -> list[str]:
     broken = [uid for uid in series[schema.SERIES_UID] if _lacks_slices(catalogue, uid)]
     if catalogue.was_read and broken:
         remarks.append(f"{len(broken)} series lack slices between others; first: {broken[0]}")
-    found = [(uid, catalogue.find_series(uid)) for uid in series[schema.SERIES_UID] if catalogue.was_read]
-    doubled = [(uid, one) for uid, one in found if one is not None and one.shadowed.height]
-    if doubled:
-        uid, one = doubled[0]
-        kernels = f" (kernels {', '.join(one.kernels[:_MOST_NAMED])})" if len(one.kernels) > 1 else ""
+    if catalogue.was_read:
+        remarks += _find_reconstructions(catalogue, series[schema.SERIES_UID])
+    return remarks
+
+
+def _find_reconstructions(catalogue: Catalogue, series_uids: Iterable[str]) -> list[str]:
+    """Return a sentence for series in which the rule chose one of several reconstructions."""
+    all_here = [(uid, one) for uid in series_uids if (one := catalogue.find_series(uid)) is not None]
+    remarks = []
+    if mixed := [(uid, one) for uid, one in all_here if len(one.patients) > 1]:
+        uid, series = mixed[0]
+        remarks.append(f"{len(mixed)} series have slices of several patients; first: {uid}, {len(series.patients)}")
+    found = [(uid, one, others) for uid, one in all_here if (others := one.list_alternatives())]
+    if found:
+        uid, one, others = found[0]
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         remarks.append(
-            f"{len(doubled)} series have several slices at one place{kernels}, as of two reconstructions; "
-            "annotations that name no slice are on the first by path; first: "
-            f"series {uid}, {one.shadowed.height} slices, such as {one.shadowed[0, PATH]}"
+            f"{len(found)} series hold several reconstructions; annotations that name no slice are on the one with the "
+            "thinnest slices, then by kernel and description (--series picks another); first: series "
+            f"{uid}: used is {one.parts[0].describe()}, not used {others[0].describe()}{more}"
         )
+    if catalogue.pattern and (unmatched := [uid for uid, one, _ in found if not one.matches(catalogue.pattern)]):
+        remarks.append(f"{len(unmatched)} of them have none that matches --series {catalogue.pattern!r}")
     return remarks
 
 

@@ -8,7 +8,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,17 +17,9 @@ import polars as pl
 from noduleclip import schema
 from noduleclip.errors import InputError, RejectCode, SliceError
 from noduleclip.importers.annotations import RejectedAnnotation
-from noduleclip.importers.catalogue import (
-    COLUMNS,
-    MODALITY,
-    ORIENTATION,
-    PATH,
-    POSITION,
-    ROWS,
-    SLICE_COLUMNS,
-    Catalogue,
-)
+from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.files import Walk, find_files
+from noduleclip.importers.slice_columns import COLUMNS, MODALITY, ORIENTATION, PATH, POSITION, ROWS, SLICE_COLUMNS
 from noduleclip.io.dicom.derived_ct import keep_file, make_derived_slice, make_derived_uid
 from noduleclip.io.disk import require_space, round_to_blocks
 from noduleclip.io.volumes.formats import VOLUME_SUFFIXES, open_volume, strip_volume_suffix
@@ -130,7 +122,7 @@ def join_catalogues(dicom: Catalogue | None, slices: pl.DataFrame, root: Path, o
         return dicom
     both = pl.concat([dicom.slices, others]).sort(schema.SERIES_UID, PATH)
     above = Path(os.path.commonpath([os.path.normpath(folder.absolute()) for folder in (root, out)]))
-    return Catalogue(root, both, dicom.others, dicom.rejects, dicom.copies, dicom.not_dicom, paths_from=above)
+    return replace(dicom, root=root, slices=both, paths_from=above)
 
 
 def write_needed(images: Mapping[str, Volume], rois: pl.DataFrame) -> tuple[int, list[RejectedAnnotation]]:

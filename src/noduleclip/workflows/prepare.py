@@ -64,6 +64,8 @@ class PrepareRequest(abc.ABC):
         workers: Processes that read files, or "auto".
         seed: Seed of the splits.
         overwrite: Replace results.
+        series: Pattern with * and ? of the Series Instance UID, series description or kernel of the reconstructions to
+            prefer where there are several; None = by the rule alone.
     """
 
     data_root: Path | None
@@ -75,6 +77,7 @@ class PrepareRequest(abc.ABC):
     workers: str = "auto"
     seed: int = 0
     overwrite: bool = False
+    series: str | None = None
 
     @abc.abstractmethod
     def load(self, reporter: Reporter) -> tuple[Catalogue, Annotations]:
@@ -89,6 +92,7 @@ class PrepareRequest(abc.ABC):
 
         Raises:
             InputError: There is no such folder, or it has no CT slice.
+            UsageError: No series is of the pattern.
         """
         cache = self.out / _CATALOGUE_FOLDER
         refuse_link(cache)
@@ -108,6 +112,8 @@ class PrepareRequest(abc.ABC):
             )
         if catalogue.copies:
             reporter.warning(f"{catalogue.copies:,} files have the SOP Instance UID of another one and are left out")
+        catalogue = replace(catalogue, pattern=self.series or "")
+        catalogue.check_pattern()
         return catalogue
 
 
