@@ -125,6 +125,13 @@ def scenarios(
         "query over": over(["query", *search], ["--topk", 3], **cheap),
         "fuse": Scenario(["fuse", *search], ["fuse", *search, "--overwrite"], points=3),
         "fuse over": over(["fuse", *search], ["--topk", 3], points=6),
+        "export over": over(
+            ["query", *search, "--export", out / "h.json", "--export", out / "h.mrk.json"],
+            ["--topk", 3],
+            together=("h.json", "h_images/0001.png", "h_images/0002.png", "h_images/0004.png"),
+            points=12,
+            reruns=3,
+        ),
         "describe over": over(["describe", "--emb-dir", index, "--out", out], ["--where", "row < 9"], points=6),
         "evaluate": Scenario(evaluate, [*evaluate, "--overwrite"], together=EVALUATION_FILES, points=0),
         "evaluate over": over(evaluate, ["--seed", 1], together=EVALUATION_FILES, points=1, bytes=1),
@@ -142,7 +149,7 @@ def scenarios(
 # Training is killed in tests/engine/test_training_loop.py.
 ONE_OF_EACH_WRITER = ("split over", "phantom", "prepare over", "query over", "embed over", "merge")
 OTHERS = (
-    "split", "prepare", "query", "fuse", "fuse over", "describe over", "evaluate", "evaluate over",
+    "split", "prepare", "query", "fuse", "fuse over", "export over", "describe over", "evaluate", "evaluate over",
     "embed", "shard", "shard over", "train", "train over", "train resumed",
 )  # fmt: skip
 

@@ -103,6 +103,21 @@ def test_a_full_disk_costs_nothing_but_the_run(
     assert _read(disk / "out").keys() == old.keys()
 
 
+@pytest.mark.parametrize("ending", [".mrk.json", ".json", ".xlsx", ".parquet"])
+def test_a_full_disk_leaves_the_earlier_export(noduleclip: Command, index: Path, disk: Path, ending: str) -> None:
+    export = ["query", "--emb-dir", index, "--query", "> 6 mm", "--export", disk / f"h{ending}"]
+    assert noduleclip(*export, "--topk", 3).code == 0
+    old = _read(disk)
+    filler = _fill(disk, 0)
+    full = noduleclip(*export, "--overwrite")
+    assert full.code == 3, full
+    _expect_one_line(full.err, f"error: {disk}", "cannot be written, the disk is full")
+    assert full.out == ""
+    filler.unlink()
+    assert _read(disk) == old
+    assert noduleclip(*export, "--overwrite").code == 0
+
+
 def _expect_one_line(err: str, *parts: str) -> None:
     """Expect one line of error behind those that a command says on its way."""
     errors = [line for line in err.splitlines() if "error" in line]

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -18,12 +19,13 @@ from noduleclip.io.index.base import Index
 from noduleclip.io.text_table import format_csv
 from noduleclip.report.console import CONSOLE, log_info, write_lines
 from noduleclip.report.tables import choose_format, print_hits
-from noduleclip.workflows.export import export_hits
-from noduleclip.workflows.export_files import ExportTarget, check_exports, need_places
 from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 from noduleclip.workflows.search import Answer, Searcher
 from noduleclip.workflows.search_request import RowFilter, SearchRequest, choose_k, format_command, load_sentences
 from noduleclip.workflows.stored_index import open_stored_index
+
+if TYPE_CHECKING:  # a search without an export loads nothing of it
+    from noduleclip.workflows.export_files import ExportTarget
 
 
 def make_request(
@@ -81,7 +83,11 @@ def run_search(
         from noduleclip.cli.gallery import check_gallery
 
         check_gallery(pictures, replace=options.overwrite)
-    targets = check_exports("--export", options.export or (), replace=options.overwrite)
+    targets: Sequence[ExportTarget] = ()
+    if options.export:
+        from noduleclip.workflows.export_files import check_exports
+
+        targets = check_exports("--export", options.export, replace=options.overwrite)
 
     def search() -> None:
         index = open_stored_index(options.emb_dir, options.model, CONSOLE)
@@ -97,10 +103,10 @@ def _deliver_answers(
     request: SearchRequest,
     options: SearchOptions,
     pictures: PictureOptions,
-    targets: Sequence[ExportTarget],
+    targets: "Sequence[ExportTarget]",
     cache_dir: Path | None,
 ) -> None:
-    if pictures.wanted or need_places(targets):
+    if pictures.wanted or any(target.format.needs_places for target in targets):
         pictures = replace(pictures, folders=settle_slice_folders(index, pictures.given_folders))
     searcher = Searcher(index, model=options.model, cache_dir=cache_dir)
     batches = searcher.search(request, CONSOLE)
@@ -123,6 +129,8 @@ def _deliver_answers(
                 )
                 write_gallery(index, shown, pictures, command)
             if targets:
+                from noduleclip.workflows.export import export_hits
+
                 for file in export_hits(targets, index, shown, pictures.folders, CONSOLE):
                     log_info(file.describe("hit"))
             deliver(shown)

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -116,10 +116,13 @@ def write_export(target: ExportTarget, export: "Export", reporter: Reporter) -> 
         # Pictures appear before the file that refers to them.
         with contextlib.ExitStack() as files, contextlib.ExitStack() as images:
             written = []
-            for file in target.format.render(export, target.path):
-                _write_part(file, images if file.count is None else files)
-                if file.count is not None:
-                    written.append(ExportedFile(file.path, file.count, file.label))
+            with _following_images(target, export, reporter) as advance:
+                for file in target.format.render(export, target.path):
+                    _write_part(file, images if file.count is None else files)
+                    if file.count is None:
+                        advance(1)
+                    else:
+                        written.append(ExportedFile(file.path, file.count, file.label))
             report_left_out(errors, len(export.findings), reporter)
             for path in stale:
                 path.unlink(missing_ok=True)
@@ -128,6 +131,17 @@ def write_export(target: ExportTarget, export: "Export", reporter: Reporter) -> 
         if target.format.has_images:
             with contextlib.suppress(OSError):  # it is not there, or holds pictures
                 folder.rmdir()
+
+
+@contextlib.contextmanager
+def _following_images(target: ExportTarget, export: "Export", reporter: Reporter) -> Iterator[Callable[[int], None]]:
+    """Show the progress of a format with pictures, whose slices are decoded."""
+    if not target.format.has_images:
+        yield lambda _: None
+        return
+    slices = {(finding.file, finding.frame) for finding in export.findings}
+    with reporter.progress("drawing slices", len(slices), "slices") as advance:
+        yield advance
 
 
 def _write_part(file: "ExportFile", stack: contextlib.ExitStack) -> None:
