@@ -118,10 +118,11 @@ def test_a_terminal_is_asked(index: Path, tmp_path: Path, answer: bool, monkeypa
     monkeypatch.setattr("noduleclip.cli.slice_folders.message_console", lambda: console)
     found = settle_slice_folders(strange, ())
     assert len(asked) == 1
-    assert roots[0] in "".join(shown)
+    own = Path(roots[0]) / open_index(index).read_rows([0])[schema.DICOM_PATH][0]
+    assert str(own.parent.parent) in "".join(shown)
     assert "\x1b" not in "".join(shown)
     assert found.folders == (tuple(map(Path, roots)) if answer else ())
-    assert not found.anywhere
+    assert found.allows(str(own)) == answer
     assert not found.allows("/etc/hostname")
     assert settle_slice_folders(strange, (), ask=False).folders == ()
     assert len(asked) == 1

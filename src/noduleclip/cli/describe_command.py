@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from noduleclip import schema
 from noduleclip.cli import options
 from noduleclip.cli.option_groups import with_option_groups
 from noduleclip.errors import UsageError
@@ -68,7 +69,7 @@ def describe(
     """
     from noduleclip.cli.retries import retry_replaced
     from noduleclip.cli.slice_folders import settle_slice_folders
-    from noduleclip.io.own_indexes import SliceFolders
+    from noduleclip.io.own_indexes import SliceFolders, find_embedded_folders
     from noduleclip.report.console import CONSOLE, log_info
     from noduleclip.report.descriptions import print_descriptions, write_descriptions
     from noduleclip.report.tables import choose_format
@@ -115,7 +116,9 @@ def describe(
                 views=views, precision=precision,
             )  # fmt: skip
             result = describe_table(request, CONSOLE)
-            folders = SliceFolders(tuple(map(Path, result.dicom_roots)), anywhere=True)
+            roots = tuple(map(Path, result.dicom_roots))
+            embedded = find_embedded_folders(result.nodules[schema.DICOM_PATH], roots)
+            folders = SliceFolders(roots, embedded=embedded, follows_links=True)
         if targets:
             for file in export_descriptions(targets, result, folders, CONSOLE, index=index, condition=where or ""):
                 log_info(file.describe("nodule"))
