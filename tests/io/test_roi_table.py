@@ -411,3 +411,63 @@ def test_other_files_of_tables_are_named(tmp_path: Path, start: bytes, message: 
     path.write_bytes(start + b"\xff\x00" * 40)
     with pytest.raises(InputError, match=message):
         read_roi_table(path)
+
+
+POINT = {schema.CENTER_X: 10.25, schema.CENTER_Y: 20.5, schema.CENTROID_X: 10.25, schema.CENTROID_Y: 20.5}
+PIXEL = {schema.BBOX_XMIN: 10, schema.BBOX_XMAX: 10, schema.BBOX_YMIN: 21, schema.BBOX_YMAX: 21}
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("dicom_path,x,y", "a.dcm,10.25,20.5"),
+        ("dicom_path,centroid_x,centroid_y", "a.dcm,10.25,20.5"),
+        ("dicom_path,centroid_x,x,y", "a.dcm,,10.25,20.5"),
+        (f"{HEADER},x,y", "a.dcm,,,,,,,10.25,20.5"),
+    ],
+    ids=["x and y", "centroid", "both", "an empty box"],
+)
+def test_a_point_stands_for_a_box(tmp_path: Path, header: str, row: str) -> None:
+    table = read_roi_table(write_table(tmp_path, row, header=header))
+    (found,) = table.frame.to_dicts()
+    assert {name: found[name] for name in POINT} == POINT
+    assert {name: found[name] for name in PIXEL} == PIXEL
+    assert found[schema.DIAMETER_MM] is None
+    assert not find_suspicions(table) or "known patient" in find_suspicions(table)[0]
+
+
+def test_a_box_outweighs_a_point(tmp_path: Path) -> None:
+    path = write_table(tmp_path, "a.dcm,5,1,2,4,6,P1,50,60", "a.dcm,5,,,,,P1,50,60", header=f"{HEADER},x,y")
+    frame = read_roi_table(path).frame
+    assert frame.select(schema.CENTER_X, schema.CENTER_Y).rows() == [(2.5, 4.0), (50.0, 60.0)]
+    assert frame[schema.DIAMETER_MM].to_list() == [5.0, 5.0]
+
+
+def test_the_centre_of_a_box_of_one_pixel_is_the_centroid_in_it(tmp_path: Path) -> None:
+    rows = ["a.dcm,,7,9,7,9,P1,6.75,9.5", "a.dcm,,7,9,7,9,P1,8,9", "a.dcm,,7,9,8,9,P1,7.25,9", "a.dcm,,7,9,7,9,P1,,"]
+    frame = read_roi_table(write_table(tmp_path, *rows, header=f"{HEADER},centroid_x,centroid_y")).frame
+    assert frame.select(schema.CENTER_X, schema.CENTER_Y).rows() == [(6.75, 9.5), (7, 9), (7.5, 9), (7, 9)]
+
+
+def test_columns_of_a_point_may_be_kept_as_text(tmp_path: Path) -> None:
+    frame = read_roi_table(write_table(tmp_path, "a.dcm, 1.50,2", header="dicom_path,x,y"), keep=("x",)).frame
+    assert frame["x"].to_list() == [" 1.50"]
+    assert "y" not in frame.columns
+    assert frame[schema.CENTER_X].to_list() == [1.5]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "message"),
+    [
+        ("dicom_path,x,y", "a.dcm,1,", "row 1, columns x, y: no place in pixels, and no box"),
+        ("dicom_path,x,y", "a.dcm,1,inf", "row 1, columns x, y: no place in pixels, and no box"),
+        ("dicom_path,x,y", "a.dcm,1,2 px", "row 1, column y: '2 px' is not a number"),
+        ("dicom_path,x", "a.dcm,1", "column 'diameter_mm' is missing; needed are dicom_path, diameter_mm, bbox_xmin"),
+        ("dicom_path,x", "a.dcm,1", "(or dicom_path and a point in pixels: x, y or centroid_x, centroid_y)"),
+        ("dicom_path,x,y,bbox_xmin", "a.dcm,1,2,3", "column 'diameter_mm' is missing"),
+        (f"{HEADER},x,y", "a.dcm,5,1,2,,,P1,5,5", "row 1, columns x, y: no place in pixels, and no box"),
+    ],
+)
+def test_what_is_neither_a_point_nor_a_box_is_refused(tmp_path: Path, header: str, row: str, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_roi_table(write_table(tmp_path, row, header=header))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noduleclip.importers.annotations import Sphere
-from noduleclip.importers.spheres import cut_sphere, outline_sphere
+from noduleclip.importers.spheres import cut_sphere
 from noduleclip.io.slice_plane import SlicePlane, find_nearest
 
 TURNED = (-0.6, -0.8, 0.0, 0.8, -0.6, 0.0)
@@ -87,12 +87,3 @@ def test_a_sphere_between_slices_is_a_pixel() -> None:
 @pytest.mark.parametrize("center", [(-10.5, 0.0, 0.0), (38.0, 0.0, 0.0), (0.0, 30.0, 0.0)])
 def test_a_middle_outside_the_slice_gives_none(center: tuple[float, float, float]) -> None:
     assert cut_sphere(Sphere("1.2", center, 10.0), plane()) is None
-
-
-def test_the_circles_of_a_sphere_have_its_size_and_ratings() -> None:
-    planes = [plane(z) for z in (-6.0, -3.0, 0.0, 3.0, 6.0)]
-    outline = outline_sphere(Sphere("1.2", (6.0, -10.0, 0.0), 10.0, reader="2", ratings={"x": 1}), planes)
-    assert [contour.z_mm for contour in outline.contours] == [-3.0, 0.0, 3.0]
-    widths = [np.ptp(contour.points_px[:, 0]) * 0.8 for contour in outline.contours]
-    np.testing.assert_allclose(widths, [8.0, 10.0, 8.0])
-    assert (outline.reader, outline.ratings) == ("2", {"x": 1})

@@ -1,15 +1,17 @@
 """Grouping of outlines into nodules (docs/decisions/0012-grouping.md)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, count
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from noduleclip.importers.annotations import Outline
+from noduleclip.importers.annotations import Outline, Sphere
 
+Annotation = TypeVar("Annotation", Outline, Sphere)
 LEAST_OVERLAP = 0.2
 
 
@@ -49,22 +51,34 @@ def group_outlines(outlines: Sequence[Outline]) -> list[list[int]]:
     """
     volumes = [fill_outline(outline) for outline in outlines]
     similarity: list[tuple[float, int, int]] = []
-    together = np.eye(len(outlines), dtype=bool)
     for one, two in combinations(range(len(outlines)), 2):
         if outlines[one].reader and outlines[one].reader == outlines[two].reader:
             continue
         shared = volumes[one].count_shared(volumes[two])
         if shared and shared >= LEAST_OVERLAP * min(volumes[one].total, volumes[two].total):
-            together[one, two] = together[two, one] = True
             similarity.append((-shared / (volumes[one].total + volumes[two].total - shared), one, two))
-    nodules = [[at] for at in range(len(outlines))]
+    return merge_similar(len(outlines), similarity)
+
+
+def merge_similar(count: int, similarity: Sequence[tuple[float, int, int]]) -> list[list[int]]:
+    """Join things of which any two are alike, the most similar first.
+
+    Args:
+        count: How many there are.
+        similarity: Minus the similarity of each two that are alike, and their indices, the smaller one first.
+
+    Returns:
+        The indices of each group, ascending; groups by their first index.
+    """
+    alike = {(one, two) for _, one, two in similarity}
+    groups = [[at] for at in range(count)]
     for _, one, two in sorted(similarity):
-        first, second = nodules[one], nodules[two]
-        if first is not second and together[np.ix_(first, second)].all():
+        first, second = groups[one], groups[two]
+        if first is not second and all((min(a, b), max(a, b)) in alike for a in first for b in second):
             first += second
             for at in second:
-                nodules[at] = first
-    return sorted(sorted(nodule) for at, nodule in enumerate(nodules) if at == min(nodule))
+                groups[at] = first
+    return sorted(sorted(group) for at, group in enumerate(groups) if at == min(group))
 
 
 def number_nodules(outlines: Sequence[Outline]) -> list[str]:
@@ -77,15 +91,33 @@ def number_nodules(outlines: Sequence[Outline]) -> list[str]:
         By outline, the nodule: the source's id where it groups readers itself, else a number from 1, by series,
         then by the height of the nodule, ascending, then by row and column.
     """
-    names = [outline.nodule_id for outline in outlines]
+    return name_groups(outlines, group_outlines, _place)
+
+
+def name_groups(
+    annotations: Sequence[Annotation],
+    group: Callable[[Sequence[Annotation]], list[list[int]]],
+    place: Callable[[Sequence[Annotation]], tuple[float, ...]],
+) -> list[str]:
+    """Name the nodules of one patient.
+
+    Args:
+        annotations: All annotations of the patient, in any order.
+        group: Returns the indices of each nodule's annotations, of those of one series.
+        place: Returns what nodules of a series are ordered by.
+    """
+    names = [annotation.nodule_id for annotation in annotations]
     taken = set(names)
     free = (str(number) for number in count(1) if str(number) not in taken)
-    for series_uid in sorted({outline.series_uid for outline in outlines}):
-        nameless = [at for at, it in enumerate(outlines) if it.series_uid == series_uid and not it.nodule_id]
-        groups = [[nameless[at] for at in group] for group in group_outlines([outlines[at] for at in nameless])]
-        for group in sorted(groups, key=lambda group: _place([outlines[at] for at in group])):
+    by_series: dict[str, list[int]] = {}
+    for at, annotation in enumerate(annotations):
+        if not annotation.nodule_id:
+            by_series.setdefault(annotation.series_uid, []).append(at)
+    for _, nameless in sorted(by_series.items()):
+        groups = [[nameless[at] for at in found] for found in group([annotations[at] for at in nameless])]
+        for found in sorted(groups, key=lambda found: place([annotations[at] for at in found])):
             name = next(free)
-            for at in group:
+            for at in found:
                 names[at] = name
     return names
 

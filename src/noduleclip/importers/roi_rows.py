@@ -23,7 +23,8 @@ from noduleclip.importers.diameters import DiameterKind, measure_outline
 from noduleclip.importers.grouping import number_nodules
 from noduleclip.importers.series_slices import SeriesSlices, find_in_stack
 from noduleclip.importers.slice_columns import PATH, make_planes
-from noduleclip.importers.spheres import cut_sphere, outline_sphere
+from noduleclip.importers.sphere_grouping import number_spheres
+from noduleclip.importers.spheres import cut_sphere
 from noduleclip.io.roi_table import LIDC_PATIENT, MAX_DIAMETER_MM
 
 ROI_COLUMNS: Final = {
@@ -108,9 +109,9 @@ def _by_series(annotations: Sequence[Annotation]) -> dict[str, list[Annotation]]
 
 @dataclass
 class _Row:
-    """Values of a row, and the outline whose nodule it belongs to."""
+    """Values of a row, and the annotation whose nodule it belongs to."""
 
-    outline: Outline
+    annotation: Outline | Sphere
     values: dict[str, Any]
 
 
@@ -186,25 +187,27 @@ class _Maker:
             other = _advise_other(series, sphere)
             self._refuse(RejectCode.OUTSIDE, f"{where}: {at} lies outside slice {found[PATH]}{other}")
             return
-        outline = outline_sphere(sphere, series.planes)
         middle = dict(zip((schema.CENTROID_X, schema.CENTROID_Y), disc.center_px, strict=True))
         shape = {**round_values(middle), **dict(zip(schema.BOX_COLUMNS, disc.box_px, strict=True))}
         further = {schema.DETECTION_SCORE: sphere.score, **sphere.extra}
-        yield self._describe(outline, found, shape, sphere.diameter_mm, kind, sphere.reader, further)
+        yield self._describe(sphere, found, shape, sphere.diameter_mm, kind, further)
 
     def _finish(self, rows: Sequence[_Row]) -> RoiRows:
         """Assign numbers to nodules, and to readers without a name, patient by patient, and sort the rows."""
-        by_patient: dict[str, dict[int, Outline]] = defaultdict(dict)
+        by_patient: dict[str, dict[int, Outline | Sphere]] = defaultdict(dict)
         for row in rows:
-            by_patient[row.values[schema.PATIENT_ID]][id(row.outline)] = row.outline
+            by_patient[row.values[schema.PATIENT_ID]][id(row.annotation)] = row.annotation
         names: dict[int, str] = {}
         readers: dict[int, str] = {}
-        for outlines in by_patient.values():
+        for annotations in by_patient.values():
+            outlines = {key: one for key, one in annotations.items() if isinstance(one, Outline)}
+            spheres = {key: one for key, one in annotations.items() if isinstance(one, Sphere)}
             names |= dict(zip(outlines, number_nodules(list(outlines.values())), strict=True))
+            names |= dict(zip(spheres, number_spheres(list(spheres.values())), strict=True))
             readers |= _number_readers(outlines, names)
         for row in rows:
-            row.values[schema.NODULE_ID] = names[id(row.outline)]
-            row.values[schema.READER] = readers.get(id(row.outline), row.values[schema.READER])
+            row.values[schema.NODULE_ID] = names[id(row.annotation)]
+            row.values[schema.READER] = readers.get(id(row.annotation), row.values[schema.READER])
         ordered = sorted((row.values for row in rows), key=_order_of)
         frame = pl.DataFrame(ordered, schema=_choose_columns(ordered), orient="row")
         return RoiRows(frame, self._rejected, self._points, self._absent)
@@ -237,12 +240,11 @@ class _Maker:
 
     def _describe(
         self,
-        outline: Outline,
+        annotation: Outline | Sphere,
         found: Mapping[str, Any],
         shape: Mapping[str, Any],
         size_mm: float | None,
         kind: str,
-        reader: str | None = None,
         further: Mapping[str, Any] | None = None,
     ) -> _Row:
         values = {
@@ -250,18 +252,18 @@ class _Maker:
             **{name: found[name] for name in (schema.SPACING_ROW, schema.SPACING_COL)},
             schema.DIAMETER_MM: None if size_mm is None else round(size_mm, DIGITS),
             **shape,
-            schema.SERIES_UID: outline.series_uid,
+            schema.SERIES_UID: annotation.series_uid,
             schema.SOP_UID: found[schema.SOP_UID],
-            schema.PATIENT_ID: outline.patient_id or _name_patient(found),
-            schema.READER: (outline.reader if reader is None else reader) or None,
+            schema.PATIENT_ID: annotation.patient_id or _name_patient(found),
+            schema.READER: annotation.reader or None,
             schema.DIAMETER_KIND: str(kind) or None,
-            **outline.ratings,
+            **annotation.ratings,
             schema.Z_MM: found["position_z_mm"],
             **{name: found[name] for name in (schema.SLICE_THICKNESS, schema.MANUFACTURER)},
-            schema.VOLUME_MM3: None if outline.volume_mm3 is None else round(outline.volume_mm3, DIGITS),
+            schema.VOLUME_MM3: None if annotation.volume_mm3 is None else round(annotation.volume_mm3, DIGITS),
             **(further or {}),
         }
-        return _Row(outline, values)
+        return _Row(annotation, values)
 
     def _name_path(self, path: str) -> str:
         shown = os.path.relpath(path, self._catalogue.start.absolute()) if self._relative else path

@@ -1,15 +1,12 @@
-"""Spheres on slices: their discs, boxes and circles."""
+"""Spheres on slices: their discs and boxes."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from noduleclip.importers.annotations import Contour, Outline, Sphere
+from noduleclip.importers.annotations import Sphere
 from noduleclip.io.slice_plane import SlicePlane
-
-_VERTICES = 24
 
 
 @dataclass(frozen=True)
@@ -45,30 +42,3 @@ def cut_sphere(sphere: Sphere, plane: SlicePlane) -> Disc | None:
     across, down = radius_mm / column_mm, radius_mm / row_mm
     box_px = (math.floor(x - across), math.floor(y - down), math.ceil(x + across), math.ceil(y + down))
     return Disc((x, y), box_px)
-
-
-def outline_sphere(sphere: Sphere, planes: Sequence[SlicePlane]) -> Outline:
-    """Draw the circles of a sphere on the slices of its series that it crosses, at least on the nearest.
-
-    They serve to group spheres of several readers into nodules, as outlines do.
-    """
-    turns = np.arange(_VERTICES) * (2 * math.pi / _VERTICES)
-    circle = np.column_stack([np.cos(turns), np.sin(turns)])
-    diameter_mm = sphere.diameter_mm or 0.0
-    heights_mm = [abs(plane.height_mm(sphere.center_mm)) for plane in planes]
-    contours = []
-    for plane, height_mm in zip(planes, heights_mm, strict=True):
-        if height_mm < diameter_mm / 2 or height_mm == min(heights_mm):
-            radius_mm = math.sqrt(max((diameter_mm / 2) ** 2 - height_mm**2, 0.0))
-            center_px = plane.to_pixels(np.array([sphere.center_mm]))
-            points_px = center_px + circle * radius_mm / np.array(plane.spacing_yx_mm[::-1])
-            contours.append(Contour(points_px, plane.position_mm[2]))
-    return Outline(
-        series_uid=sphere.series_uid,
-        reader=sphere.reader or "-",
-        name=sphere.name,
-        contours=tuple(contours),
-        ratings=sphere.ratings,
-        patient_id=sphere.patient_id,
-        nodule_id=sphere.nodule_id,
-    )

@@ -66,7 +66,10 @@ def load_nodules(index: Index, readers_csv: Path | None, reporter: Reporter) -> 
     meta = meta.drop(schema.ROW)
     nodules = group_nodules(meta)
     if len(nodules) < 2:
-        raise InputError(f"{index.location}: {len(nodules)} nodule(s) with a diameter, at least 2 are needed")
+        raise InputError(
+            f"{index.location}: {len(nodules)} nodule(s) with a diameter, at least 2 are needed: evaluate compares "
+            "with measured sizes; --readers takes a table that has them"
+        )
     rows_of_index = rows.to_numpy()[nodules.rows]
     check_unit_norm(index.embeddings, rows_of_index)
     first_rows = meta[nodules.rows.tolist()]

@@ -74,6 +74,7 @@ def load_training_samples(
     loaded = load_table(table, reporter)
     parts = [select_key_slices(pick_patients(loaded, file, table.limit, reporter)) for file in patient_files]
     frame = pl.concat(parts)
+    _check_diameters(frame, table)
     settings = table.cut_settings(crop, margin_px(crop.size_px))
     cache = cut_crops(frame, settings, table, further_bytes, reporter)
     rejects = [*cache.rejects, *find_unmeasured(frame, cache.rejects)]
@@ -90,6 +91,20 @@ def load_training_samples(
     labels = b"".join(samples.label_bytes for samples in sets)
     fingerprint = sha256(cache.fingerprint().encode() + labels).hexdigest()[:16]
     return TrainingSamples(sets, fingerprint, find_diameter_kind(frame))
+
+
+def _check_diameters(frame: pl.DataFrame, table: TableRequest) -> None:
+    """Check, before crops are cut, that enough rows have a diameter to learn from.
+
+    Raises:
+        InputError: None has, or more lack one than the options allow.
+    """
+    if frame[schema.DIAMETER_MM].null_count() == frame.height:
+        raise InputError(
+            f"{table.roi_csv}: no row has a diameter, and training learns sizes from {schema.DIAMETER_MM}; embed and "
+            "describe take points without one"
+        )
+    check_reject_limit(frame, find_unmeasured(frame, ()), table)
 
 
 def check_same_samples(samples: TrainingSamples, context: DistributedContext, roi_csv: Path) -> str:
