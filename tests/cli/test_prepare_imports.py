@@ -394,7 +394,7 @@ def test_a_list_of_unknown_images_says_what_is_read(scans: Path, tmp_path: Path)
     path = write_list(tmp_path / "list.json", training=[("case7.nii.gz", [1, 2, 3, 4, 4, 4])])
     done = prepare("monai", tmp_path / "out", "--datalist", path, "--data-root", scans)
     assert done.code == 3
-    assert "the first is case7; name the folder of their DICOM or .mhd (NIfTI is not read" in done.err
+    assert "the first is case7; name the folder of their DICOM, NIfTI, NRRD or MetaImage" in done.err
 
 
 @pytest.fixture

@@ -11,10 +11,15 @@ from noduleclip.importers.annotations import RejectedAnnotation, Sphere
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.roi_rows import make_sphere_rows
 from noduleclip.importers.slice_columns import STUDY_UID
-from noduleclip.importers.volume_catalogue import VolumeSeries, join_catalogues, list_volume_slices, write_needed
+from noduleclip.importers.volume_catalogue import (
+    VolumeSeries,
+    WrittenSlices,
+    join_catalogues,
+    list_volume_slices,
+    write_needed,
+)
 from noduleclip.importers.volume_patients import VolumePatients
 from noduleclip.io.text_table import read_text_frame
-from noduleclip.io.volumes.formats import strip_volume_suffix
 from noduleclip.io.volumes.volume import Volume
 
 _SERIES_COLUMNS: Final = ("seriesuid", schema.SERIES_UID)
@@ -30,6 +35,7 @@ class LocatedSpheres:
         rejected: volumes that cannot be read.
         remarks: Oddities, a sentence each.
         left_out: Spheres of series that are here and beyond the limit.
+        names: Series by the names that the source has for them, where they are others.
     """
 
     catalogue: Catalogue
@@ -37,6 +43,7 @@ class LocatedSpheres:
     rejected: Sequence[RejectedAnnotation]
     remarks: Sequence[str]
     left_out: int
+    names: Mapping[str, str]
 
 
 def locate_spheres(
@@ -73,9 +80,10 @@ def locate_spheres(
     catalogue = join_catalogues(dicom, list_volume_slices(only, out), data_root, out)
     here = set(catalogue.series_uids())
     wanted = {sphere.series_uid or sphere.patient_id for sphere in spheres}
-    chosen = choose_series(wanted - here, catalogue)
+    chosen = choose_series(wanted - here - set(images.names), catalogue)
+    known = {**chosen.series, **{name: uid for name, uid in images.names.items() if uid in only and name not in held}}
     named = [
-        _name(sphere, chosen.series.get(name, name), patients, only)
+        _name(sphere, known.get(name, name), patients, only)
         for sphere in spheres
         for name in (sphere.series_uid or sphere.patient_id,)
     ]
@@ -84,34 +92,37 @@ def locate_spheres(
             raise InputError(f"{source}: none of its series can be used; first: {images.rejected[0].reason}")
         raise InputError(
             f"{source}: none of its {len(wanted)} series is below {data_root}, the first is "
-            f"{min(wanted, default='')[:80]}; name the folder of their DICOM or .mhd (NIfTI is not read: convert it, "
-            "or name the images that it was made from)"
+            f"{min(wanted, default='')[:80]}; name the folder of their DICOM, NIfTI, NRRD or MetaImage"
         )
     left_out = 0
     if limit is not None:
         first = sorted(here & {sphere.series_uid for sphere in named})[:limit]
         left_out = sum(sphere.series_uid in here.difference(first) for sphere in named)
         named = [sphere for sphere in named if sphere.series_uid in first]
-    broken = _write_slices(named, only, catalogue, source)
-    lost = {strip_volume_suffix(rejected.path.name) for rejected in broken}
-    kept = [sphere for sphere in named if sphere.series_uid not in lost]
-    remarks = [*chosen.remarks, *_remark(kept, images)]
-    return LocatedSpheres(catalogue, kept, [*images.rejected, *broken], remarks, left_out)
+    slices = _write_slices(named, only, catalogue, source)
+    broken = {rejected.path for rejected in slices.rejected}
+    kept = [one for one in named if one.series_uid not in only or only[one.series_uid].path not in broken]
+    remarks = [*chosen.remarks, *images.remarks, *slices.remarks, *_remark(kept, images)]
+    rejected = [*images.rejected, *slices.rejected]
+    return LocatedSpheres(catalogue, kept, rejected, remarks, left_out, known)
 
 
 def _write_slices(
     spheres: Sequence[Sphere], images: Mapping[str, Volume], catalogue: Catalogue, source: Path
-) -> list[RejectedAnnotation]:
-    """Write the slices of volumes that spheres lie on, and return the images that cannot be read."""
+) -> WrittenSlices:
+    """Write the slices of volumes that spheres lie on."""
     of_images = [sphere for sphere in spheres if sphere.series_uid in images]
     rows = make_sphere_rows(of_images, catalogue, "", source=source)
-    return write_needed(images, rows.frame)[1]
+    return write_needed(images, rows.frame)
 
 
 def _remark(spheres: Sequence[Sphere], images: VolumeSeries) -> list[str]:
     remarks = []
     if images.masks:
-        remarks.append(f"{images.masks} images of 8 bits bear the name of a series: masks, left out")
+        remarks.append(
+            f"{images.masks} images of 8 bits bear the name of a series: masks, left out "
+            "(--rescale takes those without another image for CT)"
+        )
     nameless = {sphere.series_uid for sphere in spheres if sphere.patient_id == sphere.series_uid}
     if nameless:
         remarks.append(
@@ -135,17 +146,16 @@ def find_patients(lists: Mapping[str, Sequence[str]], located: LocatedSpheres, s
     """
     rows = make_sphere_rows(located.spheres, located.catalogue, "", source=source).frame
     patients = dict(rows.select(schema.SERIES_UID, schema.PATIENT_ID).unique().rows())
-    names = {uid for uids in lists.values() for uid in uids}
-    chosen = choose_series(names - set(patients), located.catalogue).series
     found = {
-        one: sorted({patients[uid] for name in uids if (uid := chosen.get(name, name)) in patients})
+        one: sorted({patients[uid] for name in uids if (uid := located.names.get(name, name)) in patients})
         for one, uids in lists.items()
     }
     return {one: ids for one, ids in found.items() if ids}
 
 
 def _name(sphere: Sphere, series_uid: str, patients: VolumePatients, images: Mapping[str, Volume]) -> Sphere:
-    patient_id = sphere.patient_id or patients.listed.get(series_uid, "")
+    listed = patients.listed
+    patient_id = sphere.patient_id or listed.get(series_uid, "") or listed.get(sphere.series_uid, "")
     if not patient_id and series_uid in images:
         patient_id = patients.find(series_uid, images[series_uid].path) or series_uid
     return replace(sphere, series_uid=series_uid, patient_id=patient_id)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import polars as pl
 
@@ -20,11 +20,12 @@ from noduleclip.importers.annotations import RejectedAnnotation
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.files import Walk, find_files
 from noduleclip.importers.slice_columns import COLUMNS, MODALITY, ORIENTATION, PATH, POSITION, ROWS, SLICE_COLUMNS
+from noduleclip.importers.volume_names import VolumeFinder, narrow
 from noduleclip.io.dicom.derived_ct import keep_file, make_derived_slice, make_derived_uid
 from noduleclip.io.disk import require_space, round_to_blocks
-from noduleclip.io.volumes.formats import VOLUME_SUFFIXES, open_volume, strip_volume_suffix
-from noduleclip.io.volumes.hu_range import check_hu
-from noduleclip.io.volumes.volume import Volume, to_int16
+from noduleclip.io.volumes.formats import VOLUME_SUFFIXES, open_volume
+from noduleclip.io.volumes.hu_slices import HuSlices
+from noduleclip.io.volumes.volume import Rescale, Volume
 
 DICOM_FOLDER: Final = "dicom"
 _DIGITS: Final = 16
@@ -36,40 +37,87 @@ class VolumeSeries:
     """The CT of some series as volumes.
 
     Attributes:
-        images: By the name of the series, which is the file's without its ending.
-        rejected: Files that are no usable CT.
+        images: By the name of the series: that of the file without its ending, or where others have the same, its path.
+        names: Names of series by those that were looked for.
+        rejected: Files that are no usable CT, and names that several have.
         masks: Number of files that are masks.
         closed: Parts of the folder that cannot be opened.
+        remarks: Oddities of the headers, a sentence each.
     """
 
     images: Mapping[str, Volume]
+    names: Mapping[str, str]
     rejected: list[RejectedAnnotation]
     masks: int
     closed: Sequence[RejectedAnnotation] = ()
+    remarks: Sequence[str] = ()
 
 
-def find_volumes(root: Path, wanted: Collection[str], max_pixels: int) -> VolumeSeries:
-    """Read the headers of the volumes below a folder that are of some series; hidden files are left out."""
-    images: dict[str, Volume] = {}
-    rejected: list[RejectedAnnotation] = []
-    masks, walk = 0, Walk()
-    for path in find_files(root, *VOLUME_SUFFIXES, walk=walk):
-        name = strip_volume_suffix(path.name)
-        if name not in wanted:
-            continue
+class WrittenSlices(NamedTuple):
+    """Slices that were written as derived DICOM.
+
+    Attributes:
+        written: Number of files written.
+        rejected: Images that cannot be read or are not in HU, whose rows have no slice.
+        remarks: Doubts about values that the user says are HU, a sentence each.
+    """
+
+    written: int
+    rejected: list[RejectedAnnotation]
+    remarks: list[str]
+
+
+def find_volumes(root: Path, wanted: Collection[str], max_pixels: int, rescale: Rescale | None = None) -> VolumeSeries:
+    """Read the headers of the volumes below a folder that a table names; hidden files are left out.
+
+    Args:
+        root: The folder.
+        wanted: Names of series: of files or paths, with or without the ending and nnU-Net's `_0000`.
+        max_pixels: Largest slice, in pixels.
+        rescale: Slope and intercept that make HU of the values; None = they are HU.
+    """
+    walk = Walk()
+    finder = VolumeFinder(root, find_files(root, *VOLUME_SUFFIXES, walk=walk))
+    candidates = {name: found for name in sorted(wanted) if (found := finder.find(name))}
+    named = {path for found in candidates.values() for path in found}
+    images, masks, rejected = _open_volumes(finder.list_namesakes(named), named, max_pixels, rescale)
+    if rescale is not None:  # then values of 8 bits may be CT
+        for found in candidates.values():
+            if not any(path in images for path in found):
+                images |= {path: masks.pop(path) for path in found if path in masks}
+    series, names = finder.name_series(images), {}
+    for name, found in candidates.items():
+        usable = narrow(name, [path for path in found if path in images])
+        if len(usable) == 1:
+            names[name] = series[usable[0]]
+        elif usable:
+            reason = (
+                f"{name[:80]!r} may be {usable[0]} or {usable[1]}; name it {series[usable[0]]!r} or "
+                f"{series[usable[1]]!r}, or name the folder of the images as --data-root"
+            )
+            rejected.append(RejectedAnnotation(usable[0], RejectCode.NO_SERIES, reason))
+    by_series = {series[path]: image for path, image in images.items()}
+    used = {uid: by_series[uid] for uid in sorted(set(names.values()))}
+    remarks = [remark for image in used.values() for remark in image.stored.remarks]
+    return VolumeSeries(used, names, rejected, len(named & set(masks)), walk.rejected, remarks)
+
+
+def _open_volumes(
+    paths: Collection[Path], named: Collection[Path], max_pixels: int, rescale: Rescale | None
+) -> tuple[dict[Path, Volume], dict[Path, Volume], list[RejectedAnnotation]]:
+    """Return images, masks, and which of the named volumes cannot be read."""
+    images: dict[Path, Volume] = {}
+    masks: dict[Path, Volume] = {}
+    rejected = []
+    for path in paths:
         try:
-            image = open_volume(path, max_pixels)
+            volume = open_volume(path, max_pixels, rescale)
         except InputError as error:
-            rejected.append(RejectedAnnotation(path, RejectCode.BAD_HEADER, str(error)))
+            if path in named:
+                rejected.append(RejectedAnnotation(path, RejectCode.BAD_HEADER, str(error)))
         else:
-            if image.stored.is_mask:
-                masks += 1
-                continue
-            if name in images:
-                reason = f"{path}: {images[name].path} is of the same name; leave one of them out"
-                rejected.append(RejectedAnnotation(path, RejectCode.BAD_HEADER, reason))
-            images.setdefault(name, image)
-    return VolumeSeries(images, rejected, masks, walk.rejected)
+            (masks if volume.stored.is_mask else images)[path] = volume
+    return images, masks, rejected
 
 
 def list_volume_slices(images: Mapping[str, Volume], out: Path) -> pl.DataFrame:
@@ -125,17 +173,15 @@ def join_catalogues(dicom: Catalogue | None, slices: pl.DataFrame, root: Path, o
     return replace(dicom, root=root, slices=both, paths_from=above)
 
 
-def write_needed(images: Mapping[str, Volume], rois: pl.DataFrame) -> tuple[int, list[RejectedAnnotation]]:
+def write_needed(images: Mapping[str, Volume], rois: pl.DataFrame) -> WrittenSlices:
     """Write the slices that rows of a table name as derived DICOM, each whole or not at all.
 
-    A file that is there as it would be written is left alone, so that a killed run goes on.
+    Those of a volume whose values are not HU are not written. A file that is there as it would be written is left
+    alone, so that a killed run goes on.
 
     Args:
         images: The volumes.
         rois: Rows on slices of `list_volume_slices`.
-
-    Returns:
-        The number of files written, and the images that cannot be read, whose rows have no slice.
 
     Raises:
         OutputError: A file cannot be written.
@@ -150,13 +196,14 @@ def write_needed(images: Mapping[str, Volume], rois: pl.DataFrame) -> tuple[int,
     if missing:
         sizes = [2 * image.shape_zyx[1] * image.shape_zyx[2] + _HEADER_BYTES for image, _ in missing]
         require_space(missing[0][1], sum(map(round_to_blocks, sizes)))
-    written, rejected = 0, []
+    written, rejected, remarks = 0, [], []
     for series_uid, slices in needed.items():
         image = images[series_uid]
         try:
-            for index, values in image.read_slices(slices):
-                hu = to_int16(values)
-                check_hu(hu, index, image.path)
+            found = HuSlices(image, slices)
+            if found.doubt is not None:
+                remarks.append(f"{image.path}: {found.doubt} (used as --rescale says)")
+            for index, hu in found:
                 path, patient_id = slices[index]
                 content = make_derived_slice(
                     hu,
@@ -172,4 +219,4 @@ def write_needed(images: Mapping[str, Volume], rois: pl.DataFrame) -> tuple[int,
         except InputError as error:
             code = error.code if isinstance(error, SliceError) else RejectCode.TRUNCATED_PIXELS
             rejected.append(RejectedAnnotation(image.path, code, str(error)))
-    return written, rejected
+    return WrittenSlices(written, rejected, remarks)

@@ -20,6 +20,8 @@ _MOST_VOXELS: Final = 1 << 32
 _LARGEST_OFFSET_MM: Final = 1e5
 _LARGEST_SKEW: Final = 1e-3
 AXES: Final = "xyz"
+Rescale = tuple[float, float]
+"""Slope and intercept: value * slope + intercept = HU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +80,13 @@ class Volume:
         stored: The file.
         axes: Stored axis of x (columns), y (rows) and z (slices).
         flipped: Whether each of them runs against the stored axis.
+        rescale: Slope and intercept that make HU of the values, by the user's word; None = they are HU.
     """
 
     stored: StoredVolume
     axes: tuple[int, int, int]
     flipped: tuple[bool, bool, bool]
+    rescale: Rescale | None = None
 
     @property
     def path(self) -> Path:
@@ -180,12 +184,13 @@ class Volume:
         return slices[:, :: -1 if self.flipped[1] else 1, :: -1 if self.flipped[0] else 1]
 
 
-def orient(stored: StoredVolume, max_pixels: int) -> Volume:
+def orient(stored: StoredVolume, max_pixels: int, rescale: Rescale | None = None) -> Volume:
     """Return a stored volume as axial slices.
 
     Args:
         stored: The volume.
         max_pixels: Largest slice, in pixels.
+        rescale: Slope and intercept that make HU of its values; None = they are HU.
 
     Raises:
         InputError: Its affine is no place in a patient, its axes are not at right angles, or it is too large.
@@ -197,7 +202,7 @@ def orient(stored: StoredVolume, max_pixels: int) -> Volume:
         key=lambda order: sum(abs(directions[world, axis]) for world, axis in enumerate(order)),
     )
     flipped = [bool(directions[world, axis] < 0) for world, axis in enumerate(axes)]
-    volume = Volume(stored, (axes[0], axes[1], axes[2]), (flipped[0], flipped[1], flipped[2]))
+    volume = Volume(stored, (axes[0], axes[1], axes[2]), (flipped[0], flipped[1], flipped[2]), rescale)
     slices, rows, columns = volume.shape_zyx
     plane = stored.shape_ijk[0] * stored.shape_ijk[1]
     if max(rows * columns, plane) > max_pixels or slices > MOST_SLICES or slices * rows * columns > _MOST_VOXELS:
@@ -231,7 +236,7 @@ def _check_geometry(stored: StoredVolume) -> None:
         raise InputError(f"{stored.path}: its axes lie nearly in one plane")
 
 
-def to_int16(values: NDArray[np.generic], rescale: tuple[float, float] | None = None) -> NDArray[np.int16]:
+def to_int16(values: NDArray[np.generic], rescale: Rescale | None = None) -> NDArray[np.int16]:
     """Return values as Hounsfield units in 16 bits, rounded and clipped; what is no number is air.
 
     Args:
