@@ -50,10 +50,10 @@ def change_data(raw: Path, kind: str) -> None:
     ("kind", "message"),
     [
         ("missing", "are not beside it; copy or download them again"),
-        ("cut", "ends before slice 1; copy or download it again"),
+        ("cut", "ends before slice 0; copy or download it again"),
         ("wrong case", "0.RAW, which is"),
         ("gzip beside", "0.raw.gz, which is"),
-        ("gzip within", "is a gzip file; unpack it"),
+        ("gzip within", "is a gzip file, where its header says raw; unpack it"),
     ],
 )
 def test_an_only_image_without_its_data_is_one_line(luna: Path, tmp_path: Path, kind: str, message: str) -> None:

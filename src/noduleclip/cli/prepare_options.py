@@ -67,6 +67,16 @@ PatientPattern = Annotated[
         show_default=False,
     ),
 ]
+RescaleValues = Annotated[
+    str,
+    typer.Option(
+        "--rescale",
+        help="SLOPE,INTERCEPT that make HU of the values of volumes (NIfTI, NRRD, MetaImage): value * SLOPE + "
+        "INTERCEPT; 1,0 says that they are HU, whatever their range.",
+        rich_help_panel=options.INPUTS,
+        show_default=False,
+    ),
+]
 PatientsCsv = Annotated[
     Path | None,
     typer.Option(

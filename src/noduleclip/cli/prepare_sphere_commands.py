@@ -16,6 +16,7 @@ from noduleclip.cli.prepare_options import (
     PatientsCsv,
     PointCoordinates,
     PointDiameter,
+    RescaleValues,
     SharedOptions,
 )
 from noduleclip.cli.prepare_run import run_prepare
@@ -31,22 +32,25 @@ def prepare_luna16(
     diameter_kind: GivenDiameter = "volume",
     patients: PatientsCsv = None,
     patient_pattern: PatientPattern = "",
+    rescale: RescaleValues = "",
     shared: SharedOptions,
 ) -> None:
-    """Make the ROI table of LUNA16, with its subsets of .mhd or with the DICOM of LIDC-IDRI.
+    """Make the ROI table of LUNA16, with its subsets of .mhd, NIfTI of them, or with the DICOM of LIDC-IDRI.
 
-    Of .mhd the slices that nodules lie on are written as derived DICOM to DIR/dicom, and no others.
+    Of volumes the slices that nodules lie on are written as derived DICOM to DIR/dicom, and no others.
 
     Example: noduleclip prepare luna16 --annotations annotations.csv --data-root LUNA16 --out prepared
     """
     from noduleclip.importers.point_presets import NONE
     from noduleclip.importers.point_table import PointOptions
+    from noduleclip.io.volumes.hu_slices import parse_rescale
     from noduleclip.workflows.prepare_spheres import SphereCsvRequest
 
     run_prepare(
         SphereCsvRequest(
             table=annotations, points=PointOptions(preset=NONE), data_root=data_root, patients=patients,
-            patient_pattern=patient_pattern, diameter_kind=diameter_kind, **shared.settings,
+            patient_pattern=patient_pattern, rescale=parse_rescale(rescale), diameter_kind=diameter_kind,
+            **shared.settings,
         ),
         shared,
     )  # fmt: skip
@@ -101,6 +105,7 @@ def prepare_csv(
     diameter_kind: PointDiameter = None,
     patients: PatientsCsv = None,
     patient_pattern: PatientPattern = "",
+    rescale: RescaleValues = "",
     shared: SharedOptions,
 ) -> None:
     """Make the ROI table of a CSV of places, with or without diameters, with the DICOM or the volumes of its series.
@@ -113,6 +118,7 @@ def prepare_csv(
     from noduleclip.importers.coordinates import Coordinates
     from noduleclip.importers.point_columns import parse_column_map, parse_names
     from noduleclip.importers.point_table import PointOptions
+    from noduleclip.io.volumes.hu_slices import parse_rescale
     from noduleclip.workflows.prepare_spheres import SphereCsvRequest
 
     points = PointOptions(
@@ -125,7 +131,8 @@ def prepare_csv(
     run_prepare(
         SphereCsvRequest(
             table=table, points=points, data_root=data_root, min_score=min_score, patients=patients,
-            patient_pattern=patient_pattern, diameter_kind=diameter_kind or "", **shared.settings,
+            patient_pattern=patient_pattern, rescale=parse_rescale(rescale), diameter_kind=diameter_kind or "",
+            **shared.settings,
         ),
         shared,
     )  # fmt: skip
@@ -146,9 +153,10 @@ def prepare_monai(
     diameter_kind: GivenDiameter = "volume",
     patients: PatientsCsv = None,
     patient_pattern: PatientPattern = "",
+    rescale: RescaleValues = "",
     shared: SharedOptions,
 ) -> None:
-    """Make the ROI table of a detection data list of MONAI, with the DICOM or .mhd of its images.
+    """Make the ROI table of a detection data list of MONAI, with the DICOM or volumes of its images.
 
     Boxes are in world coordinates, as in MONAI's LUNA16 tutorial. The lists become the splits.
 
@@ -156,12 +164,14 @@ def prepare_monai(
     """
     from noduleclip.importers.coordinates import Coordinates
     from noduleclip.importers.monai import BoxMode
+    from noduleclip.io.volumes.hu_slices import parse_rescale
     from noduleclip.workflows.prepare_spheres import MonaiRequest
 
     run_prepare(
         MonaiRequest(
             datalist=datalist, data_root=data_root, box_mode=BoxMode(box_mode), coordinates=Coordinates(coordinates),
-            patients=patients, patient_pattern=patient_pattern, diameter_kind=diameter_kind, **shared.settings,
+            patients=patients, patient_pattern=patient_pattern, rescale=parse_rescale(rescale),
+            diameter_kind=diameter_kind, **shared.settings,
         ),
         shared,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.errors import RejectCode
 from noduleclip.importers.coordinates import PixelPlace
+from noduleclip.io.volumes.volume import Rescale
 
 LAST_RATING: Final = dict.fromkeys(schema.RATING_COLUMNS, 5) | {
     schema.CALCIFICATION: 6,
@@ -147,6 +148,7 @@ class Annotations:
         absent: Annotations of series that are not here, beside those in `outlines` and `spheres`.
         unusable: Numbers of annotations that have no outline or no diameter, by name; named where there are no others.
         diameter_kind: Measure of the diameters, where the source says so; None = that of the request.
+        rescale: Slope and intercept that made HU of the values of volumes, for the summary; None = they are HU.
     """
 
     source: Path
@@ -161,3 +163,4 @@ class Annotations:
     absent: int = 0
     unusable: Counter[str] = field(default_factory=Counter)
     diameter_kind: str | None = None
+    rescale: Rescale | None = None

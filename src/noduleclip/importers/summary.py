@@ -61,6 +61,7 @@ def summarise_collection(
         "data_root": make_encodable(str(catalogue.root)),
         "source": make_encodable(str(annotations.source)),
         schema.DIAMETER_KIND: str(diameter_kind),
+        "rescale": annotations.rescale,
         "counts": counts,
         "sizes": count_sizes(nodules),
         "series": _describe_series(catalogue, rois),

@@ -18,6 +18,7 @@ from noduleclip.importers.point_table import PointOptions, read_point_table
 from noduleclip.importers.sphere_collection import find_patients, load_patients, locate_spheres
 from noduleclip.importers.volume_catalogue import find_volumes
 from noduleclip.importers.volume_patients import VolumePatients, compile_patient_pattern
+from noduleclip.io.volumes.volume import Rescale
 from noduleclip.workflows.prepare import PrepareRequest
 from noduleclip.workflows.reporter import Reporter
 
@@ -37,12 +38,14 @@ class SphereRequest(PrepareRequest):
         min_score: Least score of a detector; None = places of any score and without one.
         patients: CSV of the patient of each series; None = from the headers.
         patient_pattern: Regular expression whose first group is the patient, searched in the path of a volume.
+        rescale: Slope and intercept that make HU of the values of volumes; None = they are HU.
     """
 
     data_root: Path
     min_score: float | None = None
     patients: Path | None = None
     patient_pattern: str = ""
+    rescale: Rescale | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +132,7 @@ def _load_spheres(request: SphereRequest, source: PlaceSource, reporter: Reporte
     spheres, counts = _keep_scored(source, request.min_score)
     listed = load_patients(request.patients) if request.patients else {}
     patients = VolumePatients(data_root, listed, compile_patient_pattern(request.patient_pattern))
-    images = find_volumes(data_root, {sphere.series_uid for sphere in spheres}, MAX_PIXELS)
+    images = find_volumes(data_root, {sphere.series_uid for sphere in spheres}, MAX_PIXELS, request.rescale)
     dicom: Catalogue | None = None
     try:
         dicom = request.load_catalogue(data_root, reporter)
@@ -158,6 +161,7 @@ def _load_spheres(request: SphereRequest, source: PlaceSource, reporter: Reporte
         splits=splits,
         left_out=located.left_out,
         diameter_kind=source.diameter_kind,
+        rescale=request.rescale,
     )
 
 
