@@ -113,7 +113,7 @@ def describe_files() -> str:
                     (f"`{schema.NODULES_CSV}`", "a row per nodule, as above"),
                     (f"`{schema.SPLITS_FOLDER}/`", "patient lists as `split` writes them (70, 10 and 20 % of the patients); none if there are fewer than three patients"),
                     (f"`{schema.REJECTS_CSV}`", "annotations that give no row, annotations of absent series, unusable DICOM files, and folders that cannot be opened, if any: the file in `dicom_path`, `code`, `reason`"),
-                    (f"`{schema.PREPARE_JSON}`", "`data_root`, `source`, `diameter_kind`; `counts`; `sizes` of nodules; `series` with rows: `slices`, `gap_mm`, `slice_thickness` and others; `splits`; `remarks`; `rejected` by code"),
+                    (f"`{schema.PREPARE_JSON}`", "`data_root`, `source`, `diameter_kind`, `rescale` of volumes; `counts`; `sizes` of nodules; `series` with rows: `slices`, `gap_mm`, `slice_thickness` and others; `splits`; `remarks`; `rejected` by code"),
                     (f"`{schema.PREPARE_PAGE}`", "the same as a self-contained page, with sizes, spacings, manufacturers, anomalies, and outlines on their slices"),
                     ("`.catalogue/`", "the headers that were read, so that a killed run resumes and a later one reads only new files; may be deleted"),
                 ),

@@ -233,10 +233,10 @@ def soft_tissue(shape: tuple[int, ...] = (7, 96, 80)) -> NDArray[np.int16]:
 @pytest.mark.parametrize(
     ("scale", "message"),
     [
-        ("shifted", "none is negative: no HU; convert it to HU"),
-        ("shifted and padded", "as of HU + 1024: no HU; convert it to HU"),
-        ("0 to 1", "has values in [0, 1], none is negative"),
-        ("-1 to 1", "has values in [-1, 1], as of values scaled to 1"),
+        ("shifted", "as of HU + 1024: no HU; pass --rescale 1,-1024"),
+        ("shifted and padded", "as of HU + 1024: no HU; pass --rescale 1,-1024"),
+        ("0 to 1", "as of CT scaled to [0, 1]: no HU; pass --rescale"),
+        ("-1 to 1", "as of CT scaled to [-1, 1]: no HU; pass --rescale"),
         ("HU", ""),
     ],
 )

@@ -81,7 +81,7 @@ def locate_spheres(
     here = set(catalogue.series_uids())
     wanted = {sphere.series_uid or sphere.patient_id for sphere in spheres}
     chosen = choose_series(wanted - here - set(images.names), catalogue)
-    known = {**chosen.series, **{name: uid for name, uid in images.names.items() if uid in only and name not in held}}
+    known = {**chosen.series, **{name: uid for name, uid in images.names.items() if name not in held}}
     named = [
         _name(sphere, known.get(name, name), patients, only)
         for sphere in spheres

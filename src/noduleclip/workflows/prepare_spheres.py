@@ -132,7 +132,8 @@ def _load_spheres(request: SphereRequest, source: PlaceSource, reporter: Reporte
     spheres, counts = _keep_scored(source, request.min_score)
     listed = load_patients(request.patients) if request.patients else {}
     patients = VolumePatients(data_root, listed, compile_patient_pattern(request.patient_pattern))
-    images = find_volumes(data_root, {sphere.series_uid for sphere in spheres}, MAX_PIXELS, request.rescale)
+    names = {sphere.series_uid or sphere.patient_id for sphere in spheres}
+    images = find_volumes(data_root, names, MAX_PIXELS, request.rescale)
     dicom: Catalogue | None = None
     try:
         dicom = request.load_catalogue(data_root, reporter)
