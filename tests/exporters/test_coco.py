@@ -96,8 +96,10 @@ def test_hits_of_one_slice_share_its_picture(ct: Path, tmp_path: Path) -> None:
 
 
 def test_attributes_tell_measured_from_estimated(ct: Path, tmp_path: Path) -> None:
-    row = {schema.DIAMETER_MM: 8.0, schema.ESTIMATED_DIAMETER: 7.5, schema.ESTIMATED_LOW: 6.0, schema.SIMILARITY: 0.5,
-           schema.QUERY: "> 6 mm", schema.NODULE_ID: "n", schema.SATISFIES: False, schema.MALIGNANCY: 3.5}  # fmt: skip
+    row = {
+        schema.DIAMETER_MM: 8.0, schema.ESTIMATED_DIAMETER: 7.5, schema.ESTIMATED_LOW: 6.0, schema.SIMILARITY: 0.5,
+        schema.QUERY: "> 6 mm", schema.NODULE_ID: "n", schema.SATISFIES: False, schema.MALIGNANCY: 3.5, "site": "A",
+    }  # fmt: skip
     (annotation,) = save(tmp_path, [find_on(ct, row)]).dataset["annotations"]
     assert annotation["attributes"] == {
         **row, schema.RANK: 1, schema.PATIENT_ID: "P1", "bbox_from": "table",

@@ -71,6 +71,17 @@ def test_ratings_scores_and_readers_are_those_of_the_row(tmp_path: Path) -> None
     assert finding.reader_ratings == {schema.MALIGNANCY: (3.0, 4.0)}
 
 
+def test_columns_of_the_user_are_kept_and_probabilities_are_not(tmp_path: Path) -> None:
+    row = {"candidate": "c1", "empty": None, "count": 3, f"{schema.PROBABILITY_PREFIX}solid": 0.5}
+    finding = find_on(write_slice(tmp_path / "1.dcm"), row)
+    assert finding.extra == {"candidate": "c1", "count": "3"}
+
+
+def test_estimates_have_no_digits_of_their_32_bits(tmp_path: Path) -> None:
+    row = {schema.ESTIMATED_DIAMETER: float(np.float32(12.26))}
+    assert find_on(write_slice(tmp_path / "1.dcm"), row).estimated_mm == 12.26
+
+
 def test_series_come_in_the_order_of_their_best_rank(tmp_path: Path) -> None:
     a, b = (write_slice(tmp_path / key / "1.dcm", key=key) for key in "ab")
     groups = group_by_series([find_on(a, rank=3), find_on(b, rank=2), find_on(a, rank=4), find_on(b, rank=5)])

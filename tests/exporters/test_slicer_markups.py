@@ -86,14 +86,18 @@ def test_points_and_lines_lie_where_the_nodule_is(tmp_path: Path, kind: str) -> 
 def test_names_tell_rank_size_and_estimates(tmp_path: Path) -> None:
     path = write_slice(tmp_path / "1.dcm")
     estimate = {schema.ESTIMATED_DIAMETER: 7.46, schema.DESCRIPTION: "about 7.5 mm (6.1-9.2), solid"}
-    measured = find_on(path, {**estimate, schema.DIAMETER_MM: 8.24, schema.QUERY: "> 6 mm", schema.SCORE: 0.5})
+    measured = find_on(
+        path, {**estimate, schema.DIAMETER_MM: 8.24, schema.QUERY: "> 6 mm", schema.SCORE: 0.5, "site": "A"}
+    )
     findings = [measured, find_on(path, estimate, rank=2), find_on(path, rank=3)]
     ((points, *lines),) = write(findings).values()
     assert [point["label"] for point in points["controlPoints"]] == ["1: 8.2 mm", "2: ~7.5 mm", "3"]
     assert [(line["type"], line["name"]) for line in lines] == [("Line", "1: 8.2 mm"), ("Line", "2: ~7.5 mm")]
     assert lines[0]["display"]["color"] != lines[1]["display"]["color"]
     described = points["controlPoints"][0]["description"]
-    expected = "> 6 mm; score 0.500; measured 8.2 mm; estimated about 7.5 mm (6.1-9.2), solid; patient P1; 1.dcm"
+    expected = (
+        "> 6 mm; score 0.500; measured 8.2 mm; estimated about 7.5 mm (6.1-9.2), solid; patient P1; site A; 1.dcm"
+    )
     assert described == expected
 
 

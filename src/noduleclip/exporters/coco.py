@@ -24,6 +24,7 @@ from noduleclip.io.windows import window_grey
 
 CATEGORY: Final = "nodule"
 _DIGITS: Final = 2
+_SCORE_DIGITS: Final = 6
 _LEAST_POINTS: Final = 3
 
 Box = tuple[float, float, float, float]
@@ -132,6 +133,7 @@ def _measure_area(points: NDArray[np.float64]) -> float:
 def _list_attributes(finding: Finding) -> dict[str, object]:
     """Return what is known of a finding as texts, numbers and booleans; what is not known is left out."""
     known = {
+        **finding.extra,
         schema.RANK: finding.rank or None,
         schema.QUERY: finding.query or None,
         schema.ROW: finding.row,
@@ -145,7 +147,7 @@ def _list_attributes(finding: Finding) -> dict[str, object]:
         schema.VOLUME_MM3: finding.volume_mm3,
         schema.SATISFIES: finding.satisfies,
         schema.DESCRIPTION: finding.description or None,
-        **finding.scores,
+        **{name: round(value, _SCORE_DIGITS) for name, value in finding.scores.items()},
         **finding.ratings,
         **{schema.ESTIMATED_PREFIX + name: value for name, value in finding.estimated_ratings.items()},
     }

@@ -28,6 +28,7 @@ SCORES: Final = (
     schema.DETECTION_SCORE,
 )  # fmt: skip
 """Columns that say how well a row fits, the one that ranks first."""
+_ESTIMATE_DIGITS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class Finding:
         readers: How many readers outlined the nodule; None where that is not known.
         reader_diameters_mm: What each reader on the slice measured, None for one who did not.
         reader_ratings: What each of them rated, by attribute, in the same order.
+        extra: Further columns of the table that were kept, as text; those without a value are left out.
     """
 
     rank: int
@@ -127,6 +129,7 @@ class Finding:
     readers: int | None
     reader_diameters_mm: tuple[float | None, ...]
     reader_ratings: Mapping[str, tuple[float | None, ...]]
+    extra: Mapping[str, str]
 
     @property
     def diameter_mm(self) -> float | None:
@@ -240,9 +243,9 @@ def make_finding(
         outlines_px=tuple(outlines_px),
         measured_mm=_number(row, schema.DIAMETER_MM),
         diameter_kind=_text(row, schema.DIAMETER_KIND),
-        estimated_mm=_number(row, schema.ESTIMATED_DIAMETER),
-        low_mm=_number(row, schema.ESTIMATED_LOW),
-        high_mm=_number(row, schema.ESTIMATED_HIGH),
+        estimated_mm=_round(_number(row, schema.ESTIMATED_DIAMETER)),
+        low_mm=_round(_number(row, schema.ESTIMATED_LOW)),
+        high_mm=_round(_number(row, schema.ESTIMATED_HIGH)),
         volume_mm3=_number(row, schema.VOLUME_MM3),
         ratings=_numbers(row, {name: name for name in schema.RATING_COLUMNS}),
         estimated_ratings=_numbers(row, {name: schema.ESTIMATED_PREFIX + name for name in schema.RATING_COLUMNS}),
@@ -256,6 +259,7 @@ def make_finding(
             for name in schema.RATING_COLUMNS
             if (values := row.get(schema.READER_PREFIX + name)) is not None
         },
+        extra={name: str(value) for name, value in row.items() if value is not None and _is_kept(name)},
     )
 
 
@@ -283,6 +287,16 @@ def _find_center(row: Mapping[str, Any]) -> tuple[float, float] | None:
 def _number(row: Mapping[str, Any], name: str) -> float | None:
     value = row.get(name)
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _round(estimate_mm: float | None) -> float | None:
+    """Return an estimate without what its column of 32 bits adds: 12.26, not 12.260000228881836."""
+    return None if estimate_mm is None else round(estimate_mm, _ESTIMATE_DIGITS)
+
+
+def _is_kept(name: str) -> bool:
+    """Return whether a column is one of the user's own."""
+    return name not in schema.COLUMN_MEANINGS and not name.startswith(schema.PROBABILITY_PREFIX)
 
 
 def _numbers(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, float]:

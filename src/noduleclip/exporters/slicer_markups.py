@@ -78,7 +78,7 @@ def _make_point(number: int, label: str, place_mm: NDArray[np.float64]) -> Json:
 
 
 def describe(finding: Finding) -> str:
-    """Return what a finding is and why it is one, in a line: query and score, diameters, patient, nodule, slice."""
+    """Return what a finding is and why it is one, in a line."""
     parts = [finding.query]
     parts += [f"{name} {value:.3f}" for name, value in list(finding.scores.items())[:1]]
     if finding.measured_mm is not None:
@@ -88,5 +88,6 @@ def describe(finding: Finding) -> str:
         parts.append(f"estimated {finding.description}")
     parts.append(f"patient {finding.patient_id}" if finding.patient_id else "")
     parts.append(f"nodule {finding.nodule_id}" if finding.nodule_id else "")
+    parts += [f"{name} {value}" for name, value in finding.extra.items()]
     parts.append(finding.dicom_path + ("" if finding.frame is None else f", frame {finding.frame}"))
     return "; ".join(part for part in parts if part)
