@@ -14,7 +14,7 @@ from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.cli.pictures import PictureOptions, read_pictures
 from noduleclip.cli.slice_folders import settle_slice_folders
-from noduleclip.errors import SliceError
+from noduleclip.errors import SliceError, UsageError
 from noduleclip.io.artefacts import hash_file
 from noduleclip.io.index.open import open_index
 from noduleclip.io.own_indexes import choose_slice_folders, is_own_index
@@ -207,3 +207,8 @@ def test_a_user_without_a_home_folder_has_no_record(
         "--dicom-root", collection.roi_csv.parent,
     )  # fmt: skip
     assert page.code == 0, page.err
+
+
+def test_a_folder_of_slices_that_is_not_there_is_refused(index: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--dicom-root .*gone: no such folder"):
+        settle_slice_folders(open_index(index), [tmp_path, tmp_path / "gone"])

@@ -86,6 +86,18 @@ def test_a_point_has_the_box_of_its_diameter(
     assert annotation["attributes"]["bbox_from"] == box_from
 
 
+def test_a_nodule_at_the_edge_ends_with_the_picture(ct: Path, tmp_path: Path) -> None:
+    height, width = SHAPE_YX
+    corner = CIRCLE_PX - [31.25, 17.5] + [width - 1, height - 1]
+    place = {schema.CENTROID_X: width - 1, schema.CENTROID_Y: height - 1}
+    point = {**place, **dict(zip(schema.BOX_COLUMNS, (79, 59, 79, 59), strict=True)), schema.DIAMETER_MM: 8.0}
+    coco = save(tmp_path, [find_on(ct, place, outlines=[corner]), find_on(ct, point)])
+    outlined, boxed = coco.dataset["annotations"]
+    assert outlined["bbox"] == pytest.approx([width - 0.5 - 7.25, height - 0.5 - 7.25, 7.75, 7.75], abs=0.01)
+    assert max(outlined["segmentation"][0][::2]) == width
+    assert boxed["bbox"] == [width - 0.5 - 5, height - 0.5 - 8, 5.5, 8.5]
+
+
 def test_hits_of_one_slice_share_its_picture(ct: Path, tmp_path: Path) -> None:
     other = write_slice(tmp_path / "2.dcm", index=1)
     coco = save(tmp_path, [find_on(ct, rank=1), find_on(other, rank=2), find_on(ct, rank=3)])

@@ -90,8 +90,11 @@ def _describe_image(number: int, name: str, finding: Finding) -> dict[str, objec
 
 
 def _annotate(finding: Finding) -> dict[str, object]:
-    polygons = [points + 0.5 for points in finding.mean_outline_px if len(points) >= _LEAST_POINTS]
+    size_xy = finding.plane.shape_yx[::-1]
+    outlines = (points for points in finding.mean_outline_px if len(points) >= _LEAST_POINTS)
+    polygons = [np.clip(points + 0.5, 0, size_xy) for points in outlines]
     box, box_from = _choose_box(finding, polygons)
+    box = _clip_box(box, size_xy)
     area = sum(map(_measure_area, polygons)) if polygons else box[2] * box[3]
     return {
         "category_id": 1,
@@ -122,6 +125,13 @@ def _choose_box(finding: Finding, polygons: Sequence[NDArray[np.float64]]) -> tu
         height, width = (finding.diameter_mm / side_mm for side_mm in finding.plane.spacing_yx_mm)
         box_from = "estimated diameter" if finding.is_estimated else "diameter"
     return (x - width / 2, y - height / 2, width, height), box_from
+
+
+def _clip_box(box: Box, size_xy: tuple[int, int]) -> Box:
+    """Return the part of a box that lies on the picture."""
+    left, top = max(box[0], 0.0), max(box[1], 0.0)
+    right, bottom = min(box[0] + box[2], size_xy[0]), min(box[1] + box[3], size_xy[1])
+    return left, top, max(right - left, 0.0), max(bottom - top, 0.0)
 
 
 def _measure_area(points: NDArray[np.float64]) -> float:
