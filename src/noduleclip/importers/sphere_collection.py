@@ -9,6 +9,7 @@ from noduleclip import schema
 from noduleclip.errors import InputError, make_printable
 from noduleclip.importers.annotations import RejectedAnnotation, Sphere
 from noduleclip.importers.catalogue import Catalogue
+from noduleclip.importers.pixel_places import place_in_patient
 from noduleclip.importers.roi_rows import make_sphere_rows
 from noduleclip.importers.slice_columns import STUDY_UID
 from noduleclip.importers.volume_catalogue import (
@@ -32,7 +33,7 @@ class LocatedSpheres:
     Attributes:
         catalogue: The slices.
         spheres: Spheres with the UIDs of their series and with patients.
-        rejected: volumes that cannot be read.
+        rejected: Volumes that cannot be read, and places that are none of their images.
         remarks: Oddities, a sentence each.
         left_out: Spheres of series that are here and beyond the limit.
         names: Series by the names that the source has for them, where they are others.
@@ -99,11 +100,12 @@ def locate_spheres(
         first = sorted(here & {sphere.series_uid for sphere in named})[:limit]
         left_out = sum(sphere.series_uid in here.difference(first) for sphere in named)
         named = [sphere for sphere in named if sphere.series_uid in first]
+    named, elsewhere = place_in_patient(named, catalogue, only, source)
     slices = _write_slices(named, only, catalogue, source)
     broken = {rejected.path for rejected in slices.rejected}
     kept = [one for one in named if one.series_uid not in only or only[one.series_uid].path not in broken]
     remarks = [*chosen.remarks, *images.remarks, *slices.remarks, *_remark(kept, images)]
-    rejected = [*images.rejected, *slices.rejected]
+    rejected = [*images.rejected, *elsewhere, *slices.rejected]
     return LocatedSpheres(catalogue, kept, rejected, remarks, left_out, known)
 
 
