@@ -19,9 +19,12 @@ from noduleclip.importers.annotations import Sphere
 from noduleclip.importers.catalogue_scan import read_catalogue
 from noduleclip.importers.coordinates import Coordinates, PixelPlace
 from noduleclip.importers.pixel_places import place_in_patient
+from noduleclip.importers.point_table import PointOptions
 from noduleclip.io.dicom.derived_ct import make_derived_slice
 from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.io.index.open import open_index
+from noduleclip.workflows.prepare import prepare as run_prepare
+from noduleclip.workflows.prepare_spheres import SphereCsvRequest
 from volume_files import write_volume
 
 __all__ = ["scans"]
@@ -70,6 +73,11 @@ def write_points(path: Path, series: str, places: Sequence[Sequence[float]]) -> 
     return path
 
 
+def prepare_quickly(out: Path, table: Path, root: Path, options: PointOptions) -> None:
+    """Prepare a table without the page."""
+    run_prepare(SphereCsvRequest(table=table, data_root=root, points=options, out=out, diameter_kind="", workers="1"))
+
+
 def check_points(out: Path, places_mm: NDArray[np.float64]) -> None:
     """Check that points lie where they were said to, and on the pixels of their own values."""
     rows = read_rows(out)
@@ -101,12 +109,11 @@ def test_points_of_a_volume_lie_on_their_voxels(tmp_path: Path, name: str, axes:
         write_volume(root / name, turned, affine)
         ijk = [tuple(place[axis] for axis in order) for place in places]
         places_mm = np.array([(affine @ (*one, 1))[:3] for one in ijk])
-        tables = {"lps": places_mm, "ras": places_mm * (-1, -1, 1), "voxel": ijk}
+        tables = {"lps": places_mm, "ras": places_mm * (-1, -1, 1), "voxel": np.array(ijk)}
         for coordinates, numbers in tables.items():
-            table = write_points(tmp_path / "points.csv", name, numbers)
+            table = write_points(tmp_path / "points.csv", name, numbers.tolist())
             out = tmp_path / f"{number} {coordinates}"
-            done = prepare("csv", out, "--table", table, "--data-root", root, "--coordinates", coordinates)
-            assert done.code == 0, done.err
+            prepare_quickly(out, table, root, PointOptions(coordinates=Coordinates(coordinates)))
             check_points(out, places_mm)
         contents = {(tmp_path / f"{number} {one}" / schema.ROI_CSV).read_text().replace(one, "") for one in tables}
         assert len(contents) == 1
@@ -155,20 +162,19 @@ def test_points_of_a_dicom_series_lie_on_their_pixels(tmp_path: Path, name: str)
         places = [(i, j, SHAPE_KJI[0] - 1 - k) for i, j, k in places]
     places_mm = np.array([(upwards @ (*place, 1))[:3] for place in places])
     instances = [(i, j, SHAPE_KJI[0] - k if from_above else k + 11) for i, j, k in places]
-    tables: dict[str, tuple[str, NDArray[np.float64]]] = {
-        "lps": ("0", places_mm),
-        "ras": ("0", places_mm * (-1, -1, 1)),
-        "voxel": ("0", np.array(places)),
-        "instance": ("0", np.array(instances)),
-        "voxel 1": ("1", np.array(places) + 1),
-        "instance 1": ("1", np.add(instances, (1, 1, 0))),
+    tables: dict[str, tuple[int, NDArray[np.float64]]] = {
+        "lps": (0, places_mm),
+        "ras": (0, places_mm * (-1, -1, 1)),
+        "voxel": (0, np.array(places)),
+        "instance": (0, np.array(instances)),
+        "voxel 1": (1, np.array(places) + 1),
+        "instance 1": (1, np.add(instances, (1, 1, 0))),
     }
     for coordinates, (base, numbers) in tables.items():
         table = write_points(tmp_path / "points.csv", series, numbers.tolist())
         out = tmp_path / f"out {coordinates}"
-        more = ("--coordinates", coordinates.split()[0], "--index-base", base)
-        done = prepare("csv", out, "--table", table, "--data-root", tmp_path / "scans", *more)
-        assert done.code == 0, done.err
+        options = PointOptions(coordinates=Coordinates(coordinates.split()[0]), index_base=base)
+        prepare_quickly(out, table, tmp_path / "scans", options)
         check_points(out, places_mm)
     assert len({(tmp_path / f"out {one}" / schema.ROI_CSV).read_text() for one in tables}) == 1
 
