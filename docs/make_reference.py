@@ -163,6 +163,8 @@ def describe_files() -> str:
             f"## {schema.ESTIMATES_CSV}\n\n`describe` writes it with `--out`, and prints it when piped: one row per nodule with its number, patient, slice, place\n"
             "and measured diameter, columns that were kept, and the columns of what the image shows, above. With `--roi-csv`\n"
             f"`{schema.CSV_ROW}` names the row of the table, and `{schema.REJECTS_CSV}` lists unusable ones.\n",
+            "`--export` writes the columns of both to `.xlsx` and `.parquet` as well, and the nodules to the files of\n"
+            "[other tools](../how-to/export.md).\n",
             "## What evaluate writes\n",
             _table(
                 ("file", "content"),

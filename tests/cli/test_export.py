@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 import noduleclip as nc
 from conftest import Collection, Command, Outcome
 from enhanced_ct import enhance, make_group
+from exporters.places import ORIENTATIONS, POSITION_MM, write_slice
 from noduleclip import schema
 from noduleclip.errors import InputError, UsageError
 
@@ -342,3 +343,32 @@ def test_hits_save_warns_of_hits_without_a_slice(nodule_index: Path, collection:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="the slices of all 5 nodules cannot be used"):
         nc.open_index(nodule_index, dicom_roots=[tmp_path / "empty"]).query(SENTENCE, k=5).save(tmp_path / "g.json")
+
+
+@pytest.mark.parametrize("kind", ORIENTATIONS)
+def test_a_position_that_was_prepared_comes_back(
+    noduleclip: Command, checkpoint: Path, exported: Path, tmp_path: Path, kind: str
+) -> None:
+    """From millimetres to a row of a table, and by the slice's header to millimetres again."""
+    orientation = ORIENTATIONS[kind]
+    normal = np.cross(orientation[:3], orientation[3:])
+    for index in range(6):
+        position = np.array(POSITION_MM) + 2.0 * index * normal
+        path = tmp_path / "ct" / f"{index}.dcm"
+        write_slice(path, orientation=orientation, position_mm=position.tolist(), index=index)
+    series = pydicom.dcmread(path, stop_before_pixels=True).SeriesInstanceUID
+    along_row, along_column = np.array(orientation).reshape(2, 3)
+    wanted = np.array(POSITION_MM) + 25.33 * along_row + 11.71 * along_column + 4.6 * normal  # 0.6 mm above a slice
+    (tmp_path / "t.csv").write_text(f"seriesuid,x,y,z,diameter_mm\n{series},{','.join(map(str, wanted))},6.5\n")
+    prepared = noduleclip(
+        "prepare", "csv", "--table", tmp_path / "t.csv", "--data-root", tmp_path / "ct", "--out", tmp_path / "out"
+    )
+    assert prepared.code == 0, prepared.err
+    done = noduleclip(
+        "describe", "--roi-csv", tmp_path / "out" / schema.ROI_CSV, "--model", checkpoint, "--cache-dir", exported,
+        "--export", tmp_path / "d.mrk.json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    found = np.array(read_points(tmp_path)["1: 6.5 mm"]) - wanted
+    assert np.linalg.norm(found - (found @ normal) * normal) < 0.01, "in the plane"
+    assert found @ normal == pytest.approx(-0.6, abs=0.01), "on the nearest slice"
