@@ -7,6 +7,7 @@ import polars.selectors as cs
 from noduleclip import schema
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.io.consensus import collapse_nodules
+from noduleclip.io.slice_plane import SlicePlane
 
 NODULE_COLUMNS = (
     schema.PATIENT_ID,
@@ -68,17 +69,16 @@ def place_nodules(nodules: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
     """
     if not catalogue.was_read:
         return nodules
-    places_mm = [
-        _find_place(catalogue, *row) for row in nodules[schema.SOP_UID, schema.CENTROID_X, schema.CENTROID_Y].rows()
-    ]
+    planes = {sop_uid: catalogue.find_plane(sop_uid) for sop_uid in nodules[schema.SOP_UID].unique()}
+    places = nodules[schema.SOP_UID, schema.CENTROID_X, schema.CENTROID_Y].rows()
+    places_mm = [_find_place(planes[sop_uid], x_px, y_px) for sop_uid, x_px, y_px in places]
     return nodules.with_columns(
         pl.Series(name, [place[axis] for place in places_mm], pl.Float64).round(_DIGITS)
         for axis, name in enumerate((schema.X_MM, schema.Y_MM, schema.Z_MM))
     )
 
 
-def _find_place(catalogue: Catalogue, sop_uid: str, x_px: float, y_px: float) -> tuple[float, float, float]:
-    plane = catalogue.find_plane(sop_uid)
+def _find_place(plane: SlicePlane | None, x_px: float, y_px: float) -> tuple[float, float, float]:
     assert plane is not None, "rows lie on slices of the catalogue"
     x_mm, y_mm, z_mm = plane.to_patient(np.array([[x_px, y_px]]))[0].tolist()
     return x_mm, y_mm, z_mm

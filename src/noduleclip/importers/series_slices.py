@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from noduleclip.importers.slice_columns import POSITION, make_planes
 from noduleclip.importers.stacks import Stack, make_stacks, rank_stacks
 from noduleclip.io.patients import fold_id
-from noduleclip.io.slice_plane import SLACK_MM, SlicePlane, find_nearest
+from noduleclip.io.slice_plane import SLACK_MM, SlicePlane
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class SeriesSlices:
 def find_in_stack(stack: Stack, point_mm: Sequence[float]) -> int | None:
     """Find the slice of a stack that contains a point; None where there is none."""
     thickness_mm = stack.thickness_mm
-    return find_nearest(make_planes(stack.frame), point_mm, thickness_mm if math.isfinite(thickness_mm) else 0.0)
+    return stack.planes.find_nearest(point_mm, thickness_mm if math.isfinite(thickness_mm) else 0.0)
 
 
 def arrange_slices(slices: pl.DataFrame, pattern: str = "") -> SeriesSlices:

@@ -27,8 +27,10 @@ from noduleclip.importers.slice_columns import (
     ROWS,
     SERIES_DESCRIPTION,
     STUDY_UID,
+    make_planes,
 )
 from noduleclip.io.patients import fold_id
+from noduleclip.io.slice_plane import PlaneStack
 
 SAME_PLACE_MM: Final = 0.01
 """Slices nearer than this lie at one place."""
@@ -62,6 +64,11 @@ class Stack:
     def first(self) -> dict[str, Any]:
         """The row of its lowest slice."""
         return self.frame.row(0, named=True)
+
+    @functools.cached_property
+    def planes(self) -> PlaneStack:
+        """Where its slices lie."""
+        return PlaneStack(make_planes(self.frame))
 
     @property
     def thickness_mm(self) -> float:

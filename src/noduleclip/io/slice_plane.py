@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 SLACK_MM: Final = 0.1
 """Tolerance for rounding in headers and tables."""
+_AS_NEAR_MM: Final = 1e-9
 
 
 @dataclass(frozen=True)
@@ -60,27 +61,39 @@ class SlicePlane:
         return bool(-0.5 <= x <= self.shape_yx[1] - 0.5 and -0.5 <= y <= self.shape_yx[0] - 0.5)
 
 
+class PlaneStack:
+    """The planes of some slices, for many lookups."""
+
+    def __init__(self, planes: Sequence[SlicePlane]) -> None:
+        """Take the slices of one series, in any order."""
+        self._origins_mm = np.array([plane.position_mm for plane in planes], np.float64).reshape(-1, 3)
+        self._normals = np.array([plane.axes[2] for plane in planes], np.float64).reshape(-1, 3)
+
+    def find_nearest(self, point_mm: Sequence[float], thickness_mm: float = 0.0) -> int | None:
+        """Find the slice that contains a point.
+
+        Args:
+            point_mm: (x, y, z), LPS.
+            thickness_mm: How thick the slices are; 0 where it is not known.
+
+        Returns:
+            The index of the nearest slice, of two as near the lower; None where it is farther away than the slice
+            reaches: there the series has a gap, or has ended. A slice reaches half its thickness to each side, no
+            farther than half the median distance of slices, but always half the smallest.
+        """
+        if not len(self._origins_mm):
+            return None
+        away_mm = np.abs(((np.array(point_mm) - self._origins_mm) * self._normals).sum(axis=1))
+        nearest = int(np.argmax(away_mm <= away_mm.min() + _AS_NEAR_MM))
+        across = np.sort(self._origins_mm @ self._normals[nearest])
+        gaps_mm = np.diff(across)
+        gaps_mm = gaps_mm[gaps_mm > SLACK_MM]
+        reach_mm = thickness_mm / 2
+        if len(gaps_mm):
+            reach_mm = max(float(gaps_mm.min()), min(float(np.median(gaps_mm)), thickness_mm)) / 2
+        return nearest if away_mm[nearest] <= reach_mm + SLACK_MM else None
+
+
 def find_nearest(planes: Sequence[SlicePlane], point_mm: Sequence[float], thickness_mm: float = 0.0) -> int | None:
-    """Find the slice that contains a point.
-
-    Args:
-        planes: Slices of one series, in any order.
-        point_mm: (x, y, z), LPS.
-        thickness_mm: How thick the slices are; 0 where it is not known.
-
-    Returns:
-        The index of the nearest slice, of two as near the lower; None where it is farther away than the slice reaches:
-        there the series has a gap, or has ended. A slice reaches half its thickness to each side, no farther than half
-        the median distance of slices, but always half the smallest.
-    """
-    if not planes:
-        return None
-    heights_mm = np.array([plane.height_mm(point_mm) for plane in planes])
-    nearest = int(np.abs(heights_mm).argmin())
-    across = np.sort([planes[nearest].height_mm(plane.position_mm) for plane in planes])
-    gaps_mm = np.diff(across)
-    gaps_mm = gaps_mm[gaps_mm > SLACK_MM]
-    reach_mm = thickness_mm / 2
-    if len(gaps_mm):
-        reach_mm = max(float(gaps_mm.min()), min(float(np.median(gaps_mm)), thickness_mm)) / 2
-    return nearest if abs(heights_mm[nearest]) <= reach_mm + SLACK_MM else None
+    """Find the slice that contains a point, once; see `PlaneStack.find_nearest`."""
+    return PlaneStack(planes).find_nearest(point_mm, thickness_mm)
