@@ -180,6 +180,11 @@ def test_an_unknown_ending_is_found_before_the_search(noduleclip: Command, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_is_no_text_is_refused(noduleclip: Command, nodule_index: Path, tmp_path: Path) -> None:
+    refused = search(noduleclip, nodule_index, "--export", tmp_path / "h\udcff.json", code=2)
+    assert "h\\xff.json: has characters that this locale cannot read" in refused.err
+
+
 def test_a_missing_library_is_named_before_the_search(
     noduleclip: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import openpyxl
 import polars as pl
 import pytest
+from openpyxl.utils.escape import unescape
 
 from noduleclip import schema
 from noduleclip.errors import UsageError
@@ -46,6 +47,14 @@ def test_texts_stay_texts(text: str) -> None:
     header, row = write_sheets(pl.DataFrame({schema.PATIENT_ID: [text], text: ["x"]}))["nodules"]
     assert header == (schema.PATIENT_ID, text)
     assert row == (text, "x")
+
+
+def test_what_a_sheet_cannot_hold_is_empty_or_spelled_out() -> None:
+    table = pl.DataFrame({schema.SCORE: [float("nan"), float("inf"), 0.5], "note": ["a\x0bb", "_x0041_", "\u202eé"]})
+    _, *rows = write_sheets(table)["nodules"]
+    assert [row[0] for row in rows] == [None, None, 0.5]
+    assert unescape(rows[0][1]) == "a\x0bb"
+    assert [row[1] for row in rows[1:]] == ["_x0041_", "\u202eé"], "openpyxl takes off what protects the first"
 
 
 def test_names_that_differ_in_case_and_long_cells_fit_a_table_of_excel() -> None:

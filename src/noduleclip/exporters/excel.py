@@ -67,7 +67,8 @@ def _as_cells(frame: pl.DataFrame) -> pl.DataFrame:
     texts = pl.when(cs.string().str.len_chars() > _LONGEST_CELL).then(
         cs.string().str.slice(0, _LONGEST_CELL - 1) + _CUT
     )
-    cells = frame.with_columns(joined).with_columns(texts.otherwise(cs.string()).name.keep())
+    numbers = pl.when(cs.float().is_finite()).then(cs.float()).name.keep()  # a sheet has no NaN
+    cells = frame.with_columns(joined, numbers).with_columns(texts.otherwise(cs.string()).name.keep())
     return cells.rename(dict(zip(frame.columns, _name_columns(frame.columns), strict=True)))
 
 

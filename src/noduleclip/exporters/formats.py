@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from noduleclip.errors import UsageError
+from noduleclip.errors import UsageError, is_encodable
 
 if TYPE_CHECKING:  # the command line asks for endings only, and findings need DICOM
     from noduleclip.exporters.findings import Export, ExportFile
@@ -80,7 +80,8 @@ def find_format(option: str, path: Path) -> ExportFormat:
         path: The file.
 
     Raises:
-        UsageError: No format has the ending, the name is nothing else, or the library that it needs is not installed.
+        UsageError: No format has the ending, the name is nothing else or no text, or the library that the format needs
+            is not installed.
     """
     name = path.name.lower()
     found = next((one for one in FORMATS if name.endswith(one.suffix)), None)
@@ -88,6 +89,10 @@ def find_format(option: str, path: Path) -> ExportFormat:
         known = ", ".join(f"{one.suffix} ({one.name})" for one in FORMATS)
         csv = "; --out writes topk.csv or estimates.csv" if name.endswith(".csv") else ""
         raise UsageError(f"{option} {path}: must be a name with one of the endings {known}{csv}")
+    if not is_encodable(path.name):  # the file names its pictures, or itself
+        raise UsageError(
+            f"{option} {path}: has characters that this locale cannot read; set LC_ALL=C.UTF-8, or rename it"
+        )
     if found.library and importlib.util.find_spec(found.library) is None:
         raise UsageError(
             f'{option} {path}: {found.name} needs {found.library}: pip install "noduleclip[{found.extra}]"'
