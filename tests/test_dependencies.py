@@ -36,7 +36,7 @@ NOT_IMPORTED = {
     "pytest-socket": "options of pytest",
     "ruff": "a tool",
 }
-EXTRAS_OF_THE_PACKAGE = ("lance", "pandas", "preview", "ray", "volumes", "web")
+EXTRAS_OF_THE_PACKAGE = ("excel", "lance", "pandas", "preview", "ray", "seg", "volumes", "web")
 ALLOWED_EXTRAS = {
     "src": EXTRAS_OF_THE_PACKAGE,
     "tests": ("dev", "browser", "docs", "fuzz", "pandas", "ray"),

@@ -171,7 +171,7 @@ def test_a_frame_of_a_volume_is_placed_by_its_own_position(
 
 @pytest.mark.parametrize("name", ["hits.csv", "hits.nii", "hits", ".mrk.json"])
 def test_an_unknown_ending_is_found_before_the_search(noduleclip: Command, tmp_path: Path, name: str) -> None:
-    endings = ".mrk.json (3D Slicer markups), .json (COCO), .xlsx (Excel), .parquet (Parquet)"
+    endings = ".mrk.json (3D Slicer markups), .json (COCO), .xlsx (Excel), .parquet (Parquet), .dcm (DICOM SR)"
     for command in (["query", "--query", "> 6 mm"], ["fuse", "--query", "> 6 mm"], ["describe"]):
         done = noduleclip(*command, "--emb-dir", tmp_path / "no index", "--export", tmp_path / name)
         assert done.code == 2

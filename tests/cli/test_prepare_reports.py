@@ -32,6 +32,9 @@ from importers.region_reports import (
 )  # fmt: skip
 from importers.segmentations import read_slices
 from noduleclip import schema
+from noduleclip.exporters.dicom_sr import render
+from noduleclip.exporters.findings import Export, Source, make_finding
+from noduleclip.io.dicom.placement import read_placement
 from noduleclip.io.roi_table import read_roi_table
 
 CENTER_PX = (40.25, 30.5)  # 0-based, the middle of a pixel being a whole number
@@ -229,6 +232,7 @@ def test_of_several_series_in_space_the_report_names_one(scan: Path, tmp_path: P
     coarse = []
     for number, data in enumerate(fine[::2]):
         data.SeriesInstanceUID, data.SOPInstanceUID = "1.2.3.4", f"1.2.3.4.{number}"
+        data.SliceThickness = "9"
         data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
         data.save_as(root / f"coarse/{number}.dcm")
         coarse.append(data)
@@ -248,6 +252,46 @@ def test_of_several_series_in_space_the_report_names_one(scan: Path, tmp_path: P
         assert done.code == 0, done.err
         assert read_rows(tmp_path)[schema.SERIES_UID].to_list() == [series_uid]
         assert "1 places in space lie in several series" in done.err or is_kept
+
+
+def test_our_own_reports_give_the_same_nodules(scan: Path, tmp_path: Path) -> None:
+    """Of two series; measured, with the ratings of readers and means of them, estimated only, and a bare place."""
+    images = [slices_of(scan, number)[at] for number, at in ((1, 1), (1, 2), (2, 0), (2, 1))]
+    estimates = {schema.ESTIMATED_DIAMETER: 7.5, schema.ESTIMATED_PREFIX + schema.MARGIN: 4.0}
+    rows: list[dict[str, Any]] = [
+        {schema.DIAMETER_MM: 8.245, schema.MALIGNANCY: 5.0, schema.TEXTURE: 3.5, schema.READERS: 2, **estimates},
+        {schema.DIAMETER_MM: 11.0, schema.CALCIFICATION: 6.0, schema.INTERNAL_STRUCTURE: 1.0},
+        {schema.DIAMETER_MM: None, **estimates},
+        {schema.DIAMETER_MM: None},
+    ]
+    findings = []
+    for number, (image, row) in enumerate(zip(images, rows, strict=True)):
+        place = {schema.CENTROID_X: 30.0 + 3.21 * number, schema.CENTROID_Y: 25.5, schema.RANK: number + 1}
+        path = Path(str(image.filename))
+        findings.append(make_finding({**row, **place}, read_placement(path), path))
+    files = list(render(Export(pl.DataFrame(), Source((), "lidc", "0123"), tuple(findings)), tmp_path / "hits.dcm"))
+    assert [file.count for file in files] == [2, 2]
+    root = tmp_path / "root"
+    shutil.copytree(scan, root)
+    for file in files:
+        (root / file.path.name).write_bytes(file.content)
+    done = call("prepare", "sr", "--data-root", root, "--out", tmp_path / "out", "--workers", 1)
+    assert done.code == 0, done.err
+    assert "1 diameters are marked as estimates and are not used" in done.err
+    found = {row[schema.SOP_UID]: row for row in read_rows(tmp_path).to_dicts()}
+    for finding in findings:
+        row = found[finding.sop_uid]
+        center_px = np.array([[row[schema.CENTROID_X], row[schema.CENTROID_Y]]])
+        assert np.abs(finding.plane.to_patient(center_px)[0] - finding.center_mm).max() < 0.1
+        assert row[schema.DIAMETER_MM] == finding.measured_mm
+        ratings = {name: row[name] for name in schema.RATING_COLUMNS if row[name] is not None}
+        assert ratings == finding.ratings
+    again = tmp_path / "with estimates"
+    done = call("prepare", "sr", "--data-root", root, "--out", again, "--workers", 1, "--estimates")
+    assert done.code == 0, done.err
+    found = {row[schema.SOP_UID]: row for row in read_roi_table(again / schema.ROI_CSV).frame.to_dicts()}
+    assert [found[finding.sop_uid][schema.DIAMETER_MM] for finding in findings] == [8.245, 11.0, 7.5, None]
+    assert [found[finding.sop_uid][schema.MARGIN] for finding in findings] == [4.0, None, 4.0, None]
 
 
 def test_bad_regions_are_rejected_one_by_one(scan: Path, tmp_path: Path) -> None:

@@ -85,15 +85,17 @@ def test_no_output_names_a_person(planted: Collection, noduleclip: Command, tmp_
         ("query", *search, "--out", out / "query", "--format", "table"),
         ("query", *search, "--format", "json", "--topk", 200),
         ("query", *search, "--paths-only"),
+        ("query", *search, "--format", "csv", "--export", out / "hits.dcm", "--export", out / "hits.mrk.json"),
         ("fuse", *search, "--out", out / "fuse", "--format", "csv"),
         ("evaluate", "--emb-dir", index, "--out", out / "report", "--resamples", 10, "--draws", 5, "--format", "json"),
         ("doctor", "--cache-dir", cache),
         ("embed", *table, "--model", checkpoint, "--out-dir", out / "strict", "--strict", "--cache-dir", cache),
     ]
     ends: list[Outcome] = [noduleclip(*command) for command in commands]
-    assert [end.code for end in ends] == [0] * 13 + [3], [end.err for end in ends]
+    assert [end.code for end in ends] == [0] * 14 + [3], [end.err for end in ends]
     rejected = pl.read_csv(index / schema.REJECTS_CSV)[schema.REJECT_CODE]
     assert set(rejected) >= {"bad-rescale", "not-ct", "truncated-pixels"}
+    assert list(out.glob("*.dcm"))
     written = [path for path in out.rglob("*") if path.is_file()]
     assert len(written) > 40
     said = {

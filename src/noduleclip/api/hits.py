@@ -82,11 +82,12 @@ class Hits:
         - `.mrk.json`: markups of 3D Slicer, a file for each series: `hits-1.mrk.json`, `hits-2.mrk.json`, … where
           there are several;
         - `.json`: COCO, with the slices as pictures in a folder beside it: `hits_images` beside `hits.json`;
+        - `.dcm`: DICOM structured reports, numbered like markups, which need the extra `seg`;
         - `.xlsx`: Excel, which needs the extra `excel`;
         - `.parquet`: the table.
 
-        Markups and COCO need the DICOM slices of the hits. Issues a warning of hits whose slice cannot be read: they
-        are left out.
+        Markups, COCO and reports need the DICOM slices of the hits. Issues a warning of hits whose slice cannot be
+        read: they are left out.
 
         Args:
             path: The file.

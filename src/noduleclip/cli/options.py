@@ -244,7 +244,7 @@ Export = Annotated[
         "--export",
         metavar="FILE",
         help="Write the nodules for another tool, by the ending of the file: .mrk.json (3D Slicer), .json (COCO, with "
-        "pictures), .xlsx, .parquet; repeatable.",
+        "pictures), .dcm (structured report), .xlsx, .parquet; repeatable.",
         rich_help_panel=OUTPUT,
     ),
 ]

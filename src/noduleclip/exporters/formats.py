@@ -38,6 +38,18 @@ def _render_parquet(export: "Export", path: Path) -> Iterator["ExportFile"]:
     return render(export, path)
 
 
+def _render_report(export: "Export", path: Path) -> Iterator["ExportFile"]:
+    from noduleclip.exporters.dicom_sr import render
+
+    return render(export, path)
+
+
+def _is_report(path: Path) -> bool:
+    from noduleclip.exporters.dicom_sr import is_own_report
+
+    return is_own_report(path)
+
+
 @dataclass(frozen=True)
 class ExportFormat:
     """A format of exports.
@@ -51,6 +63,8 @@ class ExportFormat:
         has_images: Whether pictures go into the folder that `name_image_folder` returns.
         library: Library that it needs; empty where it needs none.
         extra: Extra of this package that installs it.
+        is_own: Returns whether a file is an earlier export, where files of another kind have the same ending, such as
+            slices; None where any file of the name may be replaced.
     """
 
     suffix: str
@@ -61,6 +75,7 @@ class ExportFormat:
     has_images: bool = False
     library: str = ""
     extra: str = ""
+    is_own: Callable[[Path], bool] | None = None
 
 
 FORMATS: Final = (
@@ -68,6 +83,9 @@ FORMATS: Final = (
     ExportFormat(".json", "COCO", _render_coco, has_images=True),
     ExportFormat(".xlsx", "Excel", _render_excel, needs_places=False, library="xlsxwriter", extra="excel"),
     ExportFormat(".parquet", "Parquet", _render_parquet, needs_places=False),
+    ExportFormat(
+        ".dcm", "DICOM SR", _render_report, is_numbered=True, library="highdicom", extra="seg", is_own=_is_report
+    ),
 )
 """All formats; of two endings that fit a name the first counts."""
 

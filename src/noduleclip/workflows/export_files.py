@@ -63,14 +63,16 @@ def check_exports(option: str, paths: Iterable[Path], *, replace: bool) -> tuple
 
     Raises:
         UsageError: No format has the ending, the library that it needs is missing, a file or folder is there and may
-            not be replaced, or two exports would write the same file.
+            not be replaced or is no export, or two exports would write the same file.
     """
     targets = [ExportTarget(path, find_format(option, path)) for path in paths]
     for target in targets:
         suffixes = (target.path.suffix.lower(),)
         check_file(option, target.path, suffixes, replace=replace)
-        for path in _find_numbered(target):
+        numbered = _find_numbered(target)
+        for path in numbered:
             check_file(option, path, suffixes, replace=replace)
+        _check_own(option, target, [target.path, *numbered])
         if target.format.has_images:
             _check_image_folder(option, target, replace=replace)
     for number, target in enumerate(targets):
@@ -78,6 +80,17 @@ def check_exports(option: str, paths: Iterable[Path], *, replace: bool) -> tuple
             if _writes(target, other.path) or _writes(other, target.path):
                 raise UsageError(f"{option} {target.path}: {option} {other.path} writes the same file; rename one")
     return tuple(targets)
+
+
+def _check_own(option: str, target: ExportTarget, paths: Iterable[Path]) -> None:
+    """Refuse to replace files of the format's ending that are no exports."""
+    is_own = target.format.is_own
+    foreign = [path for path in paths if is_own is not None and path.exists() and not is_own(path)]
+    if foreign:
+        raise UsageError(
+            f"{option} {target.path}: {foreign[0]} is there, is no {target.format.name} of an earlier export, and is "
+            "not replaced; choose another name"
+        )
 
 
 def need_places(targets: Iterable[ExportTarget]) -> bool:
@@ -126,6 +139,8 @@ def write_export(target: ExportTarget, export: "Export", reporter: Reporter) -> 
             report_left_out(errors, len(export.findings), reporter)
             for path in stale:
                 path.unlink(missing_ok=True)
+        if not written:
+            reporter.warning(f"{target.path}: not written, there is nothing to export")
         return written
     finally:
         if target.format.has_images:
