@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from highdicom.spatial import ImageToReferenceTransformer
 
@@ -87,3 +88,14 @@ def test_series_come_in_the_order_of_their_best_rank(tmp_path: Path) -> None:
     groups = group_by_series([find_on(a, rank=3), find_on(b, rank=2), find_on(a, rank=4), find_on(b, rank=5)])
     assert [[one.rank for one in group] for group in groups] == [[2, 5], [3, 4]]
     assert groups[0][0].series_uid == read_placement(b).series_uid
+
+
+def test_slices_without_a_series_go_by_their_folder(tmp_path: Path) -> None:
+    findings = []
+    for rank, name in enumerate(("a/1", "b/1", "a/2"), 1):
+        path = write_slice(tmp_path / f"{name}.dcm")
+        header = pydicom.dcmread(path)
+        del header.SeriesInstanceUID
+        header.save_as(path)
+        findings.append(find_on(path, rank=rank))
+    assert [[one.rank for one in group] for group in group_by_series(findings)] == [[1, 3], [2]]
