@@ -211,15 +211,19 @@ def test_an_estimated_diameter_is_used_on_request_only(scan: Path, tmp_path: Pat
 
 
 def test_groups_with_one_tracking_uid_are_readers_of_a_nodule(scan: Path, tmp_path: Path) -> None:
+    """Two readers on one slice, one of whom measured another slice, too."""
     image, other = slices_of(scan)[:2]
-    spots = [Drawn("CIRCLE", [ON_IMAGE + np.array([[0.0, 0.0], [0.0, 5.0]])], [image], 9.0, tracking_uid="2.25.7")] * 2
+    circle = [ON_IMAGE + np.array([[0.0, 0.0], [0.0, 5.0]])]
+    spots = [Drawn("CIRCLE", circle, [one], 9.0, tracking_uid="2.25.7") for one in (image, image, other)]
     far = Drawn("CIRCLE", [ON_IMAGE + np.array([[20.0, 20.0], [20.0, 22.0]])], [other], 3.0)
     done = prepare(scan, write_regions(tmp_path / "sr.dcm", [image, other], [*spots, far]), tmp_path)
     assert done.code == 0, done.err
     rows = read_rows(tmp_path)
     together = rows.filter(pl.col(schema.DIAMETER_MM) == 9.0)
     assert together[schema.NODULE_ID].n_unique() == 1
-    assert together[schema.READER].to_list() == ["1", "2"]
+    of_slice = together.group_by(schema.SOP_UID).agg(schema.READER)
+    readers = {uid: sorted(names) for uid, names in of_slice.iter_rows()}
+    assert readers == {image.SOPInstanceUID: ["1", "2"], other.SOPInstanceUID: ["1"]}
     assert rows[schema.NODULE_ID].n_unique() == 2
 
 

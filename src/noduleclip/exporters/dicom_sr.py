@@ -252,7 +252,7 @@ def _make_estimates(finding: Finding, algorithm: sr.AlgorithmIdentification) -> 
             round(rating, _DIGITS),
             codes.UCUM.NoUnits,
             derivation=codes.SCT.Estimated,
-            algorithm_id=algorithm,
+            algorithm_id=sr.AlgorithmIdentification(_NAME, __version__),  # in full it would be half of the report
         )
 
 

@@ -4,6 +4,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -157,8 +158,8 @@ def _name_group(report: Report) -> str:
 def name_reported(found: Sequence[tuple[Report, Sphere]]) -> list[Sphere]:
     """Name the nodules and readers of spheres, by the tracking UIDs of their groups.
 
-    The groups of a nodule share its tracking UID; each document is a reader. Where a document has several groups of
-    one nodule on one slice, each group is a reader. Other groups have nodules and readers that are not known.
+    The groups of a nodule share its tracking UID. A document is a reader; of its groups on one slice each is another
+    one. Groups that share none have nodules and readers that are not known.
     """
     of_nodule: dict[tuple[str, str], list[int]] = defaultdict(list)
     for at, (report, sphere) in enumerate(found):
@@ -168,9 +169,12 @@ def name_reported(found: Sequence[tuple[Report, Sphere]]) -> list[Sphere]:
     for (_, tracking_uid), here in of_nodule.items():
         if len(here) < 2:
             continue
-        places = Counter((found[at][0].path, found[at][1].sop_uid or str(found[at][1].center_mm[2])) for at in here)
-        documents = sorted({found[at][0].path for at in here})
-        for number, at in enumerate(here):
-            reader = documents.index(found[at][0].path) if max(places.values()) == 1 else number
-            spheres[at] = replace(spheres[at], nodule_id=tracking_uid, reader=str(reader + 1))
+        drawn: Counter[tuple[Path, str]] = Counter()
+        numbers: dict[tuple[Path, int], int] = {}
+        for at in here:
+            report, sphere = found[at]
+            place = (report.path, sphere.sop_uid or f"{sphere.center_mm[2]:.2f}")
+            reader = numbers.setdefault((report.path, drawn[place]), len(numbers) + 1)
+            drawn[place] += 1
+            spheres[at] = replace(spheres[at], nodule_id=tracking_uid, reader=str(reader))
     return spheres
