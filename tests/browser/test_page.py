@@ -16,13 +16,21 @@ import polars as pl
 import pytest
 
 from browser.conftest import Open, assert_accessible, save_picture, serving
+from browser.pages import (
+    HITS,
+    PHONE,
+    pixels_of,
+    rows_of,
+    wait_for_other_pixels,
+    wait_for_place,
+    wait_for_reading,
+    wait_for_slice,
+)
 from conftest import call
 from noduleclip import schema
 from web.conftest import write_generation
 
 ROOT = Path(__file__).resolve().parents[2]
-HITS = '.pane[data-pane="0"] li'
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 DARK = {"color_scheme": "dark"}
 STATES = {
     "hits": {"q": "a lung nodule with diameter > 6 mm"},
@@ -35,16 +43,6 @@ STATES = {
 MARKUP = "<img src=x onerror=\"document.title='run'\"><script>alert(1)</script>"
 
 
-def rows_of(page: Any, within: str = HITS) -> list[int]:
-    return [int(row) for row in page.eval_on_selector_all(within, "all => all.map(one => one.dataset.row)")]
-
-
-def wait_for_reading(page: Any, text: str, pane: int = 0) -> None:
-    page.wait_for_function(
-        "([pane, text]) => document.querySelector(`#reading-${pane}`).textContent.includes(text)", arg=[pane, text]
-    )
-
-
 def show(page: Any, state: dict[str, str]) -> None:
     """Wait until a state is there, pictures included."""
     page.wait_for_function("() => document.querySelector('#reading-0').textContent !== ''")
@@ -53,13 +51,6 @@ def show(page: Any, state: dict[str, str]) -> None:
     if "row" in state:
         page.wait_for_selector("#slice:not([hidden])")
     page.wait_for_load_state("networkidle")
-
-
-def pixels_of(page: Any) -> int:
-    """A fingerprint of the slice as it is shown."""
-    script = """view => { const data = view.getContext('2d').getImageData(0, 0, view.width, view.height).data;
-        let sum = 0; for (let i = 0; i < data.length; i += 4) sum += data[i]; return sum }"""
-    return int(page.eval_on_selector("#slice canvas", script))
 
 
 def test_hits_come_as_one_types(address: str, visit: Open) -> None:
@@ -107,7 +98,8 @@ def test_filters_and_the_table(address: str, visit: Open) -> None:
     page.wait_for_function(
         "() => [...document.querySelectorAll('.pane .size')].every(one => parseFloat(one.textContent) < 9)"
     )
-    assert page.inner_text("#filters-used") == "(1 in use)"
+    assert page.inner_text("#filters-used") == "(1 filter in use)"
+    page.wait_for_load_state("networkidle")
     with page.expect_download() as download:
         page.click("#save-csv")
     table = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
@@ -126,6 +118,7 @@ def test_a_nodule_opens_with_its_slice(address: str, visit: Open) -> None:
     page.click("#toggle-outlines")
     assert pixels_of(page) != marked
     before = pixels_of(page)
+    page.locator("#slice canvas").scroll_into_view_if_needed()
     box = page.locator("#slice canvas").bounding_box()
     page.mouse.move(box["x"] + 50, box["y"] + 50)
     page.mouse.down()
@@ -136,7 +129,7 @@ def test_a_nodule_opens_with_its_slice(address: str, visit: Open) -> None:
     assert pixels_of(page) != before
     page.click("text=Lung")
     assert pixels_of(page) == before
-    page.click("#toggle-whole")
+    page.click("#show-nodule")
     assert pixels_of(page) != before
     old = page.inner_text("#nodule-title")
     page.locator("#neighbours button").first.click()
@@ -177,29 +170,11 @@ def test_keys_alone_do_everything(address: str, visit: Open) -> None:
     tab_to("#level")
     press("ArrowRight")
     assert page.input_value("#level") == "-590"
-    for control in ("#slice-number", "#level", "#width", "#toggle-whole", "#neighbours button", "#nodule summary"):
+    for control in ("#slice-number", "#level", "#width", "#show-nodule", "#neighbours button", "#nodule summary"):
         tab_to(control)
     press("Escape")
     page.wait_for_selector("#nodule", state="hidden")
     assert page.evaluate("document.activeElement.closest('li').dataset.row") == row
-
-
-def wait_for_place(page: Any, text: str) -> None:
-    page.wait_for_function("text => document.querySelector('#slice-position').textContent.includes(text)", arg=text)
-
-
-def wait_for_slice(page: Any, number: int) -> int:
-    """Wait until a slice of the stack is drawn; return its fingerprint."""
-    page.wait_for_selector(f'#slice canvas[data-at="{number - 1}"]')
-    return pixels_of(page)
-
-
-def wait_for_other_pixels(page: Any, before: int) -> None:
-    for _ in range(100):
-        if pixels_of(page) != before:
-            return
-        page.wait_for_timeout(50)
-    pytest.fail("the slice stays as it is")
 
 
 def test_a_nodule_is_stepped_through_by_wheel_buttons_and_keys(address: str, visit: Open) -> None:
@@ -248,7 +223,9 @@ def test_without_diameters_the_estimates_are_shown_and_marked(blind: str, visit:
     assert all(re.fullmatch(r"~\d+\.\d mm", size) for size in sizes)
     assert "~ is the model's estimate" in page.inner_text(".pane h2")
     assert re.match(r"~\d+\.\d mm, PHANTOM-", page.inner_text("#nodule-title"))
-    assert re.match(r"model: \d+\.\d mm \(\d+\.\d-\d+\.\d\), \w+", page.inner_text("#model"))
+    facts = page.inner_text("#facts")
+    assert "no diameter" in facts
+    assert re.search(r"model\n\d+\.\d mm \(\d+\.\d-\d+\.\d\), \w+", facts)
     assert "0 measured" in page.inner_text("#histogram-caption")
     assert re.search(r"\d+ others by the model's estimate", page.inner_text("#reading-0"))
     assert page.locator("#histogram .bar").count() > 0
@@ -500,7 +477,7 @@ def test_the_pictures_of_the_docs_are_made(
     if name == "nodule":
         page.locator(f"{HITS} button").first.click()
         wait_for_place(page, "embedded")
-        page.click("#toggle-whole")
+        page.click("#show-nodule")
         page.evaluate("document.activeElement.blur(); document.querySelector('#nodule').scrollIntoView()")
         page.evaluate("document.querySelector('#nodule').scrollTop = 0")
     if name == "map":

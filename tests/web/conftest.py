@@ -19,7 +19,7 @@ from noduleclip import schema
 from noduleclip.engine.embed import write_index_files
 from noduleclip.io.index.open import open_index
 from noduleclip.io.own_indexes import choose_slice_folders, remember_index
-from noduleclip.web.app import Opened
+from noduleclip.web.opened import Opened
 from noduleclip.web.serving import ServeOptions, make_guarded_app
 
 HERE = "http://127.0.0.1:8765"

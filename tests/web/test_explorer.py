@@ -140,7 +140,7 @@ def test_the_map_separates_what_differs_most(client: TestClient, index: Path) ->
     opened = open_index(index)
     count = opened.manifest.rows
     content = client.get("/api/map").content
-    rows, points = np.frombuffer(content[: 4 * count], "<u4"), np.frombuffer(content[4 * count :], "<f4").reshape(-1, 3)
+    rows, points = np.frombuffer(content[: 4 * count], "<u4"), np.frombuffer(content[4 * count :], "<f4").reshape(-1, 4)
     assert rows.tolist() == list(range(count))
     assert points[:, 2] == pytest.approx(
         opened.read_columns([schema.DIAMETER_MM])[schema.DIAMETER_MM].to_numpy(), rel=1e-6
@@ -161,7 +161,7 @@ def test_the_map_separates_what_differs_most(client: TestClient, index: Path) ->
         ({"q": "> 6 mm", "alpha": "1.1"}, "alpha must be a number in [0, 1], got '1.1'"),
         ({"q": "> 6 mm", "softness": "nan"}, "softness must be a number"),
         ({"q": "> 6 mm", "min": "inf"}, "min must be a number at least 0"),
-        ({"q": "> 6 mm", "k": "201"}, "k must be a number in [1, 200]"),
+        ({"q": "> 6 mm", "k": "2001"}, "k must be a number in [1, 2000]"),
         ({"q": "> 6 mm", "unique": "<b>"}, "unique must be one of"),
         ({"q": "> 6 mm", "where": "nosuch > 4"}, "no column 'nosuch'"),
         ({"q": "> 6 mm", "where": "diameter_mm +"}, "--where"),

@@ -52,7 +52,7 @@ def serve(
     from noduleclip.report.console import CONSOLE, log_info
 
     try:
-        from noduleclip.web.app import Opened
+        from noduleclip.web.opened import Opened
         from noduleclip.web.serving import ServeOptions
         from noduleclip.web.serving import serve as serve_index
     except ModuleNotFoundError as error:

@@ -1,7 +1,9 @@
 """Answers of the explorer as JSON, errors included."""
 
+import io
 import math
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -19,6 +21,23 @@ REPLACED = "the index was replaced by a newer one, whose rows are others; load t
 def send_json(found: Mapping[str, Any]) -> Response:
     """Return values of an index as JSON, which has no NaN, no dates and no bytes."""
     return JSONResponse({name: _to_json(value) for name, value in found.items()})
+
+
+def pack_files(files: Sequence[tuple[str, bytes]], name: str) -> tuple[str, bytes, str]:
+    """Return name, content and media type of what is sent: the only file as it is, several as an archive.
+
+    Args:
+        files: Their names and contents.
+        name: Name of the archive, without its ending.
+    """
+    if len(files) == 1:
+        ((own, content),) = files
+        return own, content, "application/json" if own.endswith(".json") else "application/octet-stream"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for own, content in files:
+            archive.writestr(own, content)
+    return f"{name}.zip", packed.getvalue(), "application/zip"
 
 
 def _to_json(value: Any) -> Any:

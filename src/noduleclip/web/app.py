@@ -24,20 +24,24 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from noduleclip import __version__, schema
-from noduleclip.errors import (
-    NoduleclipError,
-    SliceError,
-)
-from noduleclip.io.index.base import Index
+from noduleclip.errors import NoduleclipError, SliceError
 from noduleclip.io.index.rows import UNIQUE_COLUMNS, UNIQUE_NODULE
-from noduleclip.io.own_indexes import SliceFolders
 from noduleclip.report.gallery import GALLERY_FOV_MM, GALLERY_SIZE_PX, count_slices, make_section, render_gallery
-from noduleclip.web.answers import ERROR_HANDLERS, REPLACED, REPLACED_HEADER, send_json
-from noduleclip.web.explorer import Explorer
-from noduleclip.web.questions import MAX_SOFTNESS_MM, MOST_HITS, parse_place, parse_request, read_values
+from noduleclip.web.answers import ERROR_HANDLERS, REPLACED, REPLACED_HEADER, pack_files, send_json
+from noduleclip.web.opened import Opened
+from noduleclip.web.questions import (
+    HITS_AT_ONCE,
+    MAX_SOFTNESS_MM,
+    MOST_HITS,
+    parse_place,
+    parse_request,
+    parse_start,
+    read_values,
+)
 from noduleclip.web.slices import SliceReader
 from noduleclip.web.stacks import describe_slice
 from noduleclip.web.work import Endpoint, WorkQueue, answer_while_connected, without_panic
+from noduleclip.workflows.export import render_hits
 from noduleclip.workflows.pictures import NodulePictures
 from noduleclip.workflows.search_request import SearchRequest, format_command
 
@@ -45,26 +49,10 @@ NEIGHBOURS = 12
 MOST_PICTURES = 50  # of a page
 GENERATION = "generation"  # a value of the address
 GENERATION_HEADER = "X-Index-Generation"
+_MARKUPS = "hits.mrk.json"
 REOPEN_HEADER = "X-Noduleclip-Reopen"  # a page of another site cannot send it without asking first, which is refused
 _RANKED_AT_ONCE = 2
 _LOOK_SECONDS = 1.0  # between two looks whether the index was replaced
-
-
-class Opened:
-    """One generation of an index, and everything that answers from it.
-
-    Attributes:
-        explorer: Ranks its rows.
-        slices: Reads their slices.
-    """
-
-    def __init__(self, index: Index, folders: SliceFolders) -> None:
-        self.explorer, self.slices = Explorer(index), SliceReader(index, folders)
-
-    @property
-    def generation(self) -> str:
-        """Identifies this generation."""
-        return self.explorer.index.generation
 
 
 OpenedEndpoint = Callable[[Opened, Request], Awaitable[Response]]
@@ -112,6 +100,7 @@ class _Site:
             "/picture/{row:row}.png": self.send_picture,
             "/topk.csv": self.send_csv,
             "/hits.html": self.send_gallery,
+            "/hits.mrk.json": self.send_markups,
         }
         static = StaticFiles(directory=Path(__file__).parent / "static")
         routes = [Route(path, self._answer_of_one_generation(endpoint)) for path, endpoint in endpoints.items()]
@@ -165,7 +154,9 @@ class _Site:
             rows=opened.explorer.rows,
             name=opened.explorer.index.name,
             most_hits=MOST_HITS,
+            hits_at_once=HITS_AT_ONCE,
             most_softness=f"{MAX_SOFTNESS_MM:g}",
+            has_estimates=opened.explorer.has_estimates,
             uniques=tuple(UNIQUE_COLUMNS),
             is_of_nodules=opened.explorer.index.manifest.is_of_nodules,
         )
@@ -183,7 +174,11 @@ class _Site:
     async def search(self, opened: Opened, request: Request) -> Response:
         """Return the hits of a sentence."""
         started = time.perf_counter()
-        found = await self._ranking.run(partial(opened.explorer.answer, _parse_search(opened, request)))
+        values = read_values(request.scope["query_string"])
+        search = _parse_search(opened, request)
+        assert search.k is not None
+        work = partial(opened.explorer.answer, search, parse_start(values, search.k))
+        found = await self._ranking.run(work)
         return send_json({**found, "milliseconds": round(1e3 * (time.perf_counter() - started), 1)})
 
     async def send_csv(self, opened: Opened, request: Request) -> Response:
@@ -205,6 +200,16 @@ class _Site:
         command = format_command(search, opened.explorer.index.name)
         page = await self._drawing.run(partial(render_gallery, [make_section(answer, pictures)], command, None))
         return HTMLResponse(page, headers={"Content-Disposition": 'attachment; filename="hits.html"'})
+
+    async def send_markups(self, opened: Opened, request: Request) -> Response:
+        """Return the hits of a sentence as markups of 3D Slicer: a file, or an archive of one for each series."""
+        search = _parse_search(opened, request)
+        answer = await self._ranking.run(partial(opened.explorer.find_hits, search))
+        files = await self._listing.run(partial(render_hits, _MARKUPS, opened.explorer.index, answer, opened.folders))
+        name, content, media_type = pack_files(files, Path(_MARKUPS).with_suffix("").stem)
+        return Response(
+            content, media_type=media_type, headers={"Content-Disposition": f'attachment; filename="{name}"'}
+        )
 
     async def describe_nodule(self, opened: Opened, request: Request) -> Response:
         """Return a row's metadata, what readers and model say of it, box, outlines on its own slice, and neighbours."""
@@ -246,7 +251,7 @@ class _Site:
         return Response(png, media_type="image/png")
 
     async def send_map(self, opened: Opened, _: Request) -> Response:
-        """Return the map: a row number and three float32 for each point, little-endian, all rows before all points."""
+        """Return the map: a row number and four float32 for each point, little-endian, all rows before all points."""
         rows, points = await self._ranking.run(lambda: opened.explorer.plane)
         return Response(
             rows.astype("<u4").tobytes() + points.astype("<f4").tobytes(), media_type="application/octet-stream"

@@ -1,7 +1,7 @@
 """The data of the explorer's page: hits, neighbours, the histogram of sizes, and the map."""
 
 import functools
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from noduleclip.report.estimates import (
     format_reader_sizes,
     format_size,
 )
-from noduleclip.retrieval.criteria import satisfies_all
+from noduleclip.retrieval.criteria import check_criteria, satisfies_all
 from noduleclip.retrieval.plane import project_to_plane
 from noduleclip.workflows.reporter import NoteCollector
 from noduleclip.workflows.search import Answer, Ranking, Searcher
@@ -31,6 +31,7 @@ _MOST_POINTS = 20_000
 _SHOWN = (
     schema.PATIENT_ID, schema.NODULE_ID, schema.READER, schema.READERS, schema.SLICES, schema.ESTIMATED_DIAMETER,
 )  # fmt: skip
+_SCORES = (schema.PROBABILITY, schema.RULE, schema.SCORE, schema.LIKENESS)
 _ESTIMATES = (schema.ESTIMATED_PREFIX, schema.PROBABILITY_PREFIX)
 
 Floats = NDArray[np.float64]
@@ -44,7 +45,8 @@ class Explorer:
         index: The index.
         rows: N.
         diameters_mm: (N,) diameters, NaN where none was measured.
-        sizes_mm: (N,) the same, estimated where none was measured.
+        estimates_mm: (N,) the model's estimates of them, NaN in an index without.
+        sizes_mm: (N,) diameters, estimated where none was measured.
     """
 
     def __init__(self, index: Index) -> None:
@@ -54,35 +56,44 @@ class Explorer:
         held = index.scan().collect_schema().names()
         self._shown = index.read_columns([name for name in _SHOWN if name in held])
         self.diameters_mm: Floats = self._searcher.rows.read_numbers(schema.DIAMETER_MM)
-        estimated = self._searcher.rows.read_numbers(schema.ESTIMATED_DIAMETER)
-        self.sizes_mm: Floats = np.where(np.isnan(self.diameters_mm), estimated, self.diameters_mm)
+        self.estimates_mm: Floats = self._searcher.rows.read_numbers(schema.ESTIMATED_DIAMETER)
+        self.sizes_mm: Floats = np.where(np.isnan(self.diameters_mm), self.estimates_mm, self.diameters_mm)
 
-    def answer(self, request: SearchRequest) -> dict[str, Any]:
+    def answer(self, request: SearchRequest, start: int = 0) -> dict[str, Any]:
         """Rank the rows that pass the filters, as `fuse` does.
+
+        Args:
+            request: The search.
+            start: Hits that are left out at the front, so that `k` begin there.
 
         Returns:
             What the page shows, for JSON: the query as understood, its interval, how many rows were ranked, how many of
-            them lie in the interval by their diameter and how many by its estimate alone, notes, and the hits.
+            them lie in the interval by their diameter and how many by its estimate alone, notes, the hits, whether
+            there are more, and how many hits there are in all.
 
         Raises:
-            UsageError: The sentence or the condition cannot be parsed.
+            UsageError: The sentence or the condition cannot be parsed, or nothing of the sentence was understood.
             ArtefactError: The index is broken.
         """
-        ranking, notes = self._rank(request)
+        assert request.k is not None  # the parser of addresses always sets it
+        ranking, notes = self._rank(replace(request, k=start + request.k))
         interval = ranking.parsed.interval
         bounds = interval and {
             "low_mm": interval.low_mm,
             "high_mm": _to_number(interval.high_mm),
             "text": str(interval),
         }
+        found = (ranking.distinct if ranking.passed is None else ranking.passed) or 0
         return {
             "reading": ranking.description,
+            "summary": ranking.summary,
             "interval": bounds,
             "ranked": ranking.ranked or 0,
             "inside": self._count_inside(ranking.parsed, request, self.diameters_mm),
             "inside_estimated": self._count_inside(ranking.parsed, request, self._estimated_mm),
             "notes": tuple(f"{note[0].upper()}{note[1:]}." for note in notes),
-            "hits": self._describe_hits(ranking),
+            "found": found,
+            "hits": self._describe_hits(ranking, start),
         }
 
     def find_hits(self, request: SearchRequest) -> Answer:
@@ -106,12 +117,20 @@ class Explorer:
         empty = Ranking(sentence, describe_query(parsed), parsed, None, np.empty(0, np.int64), {}, 0, 0)
         return empty, ["no row passes the filters"]
 
-    def _describe_hits(self, ranking: Ranking) -> list[dict[str, Any]]:
-        """Return the fields of each hit in the list, from columns in memory."""
-        found = self._describe_rows(ranking.rows, list_attributes([ranking.parsed]))
+    def _describe_hits(self, ranking: Ranking, start: int) -> list[dict[str, Any]]:
+        """Return the fields of each hit in the list from a place on, from columns in memory."""
+        found = self._describe_rows(ranking.rows[start:], list_attributes([ranking.parsed]))
+        scores = {name: values[start:] for name, values in ranking.scores.items()}
+        scores.setdefault(schema.PROBABILITY, scores.get(schema.COSINE, np.full(len(found), np.nan)))
         for place, hit in enumerate(found):
+            hit[schema.RANK] = start + place + 1
             hit[schema.SATISFIES] = satisfies_all(ranking.parsed, hit)
-            hit |= {name: _to_number(values[place]) for name, values in ranking.scores.items()}
+            hit["criteria"] = [
+                {**asdict(one.criterion), "value": one.value, "is_estimated": one.is_estimated,
+                 "satisfied": one.satisfied}
+                for one in check_criteria(ranking.parsed, hit)
+            ]  # fmt: skip
+            hit |= {name: _to_number(scores[name][place]) if name in scores else None for name in _SCORES}
         return found
 
     def find_neighbours(self, row: int, count: int, unique: str | None) -> list[dict[str, Any]]:
@@ -119,7 +138,7 @@ class Explorer:
         chosen = self._searcher.find_neighbours(row, count, unique)
         found = self._describe_rows(chosen.rows)
         for hit, similarity in zip(found, chosen.scores.tolist(), strict=True):
-            hit[schema.SIMILARITY] = similarity
+            hit[schema.LIKENESS] = similarity
         return found
 
     def describe_nodule(self, row: int) -> dict[str, Any]:
@@ -151,18 +170,28 @@ class Explorer:
 
     @functools.cached_property
     def plane(self) -> tuple[Rows, NDArray[np.float32]]:
-        """Rows (M,), at most 20,000 spread over the index, and (M, 3): their place on the map and their size."""
+        """Rows (M,), at most 20,000 spread over the index, and (M, 4): place on the map, diameter, its estimate."""
         rows = np.unique(np.linspace(0, self.rows - 1, min(self.rows, _MOST_POINTS)).astype(np.int64))
         points = project_to_plane(self.index.embeddings, rows)
-        return rows, np.column_stack([points, self.sizes_mm[rows]]).astype(np.float32)
+        sizes_mm = [self.diameters_mm[rows], self.estimates_mm[rows]]
+        return rows, np.column_stack([points, *sizes_mm]).astype(np.float32)
 
     def _describe_rows(self, rows: Rows, attributes: tuple[str, ...] = ()) -> list[dict[str, Any]]:
         found: pl.DataFrame = self._shown[rows.tolist()].with_columns(
             pl.Series(schema.ROW, rows),
             pl.Series(schema.DIAMETER_MM, self.diameters_mm[rows]).fill_nan(None),
-            *(pl.Series(name, self._searcher.rows.read_numbers(name)[rows]).fill_nan(None) for name in attributes),
+            *(
+                pl.Series(name, self._searcher.rows.read_numbers(name)[rows]).fill_nan(None)
+                for attribute in attributes
+                for name in (attribute, schema.ESTIMATED_PREFIX + attribute)
+            ),
         )
         return [{**hit, "size": format_size(hit), "counts": format_counts(hit)} for hit in found.to_dicts()]
+
+    @property
+    def has_estimates(self) -> bool:
+        """Whether the index holds what the model says of its rows."""
+        return bool(np.isfinite(self.estimates_mm).any())
 
     @property
     def _estimated_mm(self) -> Floats:

@@ -11,9 +11,10 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from noduleclip.errors import UsageError
-from noduleclip.web.app import Opened, make_app
+from noduleclip.web.app import make_app
 from noduleclip.web.connections import LimitedProtocol
 from noduleclip.web.guard import TOKEN, Guard
+from noduleclip.web.opened import Opened
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LEAST_TOKEN, _LEAST_DISTINCT = 16, 8

@@ -8,6 +8,7 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.errors import RejectCode, SliceError
+from noduleclip.exporters.formats import find_format
 from noduleclip.io.consensus import find_unit
 from noduleclip.io.index.base import Index
 from noduleclip.io.own_indexes import SliceFolders
@@ -46,14 +47,41 @@ def export_hits(
         InputError: No slice of a hit can be read.
         OutputError: A file cannot be written.
     """
+    hits = pl.concat([answer.hits for answer in answers])
+    return _export(targets, hits, _name_source(index, answers), lambda: _find_in_index(index, hits), folders, reporter)
+
+
+def render_hits(
+    name: str, index: Index, answer: Answer, folders: SliceFolders, reporter: Reporter = SILENT
+) -> list[tuple[str, bytes]]:
+    """Return names and contents of the files of an export, which are not written.
+
+    Args:
+        name: Name of the file, whose ending chooses the format.
+        index: The index of the hits.
+        answer: The hits.
+        folders: Where the slices may be read.
+        reporter: Receives a warning of hits that are left out.
+
+    Raises:
+        UsageError: No format has the ending, or its library is missing.
+        InputError: No slice of a hit can be read.
+    """
+    from noduleclip.exporters.findings import Export
+
+    path, hits = Path(name), answer.hits
+    findings = _make_findings(_find_in_index(index, hits), hits.height, folders, lambda _: None, reporter)
+    export = Export(hits, _name_source(index, [answer]), findings)
+    return [(file.path.name, file.content) for file in find_format("export", path).render(export, path)]
+
+
+def _name_source(index: Index, answers: Sequence[Answer]) -> "Source":
     from noduleclip.exporters.findings import Question, Source
 
     rankings = [answer.ranking for answer in answers]
     readings = ["; ".join(filter(None, (one.description, one.summary))) for one in rankings]
     questions = [Question(one.question, reading) for one, reading in zip(rankings, readings, strict=True)]
-    source = Source(tuple(questions), index.manifest.model_id, index.manifest.checkpoint_sha256)
-    hits = pl.concat([answer.hits for answer in answers])
-    return _export(targets, hits, source, lambda: _find_in_index(index, hits), folders, reporter)
+    return Source(tuple(questions), index.manifest.model_id, index.manifest.checkpoint_sha256)
 
 
 def export_descriptions(

@@ -13,8 +13,11 @@ from noduleclip.io.index.base import Index
 from noduleclip.io.index.rows import apply_condition, find_groups
 from noduleclip.io.patients import read_patient_list
 from noduleclip.io.roi_table import select_patients
+from noduleclip.language import ATTRIBUTES
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.search_request import RowFilter
+
+_KEPT_COLUMNS = 2 * (1 + len(ATTRIBUTES))  # a sentence may ask for all sizes and ratings, measured and estimated
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -32,12 +35,13 @@ class RowFinder:
 
         Args:
             index: The index.
-            kept: How many filters, groups and columns are kept in memory for later requests.
+            kept: How many filters and groups are kept in memory for later requests, and with them all columns of
+                numbers; 0 = none.
         """
         self._index, self._columns = index, index.scan().collect_schema().names()
         self._filter = functools.lru_cache(kept)(self._filter_rows)
         self._group = functools.lru_cache(kept)(lambda unique: find_groups(index, unique, None))
-        self.read_numbers = functools.lru_cache(kept)(self._load_numbers)
+        self.read_numbers = functools.lru_cache(kept and _KEPT_COLUMNS)(self._load_numbers)
 
     def find_rows(self, filters: RowFilter, reporter: Reporter = SILENT) -> Rows | None:
         """Return the ascending rows that a filter leaves, which may be none; None where it is no filter.
@@ -68,8 +72,10 @@ class RowFinder:
         """Return the ascending rows that a filter leaves, and how many patients of its list have no row."""
         unknown: Sequence[str] = ()
         kept = self._index.collect(self._index.scan().select(schema.ROW, schema.PATIENT_ID, schema.DIAMETER_MM))
-        if filters.where:
+        if filters.where:  # a value for each row of the index
             kept = kept.filter(apply_condition(filters.where, self._index))
+        if filters.rows is not None:
+            kept = kept.filter(pl.col(schema.ROW).is_in(list(filters.rows)))
         if filters.min_diameter_mm is not None:
             kept = kept.filter(pl.col(schema.DIAMETER_MM) >= filters.min_diameter_mm)
         if filters.max_diameter_mm is not None:

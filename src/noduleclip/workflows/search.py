@@ -51,6 +51,7 @@ class Ranking:
         ranked: Rows that were ranked; None where a vector index answered.
         distinct: Nodules, slices, series or patients among these, or rows without `unique`: the largest number of hits.
         summary: How many of them pass the cut-off: "37 of 417 nodules with probability >= 0.8"; empty without one.
+        passed: How many that is; None without a cut-off.
     """
 
     question: str
@@ -62,6 +63,7 @@ class Ranking:
     ranked: int | None
     distinct: int | None
     summary: str = ""
+    passed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -161,9 +163,8 @@ class Searcher:
             ):
                 check_unit_norm(self.index.embeddings, best.rows)
                 summary = summarize(best, distinct, request, self.index.manifest.is_of_nodules)
-                rankings.append(
-                    Ranking(question, description, parsed, reference, best.rows, best.scores, ranked, distinct, summary)
-                )
+                counts = (ranked, distinct, summary, best.passed)
+                rankings.append(Ranking(question, description, parsed, reference, best.rows, best.scores, *counts))
             yield rankings
 
     def read_hits(self, rankings: Sequence[Ranking]) -> list[Answer]:

@@ -25,6 +25,7 @@ class RowFilter:
         patients: Ids, or a file with one a line; None = all patients. Ids are compared trimmed and case-folded.
         min_diameter_mm: Smallest diameter.
         max_diameter_mm: Largest diameter.
+        rows: Rows of the index; None = all. Those that it does not have are left out.
 
     Raises:
         UsageError: `patients` is a single text.
@@ -34,12 +35,15 @@ class RowFilter:
     patients: Sequence[str] | Path | None = None
     min_diameter_mm: float | None = None
     max_diameter_mm: float | None = None
+    rows: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.patients, str):
             raise UsageError("patients must be a sequence of ids or a Path, not a single text")
         if self.patients is not None and not isinstance(self.patients, Path):
             object.__setattr__(self, "patients", tuple(self.patients))
+        if self.rows is not None:
+            object.__setattr__(self, "rows", tuple(self.rows))
 
     def __bool__(self) -> bool:
         return self != RowFilter()

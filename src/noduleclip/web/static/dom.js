@@ -12,6 +12,12 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+export function makeButton(text, onClick) {
+  const button = make("button", { type: "button" }, text);
+  button.addEventListener("click", onClick);
+  return button;
+}
+
 // Show a message, or hide its element where there is none.
 export function setMessage(element, text, isError = false) {
   element.textContent = text;
@@ -19,7 +25,14 @@ export function setMessage(element, text, isError = false) {
   element.hidden = text === "";
 }
 
+// Show elements in a line, or hide it where there are none.
+export function setChildren(element, children) {
+  element.replaceChildren(...children);
+  element.hidden = children.length === 0;
+}
+
 const readMeta = (name) => find(`meta[name="${name}"]`).content;
 
 export const GENERATION = readMeta("generation"); // of the index that this page was made of
 export const UNIT = readMeta("unit"); // what a row of the index is: "nodules" or "rows"
+export const MOST_HITS = Number(readMeta("most-hits"));

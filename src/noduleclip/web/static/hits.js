@@ -1,92 +1,188 @@
-// The lists of hits of one or two sentences.
+// The lists of hits of one or two sentences: asked for as one types, a page at a time, in any order.
 
-import { find, findAll, make, setMessage, UNIT } from "./dom.js";
-import { capitalize, formatCount, formatSize } from "./format.js";
+import { fillList } from "./cards.js";
+import { find, make, makeButton, MOST_HITS, setChildren, setMessage, UNIT } from "./dom.js";
+import { capitalize, formatCount } from "./format.js";
 import { drawHistogram } from "./histogram.js";
-import { drawMap } from "./map.js";
-import { openNodule } from "./nodule.js";
-import { addressOf, fetchJson } from "./server.js";
-import { searchValues, state } from "./state.js";
+import { drawCharts } from "./charts.js";
+import { showHitPosition } from "./nodule.js";
+import { showSelection } from "./selection.js";
+import { fetchJson } from "./server.js";
+import { clearFilters, searchValues, state, usedFilters, writeAddress } from "./state.js";
 
-export const panes = [0, 1].map((number) => ({
-  number, answer: null, isBusy: false, isOutdated: false,
-  section: find(`.pane[data-pane="${number}"]`), reading: find(`#reading-${number}`),
-}));
+const SLOW_MS = 300; // after which the page says that it searches
+const NEAR_END = "400px"; // how far from the end of the list the next hits are asked for
+
+export const panes = [0, 1].map((number) => {
+  const section = find(`.pane[data-pane="${number}"]`);
+  return {
+    number, section, answer: null, hits: [], isBusy: false, isOutdated: false, isLoadingMore: false,
+    title: find("h2", section), list: find("ol", section), more: find(".more", section), empty: find(".empty", section),
+    reading: find(`#reading-${number}`), remedies: find(`#remedies-${number}`),
+  };
+});
 
 // Panes that are shown and have an answer.
 export const answeredPanes = () => panes.filter(({ number, answer }) => answer && (number === 0 || state.q2 !== null));
 
+let onChange = () => {}; // shows a changed state
+export const setOnChange = (show) => { onChange = show; };
+
+function changeState(values, isNewEntry = true) {
+  Object.assign(state, values);
+  writeAddress(isNewEntry);
+  onChange();
+}
+
 async function search(pane) {
   if (pane.isBusy) { pane.isOutdated = true; return; } // one request at a time; the last state is asked for once
   pane.isBusy = true;
+  const slow = setTimeout(() => { pane.title.textContent = "Searching …"; pane.section.setAttribute("aria-busy", "true"); }, SLOW_MS);
   try {
     pane.answer = await fetchJson("/api/search", searchValues(pane.number));
+    pane.hits = pane.answer.hits;
     pane.section.classList.remove("stale");
     showAnswer(pane);
   } catch (error) {
     pane.section.classList.add("stale");
-    setMessage(pane.reading, error.message, true);
+    showError(pane, error);
   }
+  clearTimeout(slow);
+  pane.section.removeAttribute("aria-busy");
+  showTitle(pane);
   pane.isBusy = false;
-  if (pane.isOutdated) { pane.isOutdated = false; search(pane); }
+  if (pane.isOutdated) { pane.isOutdated = false; search(pane); } else watchEnd(pane);
 }
 
 export function searchAll() {
   search(panes[0]);
   if (state.q2 !== null) search(panes[1]);
-  find("#save-csv").href = addressOf("/topk.csv", searchValues(0));
-  find("#save-page").href = addressOf("/hits.html", searchValues(0));
 }
+
+// Ask for the hits behind those that are shown.
+export async function loadMore(pane) {
+  if (pane.isBusy || pane.isLoadingMore || !hasMore(pane)) return;
+  pane.isLoadingMore = true;
+  const { answer } = pane, values = searchValues(pane.number);
+  values.set("start", pane.hits.length);
+  values.set("k", Math.min(Number(state.k), MOST_HITS - pane.hits.length));
+  try {
+    const { hits } = await fetchJson("/api/search", values);
+    if (pane.answer === answer) { // no other search has begun
+      const known = new Set(pane.hits.map(({ row }) => row));
+      pane.hits = [...pane.hits, ...hits.filter(({ row }) => !known.has(row))];
+      showHits(pane);
+    }
+  } catch (error) {
+    setMessage(find("#hits-message"), error.message);
+  }
+  pane.isLoadingMore = false;
+  watchEnd(pane);
+}
+
+// Look anew whether the end of the list is near: an observer calls back only when that changes.
+function watchEnd({ more }) {
+  nearEnd.unobserve(more);
+  nearEnd.observe(more);
+}
+
+const hasMore = ({ answer, hits }) => answer !== null && hits.length > 0 && hits.length < Math.min(answer.found, MOST_HITS);
 
 function showAnswer(pane) {
-  const { answer } = pane;
+  const { answer, number } = pane;
   const estimated = answer.inside_estimated ? `, ${formatCount(answer.inside_estimated)} others by the model's estimate` : "";
-  const inside = answer.inside === null ? "" : ` ${formatCount(answer.inside)} of ${formatCount(answer.ranked)} ${UNIT} have such a diameter${estimated}.`;
-  setMessage(pane.reading, [`${capitalize(answer.reading)}.${inside}`, ...answer.notes].join(" "));
-  const title = `${formatCount(answer.hits.length)} hits among ${formatCount(answer.ranked)} ${UNIT}`;
-  const legend = answer.hits.some((hit) => hit.size?.startsWith("~")) ? ", ~ is the model's estimate" : "";
-  find("h2", pane.section).replaceChildren(`${title} `, make("span", { class: "quiet" }, `${answer.milliseconds} ms${legend}`));
-  fillList(find("ol", pane.section), answer.hits);
+  const inside = answer.inside === null || answer.ranked === 0 ? "" : ` ${formatCount(answer.inside)} of ${formatCount(answer.ranked)} ${UNIT} have such a diameter${estimated}.`;
+  const notes = answer.hits.length ? answer.notes : []; // without hits there is a reason in their place
+  setMessage(pane.reading, [`${capitalize(answer.reading)}.${inside}`, ...notes].join(" "));
+  setChildren(pane.remedies, []);
+  if (number === 0) find("#hits-message").hidden = true;
+  setChildren(pane.empty, answer.hits.length ? [] : explainNoHits(answer));
+  showHits(pane);
   drawHistogram();
-  drawMap();
 }
 
-// Show hits in a list; cards that are there already keep their pictures and the focus.
-export function fillList(list, hits) {
-  const old = new Map(findAll("li", list).map((item) => [item.dataset.row, item]));
-  const focused = list.contains(document.activeElement) ? document.activeElement.closest("li").dataset.row : null;
-  list.replaceChildren(...hits.map((hit) => describeHit(old.get(String(hit.row)) ?? makeCard(hit.row), hit)));
-  if (focused !== null) find(`li[data-row="${focused}"] button`, list)?.focus();
+function showHits(pane) {
+  fillList(pane.list, inOrder(pane.hits));
+  const left = Math.min(Number(state.k), pane.answer.found - pane.hits.length, MOST_HITS - pane.hits.length);
+  pane.more.hidden = !hasMore(pane);
+  pane.more.textContent = `Show ${formatCount(left)} more`;
+  showTitle(pane);
+  showSelection();
+  showHitPosition();
+  drawCharts();
 }
 
-function makeCard(row) {
-  const picture = make("img", { alt: "", src: addressOf(`/picture/${row}.png`), loading: "lazy", width: 160, height: 160 });
-  picture.addEventListener("error", () => { picture.alt = "slice not readable"; }, { once: true });
-  const button = make("button", { type: "button" }, picture, make("span"));
-  button.addEventListener("click", () => openNodule(row, button));
-  const item = make("li", {}, button);
-  item.dataset.row = row;
-  return item;
+function showTitle({ answer, hits, title }) {
+  if (!answer?.hits.length) { title.textContent = answer ? "No hits" : "No hits yet"; return; }
+  const { found, ranked, milliseconds } = answer;
+  const passing = Number(state.min_probability) ? ` of ${formatCount(found)} with that probability` : "";
+  const legend = hits.some((hit) => hit.size?.startsWith("~") || hit.criteria.some((one) => one.is_estimated)) ? ", ~ is the model's estimate" : "";
+  title.replaceChildren(`${formatCount(hits.length)} hit${hits.length === 1 ? "" : "s"}${passing} among ${formatCount(ranked)} ${UNIT} `,
+    make("span", { class: "quiet" }, `${milliseconds} ms${legend}`));
 }
 
-function describeHit(item, hit) {
-  const lines = [make("span", { class: "size" }, formatSize(hit))];
-  if (hit.satisfies === true) lines.push(make("span", { class: "yes" }, " ✓ fits"));
-  if (hit.satisfies === false) lines.push(make("span", { class: "no" }, " ✗ misses"));
-  const value = hit.score ?? hit.similarity;
-  lines.push(make("br"), `${hit.score === undefined ? "cosine" : "score"} ${value.toFixed(3)}`, make("br"));
-  const parts = [hit.cosine, hit.rule].map((part) => (part === null || part === undefined ? "–" : part.toFixed(2)));
-  if (hit.score !== undefined) lines.push(make("span", { class: "quiet" }, `image ${parts[0]}, measured ${parts[1]}`), make("br"));
-  if (hit.counts) lines.push(make("span", { class: "quiet" }, hit.counts), make("br"));
-  lines.push(make("span", { class: "quiet" }, hit.patient_id ?? ""));
-  find("button", item).replaceChildren(find("img", item), make("span", {}, ...lines));
-  markCurrent(item);
-  return item;
+// The order of the hits that are shown; which ones these are is up to their scores.
+export function inOrder(hits) {
+  const sizeOf = ({ diameter_mm, estimated_diameter_mm }) => diameter_mm ?? estimated_diameter_mm ?? null;
+  const bySize = (sign) => (one, other) => {
+    const [first, second] = [sizeOf(one), sizeOf(other)];
+    if (first === null || second === null) return (first === null) - (second === null) || one.rank - other.rank;
+    return sign * (first - second) || one.rank - other.rank;
+  };
+  const orders = {
+    score: (one, other) => one.rank - other.rank, largest: bySize(-1), smallest: bySize(1),
+    patient: (one, other) => (one.patient_id ?? "").localeCompare(other.patient_id ?? "", "en", { numeric: true }) || one.rank - other.rank,
+  };
+  return [...hits].sort(orders[state.sort] ?? orders.score);
 }
 
-// Mark the card of the open nodule.
-export function markCurrent(item) {
-  const button = find("button", item);
-  if (item.dataset.row === state.row) button.setAttribute("aria-current", "true");
-  else button.removeAttribute("aria-current");
+function explainNoHits(answer) {
+  if (usedFilters().length && answer.ranked === 0) {
+    const clear = makeButton("Clear the filters", () => { clearFilters(); changeState({}); });
+    return [`None of the ${UNIT} passes the filters. `, clear];
+  }
+  if (Number(state.min_probability)) {
+    const remove = makeButton("Remove the least probability", () => changeState({ min_probability: "0" }));
+    return [`No hit is that probable: ${answer.summary}. `, remove];
+  }
+  return [`The index has no ${UNIT} to show.`];
 }
+
+// Say in words why there is no answer, and what can be done; the last hits stay.
+function showError(pane, error) {
+  const { not_understood: words, suggestions = {}, unreachable } = error.details ?? {};
+  if (!words) {
+    setMessage(pane.reading, error.message, true);
+    setChildren(pane.remedies, unreachable ? [makeButton("Try again", () => search(pane))] : []);
+    return;
+  }
+  setMessage(pane.reading, `Nothing of this sentence is understood as a size or a rating: ${words.map((word) => `“${word}”`).join(", ")}.`, true);
+  const field = pane.number === 0 ? "q" : "q2";
+  const corrections = Object.entries(suggestions).map(([word, known]) =>
+    makeButton(`Did you mean “${known}”?`, () => changeState({ [field]: replaceWord(state[field], word, known) })));
+  setChildren(pane.remedies, [...corrections, makeButton("Search anyway, by the words alone", () => changeState({ free_text: "1" }))]);
+}
+
+function replaceWord(sentence, word, known) {
+  const at = sentence.toLowerCase().indexOf(word.toLowerCase());
+  return at < 0 ? sentence : sentence.slice(0, at) + known + sentence.slice(at + word.length);
+}
+
+// Further hits come as one scrolls; in another order than the best first they would come between others.
+const nearEnd = new IntersectionObserver((entries) => {
+  if (state.sort !== "score") return;
+  for (const { target } of entries.filter((entry) => entry.isIntersecting)) loadMore(panes.find(({ more }) => more === target));
+}, { rootMargin: `0px 0px ${NEAR_END} 0px` });
+
+for (const pane of panes) {
+  pane.more.addEventListener("click", async () => {
+    const shown = pane.hits.length;
+    await loadMore(pane);
+    if (pane.hits.length > shown) find(`li[data-row="${pane.hits[shown].row}"] button`, pane.list).focus();
+  });
+}
+find("#sort").addEventListener("change", (event) => {
+  state.sort = event.target.value;
+  writeAddress(true);
+  for (const pane of answeredPanes()) { showHits(pane); watchEnd(pane); }
+});

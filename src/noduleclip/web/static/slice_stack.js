@@ -30,6 +30,8 @@ export function goToSlice(at) {
   loadSlice(opened);
 }
 
+export const stepSlices = (count) => goToSlice(opened?.at + count);
+
 async function loadSlice(mine) {
   if (mine.isLoading) return; // one at a time; the place where the steps ended is loaded last
   mine.isLoading = true;
@@ -39,7 +41,7 @@ async function loadSlice(mine) {
     const slice = await fetchOnce(mine, at).catch((error) => error);
     if (opened !== mine) return;
     const failed = slice instanceof Error;
-    setMessage(find("#slice-message"), failed ? slice.message : "", failed);
+    setMessage(find("#slice-message"), failed ? `The slice cannot be shown: ${slice.message}` : "", failed);
     mine.slice = failed ? null : slice;
     drawSlice();
     view.dataset.at = at;
@@ -68,14 +70,9 @@ function showPosition() {
 }
 
 slider.addEventListener("input", () => goToSlice(Number(slider.value)));
-find("#slice-up").addEventListener("click", () => goToSlice(opened.at + 1));
-find("#slice-down").addEventListener("click", () => goToSlice(opened.at - 1));
+find("#slice-up").addEventListener("click", () => stepSlices(1));
+find("#slice-down").addEventListener("click", () => stepSlices(-1));
 find("#embedded-slice").addEventListener("click", () => goToSlice(opened.stack.at));
-find("#nodule").addEventListener("keydown", (event) => {
-  if (!event.target.matches("canvas, #nodule-title") || event.ctrlKey || event.altKey || event.metaKey || !opened?.stack) return;
-  const wanted = { ArrowUp: opened.at + 1, ArrowDown: opened.at - 1, Home: opened.stack.at }[event.key];
-  if (wanted !== undefined) { event.preventDefault(); goToSlice(wanted); }
-});
 
 let turnedPx = 0;
 view.addEventListener("wheel", (event) => {
@@ -84,5 +81,5 @@ view.addEventListener("wheel", (event) => {
   turnedPx = Math.sign(turnedPx) === Math.sign(event.deltaY) ? turnedPx : 0;
   turnedPx += event.deltaMode === 0 ? event.deltaY : STEP_PX * Math.sign(event.deltaY);
   const steps = Math.trunc(turnedPx / STEP_PX);
-  if (steps) { turnedPx -= steps * STEP_PX; goToSlice(opened.at - Math.sign(steps)); }
+  if (steps) { turnedPx -= steps * STEP_PX; stepSlices(-Math.sign(steps)); }
 }, { passive: false });

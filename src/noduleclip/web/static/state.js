@@ -1,13 +1,14 @@
-// The state of the page: the address holds all of it.
+// The state of the page: the address holds all of it but the selected hits.
 
 import { GENERATION } from "./dom.js";
 
 const DEFAULTS = {
-  q: "a lung nodule with diameter > 6 mm", q2: null, alpha: "0.5", softness: "1.5", min: "", max: "", patients: "",
-  where: "", unique: "nodule", k: "24", row: null, at: null, map: null,
+  q: "a lung nodule with diameter > 6 mm", q2: null, alpha: "0.5", softness: "1.5", min_probability: "0", rule: "measured",
+  min: "", max: "", patients: "", where: "", unique: "nodule", k: "24", free_text: null, sort: "score",
+  row: null, at: null, map: null,
 };
 export const FILTERS = ["min", "max", "patients", "where"];
-export const SEARCH_FIELDS = ["alpha", "softness", ...FILTERS, "unique", "k"];
+export const FORM_FIELDS = ["alpha", "softness", "min_probability", "rule", ...FILTERS, "unique", "k"];
 
 export const state = {};
 
@@ -29,9 +30,16 @@ export function writeAddress(asNewEntry = false) {
 
 // The values of a search's address, for the first or the second sentence.
 export function searchValues(pane) {
-  const values = new URLSearchParams(SEARCH_FIELDS.map((name) => [name, state[name]]));
+  const values = new URLSearchParams(FORM_FIELDS.map((name) => [name, state[name]]));
   values.set("q", pane === 0 ? state.q : state.q2 ?? "");
+  if (state.free_text !== null) values.set("free_text", state.free_text);
   return values;
+}
+
+export const usedFilters = () => FILTERS.filter((name) => state[name] !== "");
+
+export function clearFilters() {
+  for (const name of FILTERS) state[name] = DEFAULTS[name];
 }
 
 readAddress();
