@@ -16,6 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "axe_playwright_python": "axe-playwright-python",
+    "cc3d": "connected-components-3d",
     "faiss": "faiss-cpu",
     "gdcm": "python-gdcm",
     "lance": "pylance",

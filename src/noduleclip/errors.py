@@ -161,6 +161,11 @@ class RejectCode(StrEnum):
     BAD_XML = "bad-xml"
     BAD_SEGMENTATION = "bad-segmentation"
     BAD_REPORT = "bad-report"
+    BAD_STRUCTURE_SET = "bad-structure-set"
+    BAD_MASK = "bad-mask"
+    EMPTY_MASK = "empty-mask"
+    OTHER_GRID = "other-grid"
+    NO_IMAGE = "no-image"
 
 
 class SliceError(InputError):

@@ -37,6 +37,7 @@ from importers.region_reports import (
     write_regions,
 )
 from importers.segmentations import ReaderFinding, write_seg, write_sr
+from importers.structure_sets import make_contour, make_structure_set, write_structure_set
 from noduleclip import __version__, schema
 from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.models.checkpoint import pack_model
@@ -44,7 +45,16 @@ from noduleclip.models.clip import ClipModel
 
 CORPUS = Path(__file__).parent / "corpus"
 REGRESSION = "broke-"
-BY_LIBRARIES = {"roi_parquet", "checkpoint", "index_meta", "dicom", "meta_image", "segmentation", "report"}
+BY_LIBRARIES = {
+    "roi_parquet",
+    "checkpoint",
+    "index_meta",
+    "dicom",
+    "meta_image",
+    "segmentation",
+    "structure_set",
+    "report",
+}
 """Targets whose files follow the versions of the libraries that write them."""
 
 _TABLE = """dicom_path,diameter_mm,bbox_xmin,bbox_ymin,bbox_xmax,bbox_ymax,pixel_spacing_row,pixel_spacing_col,\
@@ -167,6 +177,12 @@ def _make_segmentation() -> Iterator[tuple[str, str, bytes]]:
         yield "segmentation", "sound.dcm", seg.read_bytes()
         yield "segmentation", "label-map.dcm", _make_label_map(seg)
         yield "report", "sound.dcm", report.read_bytes()
+        outer = np.array([[3.0, 3.0], [10.0, 3.0], [10.0, 8.0], [3.0, 8.0]])
+        inner, point = outer / 2 + 2, outer[:1]
+        contours = [make_contour((slices[0], outer)), make_contour((slices[0], inner))]
+        rois = {"GTV-1": contours, "Lung": [make_contour((slices[1], point), kind="POINT")], "GTV-2": []}
+        structures = write_structure_set(Path(folder) / "rt.dcm", make_structure_set(slices, rois))
+        yield "structure_set", "sound.dcm", structures.read_bytes()
         yield from _make_region_reports(Path(folder), slices)
 
 

@@ -37,6 +37,8 @@ from noduleclip.importers.lidc_xml import read_lidc_xml
 from noduleclip.importers.monai import read_data_list
 from noduleclip.importers.point_table import read_point_table
 from noduleclip.importers.report_regions import measure_region
+from noduleclip.importers.rtstruct import read_structure_set
+from noduleclip.importers.rtstruct_outlines import nest_loops, split_loops
 from noduleclip.importers.segment_annotations import find_middle
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.dicom.slice import check_ct_slice, read_patient_id
@@ -238,6 +240,15 @@ def _read_segmentation(content: bytes, folder: Path) -> None:
     for segment in read_segments(_put(folder / "seg.dcm", content), max_pixels=4096):
         if not segment.is_anatomy:
             _demand(bool(np.isfinite(find_middle(segment)).all()), "a segment that is nowhere")
+
+
+def _read_structure_set(content: bytes, folder: Path) -> None:
+    for roi in read_structure_set(_put(folder / "rt.dcm", content), max_pixels=4096).rois:
+        for curve in roi.curves:
+            _demand(bool(np.isfinite(curve.points_mm).all()), "a contour that is nowhere")
+            loops = split_loops(curve.points_mm[:, :2], (0.7, 0.8))
+            _demand(sum(map(len, loops)) <= len(curve.points_mm) + len(loops), "vertices that the curve has not")
+            _demand(len(nest_loops(loops[:50], "1.2", 0.0)) <= 50, "contours that the curve has not")
 
 
 def _read_report(content: bytes, folder: Path) -> None:
@@ -452,6 +463,7 @@ TARGETS = {
         Target(_read_meta_image, _TABLES, words.META),
         Target(_read_segmentation, _TABLES, words.DICOM),
         Target(_read_report, _TABLES, words.DICOM),
+        Target(_read_structure_set, _TABLES, words.DICOM),
         Target(_read_scores, _TABLES, words.SCORES),
         Target(_read_readers, _TABLES, words.TABLE),
         Target(_read_lidc_xml, (SliceError,), words.LIDC_XML),

@@ -21,6 +21,7 @@ from noduleclip.cli.interrupts import is_from_interrupt, reraise_interrupts
 from noduleclip.cli.merge_command import merge
 from noduleclip.cli.phantom_command import phantom
 from noduleclip.cli.prepare_commands import prepare_lidc, prepare_pylidc, prepare_seg, prepare_sr
+from noduleclip.cli.prepare_mask_commands import prepare_masks, prepare_rtstruct
 from noduleclip.cli.prepare_sphere_commands import prepare_csv, prepare_luna16, prepare_monai
 from noduleclip.cli.query_command import query
 from noduleclip.cli.serve_command import serve
@@ -70,6 +71,8 @@ for importer in (
     prepare_luna16,
     prepare_csv,
     prepare_monai,
+    prepare_masks,
+    prepare_rtstruct,
     prepare_seg,
     prepare_sr,
 ):

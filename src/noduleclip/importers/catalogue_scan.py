@@ -72,6 +72,7 @@ def read_catalogue(
     workers: int,
     max_pixels: int = MAX_PIXELS,
     is_left_out: Callable[[str], bool] = lambda _: False,
+    needs_ct: bool = True,
     on_start: Callable[[int, int], Callable[[int], None]] = lambda _files, _known: lambda _: None,
 ) -> Catalogue:
     """Read the headers of all DICOM files below a folder.
@@ -84,6 +85,7 @@ def read_catalogue(
         workers: Processes.
         max_pixels: Largest slice; bounds the memory that a broken file can take.
         is_left_out: Returns whether a folder is not part of the collection.
+        needs_ct: Whether a folder without CT is refused.
         on_start: Called with the number of files to read and of those cached; returns the callback for files read.
 
     Raises:
@@ -113,15 +115,15 @@ def read_catalogue(
         for path in cache.glob(_PART):
             path.unlink()
     closed = [_describe((make_encodable(str(one.path)), 0, 0), one.code, one.reason) for one in walk.rejected]
-    return _sort_out(root, pl.concat([table, make_slice_frame(closed)]), walk.hint)
+    return _sort_out(root, pl.concat([table, make_slice_frame(closed)]), walk.hint, needs_ct=needs_ct)
 
 
-def _sort_out(root: Path, table: pl.DataFrame, hint: str) -> Catalogue:
+def _sort_out(root: Path, table: pl.DataFrame, hint: str, *, needs_ct: bool) -> Catalogue:
     is_dicom, is_refused = pl.col(MODALITY).is_not_null(), pl.col(schema.REJECT_CODE).is_not_null()
     ct = table.filter(is_dicom & ~is_refused & (pl.col(MODALITY) == "CT"))
     slices = _drop_copies(ct)
     rejects = table.filter(is_refused)
-    if slices.height == 0:
+    if slices.height == 0 and needs_ct:
         refused = f"; {rejects.height:,} cannot be used, first: {rejects[0, schema.REJECT_REASON]}"
         raise InputError(
             f"{root}: no CT slice among {table.height:,} files; name the folder that holds the DICOM of the series"

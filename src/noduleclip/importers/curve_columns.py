@@ -19,9 +19,8 @@ def describe_curve(points_px: NDArray[np.float64]) -> dict[str, Any]:
     (xmin, ymin), (xmax, ymax) = points_px.min(axis=0), points_px.max(axis=0)
     x, y = _find_centroid(points_px)
     box = (math.floor(xmin), math.floor(ymin), math.ceil(xmax), math.ceil(ymax))
-    points = [
-        [int(part) if part.is_integer() else round(part, DIGITS) for part in point] for point in points_px.tolist()
-    ]
+    rounded: list[list[float]] = np.round(points_px, DIGITS).tolist()
+    points = [[int(part) if part.is_integer() else part for part in point] for point in rounded]
     return {
         **round_values({schema.CENTROID_X: x, schema.CENTROID_Y: y}),
         **dict(zip(schema.BOX_COLUMNS, box, strict=True)),

@@ -55,7 +55,7 @@ def measure_outline(
     if kind is DiameterKind.EQUIVALENT:
         holes = [(contour, _area(hole_mm)) for contour, hole_mm in in_mm if not contour.includes]
         return [
-            _circle_of(_area(curve_mm) - sum(area_mm2 for hole, area_mm2 in holes if _holds(contour, hole)))
+            _circle_of(_area(curve_mm) - sum(area_mm2 for hole, area_mm2 in holes if holds(contour, hole)))
             for contour, curve_mm in in_mm
             if contour.includes
         ]
@@ -141,8 +141,8 @@ def _circle_of(area_mm2: float) -> float:
     return 2 * math.sqrt(area_mm2 / math.pi) if area_mm2 > 0 else math.nan
 
 
-def _holds(contour: Contour, hole: Contour) -> bool:
-    """Return whether most of a hole's vertices lie inside a contour of the same slice."""
+def holds(contour: Contour, hole: Contour) -> bool:
+    """Return whether most vertices of a curve, such as a hole, lie inside another one on the same slice."""
     if contour.slice_key is None or contour.slice_key != hole.slice_key:
         return False
     x, y = contour.points_px.T

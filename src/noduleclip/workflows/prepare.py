@@ -87,14 +87,22 @@ class PrepareRequest(abc.ABC):
             NoduleclipError: Anything that a user can cause.
         """
 
-    def load_catalogue(self, data_root: Path, reporter: Reporter) -> Catalogue:
+    def load_catalogue(
+        self, data_root: Path, reporter: Reporter, *, cache_name: str = _CATALOGUE_FOLDER, needs_ct: bool = True
+    ) -> Catalogue:
         """Read the headers below a folder, except those that an earlier run has read.
+
+        Args:
+            data_root: The folder.
+            reporter: Receives messages and progress.
+            cache_name: Folder below `out` of the headers that were read.
+            needs_ct: Whether a folder without CT is refused.
 
         Raises:
             InputError: There is no such folder, or it has no CT slice.
             UsageError: No series is of the pattern.
         """
-        cache = self.out / _CATALOGUE_FOLDER
+        cache = self.out / cache_name
         refuse_link(cache)
         with contextlib.ExitStack() as stack:
             stack.enter_context(locking(cache, reporter.warning))  # removes partial files of a killed run
@@ -108,12 +116,14 @@ class PrepareRequest(abc.ABC):
                 cache,
                 workers=count_workers(self.workers),
                 is_left_out=recognise_derived(self.out),
+                needs_ct=needs_ct,
                 on_start=start,
             )
         if catalogue.copies:
             reporter.warning(f"{catalogue.copies:,} files have the SOP Instance UID of another one and are left out")
         catalogue = replace(catalogue, pattern=self.series or "")
-        catalogue.check_pattern()
+        if needs_ct:
+            catalogue.check_pattern()
         return catalogue
 
 

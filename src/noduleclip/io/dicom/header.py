@@ -29,6 +29,8 @@ from noduleclip.io.dicom.value_limits import check_item_count, check_value_lengt
 COPY_AGAIN: Final = "copy or download it again"
 LEAVE_OUT: Final = "leave the file out"
 EXPORT_AGAIN: Final = "export it again as Explicit VR Little Endian"
+_STRUCTURES_GROUP: Final = 0x3006
+_CONTOURS: Final = "ROIContourSequence"
 _GROUPS_AT_THE_START: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
 
@@ -141,7 +143,14 @@ class Header:
         return self.groups.get(keyword, self.dataset)
 
 
-def read_header(path: Path, max_pixels: int, tags: Sequence[str], *, stop_before_pixels: bool = True) -> Header:
+def read_header(
+    path: Path,
+    max_pixels: int,
+    tags: Sequence[str],
+    *,
+    stop_before_pixels: bool = True,
+    largest_bytes: int = LARGEST_HEADER_BYTES,
+) -> Header:
     """Read some elements of a DICOM file.
 
     Args:
@@ -149,6 +158,8 @@ def read_header(path: Path, max_pixels: int, tags: Sequence[str], *, stop_before
         max_pixels: Largest Rows x Columns that is wanted; bounds the memory that a broken file can take.
         tags: Keywords of the elements.
         stop_before_pixels: Leave the pixel data unread.
+        largest_bytes: Longest header; the caller of one that is longer than that of an image converts its values itself
+            and checks how many they are.
 
     Returns:
         Those of the elements that the file has, not yet converted, and its file meta information.
@@ -157,11 +168,12 @@ def read_header(path: Path, max_pixels: int, tags: Sequence[str], *, stop_before
         SliceError: The file cannot be read, is not DICOM, or ends too early.
     """
     pixel_tag = 0
+    wants_contours = _CONTOURS in tags
 
     def stop(tag: BaseTag, _vr: str | None, _length: int) -> bool:
         nonlocal pixel_tag
         if tag not in PIXEL_TAGS:
-            return False
+            return tag.group == _STRUCTURES_GROUP and not wants_contours  # of structure sets, which have no pixels
         pixel_tag = pixel_tag or tag
         return stop_before_pixels
 
@@ -171,13 +183,14 @@ def read_header(path: Path, max_pixels: int, tags: Sequence[str], *, stop_before
             raise _rejection(path, RejectCode.UNREADABLE_FILE, "not a regular file", "name a DICOM file")
         if status.st_size == 0:
             raise _rejection(path, RejectCode.EMPTY_FILE, "the file is empty", COPY_AGAIN)
-        limit_bytes = LARGEST_HEADER_BYTES if stop_before_pixels else find_limit_bytes(max_pixels)
+        limit_bytes = largest_bytes if stop_before_pixels else find_limit_bytes(max_pixels)
         in_memory = not stop_before_pixels and not is_large(path)
         with open_bounded(path, limit_bytes, find_limit_bytes(max_pixels), in_memory=in_memory) as file:
             dataset = read_partial(file, stop, limit_bytes, specific_tags=_find_tags(tuple(tags)))
             pixels_at = file.tell() if stop_before_pixels else 0
-        check_item_count(dataset)
-        check_value_lengths(dataset)
+        check_item_count(dataset, largest_bytes)
+        if largest_bytes == LARGEST_HEADER_BYTES:
+            check_value_lengths(dataset)
         # Where the file ends in an element without a length, pydicom drops all that it read before.
         if not stop_before_pixels and not len(dataset) and len(read_header(path, max_pixels, tags).dataset):
             raise _rejection(path, RejectCode.TRUNCATED_PIXELS, "the pixel data are cut short", COPY_AGAIN)

@@ -26,7 +26,7 @@ _NEVER_CONVERTED: Final = ("FL", "FD", "US or OW", "OB or OW", "US or SS or OW")
 _FRAME_NUMBERS: Final = 0x00081160  # of any number, and never asked for
 
 
-def check_item_count(dataset: pydicom.Dataset) -> None:
+def check_item_count(dataset: pydicom.Dataset, largest_bytes: int = LARGEST_HEADER_BYTES) -> None:
     """Check sequences that pydicom parses only when they are asked for, where the counting of reads does not reach.
 
     Raises:
@@ -36,7 +36,7 @@ def check_item_count(dataset: pydicom.Dataset) -> None:
         element: object = dataset.get_item(tag)
         value = element.value if isinstance(element, RawDataElement) else None
         if isinstance(value, bytes) and len(value) > ITEM_BYTES * MOST_ITEMS:
-            if len(value) > LARGEST_HEADER_BYTES:
+            if len(value) > largest_bytes:
                 raise ReadsTooFar("it is longer than any header")
             if any(value.count(item) > MOST_ITEMS for item in ITEM_TAGS):
                 raise TooManyParts(f"over {MOST_ITEMS:,} items of sequences")
