@@ -165,6 +165,19 @@ def test_masks_lie_on_dicom_series_of_their_folder(scans: Path, tmp_path: Path, 
     assert count(tmp_path / "out", "images without a mask") == 1
 
 
+def test_a_series_that_is_a_volume_too_is_taken_from_its_dicom(scans: Path, tmp_path: Path) -> None:
+    slices = read_slices(list((scans / "PHANTOM-0001").iterdir()))
+    slices.sort(key=lambda one: float(one.ImagePositionPatient[2]))
+    uid, affine = str(slices[0].SeriesInstanceUID), find_affine(slices)
+    mask = np.zeros((len(slices), slices[0].Rows, slices[0].Columns), np.uint8)
+    mask[0, 20:31, 40:50] = 1
+    write_mask(scans / f"volumes/{uid}.nii.gz", mask.astype(np.int16) - 800, affine)
+    write_mask(tmp_path / f"masks/{uid}.nii.gz", mask, affine)
+    done = prepare(tmp_path / "out", scans, tmp_path / "masks")
+    assert done.code == 0, done.err
+    assert read_rows(tmp_path / "out")[schema.PATIENT_ID].to_list() == ["PHANTOM-0001"]
+
+
 def test_segmentations_among_the_masks_are_read_too(scans: Path, tmp_path: Path) -> None:
     masks = tmp_path / "masks"
     masks.mkdir()

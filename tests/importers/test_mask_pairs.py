@@ -74,6 +74,10 @@ LAYOUTS = {
     "image_… and mask_…": (["p1_ct.nii.gz", "p2_ct.nii.gz"], {"p2_mask.nii.gz": ("p2_ct", "mask")}),
     "other case": (["CASE1.NII.GZ"], {"case1.nii.gz": ("CASE1", "1")}),
     "one image": (["scan.nii.gz"], {"lung_nodules.nii.gz": ("scan", "lung_nodules")}),
+    "one image, a folder of masks": (
+        ["scan.nii.gz"],
+        {"out/nodules.nii.gz": ("scan", "nodules"), "out/lesions.nii.gz": ("scan", "lesions")},
+    ),
     "beside another file in the folder": (
         ["s1/ct.nii.gz", "s1/ct_soft_0001.nii.gz"], {"s1/segmentations/nodules.nii.gz": ("s1/ct", "nodules")},
     ),
@@ -116,6 +120,7 @@ def test_a_mask_of_another_image_is_not_given_to_the_only_one() -> None:
 def test_images_and_masks_in_one_folder_are_told_apart() -> None:
     files = [
         *("s1/ct.nii.gz", "s1/segmentations/lung.nii.gz", "s1/segmentations/lung_nodules.nii.gz"),
+        *("t/lung.nii.gz", "t/lung_nodules.nii.gz", "t/heart_atrium_left.nii.gz"),
         *("n/p_0000.nii.gz", "n/p.nii.gz", "l/L.mhd", "l/L_rad1.mhd", "l/L_rad2.mhd"),
     ]
     images = {"s1/ct.nii.gz", "n/p_0000.nii.gz", "l/L.mhd"}

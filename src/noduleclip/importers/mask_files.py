@@ -77,7 +77,8 @@ def find_masks(
         chosen = tell_apart([relative for _, relative in of_images])
         of_images = [file for file in of_images if file[1] in chosen]
         of_masks = [file for file in of_masks if file[1] not in chosen]
-    volumes = _name_volumes(of_images, images)
+    held = set() if dicom is None else set(dicom.series_uids())  # a series that is DICOM, too, is taken from it
+    volumes = {uid: file for uid, file in _name_volumes(of_images, images).items() if uid not in held}
     names = [name_image(uid, relative, str(path)) for uid, (path, relative) in volumes.items()]
     if dicom is not None:
         names += _name_dicom(dicom, images)

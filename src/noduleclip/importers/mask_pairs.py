@@ -10,6 +10,7 @@ from typing import Final
 from noduleclip import schema
 from noduleclip.errors import InputError, RejectCode
 from noduleclip.importers.annotations import RejectedAnnotation
+from noduleclip.importers.segments import names_anatomy
 from noduleclip.io.text_table import read_text_frame
 from noduleclip.io.volumes.formats import strip_volume_suffix
 
@@ -98,7 +99,7 @@ def tell_apart(files: Collection[PurePath]) -> set[PurePath]:
     """Return which of the volumes in one folder are images, by their names: the others are masks.
 
     An image is called `ct`, `image` and the like, or ends in `_0000`. Where there is none in a folder nor in one above,
-    an image is what has a name that others in its folder begin with.
+    an image is what has a name that others in its folder begin with, unless it is that of a lung or so.
     """
     stems = {file: strip_volume_suffix(file.name).casefold() for file in files}
     images = {file for file, stem in stems.items() if stem in _IMAGE_NAMES or _IMAGE_ENDING.fullmatch(stem)}
@@ -108,7 +109,7 @@ def tell_apart(files: Collection[PurePath]) -> set[PurePath]:
         by_folder[file.parent].append(stem)
     for file, stem in stems.items():
         is_start = any(_extends(name, stem) for name in by_folder[file.parent])
-        if is_start and settled.isdisjoint(file.parents):
+        if is_start and not names_anatomy(stem) and settled.isdisjoint(file.parents):
             images.add(file)
     return images
 
@@ -118,7 +119,8 @@ def pair_by_name(masks: Sequence[tuple[Path, PurePath]], images: Sequence[ImageN
 
     In this order: the same path below both roots; the same name; a name that begins with that of the image, where the
     rest is the reader; a folder with the name of the image, or in a folder of the image's name. Where that leaves a
-    choice, the image that shares the most folders is taken. A single image is that of all masks where none is found.
+    choice, the image that shares the most folders is taken. A single image is that of all masks of a folder
+    where none is found.
 
     Args:
         masks: Files, absolute and from the root of the masks.
@@ -137,7 +139,7 @@ def pair_by_name(masks: Sequence[tuple[Path, PurePath]], images: Sequence[ImageN
         else:
             reason = f"{path}: no image has its name, nor that of its folder; name its image with --pairs"
             rejected.append(RejectedAnnotation(path, RejectCode.NO_IMAGE, reason))
-    if not found and len(images) == 1 and all(len(relative.parts) == 1 for _, relative in masks):
+    if not found and len(images) == 1 and len({relative.parent for _, relative in masks}) == 1:
         stems = ((path, strip_mask_suffix(relative.name)) for path, relative in masks)
         return Pairs(_name_readers([Pair(path, images[0].series_uid, part=stem) for path, stem in stems], masks), [])
     return Pairs(_name_readers(found, masks), rejected)
