@@ -30,7 +30,7 @@ from importers.region_reports import (
     write_cornerstone,
     write_regions,
 )  # fmt: skip
-from importers.segmentations import read_slices
+from importers.segmentations import ReaderFinding, read_slices, write_seg, write_sr
 from noduleclip import schema
 from noduleclip.exporters.dicom_sr import render
 from noduleclip.exporters.findings import Export, Source, make_finding
@@ -334,6 +334,24 @@ def test_a_region_on_an_image_that_is_not_here_is_told(scan: Path, tmp_path: Pat
     assert done.code == 0, done.err
     assert "1 annotations are of series that are not below" in done.err
     check_row(tmp_path, image, 6.2)
+
+
+def test_segments_and_regions_of_one_folder_are_read_together(scan: Path, tmp_path: Path) -> None:
+    images = slices_of(scan)
+    mask = np.zeros((len(images), images[0].Rows, images[0].Columns), bool)
+    mask[1, 60:71, 20:31] = True
+    root = tmp_path / "root"
+    shutil.copytree(scan, root)
+    readings = [ReaderFinding(mask, diameter_mm=5.5)]
+    write_sr(root / "of segment.dcm", images, write_seg(root / "seg.dcm", images, readings), readings)
+    circle = [ON_IMAGE + np.array([[0.0, 0.0], [0.0, 5.0]])]
+    path = write_regions(tmp_path / "sr.dcm", images, [Drawn("CIRCLE", circle, [images[2]], 7.25)])
+    done = prepare(scan, path, tmp_path)
+    assert done.code == 0, done.err
+    rows = read_rows(tmp_path).sort(schema.DIAMETER_MM)
+    assert rows[schema.DIAMETER_MM].to_list() == [5.5, 7.25]
+    assert rows[schema.CENTROID_X].to_list() == pytest.approx([25.0, CENTER_PX[0]], abs=0.01)
+    assert rows[schema.CENTROID_Y].to_list() == pytest.approx([65.0, CENTER_PX[1]], abs=0.01)
 
 
 def test_reports_without_a_place_are_told(scan: Path, tmp_path: Path) -> None:
