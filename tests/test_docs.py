@@ -36,15 +36,15 @@ COMMANDS: dict[str, Any] = REFERENCE.list_commands()
 
 
 def find_commands(text: str) -> Iterator[list[str]]:
-    """Yield the words of every `noduleclip …` command line in fenced blocks and code spans."""
+    """Yield the words of every command line in fenced blocks and code spans; tables may leave `noduleclip` out."""
     blocks = re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL)
     lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     for line in (*lines, *spans):
         for part in re.split(r"&&|\|", line.replace("\\|", "|").split("  # ")[0]):
-            command = re.match(r"\s*(?:[A-Z_]+=\S+ )*noduleclip (.+)", part)
+            command = re.match(r"\s*(?:[A-Z_]+=\S+ )*(?:noduleclip (.+)|(prepare [a-z0-9]+ --.+))", part)
             if command is not None and part.count('"') % 2 == 0:
-                yield shlex.split(command.group(1), comments=True)
+                yield shlex.split(command.group(1) or command.group(2), comments=True)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

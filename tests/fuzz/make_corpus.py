@@ -110,6 +110,9 @@ def make_corpus() -> Iterator[tuple[str, str, bytes]]:
     yield "readers", "one-more-reader.csv", (_TABLE + _TABLE.splitlines()[1].replace("6.4", "6.5") + "\n").encode()
     yield from (("point_table", f"{name}.csv", text.encode()) for name, text in _PLACE_TABLES.items())
     yield "data_list", "sound.json", json.dumps({"training": [_ENTRY], "validation": [_ENTRY, _ENTRY]}).encode()
+    yield "data_list", "results.json", json.dumps([_ENTRY | {"label_scores": [0.5]}]).encode()
+    boxes = {str(number): {"score": 0.5, "label": 0, "box": [3, 9, 7, 20, 9, 20]} for number in (1, 2)}
+    yield "nndetection", "sound.json", json.dumps(boxes, indent=4).encode()
     yield from (("meta_image", name, content) for name, content in _make_meta_images())
     yield from _make_segmentation()
     drawn = lidc_phantoms.Nodule([Curve(0), Curve(0, lidc_phantoms.HOLE, "FALSE"), Curve(1, [(5, 5)])])

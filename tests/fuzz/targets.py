@@ -35,6 +35,7 @@ from noduleclip.importers.dicom_sr import read_reports
 from noduleclip.importers.grouping import number_nodules
 from noduleclip.importers.lidc_xml import read_lidc_xml
 from noduleclip.importers.monai import read_data_list
+from noduleclip.importers.nndetection import read_nndetection
 from noduleclip.importers.point_table import read_point_table
 from noduleclip.importers.report_regions import measure_region
 from noduleclip.importers.rtstruct import read_structure_set
@@ -216,6 +217,11 @@ def _read_point_table(content: bytes, folder: Path) -> None:
 def _read_data_list(content: bytes, folder: Path) -> None:
     found = read_data_list(_put(folder / "list.json", content))
     _check_spheres(found.spheres, [one.reason for one in found.rejected])
+
+
+def _read_nndetection(content: bytes, folder: Path) -> None:
+    placed = read_nndetection(_put(folder / "case_boxes.json", content)).placed
+    _check_spheres(placed.spheres, [*placed.remarks, *(one.reason for one in placed.rejected)])
 
 
 def _check_spheres(spheres: Sequence[Sphere], reasons: Sequence[str]) -> None:
@@ -460,6 +466,7 @@ TARGETS = {
         Target(_read_patients, _TABLES, words.TABLE),
         Target(_read_point_table, _TABLES, words.PLACES),
         Target(_read_data_list, _TABLES, words.PLACES),
+        Target(_read_nndetection, _TABLES, words.PLACES),
         Target(_read_meta_image, _TABLES, words.META),
         Target(_read_segmentation, _TABLES, words.DICOM),
         Target(_read_report, _TABLES, words.DICOM),

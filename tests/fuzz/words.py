@@ -21,6 +21,7 @@ PLACES = (
     *(TABLE[-24:]),
     *_words('coordX coordY coordZ x y z seriesuid diameter_mm "image" "box" "training" "validation" [[1,2,3,4,5,6]]'),
     *_words("1e308 -0 1e-320 true null {} [] 1.2.3.4.5.6.7 .nii.gz"),
+    *_words('"label" "score" "label_scores" [0.5] NaN'),
 )
 META = (
     *_words("NDims DimSize ElementSpacing Offset Origin TransformMatrix ElementType MET_SHORT MET_DOUBLE MET_UCHAR"),

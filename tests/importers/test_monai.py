@@ -8,8 +8,10 @@ import pytest
 
 from noduleclip.errors import InputError, RejectCode
 from noduleclip.importers.annotations import Sphere
-from noduleclip.importers.coordinates import Coordinates
-from noduleclip.importers.monai import BoxMode, name_series, read_data_list
+from noduleclip.importers.boxes import BoxMode
+from noduleclip.importers.coordinates import Coordinates, PixelPlace
+from noduleclip.importers.image_names import name_images, name_series
+from noduleclip.importers.monai import read_data_list
 
 UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001.1002252872223"
 
@@ -65,6 +67,7 @@ def test_every_mode_gives_the_same_sphere(tmp_path: Path, mode: BoxMode, box: li
         (f"{UID.replace('.', '_')}_0000.nii.gz", UID),
         (f"/data/{UID}/", UID),
         ("a/b/case 7.nii.gz", "case 7"),
+        ("a/b/case 7.nrrd", "case 7"),
         ("", ""),
     ],
 )
@@ -93,7 +96,9 @@ def test_a_box_that_gives_none_is_told(tmp_path: Path, box: list[float], code: R
     [
         ("{", "not readable as JSON"),
         ("[" * 100_000, "not readable as JSON"),
-        ([], "expected a JSON object, found list"),
+        (7, "is neither an object nor a list of images, but int"),
+        ([], "none of its images has a box"),
+        ([7], "[0]: has no 'image' with a path"),
         ({"fold": []}, "has none of the lists training, train, validation, val, valid, test, testing; found fold"),
         ({"training": {}}, "'training' is no list"),
         ({"training": [7]}, "training[0]: has no 'image' with a path"),
@@ -125,6 +130,104 @@ def test_what_is_left_out_of_a_data_list_is_named(tmp_path: Path) -> None:
     content = {"training": [entry(box)], "test": ["a.nii.gz", {"image": "b.nii.gz"}], "fold_1": [entry(box)], "n": [1]}
     found = read_data_list(write(tmp_path, content))
     assert found.lists == {"training": [UID], "test": []}
-    images, lists = found.remarks
+    lists, images = found.remarks
     assert images == "2 images of its list test have no boxes and are left out"
     assert lists.startswith("its list 'fold_1' is left out, one of 1; lists are named training, train, ")
+
+
+def test_images_of_one_name_are_told_apart_by_their_folders() -> None:
+    images = ["/d/s1/ct.nii.gz", "/d/s2/ct.nii.gz", "x\\s2\\ct.nrrd", "/d/other.mha", f"/e/{UID}/ct.nii.gz"]
+    assert list(name_images(images).values()) == ["s1/ct", "d/s2/ct", "x/s2/ct", "other", UID]
+
+
+BOXES, SCORES = [[10.0, 20, 30, 4, 6, 8], [-1, -2, -3, 5, 4, 3]], [0.91, 0.25]
+RESULTS = {
+    "lung_nodule_ct_detection": [
+        {
+            "box": BOXES,
+            "label": [0, 0],
+            "label_scores": SCORES,
+            "image": f"/datasets/LUNA16/{UID}.nii.gz",
+        },
+        {"box": [], "label": [], "label_scores": [], "image": "/datasets/1.2.3.4.5.6.7/1.2.3.4.5.6.7.nii.gz"},
+    ],
+    "luna16_testing.py": {
+        "validation": [
+            {"label": [0, 0], "box": BOXES, "score": SCORES, "image": f"{UID}/{UID}.mhd"},
+            {"label": [], "box": [], "score": [], "image": "1.2.3.4.5.6.7.mhd"},
+        ]
+    },
+    "torchvision's names": [
+        {"boxes": BOXES, "labels": [0, 0], "scores": SCORES, "image": [UID]},
+        {"boxes": [], "labels": [], "scores": [], "image": "1.2.3.4.5.6.7"},
+    ],
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_results_are_read_as_detectors_write_them(tmp_path: Path, name: str) -> None:
+    found = read_data_list(write(tmp_path, RESULTS[name]))
+    assert [(it.series_uid, it.center_mm, it.diameter_mm, it.score) for it in found.spheres] == [
+        (UID, (10.0, 20.0, 30.0), 6.0, 0.91),
+        (UID, (-1.0, -2.0, -3.0), 5.0, 0.25),
+    ]
+    assert found.has_scores
+    assert found.counts == {"images without a detection": 1}
+    assert (found.rejected, found.remarks) == ([], [])
+
+
+def test_a_result_of_one_image_is_read(tmp_path: Path) -> None:
+    assert len(read_data_list(write(tmp_path, {"image": UID, "box": BOXES, "label_scores": SCORES})).spheres) == 2
+
+
+def test_labels_choose_boxes(tmp_path: Path) -> None:
+    path = write(tmp_path, [{"image": UID, "box": BOXES, "label": [0, 3], "score": SCORES}])
+    everything = read_data_list(path)
+    assert everything.remarks == ["its boxes have the labels '0' (1), '3' (1); all are used (--labels chooses)"]
+    chosen = read_data_list(path, labels=("3",))
+    assert [it.score for it in chosen.spheres] == [0.25]
+    assert chosen.counts == {"boxes of other labels, left out": 1}
+    with pytest.raises(
+        InputError, match=r"none of its 2 boxes has a label of --labels; their labels are '0' \(1\), '3'"
+    ):
+        read_data_list(path, labels=("1",))
+
+
+def test_boxes_in_voxels_wait_for_their_image(tmp_path: Path) -> None:
+    path = write(tmp_path, [{"image": UID, "box": [[10, 20, 5, 210, 24, 9]], "score": [0.5]}])
+    (sphere,) = read_data_list(path, BoxMode.XYZXYZ, Coordinates.VOXEL).spheres
+    assert sphere.pixel_place == PixelPlace((110.0, 22.0, 7.0), Coordinates.VOXEL, (200.0, 4.0, 4.0))
+    assert sphere.diameter_mm is None
+    (rejected,) = read_data_list(path, BoxMode.XXYYZZ, Coordinates.VOXEL).rejected
+    assert (
+        "its sides are 10, 205 and -15 voxels; they must be positive; they do with --box-mode cccwhd or"
+        in rejected.reason
+    )
+
+
+def test_a_poor_box_of_a_low_score_is_not_rejected(tmp_path: Path) -> None:
+    boxes = [[1, 2, 3, 4, 4, 4], [1, 2, 3, 150, 4, 4], [1, 2, 3, 4, 0, 4]]
+    path = write(tmp_path, [{"image": UID, "box": boxes, "score": [0.9, 0.1, 0.8]}])
+    assert [len(read_data_list(path).rejected), len(read_data_list(path, min_score=0.5).rejected)] == [2, 1]
+    assert read_data_list(path, min_score=0.5).counts == {"places below the score 0.5, left out": 1}
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ([0.1], "has 2 boxes and 1 scores ('score')"),
+        (0.5, "has 2 boxes and no list of scores"),
+        ([0.1, "high"], "box[1]: its score is no number"),
+    ],
+)
+def test_scores_that_are_none_are_refused(tmp_path: Path, scores: object, message: str) -> None:
+    path = write(tmp_path, [{"image": UID, "box": BOXES, "score": scores}])
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_data_list(path)
+
+
+def test_a_score_that_is_not_finite_rejects_its_box(tmp_path: Path) -> None:
+    found = read_data_list(write(tmp_path, [{"image": UID, "box": BOXES, "score": [float("nan"), 0.5]}]))
+    assert [(it.code, "its score is not finite" in it.reason) for it in found.rejected] == [
+        (RejectCode.BAD_NUMBER, True)
+    ]

@@ -22,7 +22,7 @@ from noduleclip.cli.merge_command import merge
 from noduleclip.cli.phantom_command import phantom
 from noduleclip.cli.prepare_commands import prepare_lidc, prepare_pylidc, prepare_seg, prepare_sr
 from noduleclip.cli.prepare_mask_commands import prepare_masks, prepare_rtstruct
-from noduleclip.cli.prepare_sphere_commands import prepare_csv, prepare_luna16, prepare_monai
+from noduleclip.cli.prepare_sphere_commands import prepare_csv, prepare_luna16, prepare_monai, prepare_nndetection
 from noduleclip.cli.query_command import query
 from noduleclip.cli.serve_command import serve
 from noduleclip.cli.settings import with_settings
@@ -73,6 +73,7 @@ for importer in (
     prepare_monai,
     prepare_masks,
     prepare_rtstruct,
+    prepare_nndetection,
     prepare_seg,
     prepare_sr,
 ):

@@ -25,11 +25,30 @@ GivenDiameter = Annotated[
         rich_help_panel=options.INPUTS,
     ),
 ]
-CoordinateAxes = Annotated[
-    Literal["lps", "ras"],
+BoxCoordinates = Annotated[
+    Literal["lps", "ras", "voxel"],
     typer.Option(
         "--coordinates",
-        help="Direction of the axes: lps as in DICOM and ITK, ras as in NIfTI.",
+        help="What the boxes are in: mm, lps as in DICOM and ITK, ras as in NIfTI; voxel, indices in the file of the "
+        "volume.",
+        rich_help_panel=options.INPUTS,
+    ),
+]
+BoxLabels = Annotated[
+    str,
+    typer.Option(
+        "--labels",
+        help="Labels of the boxes to use, separated by commas, as in 0,2. (default: all)",
+        rich_help_panel=options.INPUTS,
+        show_default=False,
+    ),
+]
+BoxDiameter = Annotated[
+    Literal["in-slice", "axes-mean", "equivalent", "3d", "volume", "unknown"] | None,
+    typer.Option(
+        "--diameter-kind",
+        help="Measure of the given diameters, which are used as they are: docs/how-to/import.md. (default: volume, as "
+        "in LUNA16; of results unknown)",
         rich_help_panel=options.INPUTS,
     ),
 ]

@@ -1,4 +1,4 @@
-"""`noduleclip prepare luna16`, `csv` and `monai`: places and boxes without outlines."""
+"""`noduleclip prepare luna16`, `csv`, `monai` and `nndetection`: places and boxes without outlines."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,7 +8,9 @@ import typer
 from noduleclip.cli import options
 from noduleclip.cli.option_groups import with_option_groups
 from noduleclip.cli.prepare_options import (
-    CoordinateAxes,
+    BoxCoordinates,
+    BoxDiameter,
+    BoxLabels,
     DataRoot,
     GivenDiameter,
     MinScore,
@@ -142,36 +144,85 @@ def prepare_csv(
 def prepare_monai(
     *,
     datalist: Annotated[
-        Path, typer.Option(help="JSON with lists training and validation.", rich_help_panel=options.INPUTS)
+        Path,
+        typer.Option(
+            "--datalist",
+            help="JSON with lists training and validation, or the results of a detector.",
+            rich_help_panel=options.INPUTS,
+        ),
     ],
     data_root: DataRoot,
     box_mode: Annotated[
         Literal["cccwhd", "xyzwhd", "xyzxyz", "xxyyzz", "xyxyzz"],
         typer.Option(help="Order of the six numbers of a box, by MONAI's names.", rich_help_panel=options.INPUTS),
     ] = "cccwhd",
-    coordinates: CoordinateAxes = "lps",
-    diameter_kind: GivenDiameter = "volume",
+    coordinates: BoxCoordinates = "lps",
+    min_score: MinScore = None,
+    labels: BoxLabels = "",
+    diameter_kind: BoxDiameter = None,
     patients: PatientsCsv = None,
     patient_pattern: PatientPattern = "",
     rescale: RescaleValues = "",
     shared: SharedOptions,
 ) -> None:
-    """Make the ROI table of a detection data list of MONAI, with the DICOM or volumes of its images.
+    """Make the ROI table of a data list or of detection results of MONAI, with the DICOM or volumes of its images.
 
-    Boxes are in world coordinates, as in MONAI's LUNA16 tutorial. The lists become the splits.
+    Boxes are in world coordinates, as in MONAI's LUNA16 tutorial and its bundle. The lists of a data list become the
+    splits; the scores of results become the column detection_score.
 
-    Example: noduleclip prepare monai --datalist dataset_fold0.json --data-root LUNA16 --out prepared
+    Example: noduleclip prepare monai --datalist result_luna16_fold0.json --data-root LUNA16 --min-score 0.5 --out found
     """
+    from noduleclip.importers.boxes import BoxMode
     from noduleclip.importers.coordinates import Coordinates
-    from noduleclip.importers.monai import BoxMode
+    from noduleclip.importers.point_columns import parse_names
     from noduleclip.io.volumes.hu_slices import parse_rescale
     from noduleclip.workflows.prepare_spheres import MonaiRequest
 
     run_prepare(
         MonaiRequest(
             datalist=datalist, data_root=data_root, box_mode=BoxMode(box_mode), coordinates=Coordinates(coordinates),
-            patients=patients, patient_pattern=patient_pattern, rescale=parse_rescale(rescale),
-            diameter_kind=diameter_kind, **shared.settings,
+            min_score=min_score, labels=parse_names(labels), patients=patients, patient_pattern=patient_pattern,
+            rescale=parse_rescale(rescale), diameter_kind=diameter_kind or "", **shared.settings,
+        ),
+        shared,
+    )  # fmt: skip
+
+
+@with_option_groups
+def prepare_nndetection(
+    *,
+    results: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of the CASE_boxes.json of nndet_boxes2nii, one of them, or the CSV of its script for LUNA16.",
+            rich_help_panel=options.INPUTS,
+        ),
+    ],
+    data_root: DataRoot,
+    min_score: MinScore = None,
+    labels: BoxLabels = "",
+    diameter_kind: GivenDiameter = "unknown",
+    patients: PatientsCsv = None,
+    patient_pattern: PatientPattern = "",
+    rescale: RescaleValues = "",
+    shared: SharedOptions,
+) -> None:
+    """Make the ROI table of results of nnDetection, with the volumes that it read.
+
+    Boxes are in voxels of these volumes, CASE_0000.nii.gz, and their scores become the column detection_score. Pickles
+    are not loaded.
+
+    Example: noduleclip prepare nndetection --results test_predictions_nii --data-root imagesTs --out found
+    """
+    from noduleclip.importers.point_columns import parse_names
+    from noduleclip.io.volumes.hu_slices import parse_rescale
+    from noduleclip.workflows.prepare_spheres import NnDetectionRequest
+
+    run_prepare(
+        NnDetectionRequest(
+            results=results, data_root=data_root, min_score=min_score, labels=parse_names(labels), patients=patients,
+            patient_pattern=patient_pattern, rescale=parse_rescale(rescale), diameter_kind=diameter_kind,
+            **shared.settings,
         ),
         shared,
     )  # fmt: skip

@@ -1,21 +1,18 @@
-"""Detection data lists of MONAI and its LUNA16 tutorial (JSON) as spheres, list by list.
-
-Boxes have to be in world coordinates, as they are in those lists.
-"""
+"""Detection data lists and detection results of MONAI (JSON) as spheres."""
 
 import math
-import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
-from noduleclip.errors import ArtefactError, InputError, RejectCode, make_printable
+from noduleclip.errors import ArtefactError, InputError, make_printable
 from noduleclip.importers.annotations import RejectedAnnotation, Sphere
+from noduleclip.importers.boxes import Box, BoxMode, place_boxes
 from noduleclip.importers.coordinates import Coordinates
-from noduleclip.io.artefacts import read_json
-from noduleclip.io.roi_table import MAX_DIAMETER_MM
+from noduleclip.importers.image_names import name_images
+from noduleclip.io.artefacts import read_json_value
 
 TRAINING, VALIDATION, TEST = "training", "validation", "test"
 _LISTS: Final = {
@@ -23,188 +20,190 @@ _LISTS: Final = {
     **dict.fromkeys((VALIDATION, "val", "valid"), VALIDATION),
     **dict.fromkeys((TEST, "testing"), TEST),
 }
-_SUFFIXES: Final = (".nii.gz", ".nii", ".mhd", ".mha", ".dcm")
-_UID = re.compile(r"[0-2](\.\d+){5,}")
-
-
-class BoxMode(StrEnum):
-    """Order of the six numbers of a box, by MONAI's names.
-
-    Source:
-        monai.data.box_utils: CenterSizeMode, CornerSizeMode, CornerCornerModeTypeA to C.
-    """
-
-    CCCWHD = "cccwhd"
-    XYZWHD = "xyzwhd"
-    XYZXYZ = "xyzxyz"
-    XXYYZZ = "xxyyzz"
-    XYXYZZ = "xyxyzz"
-
-    def to_center(self, box: list[float]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """Return the middle (x, y, z) and the sides (w, h, d) of a box, both in the order of its axes."""
-        a, b, c, d, e, f = box
-        if self is BoxMode.CCCWHD:
-            return (a, b, c), (d, e, f)
-        if self is BoxMode.XYZWHD:
-            return (a + d / 2, b + e / 2, c + f / 2), (d, e, f)
-        if self is BoxMode.XXYYZZ:
-            low, high = (a, c, e), (b, d, f)
-        elif self is BoxMode.XYXYZZ:
-            low, high = (a, b, e), (c, d, f)
-        else:
-            low, high = (a, b, c), (d, e, f)
-        x, y, z = ((one + other) / 2 for one, other in zip(low, high, strict=True))
-        w, h, depth = (other - one for one, other in zip(low, high, strict=True))
-        return (x, y, z), (w, h, depth)
+_BOXES: Final = ("box", "boxes", "pred_box", "pred_boxes")
+_SCORES: Final = ("label_scores", "labels_scores", "score", "scores", "pred_score", "pred_scores")
+_LABELS: Final = ("label", "labels", "pred_label", "pred_labels")
+_IMAGE: Final = "image"
+_MOST_BYTES: Final = 1 << 27  # 300 detections in each of LUNA16's 888 scans take 90 MB
 
 
 @dataclass(frozen=True)
 class DataList:
-    """The content of a data list.
+    """The content of a data list or of results.
 
     Attributes:
-        spheres: Its boxes, list after list; the series is the UID in the image's name, else that name.
-        lists: The series of each list, each once, by the list's name.
+        spheres: Its boxes, list after list.
+        lists: The series of each list, each once, by the list's name; None where the boxes are detections.
         rejected: Boxes that give no sphere.
         remarks: What was left out, a sentence each.
+        counts: Boxes and images that are left out, by reason.
     """
 
     spheres: list[Sphere]
-    lists: dict[str, list[str]]
+    lists: dict[str, list[str]] | None
     rejected: list[RejectedAnnotation]
     remarks: list[str]
+    counts: Counter[str]
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether these are the results of a detector."""
+        return self.lists is None
 
 
-def read_data_list(path: Path, mode: BoxMode = BoxMode.CCCWHD, coordinates: Coordinates = Coordinates.LPS) -> DataList:
-    """Read a data list.
+@dataclass(frozen=True)
+class _Entry:
+    """An image of the file with its boxes."""
+
+    where: str
+    image: str
+    boxes: Sequence[Box]
+
+
+def read_data_list(
+    path: Path,
+    mode: BoxMode = BoxMode.CCCWHD,
+    coordinates: Coordinates = Coordinates.LPS,
+    *,
+    labels: Collection[str] = (),
+    min_score: float | None = None,
+) -> DataList:
+    """Read a data list, or the results of a detector.
 
     The diameter is the longer of a box's two sides in the plane; in MONAI's lists of LUNA16 all sides are the diameter.
 
     Args:
         path: JSON with lists `training`, `validation` or `test` of objects with `image` and `box`, or with the names
             `train`, `val`, `valid` and `testing` for them. Images of a test list may have no box: they are left out.
+            Results have the scores of the boxes beside them, as `label_scores`, `score` or `scores`; they may be one
+            list without a name, or one object, as well.
         mode: Order of the numbers of a box.
-        coordinates: Direction of the axes.
+        coordinates: What the boxes are in.
+        labels: Labels of the boxes to use; none = all.
+        min_score: Boxes of a lower score are not rejected.
 
     Raises:
         InputError: The file is no such list; the message names the list and the entry.
     """
     try:
-        content = read_json(path)
+        content = read_json_value(path, _MOST_BYTES)
     except ArtefactError as error:
         raise InputError(str(error)) from error
-    names = [name for name in content if name in _LISTS]
-    if not names:
-        raise InputError(f"{path}: has none of the lists {', '.join(_LISTS)}; found {', '.join(list(content)[:8])}")
-    found = DataList([], {}, [], [])
-    boxes: list[tuple[str, str, list[float]]] = []
-    for name in names:
-        entries = content[name]
-        if not isinstance(entries, list):
+    named, remarks = _find_lists(content, path)
+    lists: dict[str, list[_Entry]] = {}
+    counts: Counter[str] = Counter()
+    for name, raw in named.items():
+        if not isinstance(raw, list):
             raise InputError(f"{path}: {name!r} is no list")
-        series = dict.fromkeys(found.lists.get(_LISTS[name], ()))
+        entries: list[_Entry] = []
         unlabelled = 0
-        for number, entry in enumerate(entries):
-            if _LISTS[name] == TEST and not _has_boxes(entry):
+        for number, entry in enumerate(raw):
+            if _LISTS.get(name) == TEST and not _has_boxes(entry):
                 unlabelled += 1
-                continue
-            where = f"{path}: {name}[{number}]"
-            uid = _parse_image(entry, where)
-            series[uid] = None
-            boxes += [(place, uid, box) for place, box in _list_boxes(entry, where)]
+            else:
+                entries.append(_parse_entry(entry, f"{path}: {name}[{number}]"))
         if unlabelled:
-            found.remarks.append(f"{unlabelled} images of its list {name} have no boxes and are left out")
-        found.lists[_LISTS[name]] = list(series)
-    other = [name for name, entries in content.items() if name not in _LISTS and _is_list_of_images(entries)]
-    if other:
-        found.remarks.append(
-            f"its list {make_printable(other[0])[:40]!r} is left out, one of {len(other)}; lists are named "
-            f"{', '.join(_LISTS)}"
-        )
+            remarks.append(f"{unlabelled} images of its list {name} have no boxes and are left out")
+        lists.setdefault(_LISTS.get(name, name), []).extend(entries)
+    everything = [entry for entries in lists.values() for entry in entries]
+    series = name_images([entry.image for entry in everything])
+    boxes = [_name(box, series[entry.image]) for entry in everything for box in entry.boxes]
     if not boxes:
         raise InputError(f"{path}: none of its images has a box")
-    advice = _advise_mode([box for _, _, box in boxes])
-    for place, uid, box in boxes:
-        parsed = _parse_box(box, path, place, uid, mode, coordinates, advice)
-        if isinstance(parsed, Sphere):
-            found.spheres.append(parsed)
-        else:
-            found.rejected.append(parsed)
-    return found
+    has_scores = any(box.score is not None for box in boxes)
+    if has_scores and (empty := sum(not entry.boxes for entry in everything)):
+        counts["images without a detection"] = empty
+    placed = place_boxes(boxes, mode, coordinates, path, labels=labels, min_score=min_score)
+    of_lists = {name: list(dict.fromkeys(series[entry.image] for entry in here)) for name, here in lists.items()}
+    return DataList(
+        placed.spheres,
+        None if has_scores else of_lists,
+        placed.rejected,
+        [*remarks, *placed.remarks],
+        counts + placed.counts,
+    )
 
 
-def name_series(image: str) -> str:
-    """Return the series of an image: the last Series Instance UID in its path, else its name without endings.
+def _name(box: Box, series: str) -> Box:
+    return Box(box.where, series, box.numbers, box.score, box.label)
 
-    nnU-Net and nnDetection write the dots of a UID as underscores, and a channel behind it.
+
+def _find_lists(content: object, path: Path) -> tuple[dict[str, object], list[str]]:
+    """Return the lists of a file by name, and remarks on those that are left out.
+
+    Raises:
+        InputError: It has none.
     """
-    parts = PurePosixPath(image.replace("\\", "/")).parts
-    for part in reversed(parts):
-        stem = _strip(part)
-        for text in (stem, stem.removesuffix("_0000").replace("_", ".")):
-            if _UID.fullmatch(text):
-                return text
-    return _strip(parts[-1]) if parts else ""
+    if isinstance(content, list):
+        return {"": content}, []
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is neither an object nor a list of images, but {type(content).__name__}")
+    if _IMAGE in content and _has_boxes(content):
+        return {"": [content]}, []
+    named = {name: entries for name, entries in content.items() if name in _LISTS}
+    if not named:
+        raise InputError(f"{path}: has none of the lists {', '.join(_LISTS)}; found {', '.join(list(content)[:8])}")
+    other = [name for name, entries in content.items() if name not in _LISTS and _is_list_of_images(entries)]
+    if not other:
+        return named, []
+    name = make_printable(other[0])[:40]
+    return named, [f"its list {name!r} is left out, one of {len(other)}; lists are named {', '.join(_LISTS)}"]
 
 
-def _strip(name: str) -> str:
-    suffix = next((suffix for suffix in _SUFFIXES if name.casefold().endswith(suffix)), "")
-    return name[: len(name) - len(suffix)] if suffix else name
-
-
-def _parse_image(entry: object, where: str) -> str:
-    image = entry.get("image") if isinstance(entry, dict) else None
+def _parse_entry(entry: object, where: str) -> _Entry:
+    image = entry.get(_IMAGE) if isinstance(entry, dict) else None
     if isinstance(image, list) and len(image) == 1:
         image = image[0]
-    uid = name_series(image) if isinstance(image, str) else ""
-    if not uid:
+    if not isinstance(entry, dict) or not isinstance(image, str) or not name_images([image])[image]:
         raise InputError(f"{where}: has no 'image' with a path")
-    return uid
+    return _Entry(where, image, list(_list_boxes(entry, where)))
 
 
 def _has_boxes(entry: object) -> bool:
     """Return whether an entry of a test list is labelled; a path alone is not."""
-    return (isinstance(entry, dict) and ("box" in entry or "boxes" in entry)) or not isinstance(entry, (dict, str))
+    return (isinstance(entry, dict) and any(key in entry for key in _BOXES)) or not isinstance(entry, (dict, str))
 
 
 def _is_list_of_images(entries: object) -> bool:
-    return isinstance(entries, list) and bool(entries) and isinstance(entries[0], dict) and "image" in entries[0]
+    return isinstance(entries, list) and bool(entries) and isinstance(entries[0], dict) and _IMAGE in entries[0]
 
 
-def _list_boxes(entry: dict[str, object], where: str) -> list[tuple[str, list[float]]]:
-    """Return the boxes of an image, each with its place in the file."""
-    boxes = entry.get("box", entry.get("boxes"))
+def _list_boxes(entry: Mapping[str, object], where: str) -> Iterator[Box]:
+    """Yield the boxes of an image, each with its place in the file.
+
+    Raises:
+        InputError: A box is not six numbers, a score is no number, or there are not as many scores as boxes.
+    """
+    key, boxes = _find(entry, _BOXES)
     if not isinstance(boxes, list):
-        raise InputError(f"{where}: 'box' is no list of boxes")
-    found = []
+        raise InputError(f"{where}: '{key or _BOXES[0]}' is no list of boxes")
+    scores_key, scores = _find(entry, _SCORES)
+    if scores is not None and not (isinstance(scores, list) and len(scores) == len(boxes)):
+        found = len(scores) if isinstance(scores, list) else "no list of"
+        raise InputError(f"{where}: has {len(boxes)} boxes and {found} scores ({scores_key!r})")
+    _, labels = _find(entry, _LABELS)
+    has_labels = isinstance(labels, list) and len(labels) == len(boxes)
     for number, box in enumerate(boxes):
-        place = f"{where}, box[{number}]"
+        place = f"{where}, {key}[{number}]"
         if not (isinstance(box, list) and len(box) == 6 and all(type(part) in (int, float) for part in box)):
             raise InputError(f"{place}: is not six numbers")
-        found.append((place, [float(part) if abs(part) < 1e300 else math.inf for part in box]))
-    return found
-
-
-def _has_sides(w: float, h: float, depth: float) -> bool:
-    return min(w, h, depth) > 0 and max(w, h) <= MAX_DIAMETER_MM
-
-
-def _advise_mode(boxes: Sequence[list[float]]) -> str:
-    """Return the end of a message that names the modes in which all boxes have sides of a nodule."""
-    fitting = [mode for mode in BoxMode if all(_has_sides(*mode.to_center(box)[1]) for box in boxes)]
-    return f"; they do with --box-mode {' or '.join(fitting)}" if fitting else ""
-
-
-def _parse_box(
-    box: list[float], path: Path, place: str, uid: str, mode: BoxMode, coordinates: Coordinates, advice: str
-) -> Sphere | RejectedAnnotation:
-    center, (w, h, depth) = mode.to_center(box)
-    if not all(math.isfinite(part) and abs(part) < 1e5 for part in (*center, w, h, depth)):
-        return RejectedAnnotation(path, RejectCode.OUTSIDE, f"{place}: is no place in mm")
-    if not _has_sides(w, h, depth):
-        reason = (
-            f"{place}: read as {mode}, its sides are {w:g}, {h:g} and {depth:g} mm; they must lie in "
-            f"(0, {MAX_DIAMETER_MM:g}] mm{advice}"
+        score = scores[number] if isinstance(scores, list) else None
+        if score is not None and type(score) not in (int, float):
+            raise InputError(f"{place}: its score is no number")
+        yield Box(
+            place,
+            "",
+            [_to_float(part) for part in box],
+            None if score is None else _to_float(score),
+            str(labels[number]) if has_labels and isinstance(labels, list) else "",
         )
-        return RejectedAnnotation(path, RejectCode.NO_DIAMETER, reason)
-    return Sphere(uid, coordinates.to_lps(center), max(w, h), name=place.removeprefix(f"{path}: "))
+
+
+def _find(entry: Mapping[str, object], keys: Sequence[str]) -> tuple[str, object]:
+    """Return the first of some keys that an entry has, and its value; nothing where it has none."""
+    return next(((key, entry[key]) for key in keys if key in entry), ("", None))
+
+
+def _to_float(part: float) -> float:
+    """Return a number of JSON, whose integers have no limit."""
+    return float(part) if abs(part) < 1e300 else math.inf

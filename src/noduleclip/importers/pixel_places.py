@@ -56,7 +56,7 @@ def place_in_patient(
     Args:
         spheres: Spheres with the UIDs of their series.
         catalogue: The slices.
-        images: Volumes by series, of those series that are volumes.
+        images: Volumes by series; a place in voxels of a series that is here as DICOM, too, is in those of the volume.
         source: The table, for messages.
 
     Returns:
@@ -127,12 +127,12 @@ def _find_voxel_of_slices(place: PixelPlace, series: SeriesSlices) -> _Found:
 
 def _find_instance(place: PixelPlace, series: SeriesSlices, image: Volume | None) -> _Found:
     """Find column and row of the slice with an InstanceNumber."""
-    if image is not None:
-        fact = f"{image.path} is a volume, whose slices have no InstanceNumber; give its voxels (--coordinates voxel)"
-        raise _NotThereError(RejectCode.NO_SLICE, fact)
     x, y, number = place.position
     numbered = pl.col(INSTANCE) == number
     found = series.frame.with_row_index(schema.ROW).filter(numbered)
+    if found.height == 0 and image is not None:
+        fact = f"{image.path} is a volume, whose slices have no InstanceNumber; give its voxels (--coordinates voxel)"
+        raise _NotThereError(RejectCode.NO_SLICE, fact)
     if found.height == 0:
         known = series.frame[INSTANCE].drop_nulls()
         held = f"they are {min(known)} to {max(known)}" if known.len() else "its slices have none"

@@ -100,11 +100,12 @@ def locate_spheres(
         first = sorted(here & {sphere.series_uid for sphere in named})[:limit]
         left_out = sum(sphere.series_uid in here.difference(first) for sphere in named)
         named = [sphere for sphere in named if sphere.series_uid in first]
-    named, elsewhere = place_in_patient(named, catalogue, only, source)
+    axes = _remark_axes(named, here, images)
+    named, elsewhere = place_in_patient(named, catalogue, images.images, source)
     slices = _write_slices(named, only, catalogue, source)
     broken = {rejected.path for rejected in slices.rejected}
     kept = [one for one in named if one.series_uid not in only or only[one.series_uid].path not in broken]
-    remarks = [*chosen.remarks, *images.remarks, *slices.remarks, *_remark(kept, images)]
+    remarks = [*chosen.remarks, *images.remarks, *slices.remarks, *axes, *_remark(kept, images)]
     rejected = [*images.rejected, *elsewhere, *slices.rejected]
     return LocatedSpheres(catalogue, kept, rejected, remarks, left_out, known)
 
@@ -116,6 +117,20 @@ def _write_slices(
     of_images = [sphere for sphere in spheres if sphere.series_uid in images]
     rows = make_sphere_rows(of_images, catalogue, "", source=source)
     return write_needed(images, rows.frame)
+
+
+def _remark_axes(spheres: Sequence[Sphere], here: Collection[str], images: VolumeSeries) -> list[str]:
+    """Return a sentence on boxes in voxels of an image that is here as DICOM only."""
+    boxes = {it.series_uid for it in spheres if it.pixel_place is not None and it.pixel_place.sides is not None}
+    on_slices = sorted(uid for uid in boxes if uid in here and uid not in images.images)
+    if not on_slices:
+        return []
+    remark = (
+        f"boxes in voxels of {len(on_slices)} series are taken as column, row and slice of its DICOM from the lowest "
+        "slice, as ITK reads it; a NIfTI file may have other axes (dcm2niix turns them): put the files that the "
+        f"detector read below --data-root; first: {on_slices[0]}"
+    )
+    return [remark]
 
 
 def _remark(spheres: Sequence[Sphere], images: VolumeSeries) -> list[str]:

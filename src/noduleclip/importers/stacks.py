@@ -177,8 +177,12 @@ def make_stacks(slices: pl.DataFrame) -> list[Stack]:
 
 def _group(slices: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Yield the slices whose headers agree, in an order that the headers determine."""
+    numbers = _cluster(slices)
+    if not any(numbers) and slices.select(_OF_STACK).n_unique() == 1:
+        yield slices
+        return
     by_key: dict[tuple[Any, ...], list[int]] = {}
-    for row, (alike, values) in enumerate(zip(_cluster(slices), slices.select(_OF_STACK).iter_rows(), strict=True)):
+    for row, (alike, values) in enumerate(zip(numbers, slices.select(_OF_STACK).iter_rows(), strict=True)):
         patient_id, *texts = (str("" if value is None else value).strip() for value in values)
         by_key.setdefault((fold_id(patient_id), *texts, alike), []).append(row)
     for key in sorted(by_key):
@@ -187,15 +191,18 @@ def _group(slices: pl.DataFrame) -> Iterator[pl.DataFrame]:
 
 def _cluster(slices: pl.DataFrame) -> list[int]:
     """Number slices by orientation, spacing and thickness; numbers that differ by rounding only count as one."""
-    spacings_mm = slices.select(schema.SPACING_ROW, schema.SPACING_COL).to_numpy()
-    thickness_mm = slices[schema.SLICE_THICKNESS].fill_null(-1.0).fill_nan(-1.0).to_numpy()
-    scaled = np.column_stack(
+    columns = (*ORIENTATION, schema.SPACING_ROW, schema.SPACING_COL, schema.SLICE_THICKNESS)
+    values = slices.select(columns).to_numpy()
+    spacings_mm, thickness_mm = values[:, 6:8], np.nan_to_num(values[:, 8:], nan=-1.0)
+    scaled = np.hstack(
         [
-            slices.select(ORIENTATION).to_numpy() / _ALIKE_DIRECTION,
+            values[:, :6] / _ALIKE_DIRECTION,
             np.log(np.maximum(spacings_mm, 1e-9)) / _ALIKE_SPACING,
             thickness_mm / _ALIKE_THICKNESS_MM,
         ]
     )
+    if np.ptp(scaled, axis=0).max() <= 1:
+        return [0] * slices.height
     different, which = np.unique(scaled, axis=0, return_inverse=True)
     leaders: list[NDArray[np.float64]] = []
     numbers = []

@@ -118,11 +118,24 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ArtefactError: The file is missing or is no JSON object.
     """
+    return _check_object(read_json_value(path), path)
+
+
+def read_json_value(path: Path, most_bytes: int = _MOST_JSON_BYTES) -> object:
+    """Read a JSON file of any content.
+
+    Args:
+        path: The file.
+        most_bytes: Largest size.
+
+    Raises:
+        ArtefactError: The file is missing, too large or no JSON.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # before opening: a pipe would wait for a writer
             raise ArtefactError(f"{path}: not readable as JSON (it is not a regular file)")
         with path.open("rb") as file:
-            return parse_json(file, path)
+            return _parse_json(file, path, most_bytes)
     except FileNotFoundError as error:
         raise ArtefactError(f"{path}: no such file") from error
     except OSError as error:
@@ -139,13 +152,21 @@ def parse_json(file: BufferedReader, path: Path) -> dict[str, Any]:
     Raises:
         ArtefactError: It is too large, or no JSON object.
     """
-    content = file.read(_MOST_JSON_BYTES + 1)
-    if len(content) > _MOST_JSON_BYTES:
-        raise ArtefactError(f"{path}: is larger than the {_MOST_JSON_BYTES:,} bytes that such a file may have")
+    return _check_object(_parse_json(file, path, _MOST_JSON_BYTES), path)
+
+
+def _parse_json(file: BufferedReader, path: Path, most_bytes: int) -> object:
+    content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ArtefactError(f"{path}: is larger than the {most_bytes:,} bytes that such a file may have")
     try:
-        values = json.loads(content.decode())
+        values: object = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise ArtefactError(f"{path}: not readable as JSON ({error})") from error
+    return values
+
+
+def _check_object(values: object, path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ArtefactError(f"{path}: expected a JSON object, found {type(values).__name__}")
     return values

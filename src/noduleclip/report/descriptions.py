@@ -10,7 +10,7 @@ from noduleclip import schema
 from noduleclip.io.artefacts import write_text
 from noduleclip.io.text_table import format_csv
 from noduleclip.report.console import data_console, plain
-from noduleclip.report.tables import print_frame
+from noduleclip.report.tables import has_values, print_frame
 from noduleclip.workflows.describe import DescribeResult
 
 _MOST_ROWS = 200  # of a table on a terminal
@@ -49,7 +49,8 @@ def _make_table(nodules: pl.DataFrame) -> Table:
     is_wide = data_console().width >= _LEAST_WIDTH
     malignancy = schema.ESTIMATED_PREFIX + schema.MALIGNANCY
     rated = [malignancy] if malignancy in nodules.columns else []
-    heads = [number, "mm", "estimate", *([schema.MALIGNANCY] if rated else [])]
+    scored = [schema.DETECTION_SCORE] if has_values(nodules, schema.DETECTION_SCORE) else []
+    heads = [number, *(["score"] if scored else []), "mm", "estimate", *([schema.MALIGNANCY] if rated else [])]
     for name in heads:
         table.add_column(name, justify="right", style="dim" if name == number else None, no_wrap=True)
     if is_wide:
@@ -60,6 +61,7 @@ def _make_table(nodules: pl.DataFrame) -> Table:
         measured = nodule[schema.DIAMETER_MM]
         table.add_row(
             str(nodule[number]),
+            *("-" if nodule[name] is None else f"{nodule[name]:.3f}" for name in scored),
             "-" if measured is None else f"{measured:.1f}",
             f"{nodule[schema.ESTIMATED_DIAMETER]:.1f} ({low:.1f}-{high:.1f})",
             *(f"{nodule[name]:.0f}" for name in rated),

@@ -103,7 +103,8 @@ def _list_columns(answer: Answer, is_short: bool = False) -> _HitColumns:
         name for name in (schema.SCORE, schema.COSINE, schema.RULE, schema.LIKENESS) if name in hits.columns
     ]
     likely = [schema.PROBABILITY] if schema.PROBABILITY in hits.columns else []
-    scores = [*likely, *(fused or [schema.SIMILARITY])]
+    detected = [schema.DETECTION_SCORE] if has_values(hits, schema.DETECTION_SCORE) else []
+    scores = [*likely, *(fused or [schema.SIMILARITY]), *detected]
     rated = [name for name in list_attributes([answer.ranking.parsed]) if name in hits.columns]
     diameter_width = _DIAMETER_WIDTH + bool(hits[schema.DIAMETER_MM].null_count())  # estimates have a mark
     if is_short:
@@ -112,6 +113,11 @@ def _list_columns(answer: Answer, is_short: bool = False) -> _HitColumns:
     return _HitColumns(
         scores, rated, patient_width, _fixed_width(hits.height, scores, diameter_width, rated) + patient_width + _GAP
     )
+
+
+def has_values(frame: pl.DataFrame, name: str) -> bool:
+    """Return whether a frame has a column with a value in it."""
+    return name in frame.columns and frame[name].null_count() < frame.height
 
 
 def find_picture_room(results: Sequence[Answer]) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from noduleclip.workflows.text_encoder import open_text_encoder
 DESCRIPTION_FILES = (schema.ESTIMATES_CSV, schema.REJECTS_CSV)
 _LEADING = (
     schema.ROW, schema.CSV_ROW, schema.PATIENT_ID, schema.NODULE_ID, schema.DICOM_PATH, schema.FRAME,
-    schema.CENTER_X, schema.CENTER_Y, schema.DIAMETER_MM,
+    schema.CENTER_X, schema.CENTER_Y, schema.DIAMETER_MM, schema.DETECTION_SCORE,
 )  # fmt: skip
 _LEFT_OUT = {*schema.TEXT_COLUMNS, *schema.NUMBER_COLUMNS, *schema.READER_LISTS, schema.READERS, schema.SLICES}
 _ROWS_AT_ONCE = 1 << 14

@@ -10,16 +10,18 @@ from noduleclip import schema
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import InputError, UsageError
 from noduleclip.importers.annotations import Annotations, RejectedAnnotation, Sphere
+from noduleclip.importers.boxes import BoxMode
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.coordinates import Coordinates
-from noduleclip.importers.monai import TEST, TRAINING, VALIDATION, BoxMode, read_data_list
-from noduleclip.importers.point_presets import AUTO
+from noduleclip.importers.monai import TEST, TRAINING, VALIDATION, read_data_list
+from noduleclip.importers.nndetection import read_nndetection
+from noduleclip.importers.point_presets import AUTO, NONE
 from noduleclip.importers.point_table import PointOptions, read_point_table
 from noduleclip.importers.sphere_collection import find_patients, load_patients, locate_spheres
 from noduleclip.importers.volume_catalogue import find_volumes
 from noduleclip.importers.volume_patients import VolumePatients, compile_patient_pattern
 from noduleclip.io.volumes.volume import Rescale
-from noduleclip.workflows.prepare import PrepareRequest
+from noduleclip.workflows.prepare import UNKNOWN_KIND, PrepareRequest
 from noduleclip.workflows.reporter import Reporter
 
 _PATIENT_LISTS: Final = {
@@ -27,6 +29,7 @@ _PATIENT_LISTS: Final = {
     VALIDATION: schema.VAL_PATIENTS,
     TEST: schema.TEST_PATIENTS,
 }
+_LUNA16_KIND: Final = "volume"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,26 +80,62 @@ class SphereCsvRequest(SphereRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class MonaiRequest(SphereRequest):
-    """A detection data list of MONAI, whose lists become the splits.
+    """A detection data list of MONAI, whose lists become the splits, or the results of a detector.
 
     Attributes:
         datalist: The JSON file.
         box_mode: Order of the numbers of a box.
-        coordinates: Direction of the axes.
+        coordinates: What the boxes are in: LPS, RAS or voxels.
+        labels: Labels of the boxes to use; none = all.
     """
 
     datalist: Path
     box_mode: BoxMode = BoxMode.CCCWHD
     coordinates: Coordinates = Coordinates.LPS
+    labels: Sequence[str] = ()
 
     def load(self, reporter: Reporter) -> tuple[Catalogue, Annotations]:
         """Read the list, then the headers of its series."""
-        found = read_data_list(self.datalist, self.box_mode, self.coordinates)
-        return _load_spheres(
-            self,
-            PlaceSource(self.datalist, found.spheres, found.rejected, lists=found.lists, remarks=found.remarks),
-            reporter,
+        found = read_data_list(
+            self.datalist, self.box_mode, self.coordinates, labels=self.labels, min_score=self.min_score
         )
+        source = PlaceSource(
+            self.datalist, found.spheres, found.rejected, lists=found.lists, remarks=found.remarks, counts=found.counts,
+            diameter_kind=UNKNOWN_KIND if found.has_scores else _LUNA16_KIND,
+        )  # fmt: skip
+        return _load_spheres(self, source, reporter)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NnDetectionRequest(SphereRequest):
+    """Results of nnDetection.
+
+    Attributes:
+        results: Folder of the JSON files of nndet_boxes2nii, one of these files, or the CSV of its script for LUNA16.
+        labels: Labels of the boxes to use; none = all.
+    """
+
+    results: Path
+    labels: Sequence[str] = ()
+
+    def load(self, reporter: Reporter) -> tuple[Catalogue, Annotations]:
+        """Read the results, then the headers of their series."""
+        if self.results.suffix.lower() == ".csv":
+            if self.labels:
+                raise UsageError(f"--labels: {self.results} is a table of places without labels; leave it out")
+            table = read_point_table(self.results, PointOptions(preset=NONE))
+            return _load_spheres(
+                self,
+                PlaceSource(self.results, table.spheres, table.rejected, remarks=table.remarks, counts=table.counts),
+                reporter,
+            )
+        found = read_nndetection(self.results, labels=self.labels, min_score=self.min_score)
+        counts = found.placed.counts + Counter({"files of results": found.cases})
+        source = PlaceSource(
+            self.results, found.placed.spheres, [*found.placed.rejected, *found.unread], remarks=found.placed.remarks,
+            counts=counts,
+        )  # fmt: skip
+        return _load_spheres(self, source, reporter)
 
 
 @dataclass(frozen=True)
