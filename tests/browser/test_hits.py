@@ -70,7 +70,7 @@ def test_arrows_move_in_the_grid_and_keys_select(address: str, visit: Open) -> N
     press("Space")
     assert page.is_hidden("#nodule"), "the space key selects and does not open"
     press("End")
-    assert focused() == rows_of(page)[-1]
+    assert focused() == rows[-1]
     press("Home")
     assert focused() == rows[0]
     assert page.inner_text("#save-label") == "Save the 2 selected as"

@@ -79,6 +79,7 @@ function showNodule(nodule) {
   const { metadata, estimates, comparison } = nodule;
   find("#nodule-title").textContent = `${formatSize(nodule)}, ${metadata.patient_id ?? ""}, row ${nodule.row}`;
   showFacts();
+  setMessage(find("#description"), metadata.description ? `in words: ${metadata.description}` : "");
   find("#comparison").hidden = comparison.length === 0;
   find("#comparison tbody").replaceChildren(...comparison.map((one) => make("tr", {},
     make("th", { scope: "row" }, one.name),
@@ -101,7 +102,6 @@ function showFacts() {
   const by = nodule.counts ? ` by ${nodule.counts}${nodule.reader_sizes ? `: ${nodule.reader_sizes}` : ""}` : "";
   facts.push(["measured", [measured === undefined ? `no diameter${by && `, outlined${by}`}` : `${measured.toFixed(1)} mm${by}`]]);
   if (nodule.model) facts.push(["model", [nodule.model]]);
-  if (nodule.metadata.description) facts.push(["in words", [nodule.metadata.description]]);
   find("#facts").replaceChildren(...facts.flatMap(([name, parts]) => [make("dt", {}, name), make("dd", {}, ...parts)]));
 }
 
