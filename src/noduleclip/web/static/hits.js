@@ -10,13 +10,14 @@ import { showSelection } from "./selection.js";
 import { fetchJson } from "./server.js";
 import { clearFilters, searchValues, state, usedFilters, writeAddress } from "./state.js";
 
+const PAUSE_MS = 500; // after which a sentence counts as typed, and may be refused
 const SLOW_MS = 300; // after which the page says that it searches
 const NEAR_END = "400px"; // how far from the end of the list the next hits are asked for
 
 export const panes = [0, 1].map((number) => {
   const section = find(`.pane[data-pane="${number}"]`);
   return {
-    number, section, answer: null, hits: [], isBusy: false, isOutdated: false, isLoadingMore: false,
+    number, section, refusal: 0, answer: null, hits: [], isBusy: false, isOutdated: false, isLoadingMore: false,
     title: find("h2", section), list: find("ol", section), more: find(".more", section), empty: find(".empty", section),
     reading: find(`#reading-${number}`), remedies: find(`#remedies-${number}`),
   };
@@ -37,6 +38,7 @@ function changeState(values, isNewEntry = true) {
 async function search(pane) {
   if (pane.isBusy) { pane.isOutdated = true; return; } // one request at a time; the last state is asked for once
   pane.isBusy = true;
+  clearTimeout(pane.refusal);
   const slow = setTimeout(() => { pane.title.textContent = "Searching …"; pane.section.setAttribute("aria-busy", "true"); }, SLOW_MS);
   try {
     pane.answer = await fetchJson("/api/search", searchValues(pane.number));
@@ -112,13 +114,13 @@ function showHits(pane) {
   drawCharts();
 }
 
-function showTitle({ answer, hits, title }) {
+function showTitle({ answer, hits, title, section }) {
   if (!answer?.hits.length) { title.textContent = answer ? "No hits" : "No hits yet"; return; }
   const { found, ranked, milliseconds } = answer;
   const passing = Number(state.min_probability) ? ` of ${formatCount(found)} with that probability` : "";
   const legend = hits.some((hit) => hit.size?.startsWith("~") || hit.criteria.some((one) => one.is_estimated)) ? ", ~ is the model's estimate" : "";
   title.replaceChildren(`${formatCount(hits.length)} hit${hits.length === 1 ? "" : "s"}${passing} among ${formatCount(ranked)} ${UNIT} `,
-    make("span", { class: "quiet" }, `${milliseconds} ms${legend}`));
+    make("span", { class: "quiet" }, section.classList.contains("stale") ? "of the sentence before" : `${milliseconds} ms${legend}`));
 }
 
 // The order of the hits that are shown; which ones these are is up to their scores.
@@ -150,12 +152,17 @@ function explainNoHits(answer) {
 
 // Say in words why there is no answer, and what can be done; the last hits stay.
 function showError(pane, error) {
-  const { not_understood: words, suggestions = {}, unreachable } = error.details ?? {};
-  if (!words) {
-    setMessage(pane.reading, error.message, true);
-    setChildren(pane.remedies, unreachable ? [makeButton("Try again", () => search(pane))] : []);
+  const { not_understood: words, suggestions, unreachable } = error.details ?? {};
+  if (words) {
+    pane.refusal = setTimeout(() => showRefusal(pane, words, suggestions), PAUSE_MS);
     return;
   }
+  setMessage(pane.reading, error.message, true);
+  setChildren(pane.remedies, unreachable ? [makeButton("Try again", () => search(pane))] : []);
+}
+
+// Name the words of a sentence of which nothing was understood, and offer what can be done.
+function showRefusal(pane, words, suggestions) {
   setMessage(pane.reading, `Nothing of this sentence is understood as a size or a rating: ${words.map((word) => `“${word}”`).join(", ")}.`, true);
   const field = pane.number === 0 ? "q" : "q2";
   const corrections = Object.entries(suggestions).map(([word, known]) =>
