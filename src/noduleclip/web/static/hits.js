@@ -96,7 +96,7 @@ function showAnswer(pane) {
   const inside = answer.inside === null || answer.ranked === 0 ? "" : ` ${formatCount(answer.inside)} of ${formatCount(answer.ranked)} ${UNIT} have such a diameter${estimated}.`;
   const notes = answer.hits.length ? answer.notes : []; // without hits there is a reason in their place
   setMessage(pane.reading, [`${capitalize(answer.reading)}.${inside}`, ...notes].join(" "));
-  setChildren(pane.remedies, []);
+  setChildren(pane.remedies, makeCorrections(pane, answer.suggestions));
   if (number === 0) find("#hits-message").hidden = true;
   setChildren(pane.empty, answer.hits.length ? [] : explainNoHits(answer));
   showHits(pane);
@@ -164,10 +164,14 @@ function showError(pane, error) {
 // Name the words of a sentence of which nothing was understood, and offer what can be done.
 function showRefusal(pane, words, suggestions) {
   setMessage(pane.reading, `Nothing of this sentence is understood as a size or a rating: ${words.map((word) => `“${word}”`).join(", ")}.`, true);
-  const field = pane.number === 0 ? "q" : "q2";
-  const corrections = Object.entries(suggestions).map(([word, known]) =>
+  setChildren(pane.remedies, [...makeCorrections(pane, suggestions), makeButton("Search anyway, by the words alone", () => changeState({ free_text: "1" }))]);
+}
+
+// A button for each word that is near to a known one.
+function makeCorrections({ number }, suggestions) {
+  const field = number === 0 ? "q" : "q2";
+  return Object.entries(suggestions).map(([word, known]) =>
     makeButton(`Did you mean “${known}”?`, () => changeState({ [field]: replaceWord(state[field], word, known) })));
-  setChildren(pane.remedies, [...corrections, makeButton("Search anyway, by the words alone", () => changeState({ free_text: "1" }))]);
 }
 
 function replaceWord(sentence, word, known) {
