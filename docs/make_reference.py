@@ -13,6 +13,7 @@ import typer
 
 from noduleclip import schema
 from noduleclip.cli import app
+from noduleclip.cli.positions import Positional
 from noduleclip.errors import RejectCode
 from noduleclip.importers.nodule_table import NODULE_COLUMNS
 from noduleclip.importers.pylidc_db import MOST_POINTS
@@ -46,13 +47,26 @@ def list_commands() -> dict[str, Any]:
 
 def describe_commands() -> str:
     """Return the page of all commands and options."""
-    pages = [NOTE, "# Commands\n"]
+    pages = [
+        NOTE,
+        "# Commands\n",
+        "A value named in capitals, such as `INDEX`, may be given by position, in the order of the table, or by its\n"
+        "option: `noduleclip query INDEX SENTENCE` is `noduleclip query --emb-dir INDEX --query SENTENCE`. Environment and\n"
+        "`--config` know the option's name. `--help` of a command lists its common options, `--help-all` all of them.\n",
+    ]
     for name, command in list_commands().items():
         example = re.sub(r"Example: (.+?)(?=\n\n|\Z)", _format_example, command.help, flags=re.DOTALL)
         help_text = re.sub(r"NODULECLIP_\w+_OPTION_NAME", r"`\g<0>`", example)
         pages.append(f"## noduleclip {name}\n\n{help_text}\n")
-        pages.append(_table(("option", "value", "default", "description"), map(_describe_option, command.params)))
+        positionals = {one.setting: one for one in command.callback.positionals}
+        rows = [_describe_option(one, positionals.get(one.name)) for one in list_options(command)]
+        pages.append(_table(("option", "value", "default", "description"), rows))
     return "\n".join(pages)
+
+
+def list_options(command: Any) -> list[Any]:
+    """Return the options of a command without its arguments, each of which is an option, too."""
+    return [one for one in command.params if one.param_type_name == "option"]
 
 
 def _format_example(found: re.Match[str]) -> str:
@@ -60,12 +74,13 @@ def _format_example(found: re.Match[str]) -> str:
     return f"```console\n$ {command}\n```"
 
 
-def _describe_option(option: Any) -> tuple[str, ...]:
-    names = ", ".join(f"`{text}`" for text in (*option.opts, *option.secondary_opts))
+def _describe_option(option: Any, positional: Positional | None) -> tuple[str, ...]:
+    argument = [] if positional is None else [positional.metavar]
+    names = ", ".join(f"`{text}`" for text in (*argument, *option.opts, *option.secondary_opts))
     kind = "" if option.is_flag else f"`{option.make_metavar(typer.Context(typer.main.get_command(app)))}`"
     default = (
         "required"
-        if option.required
+        if option.required or (positional is not None and positional.required)
         else ""
         if option.default is None or option.default is False
         else f"`{option.default}`"

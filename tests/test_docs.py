@@ -106,7 +106,7 @@ def test_help_texts_have_no_brackets_that_rich_takes_for_markup() -> None:
 
 def test_every_option_has_a_help_text() -> None:
     for name, command in COMMANDS.items():
-        for option in command.params:
+        for option in REFERENCE.list_options(command):
             assert option.help, (name, option.name)
 
 
@@ -119,7 +119,7 @@ def test_every_option_can_be_set_by_its_name_in_the_environment_and_a_file(
     assert prefix is not None
     assert prefix[1] == f"NODULECLIP_{name.upper().replace(' ', '_')}_"
     context = typer.Context(command, **command.context_settings)
-    for option in command.params:
+    for option in REFERENCE.list_options(command):
         names = [text.removeprefix("--").replace("-", "_") for text in option.opts if text.startswith("--")]
         assert option.name == names[0], "the name in a file"
         for one in names:

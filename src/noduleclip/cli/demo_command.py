@@ -13,6 +13,7 @@ from noduleclip.cli.embed_command import embed
 from noduleclip.cli.evaluate_command import evaluate
 from noduleclip.cli.fuse_command import fuse
 from noduleclip.cli.phantom_command import Patients, phantom
+from noduleclip.cli.positions import Position
 from noduleclip.cli.query_command import query
 from noduleclip.cli.split_command import split
 from noduleclip.cli.train_command import train
@@ -26,7 +27,9 @@ _OPTIONS = {"output_format": "format"}  # by the parameter's name, where the opt
 
 def demo(
     out: Annotated[
-        Path, typer.Option(help="Folder for everything that the demo makes.", rich_help_panel=options.OUTPUT)
+        Path,
+        typer.Option(help="Folder for everything that the demo makes.", rich_help_panel=options.OUTPUT),
+        Position("OUT"),
     ] = Path("noduleclip-demo"),
     data_only: Annotated[
         bool, typer.Option("--data-only", help="Make the phantoms and stop.", rich_help_panel=options.OUTPUT)

@@ -8,6 +8,7 @@ import typer
 from noduleclip import schema
 from noduleclip.cli import options
 from noduleclip.cli.option_groups import with_option_groups
+from noduleclip.cli.positions import Position
 from noduleclip.errors import UsageError
 
 
@@ -21,6 +22,7 @@ def describe(
             help="Index that embed wrote: a folder, or the place given to --store.",
             rich_help_panel=options.INPUTS,
         ),
+        Position("INDEX"),
     ] = None,
     roi_csv: Annotated[
         Path | None,

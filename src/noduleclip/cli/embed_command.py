@@ -7,6 +7,7 @@ import typer
 
 from noduleclip.cli import options
 from noduleclip.cli.option_groups import with_option_groups
+from noduleclip.cli.positions import Position
 from noduleclip.errors import UsageError
 
 
@@ -21,6 +22,7 @@ def embed(
             help="Folder for the index; with --store for rejects.csv and unfinished chunks.",
             rich_help_panel=options.OUTPUT,
         ),
+        Position("OUT"),
     ] = None,
     store: options.Store = None,
     vector_index_from: options.VectorIndexFrom = None,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from noduleclip.cli import options
+from noduleclip.cli.positions import Position
 
 
 def merge(
@@ -16,6 +17,7 @@ def merge(
             help="The folder that embed --shard was given; with --store also that of an index.",
             rich_help_panel=options.INPUTS,
         ),
+        Position("INDEX"),
     ],
     max_rejects: options.MaxRejects = 0.01,
     strict: options.Strict = False,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from noduleclip.cli.positions import Position
 from noduleclip.config import INDEXED_ROWS, MAX_PIXELS, MODEL_PANEL, OPTIMISATION_PANEL, RUNTIME_PANEL
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ INPUTS, OUTPUT, RANKING = "Inputs", "Output", "Ranking"
 MODEL, OPTIMISATION, RUNTIME = MODEL_PANEL, OPTIMISATION_PANEL, RUNTIME_PANEL
 
 RoiCsv = Annotated[
-    Path, typer.Option("--roi-csv", help="ROI table: one row per outlined nodule.", rich_help_panel=INPUTS)
+    Path,
+    typer.Option("--roi-csv", help="ROI table: one row per outlined nodule.", rich_help_panel=INPUTS),
+    Position("TABLE"),
 ]
 DicomRoot = Annotated[
     Path | None,
@@ -186,6 +189,7 @@ EmbDir = Annotated[
     typer.Option(
         "--emb-dir", help="Index that embed wrote: a folder, or the place given to --store.", rich_help_panel=INPUTS
     ),
+    Position("INDEX"),
 ]
 IndexModel = Annotated[
     Path | None,
@@ -203,6 +207,7 @@ Query = Annotated[
         help='A sentence such as "a lung nodule with diameter > 6 mm".',
         rich_help_panel=INPUTS,
     ),
+    Position("SENTENCE"),
 ]
 QueriesFile = Annotated[
     Path | None,

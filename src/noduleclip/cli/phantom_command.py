@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from noduleclip.cli import options
+from noduleclip.cli.positions import Position
 
 Patients = Annotated[int, typer.Option(min=3, help="Phantom patients to make.", rich_help_panel=options.INPUTS)]
 
@@ -14,6 +15,7 @@ def phantom(
     out: Annotated[
         Path,
         typer.Option(help="Folder for the DICOM series and their ROI table.", rich_help_panel=options.OUTPUT),
+        Position("OUT"),
     ],
     patients: Patients = 60,
     seed: options.Seed = 0,

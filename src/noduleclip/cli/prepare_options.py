@@ -7,9 +7,12 @@ from typing import Annotated, Literal, TypedDict
 import typer
 
 from noduleclip.cli import options
+from noduleclip.cli.positions import Position
 
 DataRoot = Annotated[
-    Path, typer.Option("--data-root", help="Folder of the DICOM files, at any depth.", rich_help_panel=options.INPUTS)
+    Path,
+    typer.Option("--data-root", help="Folder of the DICOM files, at any depth.", rich_help_panel=options.INPUTS),
+    Position("DATA"),
 ]
 Diameter = Annotated[
     Literal["in-slice", "axes-mean", "equivalent", "3d"],
@@ -126,6 +129,7 @@ class SharedOptions:
     out: Annotated[
         Path,
         typer.Option("--out", help="Folder for the table and the files beside it.", rich_help_panel=options.OUTPUT),
+        Position("OUT"),
     ]
     relative_paths: Annotated[
         bool,

@@ -1,4 +1,4 @@
-"""Options > `NODULECLIP_*` environment > `--config FILE` > defaults, for every command alike.
+"""Arguments and options > `NODULECLIP_*` environment > `--config FILE` > defaults, for every command alike.
 
 `with_settings` adds `--config` and `--print-config` to a command; Typer itself does the precedence.
 """
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.models import OptionInfo
 
 from noduleclip import schema
 from noduleclip.cli.options import OUTPUT
+from noduleclip.cli.positions import list_positionals, make_arguments, make_optional, merge_positions
 from noduleclip.errors import ConfigError
 
 SETTINGS_PANEL = "Settings"
@@ -46,7 +48,8 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
     if path is None or context.resilient_parsing:
         return path
     values = _read_config(path)
-    known = {str(parameter.name) for parameter in context.command.params} - set(_OWN)
+    settings = (one for one in context.command.params if one.param_type_name == "option")
+    known = {str(parameter.name) for parameter in settings} - set(_OWN)
     defaults = {_name_key(key): value for key, value in values.items() if value is not None}
     unknown = sorted(set(defaults) - known)
     if unknown:
@@ -145,13 +148,18 @@ PrintConfigOption = Annotated[
 
 
 def with_settings(command: Command) -> Command:
-    """Add `--config` and `--print-config` to a command, whose settings have the names of its options."""
+    """Add `--config`, `--print-config` and arguments by position to a command.
+
+    Its settings have the names of its options.
+    """
     signature = inspect.signature(command)
     taken = {_name_setting(parameter): parameter for parameter in signature.parameters.values()}
+    positionals = list_positionals(taken)
 
     @functools.wraps(command)
-    def run(**options: Any) -> None:
+    def run(context: typer.Context, **options: Any) -> None:
         options.pop("config")
+        merge_positions(context, positionals, options)
         if options.pop("print_config"):
             typer.echo(format_toml(options), nl=False)
             return
@@ -161,29 +169,36 @@ def with_settings(command: Command) -> Command:
             command(**{taken[name].name: value for name, value in options.items()})
 
     for parameter in taken.values():
-        for info in getattr(parameter.annotation, "__metadata__", ()):
+        for info in _find_options(parameter):
             info.show_envvar = False  # named after the option: the last line of the help says how
+    arguments = list(make_arguments(positionals, taken))
     added = [
         inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ConfigOption),
         inspect.Parameter("print_config", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=PrintConfigOption),
     ]
-    shown = [parameter.replace(name=name) for name, parameter in taken.items()]
-    run.__signature__ = signature.replace(parameters=[*shown, *added])  # type: ignore[attr-defined]
-    run.__annotations__ = {
-        **{parameter.name: parameter.annotation for parameter in shown},
-        "config": ConfigOption,
-        "print_config": PrintConfigOption,
-    }
+    by_position = {one.setting for one in positionals}
+    named = [parameter.replace(name=name, kind=inspect.Parameter.KEYWORD_ONLY) for name, parameter in taken.items()]
+    options = [make_optional(one) if one.name in by_position else one for one in named]
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    parameters = [context, *arguments, *options, *added]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.positionals = positionals  # type: ignore[attr-defined]  # for the help
     name = command.__name__.upper()
     run.__doc__ = f"{inspect.getdoc(command)}\n\nEvery option can also be set as NODULECLIP_{name}_OPTION_NAME."
     return run  # type: ignore[return-value]
+
+
+def _find_options(parameter: inspect.Parameter) -> list[OptionInfo]:
+    marks = getattr(parameter.annotation, "__metadata__", ())
+    return [mark for mark in marks if isinstance(mark, OptionInfo)]
 
 
 def _find_inputs(taken: Mapping[str, inspect.Parameter], options: Mapping[str, Any]) -> dict[str, tuple[Path, ...]]:
     """Return the paths that a command reads, by option."""
     found = {}
     for name, parameter in taken.items():
-        panels = [getattr(info, "rich_help_panel", None) for info in getattr(parameter.annotation, "__metadata__", ())]
+        panels = [info.rich_help_panel for info in _find_options(parameter)]
         values = options[name] if isinstance(options[name], list) else [options[name]]
         paths = tuple(value for value in values if isinstance(value, Path))
         if paths and OUTPUT not in panels and name not in _WRITTEN:
@@ -193,7 +208,7 @@ def _find_inputs(taken: Mapping[str, inspect.Parameter], options: Mapping[str, A
 
 def _name_setting(parameter: inspect.Parameter) -> str:
     """Return the name of a parameter's option, which may differ: `format` would hide the built-in."""
-    for info in getattr(parameter.annotation, "__metadata__", ()):
+    for info in _find_options(parameter):
         for text in (info.default, *(info.param_decls or ())):  # Typer calls the first of its arguments the default
             if isinstance(text, str) and text.startswith("--"):
                 return str(text.split("/")[0].removeprefix("--").replace("-", "_"))

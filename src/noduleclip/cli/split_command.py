@@ -6,11 +6,14 @@ from typing import Annotated
 import typer
 
 from noduleclip.cli import options
+from noduleclip.cli.positions import Position
 
 
 def split(
     roi_csv: options.RoiCsv,
-    out: Annotated[Path, typer.Option(help="Folder for the three patient lists.", rich_help_panel=options.OUTPUT)],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the three patient lists.", rich_help_panel=options.OUTPUT), Position("OUT")
+    ],
     train: Annotated[float, typer.Option(help="Share of training patients.", rich_help_panel="Shares")] = 0.7,
     val: Annotated[float, typer.Option(help="Share of validation patients.", rich_help_panel="Shares")] = 0.1,
     test: Annotated[float, typer.Option(help="Share of test patients.", rich_help_panel="Shares")] = 0.2,

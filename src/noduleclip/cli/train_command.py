@@ -8,6 +8,7 @@ import typer
 
 from noduleclip.cli import options
 from noduleclip.cli.option_groups import with_option_groups
+from noduleclip.cli.positions import Position
 from noduleclip.config import ModelConfig, TrainConfig
 from noduleclip.machine import find_process_info
 
@@ -29,6 +30,7 @@ def train(
     out: Annotated[
         Path,
         typer.Option(help="Folder for clip_best.pth and the records of the run.", rich_help_panel=options.OUTPUT),
+        Position("OUT"),
     ],
     model: ModelConfig,
     config: TrainConfig,
