@@ -27,6 +27,7 @@ def test_counts_are_those_of_the_intervals(rows: list[tuple[str, float | None]])
         sizes = [size for name, size in rows if name == patient and size is not None]
         expected[patient] = tuple(sum(map(interval.contains, sizes)) for interval in size_bins())
     counts = count_bins(frame)
+    assert {patient: bins[:-1] for patient, bins in count_bins(frame, unknown=True).items()} == counts
     assert counts == expected
     assert sum(map(sum, counts.values())) == sum(size is not None for _, size in rows)
 

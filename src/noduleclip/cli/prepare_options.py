@@ -68,7 +68,7 @@ PointDiameter = Annotated[
     Literal["in-slice", "axes-mean", "equivalent", "3d", "volume", "unknown"] | None,
     typer.Option(
         "--diameter-kind",
-        help="Measure of the given diameters, which are used as they are: docs/how-to/import.md. (default: as the "
+        help="Measure of the given diameters, which are used as they are: docs/how-to/points.md. (default: as the "
         "preset says, else unknown)",
         rich_help_panel=options.INPUTS,
     ),

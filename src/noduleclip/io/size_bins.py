@@ -29,13 +29,19 @@ def count_sizes(frame: pl.DataFrame) -> dict[str, int]:
     return {**dict(zip(labels, counts, strict=True)), _UNKNOWN: frame.height - len(known_mm)}
 
 
-def count_bins(frame: pl.DataFrame) -> dict[str, tuple[int, ...]]:
-    """Count the rows of each patient in each bin; rows without a diameter count in none."""
+def count_bins(frame: pl.DataFrame, *, unknown: bool = False) -> dict[str, tuple[int, ...]]:
+    """Count the rows of each patient in each bin; rows without a diameter count in none, or in a last one.
+
+    Args:
+        frame: The rows.
+        unknown: Count the rows without a diameter behind the bins.
+    """
     bins = size_bins()
     size = pl.col(schema.DIAMETER_MM)
     inside = [
         ((size > i.low_mm) if i.low_mm > 0 else pl.lit(True)) & (size <= i.high_mm) for i in bins
     ]  # the curated bins are open below and closed above
+    inside += [size.is_null()] if unknown else []
     counts = frame.group_by(schema.PATIENT_ID).agg(
         condition.fill_null(False).sum().alias(str(at)) for at, condition in enumerate(inside)
     )

@@ -286,7 +286,7 @@ def _split(
     """Split the patients into three lists, unless the source has its own; none where they are too few or unnamed."""
     if annotations.splits is not None:
         return annotations.splits
-    bins = count_bins(expand_readers(collapse_named(rois)))
+    bins = count_bins(expand_readers(collapse_named(rois)), unknown=True)
     if len(bins) < len(schema.SPLIT_FILES):
         reporter.warning(
             f"{len(bins)} patient(s) are too few for three splits; noduleclip split makes them of a larger table"

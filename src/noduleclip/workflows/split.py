@@ -61,7 +61,7 @@ def split(request: SplitRequest, reporter: Reporter = SILENT) -> SplitResult:
     with output_lock(out, schema.SPLIT_FILES, OVERWRITE, replace=request.overwrite, reporter=reporter):
         table = load_table(request.table, reporter)
         nodules = collapse_named(table.frame)
-        lists = split_patients(count_bins(expand_readers(nodules)), request.shares, request.seed)
+        lists = split_patients(count_bins(expand_readers(nodules), unknown=True), request.shares, request.seed)
         patients = dict(zip(schema.SPLIT_FILES, lists, strict=True))
         write_together({out / name: format_patient_list(ids) for name, ids in patients.items()})
     return SplitResult(patients, count_bins(nodules))

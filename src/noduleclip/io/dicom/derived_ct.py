@@ -17,7 +17,8 @@ _UIDS_OF: Final = "noduleclip derived CT 1"
 
 def make_derived_uid(key: str, part: object) -> str:
     """Return the UID of a part of a derived series, such as the number of a slice; always the same."""
-    return str(generate_uid(entropy_srcs=[_UIDS_OF, key, str(part)]))
+    # pydicom joins the sources: without the line break, slice 10 of "s1" would be slice 0 of "s11".
+    return str(generate_uid(entropy_srcs=[_UIDS_OF, f"{key}\n", str(part)]))
 
 
 def make_derived_slice(
