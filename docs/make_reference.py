@@ -106,7 +106,8 @@ def describe_files() -> str:
             NOTE,
             "# Files\n",
             "## The ROI table\n\nCSV in UTF-8 with commas and decimal points, one row per outline. `embed --keep NAME` copies other columns\n"
-            "to the index.\n",
+            "to the index. In place of the box and the diameter, a row may have a point in pixels: `x` and `y`, or\n"
+            "`centroid_x` and `centroid_y`, the column and the row from 0. Then only `dicom_path` is required.\n",
             _table(("column", "", "meaning"), columns),
             "## CSV and spreadsheets\n\nIn all CSV output, text that a spreadsheet would run as a formula gets a quote (`'`) before it: cells and\n"
             "column names that begin with `=`, `+`, `-` or `@` (also after blanks, and full-width), with a tab or a line\n"

@@ -214,7 +214,7 @@ COLUMN_MEANINGS: Final = {
     },
     DESCRIPTION: "what the image shows, in words: the diameter with its interval, and what readers would agree on",
     CSV_ROW: "row of the ROI table, 1 = first below the header",
-    CENTER_X: "centre of the crop, column: the middle of the box",
+    CENTER_X: "centre of the crop, column: the middle of the box, or the point that the row is",
     CENTER_Y: "centre of the crop, row",
     QUERY: "what was asked: the sentence, and after --like the nodule, as in `> 6 mm, like row 17`",
     RANK: "1 = best",
