@@ -95,7 +95,7 @@ try:
 except SystemExit as end:
     assert end.code in (0, None), end.code
 loaded = {{name.split(".")[0] for name in sys.modules}}
-heavy = sorted(loaded & {{"torch", "timm", "torchvision", "pydicom", "onnx", "onnxruntime"}})
+heavy = sorted(loaded & {{"torch", "timm", "torchvision", "pydicom", "onnx", "onnxruntime", "nibabel", "nrrd"}})
 assert not heavy, heavy
 """
 

@@ -1,6 +1,7 @@
 """Volumes through the commands: each nodule on its voxel whatever the format, and values that are not HU."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,58 @@ def test_volumes_beside_dicom_are_not_read_as_dicom(folder: Path) -> None:
     assert again.code == 0, again.err
     assert "cannot be used" not in again.err
     assert not (folder / "out" / schema.REJECTS_CSV).exists()
+
+
+def test_names_that_no_volume_has_are_told_with_those_that_there_are(folder: Path) -> None:
+    table = pl.read_csv(folder / "nodules.csv").with_columns(seriesuid=pl.lit("case_1"))
+    table.write_csv(folder / "nodules.csv")
+    done = prepare(folder)
+    assert done.code == 3
+    assert "none of its 1 series is below" in done.err
+    assert "the first is case_1;" in done.err
+    assert done.err.rstrip().endswith("the 6 volumes there are a.mhd, b.nii, c.nii.gz, …")
+    write_volume(folder / "scans/case_1.nrrd", np.zeros((2, 3, 4), "u1"), AFFINE)
+    assert "1 volumes of these names have 8 bits, as masks (--rescale takes them for CT)" in prepare(folder).err
+
+
+@pytest.mark.parametrize("library", ["nibabel", "nrrd"])
+def test_a_missing_library_is_named_with_the_extra(folder: Path, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where a volume that the table names needs it."""
+    for module in [library, *(one for one in sys.modules if one.startswith(f"{library}."))]:
+        monkeypatch.setitem(sys.modules, module, None)
+    done = prepare(folder)
+    assert done.code == 2
+    distribution = {"nrrd": "pynrrd"}.get(library, library)
+    assert done.err.splitlines()[-1].endswith(f' needs {distribution}: pip install "noduleclip[volumes]"')
+    table = pl.read_csv(folder / "nodules.csv")
+    table.filter(pl.col("seriesuid").is_in(["a", "f"])).write_csv(folder / "nodules.csv")
+    assert prepare(folder).code == 0
+
+
+def test_an_oblique_volume_gives_slices_of_its_angle(folder: Path) -> None:
+    """By DICOM's formula the voxel of each nodule lies where it lies by the affine, to 0.1 mm."""
+    angle = np.deg2rad(15)
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    affine = turn @ AFFINE
+    affine[1, 2] += 0.3  # and a tilted gantry
+    for name in ("b.nii", "d.nrrd"):
+        order, flips = STORED[name]
+        write_volume(folder / "scans" / name, *permute(HU, affine, order, flips))
+    rows = [(*(affine @ (*center, 1))[:3].tolist(), 8.0, name) for name in ("b", "d") for center in CENTERS]
+    frame = pl.DataFrame(rows, schema=["x", "y", "z", "diameter_mm", "seriesuid"], orient="row")
+    frame.write_csv(folder / "nodules.csv")
+    done = prepare(folder)
+    assert done.code == 0, done.err
+    for row in read_rows(folder).iter_rows(named=True):
+        data = pydicom.dcmread(row[schema.ABSOLUTE_PATH])
+        column, line = row[schema.CENTROID_X], row[schema.CENTROID_Y]
+        assert read_ct_slice(Path(row[schema.ABSOLUTE_PATH])).hu[round(line), round(column)] == 333
+        along_row, along_column = np.array(data.ImageOrientationPatient, float).reshape(2, 3)
+        row_mm, column_mm = map(float, data.PixelSpacing)
+        place = np.array(data.ImagePositionPatient, float) + column * column_mm * along_row
+        place += line * row_mm * along_column
+        assert min(np.linalg.norm(place - [x, y, z]) for x, y, z, *_ in rows) < 0.1
 
 
 @pytest.mark.parametrize("ending", ["nii.gz", "nrrd"])

@@ -42,6 +42,7 @@ from noduleclip import __version__, schema
 from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.models.checkpoint import pack_model
 from noduleclip.models.clip import ClipModel
+from volume_files import write_nifti, write_nrrd
 
 CORPUS = Path(__file__).parent / "corpus"
 REGRESSION = "broke-"
@@ -51,6 +52,8 @@ BY_LIBRARIES = {
     "index_meta",
     "dicom",
     "meta_image",
+    "nifti",
+    "nrrd",
     "segmentation",
     "structure_set",
     "report",
@@ -114,6 +117,7 @@ def make_corpus() -> Iterator[tuple[str, str, bytes]]:
     boxes = {str(number): {"score": 0.5, "label": 0, "box": [3, 9, 7, 20, 9, 20]} for number in (1, 2)}
     yield "nndetection", "sound.json", json.dumps(boxes, indent=4).encode()
     yield from (("meta_image", name, content) for name, content in _make_meta_images())
+    yield from _make_volumes()
     yield from _make_segmentation()
     drawn = lidc_phantoms.Nodule([Curve(0), Curve(0, lidc_phantoms.HOLE, "FALSE"), Curve(1, [(5, 5)])])
     for name, root in (("sound.xml", "LidcReadMessage"), ("chest-x-ray.xml", "IdriReadMessage")):
@@ -156,6 +160,28 @@ def _make_meta_images() -> Iterator[tuple[str, bytes]]:
     with tempfile.TemporaryDirectory() as folder:
         for name, compressed in (("sound.mha", False), ("compressed.mha", True)):
             yield name, write_mhd(Path(folder) / name, values, compressed=compressed).read_bytes()
+
+
+def _make_volumes() -> Iterator[tuple[str, str, bytes]]:
+    values = np.arange(3 * 4 * 5, dtype="<i2").reshape(3, 4, 5) - 1000
+    affine = np.array([[0, 0.7, 0, -10], [0.7, 0, 0, 20], [0, 0, -2.5, 30], [0, 0, 0, 1]])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.nii"
+        yield "nifti", "sound.nii", write_nifti(path, values, affine).read_bytes()
+        yield "nifti", "sound-second.nii", write_nifti(path, values.astype(">f4"), affine, version=2).read_bytes()
+        yield "nifti", "sound-qform.nii", write_nifti(path, values, affine, sform=False).read_bytes()
+        for encoding in ("raw", "gzip", "bzip2"):
+            path = write_nrrd(Path(folder) / "a.nrrd", values, affine, encoding=encoding)
+            yield "nrrd", f"sound-{encoding}.nrrd", _leave_out_comments(path)
+        fields = {"Segment0_LabelValue": "1", "Segment0_Name": "nodule", "space units": ["mm", "mm", "mm"]}
+        path = write_nrrd(Path(folder) / "a.nrrd", values.astype("u1"), affine, encoding="raw", fields=fields)
+        yield "nrrd", "labels.nrrd", _leave_out_comments(path)
+
+
+def _leave_out_comments(path: Path) -> bytes:
+    """Return a NRRD file without comments, which have the date."""
+    head, blank, data = path.read_bytes().partition(b"\n\n")
+    return b"\n".join(line for line in head.split(b"\n") if not line.startswith(b"#")) + blank + data
 
 
 def _make_segmentation() -> Iterator[tuple[str, str, bytes]]:

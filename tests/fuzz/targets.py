@@ -6,6 +6,7 @@ contract: one printable line, no warning, bounded time and memory.
 
 import contextlib
 import functools
+import gzip
 import importlib
 import resource
 import signal
@@ -57,6 +58,7 @@ from noduleclip.io.slice_plane import SlicePlane
 from noduleclip.io.suspicions import find_suspicions
 from noduleclip.io.text_table import guard_cells
 from noduleclip.io.volumes.formats import open_volume
+from noduleclip.io.volumes.hu_slices import HuSlices
 from noduleclip.language.query import describe_query, parse_queries
 from noduleclip.retrieval.text_query import SentenceEncoder
 
@@ -235,11 +237,32 @@ def _check_spheres(spheres: Sequence[Sphere], reasons: Sequence[str]) -> None:
 
 
 def _read_meta_image(content: bytes, folder: Path) -> None:
-    volume = open_volume(_put(folder / "image.mha", content), max_pixels=4096)
+    _read_volume(_put(folder / "image.mha", content))
+
+
+def _read_nifti(content: bytes, folder: Path) -> None:
+    """Read a file, and the same within gzip."""
+    packed = gzip.compress(content, 1)
+    try:
+        _read_volume(_put(folder / "image.nii.gz", packed))
+    except InputError as error:
+        _check_message(str(error))
+    _read_volume(_put(folder / "image.nii", content))
+
+
+def _read_nrrd(content: bytes, folder: Path) -> None:
+    _read_volume(_put(folder / "image.nrrd", content))
+
+
+def _read_volume(path: Path) -> None:
+    volume = open_volume(path, max_pixels=4096)
     slices, rows, columns = volume.shape_zyx
     _demand(bool(np.isfinite(volume.planes[-1].position_mm).all()), "a slice that is nowhere")
     for _, values in volume.read_slices({0, slices - 1}):
         _demand(values.shape == (rows, columns), "a slice of another shape")
+    if not volume.stored.is_mask:
+        for _, hu in HuSlices(volume, {slices // 2}):
+            _demand(hu.shape == (rows, columns), "a slice in HU of another shape")
 
 
 def _read_segmentation(content: bytes, folder: Path) -> None:
@@ -468,6 +491,8 @@ TARGETS = {
         Target(_read_data_list, _TABLES, words.PLACES),
         Target(_read_nndetection, _TABLES, words.PLACES),
         Target(_read_meta_image, _TABLES, words.META),
+        Target(_read_nifti, _TABLES, words.NIFTI, imports=("nibabel",)),
+        Target(_read_nrrd, _TABLES, words.NRRD, imports=("nrrd",)),
         Target(_read_segmentation, _TABLES, words.DICOM),
         Target(_read_report, _TABLES, words.DICOM),
         Target(_read_structure_set, _TABLES, words.DICOM),

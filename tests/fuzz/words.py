@@ -29,6 +29,18 @@ META = (
     *_words("LIST ../x"),
     *(b"\n", b"\x78\x9c", b"\0"),
 )
+NIFTI = (
+    *(b"n+1\0", b"ni1\0", b"n+2\0\r\n\x1a\n", b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0"),
+    *(b"\xff\x7f", b"\0\x80", b"\0\0\xb0\x43", b"\0\0\x80\x3f", b"\0\0\x80\xbf", b"\0\0\xc0\x7f", b"\0\0\x80\x7f"),
+    *(b"\xff\xff\x7f\x7f", b"\x03\0", b"\x04\0", b"\x80\0", b"\x10\0", b"\x1f\x8b", b"\0" * 16),
+)
+NRRD = (
+    *_words("NRRD0004 NRRD0005 type: short float ushort uchar block dimension: sizes: spacings: space: encoding: raw"),
+    *_words("gzip bzip2 ascii endian: little big left-posterior-superior RAS LAS 3 4 -1 nan none (1,0,0) (0,0,1e999)"),
+    *(b"space directions: ", b"space origin: ", b"space units: ", b"data file: ", b"byte skip: ", b"line skip: "),
+    *(b"kinds: ", b"LIST", b"../x", b"%03d 1 9 1", b"Segment0_LabelValue:=1", b"\n", b"\n\n", b"\r\n", b"# "),
+    *(b'"mm" "cm"', b"\x1f\x8b", b"BZh9"),
+)
 LIDC_XML = (
     *_words("<LidcReadMessage> <IdriReadMessage> <readingSession> </readingSession> <unblindedReadNodule> <nonNodule>"),
     *_words("<roi> </roi> <edgeMap> </edgeMap> <xCoord> <yCoord> <inclusion>FALSE</inclusion> <characteristics>"),

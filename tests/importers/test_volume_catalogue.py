@@ -130,8 +130,8 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_volume_is_found_by_its_names(tmp_path: Path, case: str) -> None:
     files, name, expected = CASES[case]
-    for number, file in enumerate(files):
-        write_volume(tmp_path / file, np.full((2, 3, 4), number, "<i2"), AFFINE)
+    for number, file in enumerate(files, 1):
+        write_volume(tmp_path / file, np.full((2, 3, 4), -number, "<i2"), AFFINE)
     found = find_volumes(tmp_path, {name}, 10_000)
     if expected is None:
         assert (found.images, found.names, found.rejected) == ({}, {}, [])
@@ -153,6 +153,21 @@ def test_masks_beside_images_do_not_make_names_unclear(tmp_path: Path) -> None:
     found = find_volumes(tmp_path, {"case1"}, 10_000)
     assert found.names == {"case1": "case1_0000"}
     assert found.masks == 1
+
+
+@pytest.mark.parametrize("kind", ["<i2", "<f8", "<i8"])
+@pytest.mark.parametrize("image", ["imagesTr/case1_0000.nii.gz", "image/case1.nii.gz"])
+def test_masks_of_more_bits_are_known_by_their_values(tmp_path: Path, image: str, kind: str) -> None:
+    hu = np.random.default_rng(0).integers(-1000, 400, (9, 8, 7)).astype("<i2")
+    labels = np.zeros(hu.shape, kind)
+    labels[4, 2:5, 2:5] = 1
+    write_volume(tmp_path / image, hu, AFFINE)
+    write_volume(tmp_path / "labelsTr/case1.nii.gz", labels, AFFINE)
+    found = find_volumes(tmp_path, {"case1"}, 10_000)
+    assert found.images[found.names["case1"]].path == tmp_path / image
+    assert (found.masks, found.rejected) == (1, [])
+    (tmp_path / image).unlink()
+    assert list(find_volumes(tmp_path, {"case1"}, 10_000).images) == ["case1"]
 
 
 def test_values_of_8_bits_are_ct_where_the_user_says_how(tmp_path: Path) -> None:

@@ -9,6 +9,14 @@ import typer
 from noduleclip.cli import options
 from noduleclip.cli.positions import Position
 
+ImageRoot = Annotated[
+    Path,
+    typer.Option(
+        "--data-root",
+        help="Folder of the DICOM files or volumes (NIfTI, NRRD, MetaImage), at any depth.",
+        rich_help_panel=options.INPUTS,
+    ),
+]
 DataRoot = Annotated[
     Path,
     typer.Option("--data-root", help="Folder of the DICOM files, at any depth.", rich_help_panel=options.INPUTS),
@@ -135,7 +143,7 @@ class SharedOptions:
         bool,
         typer.Option(
             "--relative-paths",
-            help="Write DICOM paths relative to the data root (those made of .mhd: to --out), for use with "
+            help="Write DICOM paths relative to the data root (those made of volumes: to --out), for use with "
             "--dicom-root.",
             rich_help_panel=options.OUTPUT,
         ),

@@ -11,8 +11,8 @@ from noduleclip.cli.prepare_options import (
     BoxCoordinates,
     BoxDiameter,
     BoxLabels,
-    DataRoot,
     GivenDiameter,
+    ImageRoot,
     MinScore,
     PatientPattern,
     PatientsCsv,
@@ -30,7 +30,7 @@ def prepare_luna16(
     annotations: Annotated[
         Path, typer.Option(help="LUNA16's annotations.csv.", rich_help_panel=options.INPUTS, show_default=False)
     ],
-    data_root: DataRoot,
+    data_root: ImageRoot,
     diameter_kind: GivenDiameter = "volume",
     patients: PatientsCsv = None,
     patient_pattern: PatientPattern = "",
@@ -68,7 +68,7 @@ def prepare_csv(
             rich_help_panel=options.INPUTS,
         ),
     ],
-    data_root: DataRoot,
+    data_root: ImageRoot,
     preset: Annotated[
         Literal["auto", "none", "luna25", "lndb", "lungx", "boxes"],
         typer.Option(
@@ -151,7 +151,7 @@ def prepare_monai(
             rich_help_panel=options.INPUTS,
         ),
     ],
-    data_root: DataRoot,
+    data_root: ImageRoot,
     box_mode: Annotated[
         Literal["cccwhd", "xyzwhd", "xyzxyz", "xxyyzz", "xyxyzz"],
         typer.Option(help="Order of the six numbers of a box, by MONAI's names.", rich_help_panel=options.INPUTS),
@@ -198,7 +198,7 @@ def prepare_nndetection(
             rich_help_panel=options.INPUTS,
         ),
     ],
-    data_root: DataRoot,
+    data_root: ImageRoot,
     min_score: MinScore = None,
     labels: BoxLabels = "",
     diameter_kind: GivenDiameter = "unknown",

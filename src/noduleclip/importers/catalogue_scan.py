@@ -38,6 +38,7 @@ from noduleclip.io.dicom.header import COPY_AGAIN, Header, read_header
 from noduleclip.io.dicom.slice import no_warnings
 from noduleclip.io.disk import require_space
 from noduleclip.io.job_pool import WorkerCrashed, run_jobs
+from noduleclip.io.volumes.formats import VOLUME_SUFFIXES
 
 _TAGS: Final = (
     *("Modality", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID"),
@@ -49,7 +50,7 @@ _TAGS: Final = (
 _OTHER_SUFFIXES: Final = frozenset(
     [
         *(".xml", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".toml", ".yaml", ".md", ".html", ".pdf", ".xls", ".xlsx"),
-        *(".zip", ".gz", ".tar", ".tcia", ".mhd", ".mha", ".raw", ".zraw", ".nii", ".nrrd", ".npy", ".npz", ".png"),
+        *(".zip", ".gz", ".bz2", ".tar", ".tcia", *VOLUME_SUFFIXES, ".raw", ".zraw", ".npy", ".npz", ".png"),
         *(".svg", ".jpg", ".jpeg", ".db", ".sqlite", ".parquet", ".py", ".ipynb", ".log", ".lock", ".part"),
     ]
 )

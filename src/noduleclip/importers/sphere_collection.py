@@ -91,10 +91,7 @@ def locate_spheres(
     if not here & {sphere.series_uid for sphere in named}:
         if images.rejected:
             raise InputError(f"{source}: none of its series can be used; first: {images.rejected[0].reason}")
-        raise InputError(
-            f"{source}: none of its {len(wanted)} series is below {data_root}, the first is "
-            f"{min(wanted, default='')[:80]}; name the folder of their DICOM, NIfTI, NRRD or MetaImage"
-        )
+        raise make_absence(source, wanted, data_root, images)
     left_out = 0
     if limit is not None:
         first = sorted(here & {sphere.series_uid for sphere in named})[:limit]
@@ -108,6 +105,14 @@ def locate_spheres(
     remarks = [*chosen.remarks, *images.remarks, *slices.remarks, *axes, *_remark(kept, images)]
     rejected = [*images.rejected, *elsewhere, *slices.rejected]
     return LocatedSpheres(catalogue, kept, rejected, remarks, left_out, known)
+
+
+def make_absence(source: Path, wanted: Collection[str], data_root: Path, images: VolumeSeries) -> InputError:
+    """Return the error that none of the series that a table names is below a folder."""
+    return InputError(
+        f"{source}: none of its {len(wanted)} series is below {data_root}, the first is "
+        f"{min(wanted, default='')[:80]}; name the folder of their DICOM, NIfTI, NRRD or MetaImage{images.hint}"
+    )
 
 
 def _write_slices(
@@ -137,8 +142,8 @@ def _remark(spheres: Sequence[Sphere], images: VolumeSeries) -> list[str]:
     remarks = []
     if images.masks:
         remarks.append(
-            f"{images.masks} images of 8 bits bear the name of a series: masks, left out "
-            "(--rescale takes those without another image for CT)"
+            f"{images.masks} volumes of the names of series are masks, of 8 bits or few whole numbers: left out "
+            "(--rescale takes those of 8 bits without another image for CT)"
         )
     nameless = {sphere.series_uid for sphere in spheres if sphere.patient_id == sphere.series_uid}
     if nameless:

@@ -3,6 +3,7 @@
 The pipeline reads DICOM, so derived DICOM is written for the slices that a table needs.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -25,10 +26,12 @@ from noduleclip.io.dicom.derived_ct import keep_file, make_derived_slice, make_d
 from noduleclip.io.disk import require_space, round_to_blocks
 from noduleclip.io.volumes.formats import VOLUME_SUFFIXES, open_volume
 from noduleclip.io.volumes.hu_slices import HuSlices
+from noduleclip.io.volumes.labels import looks_like_labels
 from noduleclip.io.volumes.volume import Rescale, Volume
 
 DICOM_FOLDER: Final = "dicom"
 _DIGITS: Final = 16
+_MOST_NAMED: Final = 3
 _HEADER_BYTES: Final = 1024  # of a derived slice, about
 
 
@@ -43,6 +46,7 @@ class VolumeSeries:
         masks: Number of files that are masks.
         closed: Parts of the folder that cannot be opened.
         remarks: Oddities of the headers, a sentence each.
+        present: Paths of all volumes from the folder.
     """
 
     images: Mapping[str, Volume]
@@ -51,6 +55,17 @@ class VolumeSeries:
     masks: int
     closed: Sequence[RejectedAnnotation] = ()
     remarks: Sequence[str] = ()
+    present: Sequence[str] = ()
+
+    @property
+    def hint(self) -> str:
+        """The end of a message that no CT has a name: empty, or what the volumes are."""
+        if self.masks:
+            return f"; {self.masks:,} volumes of these names have 8 bits, as masks (--rescale takes them for CT)"
+        if not self.present:
+            return ""
+        named = ", ".join(self.present[:_MOST_NAMED]) + (", …" if len(self.present) > _MOST_NAMED else "")
+        return f"; the {len(self.present):,} volumes there are {named}"
 
 
 class WrittenSlices(NamedTuple):
@@ -77,7 +92,8 @@ def find_volumes(root: Path, wanted: Collection[str], max_pixels: int, rescale: 
         rescale: Slope and intercept that make HU of the values; None = they are HU.
     """
     walk = Walk()
-    finder = VolumeFinder(root, find_files(root, *VOLUME_SUFFIXES, walk=walk))
+    paths = find_files(root, *VOLUME_SUFFIXES, walk=walk)
+    finder = VolumeFinder(root, paths)
     candidates = {name: found for name in sorted(wanted) if (found := finder.find(name))}
     named = {path for found in candidates.values() for path in found}
     images, masks, rejected = _open_volumes(finder.list_namesakes(named), named, max_pixels, rescale)
@@ -85,6 +101,9 @@ def find_volumes(root: Path, wanted: Collection[str], max_pixels: int, rescale: 
         for found in candidates.values():
             if not any(path in images for path in found):
                 images |= {path: masks.pop(path) for path in found if path in masks}
+    for found in candidates.values():
+        for path in _find_labels([path for path in found if path in images], images):
+            masks[path] = images.pop(path)
     series, names = finder.name_series(images), {}
     for name, found in candidates.items():
         usable = narrow(name, [path for path in found if path in images])
@@ -99,7 +118,23 @@ def find_volumes(root: Path, wanted: Collection[str], max_pixels: int, rescale: 
     by_series = {series[path]: image for path, image in images.items()}
     used = {uid: by_series[uid] for uid in sorted(set(names.values()))}
     remarks = [remark for image in used.values() for remark in image.stored.remarks]
-    return VolumeSeries(used, names, rejected, len(named & set(masks)), walk.rejected, remarks)
+    present = [path.relative_to(root).as_posix() for path in paths]
+    return VolumeSeries(used, names, rejected, len(named & set(masks)), walk.rejected, remarks, present)
+
+
+def _find_labels(paths: Sequence[Path], images: Mapping[Path, Volume]) -> list[Path]:
+    """Return which of several images of one name are masks by their values, until one is left.
+
+    Small files are looked at first: compressed, those are the masks.
+    """
+    found: list[Path] = []
+    for path in sorted(paths, key=lambda path: path.stat().st_size):
+        if len(found) == len(paths) - 1:
+            break
+        with contextlib.suppress(InputError):  # what is broken is told when it is read
+            if looks_like_labels(images[path]):
+                found.append(path)
+    return found
 
 
 def _open_volumes(

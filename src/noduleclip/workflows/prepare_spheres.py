@@ -17,7 +17,7 @@ from noduleclip.importers.monai import TEST, TRAINING, VALIDATION, read_data_lis
 from noduleclip.importers.nndetection import read_nndetection
 from noduleclip.importers.point_presets import AUTO, NONE
 from noduleclip.importers.point_table import PointOptions, read_point_table
-from noduleclip.importers.sphere_collection import find_patients, load_patients, locate_spheres
+from noduleclip.importers.sphere_collection import find_patients, load_patients, locate_spheres, make_absence
 from noduleclip.importers.volume_catalogue import find_volumes
 from noduleclip.importers.volume_patients import VolumePatients, compile_patient_pattern
 from noduleclip.io.volumes.volume import Rescale
@@ -179,6 +179,8 @@ def _load_spheres(request: SphereRequest, source: PlaceSource, reporter: Reporte
     except InputError as error:
         if images.rejected and not images.images:
             raise InputError(f"{images.rejected[0].reason}; and {error}") from error
+        if images.present and not images.images:
+            raise make_absence(path, names, data_root, images) from error
         if not images.images:
             raise
     located = locate_spheres(

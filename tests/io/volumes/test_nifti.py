@@ -92,6 +92,17 @@ def test_a_qform_without_its_factor_is_right_handed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_nifti_header(patch(path, PIXDIM_AT, "f", 0.0)).affine_lps, right_handed)
 
 
+@pytest.mark.parametrize(("at", "value"), [(PIXDIM_AT + 4, -0.7), (256, 3.0)], ids=["voxel sizes", "quaternion"])
+def test_a_broken_qform_counts_only_alone(tmp_path: Path, at: int, value: float) -> None:
+    path = patch(write_nifti(tmp_path / "a.nii", VALUES, AFFINE), at, "f", value)
+    stored = read_nifti_header(path)
+    np.testing.assert_allclose(stored.affine_lps, AFFINE, atol=1e-4)
+    assert stored.remarks == (f"{path}: its qform is broken; the sform is used",)
+    path = patch(write_nifti(tmp_path / "b.nii", VALUES, AFFINE, sform=False), at, "f", value)
+    with pytest.raises(InputError, match=r"b\.nii: its NIfTI header is broken"):
+        read_nifti_header(path)
+
+
 def test_equal_affines_give_no_remark(tmp_path: Path) -> None:
     assert read_nifti_header(write_nifti(tmp_path / "a.nii", VALUES, AFFINE)).remarks == ()
 

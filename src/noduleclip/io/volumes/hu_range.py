@@ -59,9 +59,9 @@ class HuRange:
             tissue = found[found >= np.array(_LOWEST_HU, np.float64)]
             low = float(tissue.min()) if tissue.size else np.inf
         self.lowest = min(self.lowest, low)
-        bins = np.floor(np.clip(found.astype(np.float32), *_BINS_HU)).astype(np.int32) - _BINS_HU[0]
-        self.counts += np.bincount(bins, minlength=self.counts.size)
-        self.scaled += int(np.count_nonzero(np.abs(found.astype(np.float32)) <= _SCALED))
+        clipped = np.clip(found.astype(np.float64), *_BINS_HU)
+        self.counts += np.bincount(np.floor(clipped).astype(np.int32) - _BINS_HU[0], minlength=self.counts.size)
+        self.scaled += int(np.count_nonzero(np.abs(clipped) <= _SCALED))
 
     def find_fault(self) -> str | None:
         """Return what speaks against HU and what to do about it, as the end of a message; None where nothing does."""

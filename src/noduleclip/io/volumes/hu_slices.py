@@ -19,7 +19,7 @@ class HuSlices:
     """Slices of a volume in HU.
 
     They are read at the construction, and judged together with others of the volume; where the wanted ones would take
-    more than 128 MB, they are read again on iteration.
+    more than 128 MB, they are read again on iteration, in parts of that size.
 
     Attributes:
         doubt: What speaks against HU, where the user says that the values, or those rescaled, are HU; else None.
@@ -43,7 +43,7 @@ class HuSlices:
             self._held = None
         seen = HuRange()
         chosen = set(self._wanted) if self._held is not None else set(self._wanted[:: 1 + len(self._wanted) // _PROBES])
-        for index, values in volume.read_slices(chosen | _find_probes(volume, self._wanted)):
+        for index, values in volume.read_slices(chosen | _find_probes(volume, self._wanted), sort=False):
             seen.add(_apply(values, volume.rescale))
             if self._held is not None and index in chosen:
                 self._held[index] = to_int16(values, volume.rescale)
@@ -52,19 +52,25 @@ class HuSlices:
             raise SliceError(RejectCode.NOT_HU, f"{volume.path}: {self.doubt}")
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[np.int16]]]:
-        """Yield the index of each wanted slice and its (Y, X) values in HU, in ascending order."""
+        """Yield the index of each wanted slice and its (Y, X) values in HU, in the order of the file."""
         if self._held is not None:
             yield from self._held.items()
             return
-        for index, values in self._volume.read_slices(self._wanted):
-            yield index, to_int16(values, self._volume.rescale)
+        at_once = len(self._wanted)
+        if self._volume.axes[2] != 2:  # then they are in memory together
+            _, rows, columns = self._volume.shape_zyx
+            at_once = max(1, _MOST_HELD_BYTES // (self._volume.stored.dtype.itemsize * rows * columns))
+        for start in range(0, len(self._wanted), at_once):
+            for index, values in self._volume.read_slices(self._wanted[start : start + at_once], sort=False):
+                yield index, to_int16(values, self._volume.rescale)
 
 
 def _apply(values: NDArray[np.generic], rescale: Rescale | None) -> NDArray[np.generic]:
     if rescale in (None, (1.0, 0.0)):
         return values
     assert rescale is not None
-    return np.asarray(values.astype(np.float64) * rescale[0] + rescale[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(values.astype(np.float64) * rescale[0] + rescale[1])
 
 
 def _find_probes(volume: Volume, wanted: Collection[int]) -> set[int]:

@@ -25,6 +25,8 @@ _TYPES: Final = {
     "MET_UINT": "u4",
     "MET_LONG": "i4",
     "MET_ULONG": "u4",
+    "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8",
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }

@@ -46,7 +46,8 @@ def read_nifti_header(path: Path) -> FileVolume:
         header = (Nifti1Header if size == min(_HEADER_BYTES) else Nifti2Header)(start[:size], order, check=False)
         shape = _find_shape([int(side) for side in header["dim"]], path)
         dtype = _find_dtype(header, path)
-        affine, remarks = _find_affine(header, shape, path)
+        with np.errstate(all="ignore"):
+            affine, remarks = _find_affine(header, shape, path)
         scale = header.get_slope_inter()
     except InputError:
         raise
@@ -136,8 +137,8 @@ def _find_affine(
         header["pixdim"][0] = 1  # as nifti1.h says of other values
     try:
         qform = _scale_to_mm(header.get_qform(coded=True)[0], _MM_OF_UNIT[unit])
-    except ValueError:
-        if sform is None:
+    except Exception as error:  # the library raises its own and unrelated types
+        if sform is None or shows_incompatibility(error):
             raise
         return sform, (f"{path}: its qform is broken; the sform is used",)
     assert qform is not None, "its code says that it is there"

@@ -19,6 +19,7 @@ MOST_SLICES: Final = 10_000
 _MOST_VOXELS: Final = 1 << 32
 _LARGEST_OFFSET_MM: Final = 1e5
 _LARGEST_SKEW: Final = 1e-3
+_SMALLEST_VOLUME: Final = 0.1  # of three unit vectors along the axes
 AXES: Final = "xyz"
 Rescale = tuple[float, float]
 """Slope and intercept: value * slope + intercept = HU."""
@@ -135,13 +136,15 @@ class Volume:
         x, y, z = (self.stored.affine_lps @ np.array([*ijk, 1.0]))[:3].tolist()
         return x, y, z
 
-    def read_slices(self, wanted: Collection[int]) -> Iterator[tuple[int, NDArray[np.generic]]]:
-        """Read some slices in ascending order.
+    def read_slices(self, wanted: Collection[int], *, sort: bool = True) -> Iterator[tuple[int, NDArray[np.generic]]]:
+        """Read some slices.
 
-        Where slices are not planes of the file, all of its planes are read, and the wanted slices are in memory.
+        Where slices are not planes of the file, all of its planes are read, and the wanted slices are in memory; where
+        they are planes in descending order, only if they are sorted.
 
         Args:
             wanted: Indices of slices, 0-based, each within the volume.
+            sort: Read them in ascending order, instead of that of the file.
 
         Yields:
             The index of a slice and its (Y, X) values.
@@ -156,7 +159,7 @@ class Volume:
             last = self.shape_zyx[0] - 1
             of_plane = {last - index if self.flipped[2] else index: index for index in chosen}
             read = ((of_plane[k], self._turn(plane)) for k, plane in self.stored.read_planes(of_plane))
-            yield from sorted(read, key=lambda it: it[0]) if self.flipped[2] else read
+            yield from sorted(read, key=lambda it: it[0]) if sort and self.flipped[2] else read
             return
         yield from zip(chosen, self._gather(chosen), strict=True)
 
@@ -223,7 +226,8 @@ def _check_geometry(stored: StoredVolume) -> None:
         raise InputError(f"{stored.path}: has {' x '.join(map(str, stored.shape_ijk))} voxels")
     if not np.isfinite(affine).all():
         raise InputError(f"{stored.path}: its affine has values that are no numbers: where it lies is not known")
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    with np.errstate(over="ignore"):
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if not ((spacing >= MIN_SPACING_MM) & (spacing <= MAX_SPACING_MM)).all():
         found = " x ".join(f"{side:g}" for side in spacing)
         raise InputError(
@@ -232,7 +236,8 @@ def _check_geometry(stored: StoredVolume) -> None:
         )
     if np.abs(affine[:3, 3]).max() > _LARGEST_OFFSET_MM:
         raise InputError(f"{stored.path}: its origin is no place in mm")
-    if abs(float(np.linalg.det(affine[:3, :3] / spacing))) < 0.1:
+    first, second, third = (affine[:3, :3] / spacing).T
+    if abs(float(np.cross(first, second) @ third)) < _SMALLEST_VOLUME:
         raise InputError(f"{stored.path}: its axes lie nearly in one plane")
 
 
@@ -247,6 +252,7 @@ def to_int16(values: NDArray[np.generic], rescale: Rescale | None = None) -> NDA
     if (slope, intercept) == (1.0, 0.0) and values.dtype.kind in "iu":
         scaled = values
     else:
-        scaled = np.rint(np.nan_to_num(values.astype(np.float64), nan=-1024.0) * slope + intercept)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = np.rint(np.nan_to_num(values.astype(np.float64) * slope + intercept, nan=-1024.0))
     limits = np.iinfo(np.int16)
     return np.asarray(np.clip(scaled, limits.min, limits.max), np.int16)

@@ -92,7 +92,8 @@ class FileVolume(StoredVolume):
         if self.slope_intercept is None:
             return plane
         slope, intercept = self.slope_intercept
-        return np.asarray(plane.astype(np.float64) * slope + intercept)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(plane.astype(np.float64) * slope + intercept)
 
     def _ends_before(self, index: int) -> InputError:
         return InputError(f"{self.data_path}: ends before slice {index}; copy or download it again")
