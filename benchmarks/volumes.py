@@ -112,21 +112,22 @@ def resident_kb(pid: int) -> int:
 
 
 def main() -> None:
-    """Print a table."""
+    """Make the volumes that are not there yet, then print a table."""
     out, slices = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 800
-    print("| file | packing | MB | s | peak MB |\n| --- | --- | --- | --- | --- |")
-    for name, packing in _KINDS.items():
-        folder = out / f"{packing}-{name}"
+    folders = {name: out / f"{packing}-{name}" for name, packing in _KINDS.items()}
+    for name, folder in folders.items():
         folder.mkdir(parents=True, exist_ok=True)
-        write_volume(folder / name, packing, slices)
+        if not (folder / name).exists():
+            write_volume(folder / name, _KINDS[name], slices)
+    print("| file | packing | MB | s | peak MB |\n| --- | --- | --- | --- | --- |")
+    for name, folder in folders.items():
         places = [(0.7 * (100 + 30 * n), 0.7 * 256, 0.625 * slices * (n + 0.5) / POINTS) for n in range(POINTS)]
         rows = [f"{x},{y},{z},8,{name.partition('.')[0]}" for x, y, z in places]
         (folder / "nodules.csv").write_text("\n".join(["x,y,z,diameter_mm,seriesuid", *rows, ""]), encoding="utf-8")
         table = ("--table", folder / "nodules.csv", "--data-root", folder)
-        seconds, peak_mb = run("prepare", "csv", *table, "--out", folder / "out")
+        seconds, peak_mb = run("prepare", "csv", *table, "--out", folder / "out", "--overwrite")
         size_mb = (folder / name).stat().st_size / 2**20
-        print(f"| `{name[1:]}` | {packing} | {size_mb:.0f} | {seconds:.1f} | {peak_mb:.0f} |", flush=True)
-        (folder / name).unlink()
+        print(f"| `{name[1:]}` | {_KINDS[name]} | {size_mb:.0f} | {seconds:.1f} | {peak_mb:.0f} |", flush=True)
 
 
 if __name__ == "__main__":
