@@ -16,6 +16,7 @@ ImageRoot = Annotated[
         help="Folder of the DICOM files or volumes (NIfTI, NRRD, MetaImage), at any depth.",
         rich_help_panel=options.INPUTS,
     ),
+    Position("DATA"),
 ]
 DataRoot = Annotated[
     Path,
