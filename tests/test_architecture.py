@@ -121,6 +121,7 @@ def run_light(arguments: list[str], tmp_path: Path) -> None:
         ["demo"],
         ["prepare"],
         ["prepare", "lidc"],
+        ["prepare", "masks"],
         ["prepare", "seg"],
     ],
 )
