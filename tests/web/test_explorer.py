@@ -261,7 +261,8 @@ def test_nothing_can_be_changed(client: TestClient, method: str) -> None:
 
 
 ALL = ("/", "/api/collection", "/api/search?q=x", "/api/nodule/1", "/api/stack/1", "/api/slice/1", "/picture/1.png",
-       "/topk.csv?q=x", "/hits.html?q=x", "/hits.mrk.json?q=x", "/api/map", "/static/explorer.js", "/nothing")  # fmt: skip
+       "/topk.csv?q=x", "/hits.html?q=x", "/hits.mrk.json?q=x", "/api/map", "/static/explorer.js",
+       "/nothing")  # fmt: skip
 LED = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
 BY_LINK = {"sec-fetch-site": "none", **LED}
 

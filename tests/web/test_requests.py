@@ -17,7 +17,25 @@ from noduleclip.web.guard import HEADERS
 from web.conftest import open_client
 
 HUGE = "9" * 5000
-NAMES = ("q", "alpha", "softness", "k", "start", "rows", "min_probability", "rule", "unique", "min", "max", "patients", "generation", "row", "q2", "map", "x")
+NAMES = (
+    "q",
+    "alpha",
+    "softness",
+    "k",
+    "start",
+    "rows",
+    "min_probability",
+    "rule",
+    "unique",
+    "min",
+    "max",
+    "patients",
+    "generation",
+    "row",
+    "q2",
+    "map",
+    "x",
+)
 ADDRESSES = ("/", "/api/collection", "/api/search", "/api/nodule/1", "/api/slice/1", "/picture/1.png", "/topk.csv",
              "/hits.html", "/hits.mrk.json", "/api/map", "/api/reopen")  # fmt: skip
 ODD_VALUES = (
