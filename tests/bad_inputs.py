@@ -462,8 +462,8 @@ def _(world: World) -> str:
     many = world.call(*query, "0.6–1 cm", "--topk", 10_000)
     assert many.code == 0
     assert "there are" in many.err
-    assert "read as: diameter in (6, 10] mm" in many.err
-    assert "read as: diameter in [6, inf) mm" in world.call(*query, "≥ 6 mm").err
+    assert "read as: diameter larger than 6 and at most 10 mm, (6, 10] mm" in many.err
+    assert "read as: diameter at least 6 mm, [6, inf) mm" in world.call(*query, "≥ 6 mm").err
     assert world.call(*query, "6-10 cm").code == 0
     assert world.call(*query, "10 to 6 mm").code in (0, 2)
     assert "--topk" in world.refuse(2, *query, "> 6 mm", "--topk", 0)

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"io"},
     "engine": {"models", "io", "retrieval", "evaluation", "phantom"},
     "workflows": LIBRARY,
-    "report": {"workflows", "evaluation", "io"},
+    "report": {"workflows", "evaluation", "retrieval", "io"},
     "web": {"workflows", "report", "retrieval", "io"},
     "cli": {"workflows", "report", "web", "importers", "io"},
     "api": {"workflows", "report", "io"},

@@ -22,6 +22,7 @@ VIEWS: dict[int, tuple[tuple[bool, int], ...]] = {
     8: tuple((mirrored, turns) for mirrored in (False, True) for turns in range(4)),
 }
 """Views of a crop by their number: whether it is mirrored along the diagonal, then quarter turns."""
+ALPHA = 0.5  # weight of the image beside what was measured
 SOFTNESS_MM = 1.5  # of the rule beside an interval
 MODEL_PANEL, OPTIMISATION_PANEL, RUNTIME_PANEL = "Model", "Optimisation", "Runtime"
 LUNG_WINDOW_HU = (-1350.0, 150.0)

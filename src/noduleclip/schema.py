@@ -219,13 +219,15 @@ COLUMN_MEANINGS: Final = {
     QUERY: "what was asked: the sentence, and after --like the nodule, as in `> 6 mm, like row 17`",
     RANK: "1 = best",
     ROW: "row of the index, 0-based: the row of img_embeds.npy",
-    SIMILARITY: "cosine of sentence and crop, in [-1, 1]; with --like alone of the two crops",
-    PROBABILITY: "share of readers who are expected to agree with the sentence; with --min-probability",
-    COSINE: "the similarity as a probability, sigmoid(scale * similarity + bias); where it is mixed",
+    SIMILARITY: "cosine of the embeddings of sentence and crop, in [-1, 1], whose spread depends on the model; with "
+    "--like alone of the two crops",
+    PROBABILITY: "share of readers who are expected to agree that the sentence is true, in [0, 1]: sigmoid(scale * "
+    "similarity + bias), with the model's scale and bias; empty with --like alone",
+    COSINE: "the probability once more, where a score is mixed of it; an older name that scripts may read",
     RULE: "1 inside the interval, falling off outside; empty without diameter or size; fuse only",
-    LIKENESS: "cosine of the crop and that of --like, in [-1, 1]; query with --like and a sentence",
-    SCORE: "fuse: alpha * cosine + (1 - alpha) * rule, the cosine alone where there is no rule; query with --like "
-    "and a sentence: (1 - w) * cosine + w * (1 + likeness) / 2, w being --like-weight",
+    LIKENESS: "cosine of the embeddings of the crop and that of --like, in [-1, 1]; query with --like",
+    SCORE: "fuse: alpha * probability + (1 - alpha) * rule, the probability alone where there is no rule; query with "
+    "--like and a sentence: (1 - w) * probability + w * (1 + likeness) / 2, w being --like-weight",
     SATISFIES: "whether diameter and ratings are those asked for; empty where that is unknown or nothing is asked for",
     REJECT_CODE: "reason in one word",
     REJECT_REASON: "reason in a sentence",

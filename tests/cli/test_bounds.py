@@ -28,7 +28,7 @@ from noduleclip.io.dicom.slice import check_ct_slice, read_ct_slice
 from noduleclip.io.text_table import read_text_frame
 from noduleclip.phantom.patients import PhantomConfig, make_phantoms
 from noduleclip.retrieval import text_query
-from noduleclip.workflows import search
+from noduleclip.workflows import sentences
 
 ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
 END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
@@ -109,7 +109,7 @@ def test_texts_with_many_points_are_settings(noduleclip: Command, tmp_path: Path
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_BATCH_SENTENCES", 3)
+    monkeypatch.setattr(sentences, "_BATCH_SENTENCES", 3)
     monkeypatch.setattr(text_query, "_BATCH_SENTENCES", 3)
 
 
@@ -150,11 +150,11 @@ def test_no_batch_is_a_lone_sentence() -> None:
     """The text encoder rounds one differently."""
     for count in range(2, 40):
         for topk in (1, 10, 10**6):
-            batches = search.split_sentences([str(number) for number in range(count)], topk)
+            batches = sentences.split_sentences([str(number) for number in range(count)], topk)
             assert [sentence for batch in batches for sentence in batch] == [str(number) for number in range(count)]
             assert all(len(batch) > 1 for batch in batches)
-    assert search.split_sentences([], 5) == [[]]
-    assert [list(batch) for batch in search.split_sentences(["one"], 5)] == [["one"]]
+    assert sentences.split_sentences([], 5) == [[]]
+    assert [list(batch) for batch in sentences.split_sentences(["one"], 5)] == [["one"]]
 
 
 @pytest.mark.usefixtures("small_batches")

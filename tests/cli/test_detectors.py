@@ -61,7 +61,7 @@ def test_detections_are_prepared_embedded_found_and_described(noduleclip: Comman
     hits = list(csv.DictReader(io.StringIO(done.out)))
     assert sorted(hit[schema.DETECTION_SCORE] for hit in hits) == ["0.7", "0.8"]
     done = noduleclip("query", *asked, "--query", "> 6 mm", "--format", "table")
-    assert re.search(r"similarity +detection_score +mm", done.out)
+    assert re.search(r"probability +detection_score +mm", done.out)
     assert "0.800" in done.out
     done = noduleclip("describe", *asked, "--format", "csv")
     assert done.code == 0, done.err

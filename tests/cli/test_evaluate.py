@@ -158,7 +158,7 @@ def test_published_rules_need_ratings_of_malignancy(
 def test_query_shows_ratings_and_whether_they_satisfy(noduleclip: Command, index: Path) -> None:
     done = noduleclip("query", "--emb-dir", index, "--query", "a solid nodule > 8 mm", "--topk", 500)
     assert done.code == 0, done.err
-    assert "read as: diameter in (8, inf) mm; ratings: texture 4-5" in done.err
+    assert "read as: diameter larger than 8 mm, (8, inf) mm; texture at least 4" in done.err
     for row in csv.DictReader(io.StringIO(done.out)):
         fits = float(row[schema.DIAMETER_MM]) > 8 and float(row[schema.TEXTURE]) >= 4
         assert row[schema.SATISFIES] == str(fits).lower()

@@ -88,7 +88,7 @@ def test_query_writes_every_format_and_prints_what_it_prints_without(
     header, *rows = nodules.iter_rows(values_only=True)
     assert list(header) == table.columns
     assert [row[header.index(schema.DIAMETER_MM)] for row in rows] == pytest.approx(table[schema.DIAMETER_MM].to_list())
-    assert [cell.value for cell in about[2]][:2] == [SENTENCE, "read as: diameter in (6, inf) mm"]
+    assert [cell.value for cell in about[2]][:2] == [SENTENCE, "read as: diameter larger than 6 mm, (6, inf) mm"]
 
 
 def test_fuse_and_several_sentences_are_one_export(noduleclip: Command, index: Path, tmp_path: Path) -> None:

@@ -39,10 +39,10 @@ def test_the_page_shows_every_hit(noduleclip: Command, index: Path, tmp_path: Pa
     assert re.findall(r"<h3><span>#(\d)", text) == list("12345")
     for hit in hits.iter_rows(named=True):
         assert f"{hit[schema.DIAMETER_MM]:.1f} mm" in text
-        assert f"<dd>{hit[schema.SIMILARITY]:.3f}</dd>" in text
+        assert f"<dd>{hit[schema.PROBABILITY]:.3f}</dd>" in text
         assert hit[schema.DICOM_PATH] in text
         assert f"&amp;slice={hit[schema.SOP_UID]}" in text
-    assert "read as: diameter in (6, inf) mm" in text
+    assert "read as: diameter larger than 6 mm, (6, inf) mm" in text
     typed = re.search(r"Made by <code>(.+?)</code>", text)
     assert typed is not None
     assert html.unescape(typed.group(1)) == f"noduleclip query --emb-dir {index} --query '{SENTENCE}' --topk 5"

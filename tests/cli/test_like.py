@@ -152,7 +152,7 @@ def test_a_file_outside_the_index_is_embedded(
 def test_a_sentence_is_mixed_in(noduleclip: Command, index: Path) -> None:
     arguments = ("query", "--emb-dir", index, "--query", "> 6 mm", "--like", 0, "--topk", 500)
     done = noduleclip(*arguments, "--like-weight", 0.3)
-    assert "read as: diameter in (6, inf) mm; similar to row 0: " in done.err
+    assert "read as: diameter larger than 6 mm, (6, inf) mm; similar to row 0: " in done.err
     encoder, vectors = SentenceEncoder(index / schema.TEXT_TOWER), open_index(index).embeddings
     rows = rows_of(done.out)
     for hit in rows:

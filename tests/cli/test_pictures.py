@@ -82,7 +82,7 @@ def preview(index: Path, *more: object, command: str = "query") -> Outcome:
 
 @pytest.mark.parametrize(
     ("command", "columns", "width"),
-    [("query", 62, 12), ("query", 66, 16), ("query", 80, 24), ("query", 150, 49), ("fuse", 57, 12), ("fuse", 150, 49)],
+    [("query", 54, 12), ("query", 58, 16), ("query", 80, 24), ("query", 150, 49), ("fuse", 48, 12), ("fuse", 150, 49)],
 )
 def test_each_hit_is_shown_in_half_blocks(
     index: Path, terminal: Callable[..., None], command: str, columns: int, width: int
@@ -127,10 +127,10 @@ def test_no_color_means_characters(index: Path, terminal: Callable[..., None]) -
 
 
 def test_a_narrow_window_says_why_there_are_none(index: Path, terminal: Callable[..., None]) -> None:
-    terminal(60)
+    terminal(45)
     done = preview(index)
     assert "▀" not in done.out
-    (needed,) = re.findall(r"60 columns has no room for pictures; (\d+) would do", without_styles(done.err))
+    (needed,) = re.findall(r"45 columns has no room for pictures; (\d+) would do", without_styles(done.err))
     terminal(int(needed))
     assert "▀" in preview(index).out
     terminal(int(needed) - 1)

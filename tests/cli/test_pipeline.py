@@ -50,7 +50,7 @@ def test_demo_runs_every_step(noduleclip: Command, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     steps = [line.split()[2] for line in done.err.splitlines() if line.startswith("$ noduleclip")]
     assert steps == ["phantom", "split", "train", "embed", "query", "query", "fuse", "evaluate"]
-    for text in ("similarity", "score", "mean AP, all nodules", "the panel of all other readers there"):
+    for text in ("probability", "score", "mean AP, all nodules", "the panel of all other readers there"):
         assert text in done.out
     assert "the figures do not hold for real nodules" in done.err
     assert (tmp_path / "demo" / "hits.html").exists()

@@ -31,7 +31,7 @@ def cosines_of(index: Path, sentence: str) -> np.ndarray[tuple[int], np.dtype[np
 def test_query_writes_and_prints_the_same_hits(noduleclip: Command, index: Path, tmp_path: Path) -> None:
     done = noduleclip("query", "--emb-dir", index, "--query", SENTENCE, "--topk", 7, "--out", tmp_path / "q")
     assert done.code == 0, done.err
-    assert "read as: diameter in (6, inf) mm" in done.err
+    assert "read as: diameter larger than 6 mm, (6, inf) mm" in done.err
     printed = rows_of(done.out)
     assert printed == rows_of((tmp_path / "q" / schema.TOP_K_CSV).read_text())
     best = np.argsort(-cosines_of(index, SENTENCE), kind="stable")[:7]
@@ -113,9 +113,18 @@ def test_many_sentences_at_once(noduleclip: Command, index: Path, tmp_path: Path
 
 def test_the_table_shows_rank_size_patient_and_slice(noduleclip: Command, index: Path) -> None:
     done = noduleclip("query", "--emb-dir", index, "--query", SENTENCE, "--format", "table", "--topk", 3)
-    for text in (SENTENCE, "similarity", "patient", "slice", "PHANTOM-", "read as: diameter in (6, inf) mm"):
+    for text in (
+        SENTENCE,
+        "probability",
+        "patient",
+        "nodule",
+        "slice",
+        "PHANTOM-",
+        "read as: diameter larger than 6 mm",
+    ):
         assert text in done.out
     assert "✓" in done.out or "✗" in done.out
+    assert done.out.count("read as") == 1
     assert "read as" not in done.err  # once is enough
     assert max(len(line) for line in done.out.splitlines()) <= 80
 

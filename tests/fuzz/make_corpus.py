@@ -90,7 +90,7 @@ _SENTENCES = (
     "spiculated solid nodule between 6 and 10 mm",
     "malignancy >= 4 and not calcified, (6, 10] mm",
     "at most 1,5 cm or larger than 20 mm",
-    "read as: diameter in (6, inf) mm; ratings: texture 4-5",
+    "read as: diameter larger than 6 mm, (6, inf) mm; texture at least 4; note: not understood: lingula",
     "５ ㎜ × ７ ㎜ ± ½",
 )
 _CONDITIONS = (

@@ -38,6 +38,14 @@ def test_estimates_have_their_interval_and_the_phrases_that_are_likely() -> None
     assert format_estimates({schema.DIAMETER_MM: 8.0}) == ""
 
 
+@pytest.mark.parametrize(
+    ("highly", "text"), [(0.71, "highly suspicious 0.71, solid 0.60"), (0.4, "suspicious 0.94, solid 0.60")]
+)
+def test_the_stronger_of_two_phrases_stands_alone(highly: float, text: str) -> None:
+    row = {"probability_suspicious": 0.94, "probability_highly_suspicious": highly, "probability_solid": 0.6}
+    assert format_estimates(row) == text
+
+
 def test_readers_have_their_sizes_and_counts() -> None:
     row = {schema.READERS: 4, schema.SLICES: 1, schema.READER_DIAMETERS: [27.14, None, 29.3]}
     assert format_counts(row) == "4 readers, 1 slice"

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip.api.hits import Hits
-from noduleclip.config import SOFTNESS_MM
+from noduleclip.config import ALPHA, SOFTNESS_MM
 from noduleclip.io.index.base import Index as StoredIndex
 from noduleclip.workflows.reporter import NoteCollector, WarningReporter
 from noduleclip.workflows.search import Searcher
@@ -64,6 +64,7 @@ class Index:
         like_weight: float = 0.5,
         min_probability: float | None = None,
         exact: bool = False,
+        free_text: bool = False,
     ) -> Hits:
         """Rank the rows by a sentence, by a nodule that they are to resemble, or by both.
 
@@ -78,9 +79,11 @@ class Index:
             min_probability: Smallest share of readers, in [0, 1], who are expected to agree with the sentence; how well
                 such probabilities hold is in the model card, docs/models/lidc.md.
             exact: Rank all rows where a Lance store has a vector index.
+            free_text: Rank by the words of a sentence even if neither a size nor a rating was understood.
 
         Raises:
-            UsageError: The sentence or the condition cannot be parsed, or there is no such nodule.
+            UsageError: The sentence or the condition cannot be parsed, nothing of the sentence was understood, or there
+                is no such nodule.
             InputError: No row is left to rank.
             ArtefactError: The index is broken.
 
@@ -99,6 +102,7 @@ class Index:
             unique=unique,
             min_probability=min_probability,
             exact=exact,
+            free_text=free_text,
         )
         return self._search(request)
 
@@ -106,7 +110,7 @@ class Index:
         self,
         sentence: str,
         *,
-        alpha: float,
+        alpha: float = ALPHA,
         k: int | Literal["auto", "all"] | None = "auto",
         where: str = "",
         patients: Sequence[str] | Path | None = None,
@@ -114,8 +118,9 @@ class Index:
         softness_mm: float = SOFTNESS_MM,
         rule: Literal["measured", "estimated"] = "measured",
         min_score: float | None = None,
+        free_text: bool = False,
     ) -> Hits:
-        """Rank the rows by a sentence and by what was measured: `score = alpha * cosine + (1 - alpha) * rule`.
+        """Rank the rows by a sentence and by what was measured: `score = alpha * probability + (1 - alpha) * rule`.
 
         Args:
             sentence: Such as "6-10 mm".
@@ -127,9 +132,10 @@ class Index:
             softness_mm: How far outside the interval a diameter still counts; 0 = not at all.
             rule: "measured", or "estimated" to weigh estimates where no diameter or rating was measured.
             min_score: Smallest score of a hit, in [0, 1].
+            free_text: Rank by the words of a sentence even if neither a size nor a rating was understood.
 
         Raises:
-            UsageError: The sentence or the condition cannot be parsed.
+            UsageError: The sentence or the condition cannot be parsed, or nothing of the sentence was understood.
             InputError: No row is left to rank.
             ArtefactError: The index is broken.
 
@@ -145,6 +151,7 @@ class Index:
             softness_mm=softness_mm,
             rule=rule,
             min_score=min_score,
+            free_text=free_text,
         )
         return self._search(request)
 

@@ -8,7 +8,7 @@ import typer
 
 from noduleclip.cli import options
 from noduleclip.cli.option_groups import with_option_groups
-from noduleclip.config import SOFTNESS_MM
+from noduleclip.config import ALPHA, SOFTNESS_MM
 from noduleclip.errors import UsageError
 
 
@@ -22,7 +22,7 @@ def fuse(
             help="Weight of the image in [0, 1], the rest is the diameter's; auto chooses it on --val-emb-dir.",
             rich_help_panel=options.RANKING,
         ),
-    ] = "0.5",
+    ] = f"{ALPHA:g}",
     softness_mm: Annotated[
         float,
         typer.Option(
@@ -59,8 +59,8 @@ def fuse(
 ) -> None:
     """Rank the nodules of an index by the image and the measured diameter together.
 
-    score = alpha * cosine + (1 - alpha) * rule. The cosine column is the probability that the encoders give,
-    the rule is 1 inside the interval and falls off outside.
+    score = alpha * probability + (1 - alpha) * rule. The probability is the share of readers who are expected to
+    agree with the sentence; the rule is 1 inside the interval and falls off outside. The explorer ranks like this.
 
     Example: noduleclip fuse --emb-dir runs/first/test --query "> 10 mm" --alpha 0.3
     """

@@ -253,6 +253,15 @@ Export = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+FreeText = Annotated[
+    bool,
+    typer.Option(
+        "--free-text",
+        help="Rank by the words of a sentence even if neither a size nor a rating was understood. The text encoder "
+        "has learned few other words.",
+        rich_help_panel=RANKING,
+    ),
+]
 QueryOut = Annotated[Path | None, typer.Option("--out", help="Folder for topk.csv.", rich_help_panel=OUTPUT)]
 OutputFormat = Annotated[
     Literal["auto", "table", "csv", "json"],
@@ -317,6 +326,7 @@ class SearchOptions:
     where: Where = None
     unique: Unique = None
     patients_file: PatientsFilter = None
+    free_text: FreeText = False
     dicom_root: PictureRoot = None
     html: Html = None
     contact_sheet: ContactSheet = None

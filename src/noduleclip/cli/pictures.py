@@ -14,7 +14,7 @@ from noduleclip.errors import SliceError
 from noduleclip.io.index.base import Index
 from noduleclip.io.own_indexes import SliceFolders, choose_slice_folders
 from noduleclip.report.console import data_console, log_info, log_warning, progress
-from noduleclip.report.tables import PictureColumn, find_picture_room
+from noduleclip.report.hit_table import PictureColumn, find_picture_room
 from noduleclip.workflows.pictures import NodulePictures, load_pictures
 from noduleclip.workflows.search import Answer
 

@@ -55,6 +55,7 @@ def make_request(
         min_probability=min_probability,
         min_score=min_score,
         exact=exact,
+        free_text=options.free_text,
     )
 
 

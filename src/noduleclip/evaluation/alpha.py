@@ -14,7 +14,7 @@ ALPHAS = tuple(step / 20 for step in range(21))
 
 
 def choose_alpha(
-    cosine: Floats,
+    probability: Floats,
     diameters_mm: Floats,
     intervals: Sequence[SizeInterval],
     softness_mm: float,
@@ -25,7 +25,7 @@ def choose_alpha(
     With the measuring reader as truth, the rule alone would always win.
 
     Args:
-        cosine: (Q, N) probabilities from the encoders, one row per query.
+        probability: (Q, N) probabilities from the encoders, one row per query.
         diameters_mm: (N, R) diameters by reader, at least two a nodule, NaN-padded.
         intervals: Q intervals.
         softness_mm: As in `score_rule`.
@@ -39,6 +39,6 @@ def choose_alpha(
     rules = np.stack([score_rule(drawn.second_mm, interval, softness_mm) for interval in intervals])
     means = []
     for alpha in ALPHAS:
-        scores = fuse_scores(np.broadcast_to(cosine[:, None, :], rules.shape), rules, alpha)
+        scores = fuse_scores(np.broadcast_to(probability[:, None, :], rules.shape), rules, alpha)
         means.append(np.nanmean(mean_average_precisions(scores, intervals, drawn.truth_mm)))
     return ALPHAS[int(np.argmax(means))], np.array(means)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # an export of the table alone does not load what reads DICOM
     from noduleclip.io.dicom.placement import Placement
 
 SCORES: Final = (
-    schema.SCORE, schema.SIMILARITY, schema.PROBABILITY, schema.COSINE, schema.RULE, schema.LIKENESS,
+    schema.SCORE, schema.PROBABILITY, schema.LIKENESS, schema.RULE, schema.SIMILARITY, schema.COSINE,
     schema.DETECTION_SCORE,
 )  # fmt: skip
 """Columns that say how well a row fits, the one that ranks first."""

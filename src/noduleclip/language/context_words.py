@@ -125,15 +125,6 @@ NOT_BEFORE_OF = split_words(
 )
 """Of these, those that name a part of the nodule before "of 5 mm"."""
 ARTICLES = split_words("a an the of in with is was measuring")
-FILLERS = (
-    BESIDE - _LOCATIONS - PAST - split_words("cavitary cystic necrotic metastatic new stable growing man woman male")
-)
-FILLERS |= split_words(
-    "to from by as has not seen noted more than less up us me my find search please i want looking look query"
-    " inclusive if evidence sign signs several few so will can could should would may might who what such like where"
-    " when her his their he she they we our here also both no s"
-)
-"""Words that a note "not understood" never names."""
 COMPARING_WORDS = split_words(
     f"{MORE} {LESS} than under above below over between exceeding at least most".replace("|", " ")
 )

@@ -42,6 +42,8 @@ _GLUED_WORDS = (
 _BEFORE_HYPHEN = "less|more|greater|larger|smaller|bigger|fewer|up|at"
 _BEHIND_HYPHEN = "than|to|least|most"
 _GLUED_AFTER = "to|or|and|x|by|in|nodule|nodules|lesion|lesions|solid|mass|masses|plus|up|ap|thick|from|away"
+_ECHO = "read as: "
+_SPELLED_OUT = re.compile(r"\bdiameter [a-z][^,;]*, (?=[\[(])", re.IGNORECASE)  # the interval behind it says the same
 _REWRITES = (
     (re.compile(r"[‐‑‒–—―−]"), "-"),
     (re.compile(r"[·٫](?=\d)"), "."),
@@ -74,6 +76,7 @@ def tokenise(query: str) -> list[Token]:
     Raises:
         SizeLanguageError: It is empty or too long.
     """
+    query = _strip_echo(query)
     if len(query) > MAX_SENTENCE_CHARS:
         raise SizeLanguageError(
             f"the query has {len(query)} characters, at most {MAX_SENTENCE_CHARS} are read: shorten it"
@@ -81,8 +84,6 @@ def tokenise(query: str) -> list[Token]:
     shown = _ENTITY.sub(lambda m: html.unescape(f"&{m[1].rstrip(';')};"), query) if "&" in query else query
     shown = shown if shown.isascii() else _fold(shown)
     sentence = " ".join(shown.lower().split())
-    if sentence.startswith("read as: "):
-        sentence = sentence.removeprefix("read as: ").split("; note: ")[0]
     if not sentence:
         raise SizeLanguageError('the query is empty: say what to find, such as "a lung nodule with diameter > 6 mm"')
     for pattern, replacement in _REWRITES:
@@ -101,6 +102,13 @@ def tokenise(query: str) -> list[Token]:
             text = _SIGN if text == "-" and _is_sign(sentence, match.start(), tokens) else text
             tokens.append(Token("symbol", SYMBOLS.get(text, text), spoken))
     return tokens
+
+
+def _strip_echo(query: str) -> str:
+    """Return of what `describe_query` prints the part that is read again; any other text as it is."""
+    if query[: len(_ECHO)].lower() != _ECHO:
+        return query
+    return _SPELLED_OUT.sub("diameter in ", query[len(_ECHO) :].split("; note: ")[0])
 
 
 def _fold(query: str) -> str:

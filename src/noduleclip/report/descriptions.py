@@ -10,7 +10,8 @@ from noduleclip import schema
 from noduleclip.io.artefacts import write_text
 from noduleclip.io.text_table import format_csv
 from noduleclip.report.console import data_console, plain
-from noduleclip.report.tables import has_values, print_frame
+from noduleclip.report.hit_table import has_values
+from noduleclip.report.tables import print_frame
 from noduleclip.workflows.describe import DescribeResult
 
 _MOST_ROWS = 200  # of a table on a terminal

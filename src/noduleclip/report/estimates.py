@@ -7,9 +7,11 @@ from typing import Any
 
 from noduleclip import schema
 from noduleclip.language import ATTRIBUTES
+from noduleclip.report.criteria import format_rating
 
 _LEAST_PROBABILITY = 0.5  # of a phrase that is shown
 _MOST_PHRASES = 5
+_WEAKER = {"highly suspicious": "suspicious"}  # said by the phrase that is shown
 
 
 def format_size(row: Mapping[str, Any]) -> str | None:
@@ -31,7 +33,8 @@ def format_estimates(row: Mapping[str, Any]) -> str:
     """Return what the model says of a nodule: "9.4 mm (8.1-10.8), solid 0.93, smooth 0.81".
 
     The interval is the one that another reader's diameter lies in with a probability of 80 %; a phrase has the
-    probability that it is true. Empty where the index holds no estimates.
+    probability that it is true, and of two that say the same the stronger one stands alone. Empty where the index
+    holds no estimates.
     """
     parts = []
     size, low, high = (
@@ -39,8 +42,10 @@ def format_estimates(row: Mapping[str, Any]) -> str:
     )
     if size is not None:
         parts.append(f"{size:.1f} mm" if low is None or high is None else f"{size:.1f} mm ({low:.1f}-{high:.1f})")
-    likely = sorted(_list_phrases(row).items(), key=lambda phrase: -phrase[1])
-    parts += [f"{name} {share:.2f}" for name, share in likely[:_MOST_PHRASES] if share >= _LEAST_PROBABILITY]
+    likely = {name: share for name, share in _list_phrases(row).items() if share >= _LEAST_PROBABILITY}
+    weaker = {_WEAKER.get(name) for name in likely}
+    ranked = sorted(((name, share) for name, share in likely.items() if name not in weaker), key=lambda one: -one[1])
+    parts += [f"{name} {share:.2f}" for name, share in ranked[:_MOST_PHRASES]]
     return ", ".join(parts)
 
 
@@ -77,7 +82,7 @@ def compare_readers(row: Mapping[str, Any]) -> list[Comparison]:
         ratings = tuple(_format(one, 0) for one in row.get(f"{schema.READER_PREFIX}{name}") or ())
         estimated = _number(row, f"{schema.ESTIMATED_PREFIX}{name}")
         rating = _number(row, name)
-        measured = "" if rating is None else f"{rating:.2f}".rstrip("0").rstrip(".")
+        measured = "" if rating is None else format_rating(rating)
         found.append(Comparison(name.replace("_", " "), measured, ratings, _format(estimated, 0)))
     return [one for one in found if one.measured or any(one.readers) or one.model]
 

@@ -14,8 +14,11 @@ from noduleclip.config import LUNG_WINDOW_HU, SOFT_TISSUE_WINDOW_HU
 from noduleclip.errors import SliceError, UsageError
 from noduleclip.io.pictures import Picture
 from noduleclip.io.windows import encode_for_page, window_grey
+from noduleclip.language.query import ParsedQuery
+from noduleclip.report.criteria import LEGEND, format_criterion, list_scores
 from noduleclip.report.estimates import compare_readers, format_counts, format_estimates, format_size
 from noduleclip.report.page import format_polygon, render_page
+from noduleclip.retrieval.criteria import CheckedCriterion, check_criteria
 from noduleclip.workflows.pictures import NodulePictures
 from noduleclip.workflows.search import Answer
 
@@ -56,12 +59,14 @@ class Section:
     Attributes:
         question: What was asked.
         description: How it was understood.
+        parsed: What was understood.
         shown: The hits.
         reference: The nodule that they are to resemble, shown first.
     """
 
     question: str
     description: str
+    parsed: ParsedQuery
     shown: Sequence[Shown]
     reference: Shown | None = None
 
@@ -78,7 +83,7 @@ def make_section(
     hits = answer.hits.iter_rows(named=True)
     shown = [Shown(hit, picture) for hit, picture in zip(hits, pictures, strict=True)]
     description = "; ".join(filter(None, (answer.ranking.description, answer.ranking.summary)))
-    return Section(answer.ranking.question, description, shown, reference)
+    return Section(answer.ranking.question, description, answer.ranking.parsed, shown, reference)
 
 
 def check_viewer_url(template: str) -> None:
@@ -107,30 +112,31 @@ def render_gallery(sections: Sequence[Section], command: str, viewer_url: str | 
         command: The command line of the search.
         viewer_url: Address of a slice in a viewer, with fields such as {study_uid}; None for no links.
     """
-    described = [
+    described: list[dict[str, Any]] = [
         {
             "sentence": section.question,
             "reading": section.description,
             "cards": [
-                _describe(shown, viewer_url)
+                _describe(shown, section.parsed, viewer_url)
                 for shown in (*([section.reference] if section.reference else []), *section.shown)
             ],
         }
         for section in sections
     ]
-    return render_page(_TEMPLATE, sections=described, command=command)
+    is_estimated = any(card["estimated"] and card["size"] for one in described for card in one["cards"])
+    return render_page(_TEMPLATE, sections=described, command=command, legend=LEGEND if is_estimated else "")
 
 
-def _describe(shown: Shown, viewer_url: str | None) -> dict[str, Any]:
+def _describe(shown: Shown, parsed: ParsedQuery, viewer_url: str | None) -> dict[str, Any]:
     hit, pictures = shown.hit, shown.pictures
     size = format_size(hit)
-    columns = (schema.PROBABILITY, schema.SCORE, schema.SIMILARITY, schema.COSINE, schema.RULE, schema.LIKENESS)
-    scores = {name: hit[name] for name in columns if name in hit}
+    scores = {name: hit[name] for name in list_scores(hit)}
+    checked = check_criteria(parsed, hit) if schema.RANK in hit else ()
     card: dict[str, Any] = {
         "rank": f"#{hit[schema.RANK]}" if schema.RANK in hit else "reference",
         "size": None if size is None else f"{size} mm",
         "estimated": hit.get(schema.DIAMETER_MM) is None,
-        "satisfies": hit.get(schema.SATISFIES),
+        "criteria": [(_name_standing(one), format_criterion(one)) for one in checked],
         "scores": {name: "-" if value is None else f"{value:.3f}" for name, value in scores.items()},
         "counts": format_counts(hit),
         "model": hit.get(schema.DESCRIPTION) or format_estimates(hit),
@@ -151,6 +157,13 @@ def _describe(shown: Shown, viewer_url: str | None) -> dict[str, Any]:
             "link": viewer_url and _fill(viewer_url, {**hit, "study_uid": picture.study_uid}),
         }
     return card
+
+
+def _name_standing(checked: CheckedCriterion) -> str:
+    """Return the style of a criterion: that of an estimate claims nothing."""
+    if checked.is_estimated:
+        return "estimate"
+    return {True: "yes", False: "no", None: "unknown"}[checked.satisfied]
 
 
 def _describe_slice(pictures: NodulePictures, at: int) -> dict[str, Any]:

@@ -3,43 +3,20 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 from rich import box
-from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.table import Table
 
-from noduleclip import schema
-from noduleclip.errors import make_printable
 from noduleclip.io.text_table import format_csv
-from noduleclip.language.query import list_attributes
 from noduleclip.report.console import data_console, plain, write_json_lines, write_lines
-from noduleclip.report.estimates import format_size
+from noduleclip.report.hit_table import PictureColumn, make_hit_table
 from noduleclip.workflows.search import Answer
 
-_MIN_PATH_WIDTH = 16
-_DIAMETER_WIDTH = 6
-_GAP = 3
 _WIDEST = 500
 _BIN_LABELS = ("<= 6 mm", "6-10 mm", "> 10 mm")
-
-
-@dataclass(frozen=True)
-class PictureColumn:
-    """The pictures of the hits of one answer.
-
-    Attributes:
-        title: Header of the column.
-        width: Characters of each.
-        cells: One per hit.
-    """
-
-    title: str
-    width: int
-    cells: Sequence[RenderableType]
 
 
 def choose_format(wanted: str) -> str:
@@ -62,7 +39,7 @@ def print_hits(
     """
     if form == "table":
         for at, answer in enumerate(results):
-            data_console().print(_make_hits_table(answer, None if pictures is None else pictures[at]))
+            data_console().print(make_hit_table(answer, None if pictures is None else pictures[at]))
         return
     hits = pl.concat([answer.hits for answer in results])
     print_frame(hits, form, header=header)
@@ -80,122 +57,8 @@ def _split_lines(text: str) -> list[str]:
     return text.removesuffix("\n").split("\n") if text else []  # `splitlines` splits at other characters, too
 
 
-@dataclass(frozen=True)
-class _HitColumns:
-    """Columns of a table of hits, without the slice.
-
-    Attributes:
-        scores: Columns of scores.
-        rated: Columns of ratings.
-        patient_width: Characters of the longest patient id; 0 = no such column.
-        width: Characters of all, with the gap up to the slice.
-    """
-
-    scores: Sequence[str]
-    rated: Sequence[str]
-    patient_width: int
-    width: int
-
-
-def _list_columns(answer: Answer, is_short: bool = False) -> _HitColumns:
-    hits = answer.hits
-    fused: list[str] = [
-        name for name in (schema.SCORE, schema.COSINE, schema.RULE, schema.LIKENESS) if name in hits.columns
-    ]
-    likely = [schema.PROBABILITY] if schema.PROBABILITY in hits.columns else []
-    detected = [schema.DETECTION_SCORE] if has_values(hits, schema.DETECTION_SCORE) else []
-    scores = [*likely, *(fused or [schema.SIMILARITY]), *detected]
-    rated = [name for name in list_attributes([answer.ranking.parsed]) if name in hits.columns]
-    diameter_width = _DIAMETER_WIDTH + bool(hits[schema.DIAMETER_MM].null_count())  # estimates have a mark
-    if is_short:
-        return _HitColumns(scores[:1], rated, 0, _fixed_width(hits.height, scores[:1], diameter_width, rated))
-    patient_width = max([7, *(cell_len(make_printable(name or "-")) for name in hits[schema.PATIENT_ID])])
-    return _HitColumns(
-        scores, rated, patient_width, _fixed_width(hits.height, scores, diameter_width, rated) + patient_width + _GAP
-    )
-
-
-def has_values(frame: pl.DataFrame, name: str) -> bool:
-    """Return whether a frame has a column with a value in it."""
-    return name in frame.columns and frame[name].null_count() < frame.height
-
-
-def find_picture_room(results: Sequence[Answer]) -> tuple[int, int]:
-    """Return the characters that the window leaves beside every table, and those beside every shortened table."""
-    room, least_room = (
-        data_console().width - _MIN_PATH_WIDTH - _GAP - max(_list_columns(answer, short).width for answer in results)
-        for short in (False, True)
-    )
-    return room, least_room
-
-
-def _make_hits_table(answer: Answer, pictures: PictureColumn | None) -> Table:
-    hits = answer.hits
-    window = data_console().width - (0 if pictures is None else pictures.width + _GAP)
-    columns = _list_columns(answer)
-    if columns.width + _MIN_PATH_WIDTH > window:
-        columns = _list_columns(answer, is_short=True)
-    room = max(_MIN_PATH_WIDTH, window - columns.width)
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=plain(": ".join(filter(None, (answer.ranking.question, answer.ranking.summary)))),
-        caption=plain(answer.ranking.description),
-        title_justify="left",
-        caption_justify="left",
-        leading=0 if pictures is None else 1,
-    )
-    table.add_column("#", justify="right", style="dim", no_wrap=True)
-    if pictures is not None:
-        table.add_column(pictures.title, min_width=pictures.width, no_wrap=True)
-    for name in columns.scores:
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("mm", *columns.rated):
-        table.add_column(name, justify="right", no_wrap=True)
-    if columns.patient_width:
-        table.add_column("patient", no_wrap=True)
-    table.add_column("slice", overflow="fold")
-    for at, hit in enumerate(hits.iter_rows(named=True)):
-        numbers = [_number(hit[name], 3) for name in columns.scores]
-        path = plain(shorten_path(hit[schema.DICOM_PATH], room))
-        shown = [] if pictures is None else [pictures.cells[at]]
-        named = [plain(hit[schema.PATIENT_ID] or "-")] if columns.patient_width else []
-        ratings = [_number(hit[name], 0) for name in columns.rated]
-        table.add_row(str(hit[schema.RANK]), *shown, *numbers, _diameter(hit), *ratings, *named, path)
-    return table
-
-
-def _fixed_width(rows: int, scores: Sequence[str], diameter_width: int, rated: Sequence[str]) -> int:
-    """Return the characters that rank, scores, diameter and ratings take, with the gaps up to the next column."""
-    widths = [len(str(rows)), *(max(len(name), 5) for name in scores), diameter_width, *map(len, rated)]
-    return sum(widths) + _GAP * (len(widths) + 1) + 1
-
-
-def _diameter(hit: Mapping[str, Any]) -> str:
-    """Return the diameter, green with a tick where it satisfies the sentence, red with a cross where it does not.
-
-    Where none was measured, it is the model's estimate, as "~8.2".
-    """
-    size, satisfies = format_size(hit), hit[schema.SATISFIES]
-    if size is None:
-        return "[dim]-[/]"
-    if satisfies is None:
-        return f"{size}  "
-    yes, no = ("✓", "✗") if data_console().encoding.startswith("utf") else ("+", "x")
-    return f"[green]{size} {yes}[/]" if satisfies else f"[red]{size} {no}[/]"
-
-
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def shorten_path(path: str, width: int) -> str:
-    """Shorten a path to its end, whole folders first: "…/LIDC-IDRI-0001/000017.dcm"."""
-    parts = path.split("/")
-    for start in range(len(parts)):
-        short = "/".join(parts[start:]) if start == 0 else "…/" + "/".join(parts[start:])
-        if len(short) <= width:
-            return short
-    return "…" + parts[-1][-(width - 1) :]
 
 
 def print_split(splits: Mapping[str, Sequence[str]], bins: Mapping[str, Sequence[int]], form: str) -> None:

@@ -1,7 +1,7 @@
-"""Fusion of the image with the measured diameter: `score = alpha * cosine + (1 - alpha) * rule`.
+"""Fusion of the image with the measured diameter: `score = alpha * probability + (1 - alpha) * rule`.
 
-Both parts are probabilities in [0, 1], so that alpha weighs like with like: the cosine enters through the model's own
-scale and bias, as the probability that the sentence is true of the crop (docs/decisions/0005-fusion.md).
+Both parts lie in [0, 1], so that alpha weighs like with like: the cosine of sentence and crop enters through the
+model's own scale and bias, as the probability that the sentence is true of the crop (docs/decisions/0005-fusion.md).
 """
 
 import math
@@ -100,15 +100,15 @@ def score_query(parsed: ParsedQuery, read: Callable[[str], Floats], softness_mm:
     return multiply_rules([*sized, *(score_rating(read(asked.attribute), asked) for asked in parsed.ratings)])
 
 
-def fuse_scores(cosine: Floats, rule: Floats, alpha: float) -> Floats:
-    """Mix the two parts; an item without a rule score keeps its cosine part alone.
+def fuse_scores(probability: Floats, rule: Floats, alpha: float) -> Floats:
+    """Mix the two parts; an item without a rule score keeps its probability alone.
 
     Args:
-        cosine: (..., N) probabilities from the encoders.
+        probability: (..., N) probabilities from the encoders.
         rule: (..., N) rule scores; NaN where there is none.
-        alpha: Weight of the cosine part, in [0, 1].
+        alpha: Weight of the probability, in [0, 1].
     """
-    return np.where(np.isnan(rule), cosine, alpha * cosine + (1 - alpha) * rule)
+    return np.where(np.isnan(rule), probability, alpha * probability + (1 - alpha) * rule)
 
 
 def mix_likeness(probability: Floats, likeness: NDArray[np.floating], weight: float) -> Floats:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.io.index.base import Index
 from noduleclip.io.text_table import format_csv
-from noduleclip.language.query import ParsedQuery, describe_query, list_attributes, parse_query
+from noduleclip.language.query import ParsedQuery, describe_query, list_attributes
 from noduleclip.report.estimates import (
     compare_readers,
     format_counts,
@@ -24,6 +24,7 @@ from noduleclip.retrieval.plane import project_to_plane
 from noduleclip.workflows.reporter import NoteCollector
 from noduleclip.workflows.search import Answer, Ranking, Searcher
 from noduleclip.workflows.search_request import SearchRequest
+from noduleclip.workflows.sentences import parse_sentences
 
 HISTOGRAM_MM = 40  # bins of 1 mm, and one for all above
 _KEPT = 4  # sentences, filters and groupings
@@ -113,7 +114,7 @@ class Explorer:
             ((ranking,),) = self._searcher.rank(request, collector)
             return ranking, collector.notes
         (sentence,) = request.sentences
-        parsed = parse_query(sentence)
+        (parsed,) = parse_sentences(request)
         empty = Ranking(sentence, describe_query(parsed), parsed, None, np.empty(0, np.int64), {}, 0, 0)
         return empty, ["no row passes the filters"]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import cast
 from urllib.parse import parse_qsl
 
-from noduleclip.config import SOFTNESS_MM
+from noduleclip.config import ALPHA, SOFTNESS_MM
 from noduleclip.errors import UsageError
 from noduleclip.io.index.rows import UNIQUE_NODULE
 from noduleclip.workflows.search_request import RowFilter, Rule, SearchRequest
@@ -58,10 +58,11 @@ def parse_request(values: Mapping[str, str]) -> SearchRequest:
             max_diameter_mm=_read_number(values, "max", 0, math.inf),
         ),
         unique=values.get("unique", UNIQUE_NODULE) or None,
-        alpha=0.5 if alpha is None else alpha,
+        alpha=ALPHA if alpha is None else alpha,
         softness_mm=SOFTNESS_MM if softness_mm is None else softness_mm,
         rule=cast(Rule, _read_text(values, "rule") or "measured"),
         min_probability=_read_number(values, "min_probability", 0, 1) or None,
+        free_text=_read_number(values, "free_text", 0, 1) == 1,
     )
     rows = _parse_rows(_read_text(values, "rows"))
     if not rows:

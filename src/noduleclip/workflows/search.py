@@ -4,7 +4,6 @@
 """
 
 import functools
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from noduleclip import schema
 from noduleclip.errors import InputError
 from noduleclip.io.index.base import Index
 from noduleclip.io.index.rows import UNIQUE_NODULE
-from noduleclip.language.query import ParsedQuery, describe_query, list_attributes, parse_queries, parse_query
+from noduleclip.language.query import ParsedQuery, describe_query, list_attributes, parse_queries
 from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, score_query
 from noduleclip.retrieval.hits import describe_hits, list_columns
 from noduleclip.retrieval.text_query import SentenceEncoder
@@ -27,11 +26,9 @@ from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.row_finder import RowFinder
 from noduleclip.workflows.search_request import RowFilter, SearchRequest
 from noduleclip.workflows.selection import Found, Scores, name_ranked, select_best, summarize, take_similarity
+from noduleclip.workflows.sentences import parse_sentences, split_sentences
 from noduleclip.workflows.similar import Reference, exclude_own_rows, find_reference
 from noduleclip.workflows.text_encoder import open_text_encoder
-
-_BATCH_SENTENCES = 128  # the tables of hits take 300 kB a sentence
-_BATCH_HITS = 1 << 17
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -124,7 +121,8 @@ class Searcher:
             Answers in the order of the sentences, in batches that fit into memory; one answer for a reference alone.
 
         Raises:
-            UsageError: A sentence or the condition cannot be parsed, or there is no nodule such as `like` names.
+            UsageError: A sentence or the condition cannot be parsed, nothing of a sentence was understood, or there is
+                no nodule such as `like` names.
             InputError: No row is left to rank.
             ArtefactError: The index is broken.
         """
@@ -138,7 +136,7 @@ class Searcher:
         """Rank the rows that pass the filters; see `search`."""
         reference = self._find_reference(request, reporter)
         if request.sentences:
-            self._check_attributes(request.sentences, reporter)
+            self._check_attributes(parse_sentences(request), reporter)  # all: an error comes before the first result
         candidates: _Candidates | None = None
         rows = self.index.manifest.rows
         for number, sentences in enumerate(split_sentences(request.sentences, min(request.k or rows, rows))):
@@ -163,8 +161,9 @@ class Searcher:
             ):
                 check_unit_norm(self.index.embeddings, best.rows)
                 summary = summarize(best, distinct, request, self.index.manifest.is_of_nodules)
+                scores = self._complete_scores(best.scores, is_likeness=not sentences)
                 counts = (ranked, distinct, summary, best.passed)
-                rankings.append(Ranking(question, description, parsed, reference, best.rows, best.scores, *counts))
+                rankings.append(Ranking(question, description, parsed, reference, best.rows, scores, *counts))
             yield rankings
 
     def read_hits(self, rankings: Sequence[Ranking]) -> list[Answer]:
@@ -189,6 +188,13 @@ class Searcher:
         best = select_top_k(cosines[others], k, None if groups is None else groups[others])
         return TopK(others[best.rows], best.scores)
 
+    def _complete_scores(self, scores: Scores, *, is_likeness: bool) -> Scores:
+        """Add the probability to the scores of the hits, or the likeness where no sentence was given."""
+        similarity = scores[schema.SIMILARITY]
+        if is_likeness:
+            return {**scores, schema.PROBABILITY: np.full(len(similarity), np.nan), schema.LIKENESS: similarity}
+        return {schema.PROBABILITY: self.encoder.calibration.to_probability(similarity), **scores}
+
     def _find_reference(self, request: SearchRequest, reporter: Reporter) -> Reference | None:
         if request.like is None:
             return None
@@ -201,13 +207,9 @@ class Searcher:
             return reference.vector[None]
         return None if self._kept else self.encoder.encode(sentences)
 
-    def _check_attributes(self, sentences: Sequence[str], reporter: Reporter) -> None:
-        """Note the ratings asked for that the model was not trained on.
-
-        All sentences are parsed here once, so that an error in any of them comes before the first result.
-        """
-        asked = dict.fromkeys(name for one in sentences for name in list_attributes([parse_query(one)]))
-        unknown = [name for name in asked if name not in self.encoder.attributes]
+    def _check_attributes(self, parsed_queries: Iterable[ParsedQuery], reporter: Reporter) -> None:
+        """Note the ratings asked for that the model was not trained on."""
+        unknown = [name for name in list_attributes(parsed_queries) if name not in self.encoder.attributes]
         if unknown:
             names = ", ".join(unknown)
             reporter.warning(f"the model was not trained on ratings of {names}: the image says nothing of them here")
@@ -366,17 +368,6 @@ def _note_unknown_ratings(answer: Answer, reporter: Reporter) -> None:
     if unknown and hits.height:
         names = " or ".join(unknown)
         reporter.note(f"no hit has a rating of {names}: whether it satisfies the sentence is not known")
-
-
-def split_sentences(sentences: Sequence[str], k: int) -> list[Sequence[str]]:
-    """Split sentences into batches whose hits fit into memory; no sentences are one batch, too.
-
-    A lone sentence is never left over: the text encoder rounds a batch of one differently.
-    """
-    size = min(_BATCH_SENTENCES, max(2, _BATCH_HITS // k))
-    count = max(1, len(sentences) // size)
-    ends = [len(sentences) * batch // count for batch in range(count + 1)]
-    return [sentences[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def _name_questions(sentences: Sequence[str], reference: Reference | None) -> list[str]:

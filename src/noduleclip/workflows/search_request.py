@@ -68,6 +68,7 @@ class SearchRequest:
         min_probability: Smallest probability of a hit that the sentence is true of it, in [0, 1]; None = no cut-off.
         min_score: Smallest fused score of a hit, in [0, 1]; None = no cut-off.
         exact: Rank all rows where a vector index could answer.
+        free_text: Rank by the words of a sentence of which neither a size nor a rating was understood.
 
     Raises:
         UsageError: A value is not allowed.
@@ -85,6 +86,7 @@ class SearchRequest:
     min_probability: float | None = None
     min_score: float | None = None
     exact: bool = False
+    free_text: bool = False
 
     def __post_init__(self) -> None:
         if not self.sentences and self.like is None:
@@ -137,7 +139,7 @@ def format_command(
         typed += [("--alpha", f"{request.alpha:g}"), ("--softness-mm", f"{request.softness_mm:g}")]
         typed.append(("--rule", None if request.rule == "measured" else request.rule))
     words = [text for option, value in typed if value is not None for text in (option, str(value))]
-    words += ["--exact"] if request.exact else []
+    words += [option for option, is_set in (("--exact", request.exact), ("--free-text", request.free_text)) if is_set]
     return shlex.join(["noduleclip", "query" if request.alpha is None else "fuse", *words])
 
 
