@@ -170,6 +170,26 @@ def test_filters_that_nothing_passes_are_cleared_by_a_button(address: str, visit
     assert page.input_value("#min") == ""
 
 
+def test_a_sentence_that_is_not_understood_is_searched_for_only_when_wanted(address: str, visit: Open) -> None:
+    page = open_hits(visit, address, {"bad_answers": True})
+    page.fill("#q", "hello world")
+    wait_for_reading(page, "Nothing of this sentence is understood as a size or a rating: “hello world”.")
+    assert_accessible(page)
+    page.click("text=Search anyway")
+    page.wait_for_selector("#reading-0:not(.error)")
+    assert "free_text=1" in page.url
+    page.fill("#q", "a spiculted thing")
+    wait_for_reading(page, "spiculted")
+    assert "free_text" not in page.url, "it was allowed for another sentence"
+    page.click("text=Did you mean “spiculated”?")
+    page.wait_for_selector("#reading-0:not(.error)")
+    assert page.input_value("#q") == "a spiculated thing"
+    assert page.is_hidden("#remedies-0")
+    page.fill("#q", "a spiculted nodule > 6 mm")
+    page.click("text=Did you mean “spiculated”?")
+    page.wait_for_function("() => document.querySelector('#q').value === 'a spiculated nodule > 6 mm'")
+
+
 def test_a_server_that_ended_is_told_in_words(phantom_index: Path, visit: Open) -> None:
     with serving(phantom_index) as address:
         page = visit(f"{address}?{urlencode({'q': SENTENCE})}", complaints_are_wanted=True)

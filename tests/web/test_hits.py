@@ -161,6 +161,22 @@ def test_markups_of_slices_that_cannot_be_read_are_refused_in_a_line(rated_index
     assert "nothing is exported" in answer.json()["error"]
 
 
+def test_a_sentence_that_is_not_understood_is_refused_with_its_words(client: TestClient) -> None:
+    answer = client.get("/api/search", params={"q": "a spiculted right upper lobe"})
+    assert answer.status_code == 422
+    found = answer.json()
+    assert found["not_understood"] == ["spiculted right upper lobe"]
+    assert found["suggestions"] == {"spiculted": "spiculated"}
+    assert "not understood" in found["error"]
+    free = client.get("/api/search", params={"q": "a spiculted right upper lobe", "free_text": "1"})
+    assert (free.status_code, len(free.json()["hits"])) == (200, 24)
+    half = ask(client, q="a spiculted nodule > 6 mm")
+    assert half["suggestions"] == {"spiculted": "spiculated"}
+    for sentence in ("", "> 6 mm and < 2 mm"):
+        other = client.get("/api/search", params={"q": sentence})
+        assert (other.status_code, set(other.json())) == (422, {"error"})
+
+
 def test_the_map_has_measured_and_estimated_diameters(client: TestClient, rated_index: Path) -> None:
     columns = [schema.DIAMETER_MM, schema.ESTIMATED_DIAMETER]
     table = open_index(rated_index).read_columns(columns)

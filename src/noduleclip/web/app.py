@@ -24,7 +24,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from noduleclip import __version__, schema
-from noduleclip.errors import NoduleclipError, SliceError
+from noduleclip.errors import NoduleclipError, SliceError, UsageError
 from noduleclip.io.index.rows import UNIQUE_COLUMNS, UNIQUE_NODULE
 from noduleclip.report.gallery import GALLERY_FOV_MM, GALLERY_SIZE_PX, count_slices, make_section, render_gallery
 from noduleclip.web.answers import ERROR_HANDLERS, REPLACED, REPLACED_HEADER, pack_files, send_json
@@ -178,7 +178,11 @@ class _Site:
         search = _parse_search(opened, request)
         assert search.k is not None
         work = partial(opened.explorer.answer, search, parse_start(values, search.k))
-        found = await self._ranking.run(work)
+        try:
+            found = await self._ranking.run(work)
+        except UsageError as error:
+            refusal = opened.explorer.explain_refusal(search.sentences[0])
+            return JSONResponse({"error": str(error), **refusal}, 422)
         return send_json({**found, "milliseconds": round(1e3 * (time.perf_counter() - started), 1)})
 
     async def send_csv(self, opened: Opened, request: Request) -> Response:

@@ -9,9 +9,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
+from noduleclip.errors import UsageError
 from noduleclip.io.index.base import Index
 from noduleclip.io.text_table import format_csv
-from noduleclip.language.query import ParsedQuery, describe_query, list_attributes
+from noduleclip.language.query import ParsedQuery, describe_query, list_attributes, parse_query
 from noduleclip.report.estimates import (
     compare_readers,
     format_counts,
@@ -88,6 +89,7 @@ class Explorer:
         return {
             "reading": ranking.description,
             "summary": ranking.summary,
+            "suggestions": ranking.parsed.suggestions,
             "interval": bounds,
             "ranked": ranking.ranked or 0,
             "inside": self._count_inside(ranking.parsed, request, self.diameters_mm),
@@ -96,6 +98,20 @@ class Explorer:
             "found": found,
             "hits": self._describe_hits(ranking, start),
         }
+
+    def explain_refusal(self, sentence: str) -> dict[str, Any]:
+        """Return the words of a sentence of which nothing was understood, and what they may be meant for, for JSON.
+
+        Returns:
+            Nothing for a sentence that is refused for another reason.
+        """
+        try:
+            parsed = parse_query(sentence)
+        except UsageError:
+            return {}
+        if parsed.has_criteria or not parsed.not_understood:
+            return {}
+        return {"not_understood": parsed.not_understood, "suggestions": parsed.suggestions}
 
     def find_hits(self, request: SearchRequest) -> Answer:
         """Return the hits with all their metadata, as `fuse` has them."""
@@ -122,7 +138,6 @@ class Explorer:
         """Return the fields of each hit in the list from a place on, from columns in memory."""
         found = self._describe_rows(ranking.rows[start:], list_attributes([ranking.parsed]))
         scores = {name: values[start:] for name, values in ranking.scores.items()}
-        scores.setdefault(schema.PROBABILITY, scores.get(schema.COSINE, np.full(len(found), np.nan)))
         for place, hit in enumerate(found):
             hit[schema.RANK] = start + place + 1
             hit[schema.SATISFIES] = satisfies_all(ranking.parsed, hit)

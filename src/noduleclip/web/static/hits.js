@@ -168,7 +168,7 @@ function showRefusal(pane, words, suggestions) {
 }
 
 // A button for each word that is near to a known one.
-function makeCorrections({ number }, suggestions = {}) {
+function makeCorrections({ number }, suggestions) {
   const field = number === 0 ? "q" : "q2";
   return Object.entries(suggestions).map(([word, known]) =>
     makeButton(`Did you mean “${known}”?`, () => changeState({ [field]: replaceWord(state[field], word, known) })));
