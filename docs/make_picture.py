@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from noduleclip.cli import main
-from noduleclip.report import tables
+from noduleclip.report import hit_table, tables
 
 PICTURE = Path(__file__).parent / "images" / "query.svg"
 COMMANDS = (
@@ -20,7 +20,8 @@ COMMANDS = (
 def draw(index: str) -> None:
     """Run the commands with a recording console, and write their output as SVG."""
     console = Console(record=True, width=88, force_terminal=True, color_system="truecolor", file=io.StringIO())
-    tables.data_console = lambda: console  # type: ignore[assignment, attr-defined]
+    for module in (tables, hit_table):
+        module.data_console = lambda: console  # type: ignore[attr-defined]
     for words in COMMANDS:
         shown = " ".join(f'"{word}"' if " " in word else word for word in [words[0], "--emb-dir", "index", *words[1:]])
         console.print(f"[bold]$ noduleclip {shown}[/]", highlight=False)

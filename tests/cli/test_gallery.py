@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import json
 import re
 from pathlib import Path
 
@@ -48,6 +49,21 @@ def test_the_page_shows_every_hit(noduleclip: Command, index: Path, tmp_path: Pa
     assert html.unescape(typed.group(1)) == f"noduleclip query --emb-dir {index} --query '{SENTENCE}' --topk 5"
     for alt in re.findall(r'alt="([^"]*)"', text):
         assert re.match(r"#\d, (lung|soft-tissue) window: [\d.]+ mm of patient PHANTOM-", alt)
+
+
+def test_each_asked_value_has_its_mark_on_the_page(noduleclip: Command, index: Path, tmp_path: Path) -> None:
+    sentence, page = "a solid nodule > 8 mm", tmp_path / "hits.html"
+    done = noduleclip("query", "--emb-dir", index, "--query", sentence, "--topk", 8, "--html", page, "--format", "json")
+    text = page.read_text(encoding="utf-8")
+    cards = re.findall(r'<ul class="criteria">(.*?)</ul>', text)
+    hits = [json.loads(line) for line in done.out.splitlines()]
+    assert len(cards) == len(hits) == 8
+    for card, hit in zip(cards, hits, strict=True):
+        is_large, is_solid = hit[schema.DIAMETER_MM] > 8, hit[schema.TEXTURE] >= 4
+        yes, no = '<li class="yes">✓', '<li class="no">✗'
+        assert f"{yes if is_large else no} larger than 8 mm</li>" in card
+        assert f"{yes if is_solid else no} texture at least 4: {hit[schema.TEXTURE]:g}</li>" in card
+    assert "marks in brackets" not in text
 
 
 def test_the_page_asks_no_network_and_runs_nothing(noduleclip: Command, index: Path, tmp_path: Path) -> None:

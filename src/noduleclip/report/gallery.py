@@ -123,7 +123,8 @@ def render_gallery(sections: Sequence[Section], command: str, viewer_url: str | 
         }
         for section in sections
     ]
-    is_estimated = any(card["estimated"] and card["size"] for one in described for card in one["cards"])
+    cards = [card for one in described for card in one["cards"]]
+    is_estimated = any((card["estimated"] and card["size"]) or "estimate" in dict(card["criteria"]) for card in cards)
     return render_page(_TEMPLATE, sections=described, command=command, legend=LEGEND if is_estimated else "")
 
 
