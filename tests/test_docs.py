@@ -11,7 +11,6 @@ from typing import Any
 import polars as pl
 import pytest
 import typer
-from rich.text import Text
 
 from conftest import Command
 from noduleclip import schema
@@ -96,12 +95,6 @@ def test_every_command_has_an_example_that_parses() -> None:
         assert " ".join(words[:depth]) == name
         context = command.make_context(name, words[depth:], resilient_parsing=False)
         assert context.params
-
-
-def test_help_texts_have_no_brackets_that_rich_takes_for_markup() -> None:
-    for name, command in COMMANDS.items():
-        for text in (command.help, *(option.help for option in command.params)):
-            assert Text.from_markup(text).plain == text, name
 
 
 def test_every_option_has_a_help_text() -> None:

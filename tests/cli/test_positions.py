@@ -6,30 +6,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 
+from command_tree import find_command, list_commands
 from conftest import Command
-from noduleclip.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PREPARE = ("prepare", "lidc")
-
-
-def find_command(*names: str) -> Any:
-    command: Any = typer.main.get_command(app)
-    for name in names:
-        command = command.commands[name]
-    return command
-
-
-def list_all() -> list[tuple[str, ...]]:
-    """Return the names of every command."""
-    commands: Any = typer.main.get_command(app)
-    single = [(name,) for name in commands.commands if name != "prepare"]
-    return [*single, *(("prepare", name) for name in find_command("prepare").commands)]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +132,7 @@ def test_command_lines_of_the_readme_hold_by_position_too(noduleclip: Command) -
 
 
 def test_every_command_with_an_index_or_a_table_takes_it_by_position() -> None:
-    for names in list_all():
+    for names in list_commands():
         command = find_command(*names)
         options = {option.name for option in command.params}
         wanted = ("emb_dir", "INDEX") if "emb_dir" in options else ("roi_csv", "TABLE")

@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -17,6 +17,7 @@ from noduleclip.cli.doctor_command import doctor
 from noduleclip.cli.embed_command import embed
 from noduleclip.cli.evaluate_command import evaluate
 from noduleclip.cli.fuse_command import fuse
+from noduleclip.cli.help_pages import HelpCommand, HelpGroup
 from noduleclip.cli.interrupts import is_from_interrupt, reraise_interrupts
 from noduleclip.cli.merge_command import merge
 from noduleclip.cli.phantom_command import phantom
@@ -34,34 +35,32 @@ from noduleclip.machine import find_process_info
 
 _INTERRUPTED = 130
 
+_PREPARE_PANEL = "Prepare data"
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Try": (demo, doctor),
+    _PREPARE_PANEL: (check, phantom),
+    "Search": (embed, query, fuse, describe, serve),
+    "Train and evaluate": (split, train, evaluate),
+    "Maintain": (merge, verify),
+}
+
 app = typer.Typer(
     name="noduleclip",
+    cls=HelpGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    demo,
-    check,
-    phantom,
-    split,
-    train,
-    embed,
-    merge,
-    query,
-    fuse,
-    describe,
-    evaluate,
-    serve,
-    verify,
-    doctor,
-):
-    # The prefix is the commands' alone: NODULECLIP_VERSION, say, is no setting.
-    app.command(context_settings={"auto_envvar_prefix": f"NODULECLIP_{command.__name__.upper()}"})(
-        with_settings(command)
-    )
+for panel, commands in _PANELS.items():
+    for command in commands:
+        # The prefix is the commands' alone: NODULECLIP_VERSION, say, is no setting.
+        prefix = f"NODULECLIP_{command.__name__.upper()}"
+        app.command(cls=HelpCommand, context_settings={"auto_envvar_prefix": prefix}, rich_help_panel=panel)(
+            with_settings(command)
+        )
 prepare = typer.Typer(
     name="prepare",
+    cls=HelpGroup,
     no_args_is_help=True,
     help="Make the ROI table from a collection as it was published.",
 )
@@ -79,9 +78,10 @@ for importer in (
 ):
     prepare.command(
         importer.__name__.removeprefix("prepare_"),
+        cls=HelpCommand,
         context_settings={"auto_envvar_prefix": f"NODULECLIP_{importer.__name__.upper()}"},
     )(with_settings(importer))
-app.add_typer(prepare)
+app.add_typer(prepare, rich_help_panel=_PREPARE_PANEL)
 
 
 def _print_version(wanted: bool) -> None:
@@ -97,10 +97,7 @@ def show_version(
         typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Search lung-nodule CT by words.
-
-    A research tool, not a medical device. Try it with: noduleclip demo
-    """
+    """Search lung-nodule CT by words. A research tool, not a medical device."""
 
 
 class _WholeWrites(io.FileIO):

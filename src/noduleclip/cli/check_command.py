@@ -36,11 +36,11 @@ def check(
     ] = "auto",
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Check a ROI table and the header of every slice that embed reads, before the long work.
+    """Check a ROI table and the headers of its slices before the long work.
 
     Pixels of a sample of slices only are decoded, to estimate the time. Ends with 3 where embed would.
 
-    Example: noduleclip check --roi-csv rois.csv --patients-file splits/train_patients.txt
+    Example: noduleclip check rois.csv --patients-file splits/train_patients.txt
     """
     from noduleclip.report.check import report_check
     from noduleclip.report.console import CONSOLE

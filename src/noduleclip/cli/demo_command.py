@@ -46,7 +46,7 @@ def demo(
 ) -> None:
     """Run every step on phantoms: split, train, embed, query, fuse, evaluate. Minutes on a laptop, no network.
 
-    Example: noduleclip demo --out /tmp/demo
+    Example: noduleclip demo /tmp/demo
     """  # fmt: skip
     from noduleclip.report.console import CONSOLE, log_info, message_console
     from noduleclip.workflows.demo import DemoRequest, demo_lock, list_steps

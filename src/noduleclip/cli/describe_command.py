@@ -65,9 +65,9 @@ def describe(
     """Describe nodules by what their images show: diameter with its 80 % interval, ratings, and words.
 
     Estimates are of what readers would measure and rate, and a probability is the share of them who would agree. How
-    well they agree is in the model card, docs/models/lidc.md. Options of crops, model and device need --roi-csv.
+    well they agree is in the model card of the documentation. Options of crops, model and device need --roi-csv.
 
-    Example: noduleclip describe --emb-dir index --where "estimated_malignancy >= 4" --out descriptions
+    Example: noduleclip describe index --where "estimated_malignancy >= 4" --out descriptions
     """
     from noduleclip.cli.retries import retry_replaced
     from noduleclip.cli.slice_folders import settle_slice_folders

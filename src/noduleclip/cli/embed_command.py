@@ -78,11 +78,11 @@ def embed(
     dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Embed the nodules of a ROI table into an index, a folder or a store, that query and fuse read.
+    """Embed the nodules of a ROI table into an index: a folder or a store, that query and fuse read.
 
     After an interruption the same command continues from the finished chunks.
 
-    Example: noduleclip embed --roi-csv rois.csv --out-dir index
+    Example: noduleclip embed rois.csv index
     """
     from noduleclip.report.console import CONSOLE
     from noduleclip.workflows.embed import EmbedRequest, embed_table, estimate_embedding

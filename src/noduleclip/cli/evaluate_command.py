@@ -62,12 +62,12 @@ def evaluate(
     ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Evaluate the rankings of an index on ten sizes and on ratings, beside a second reader and the panel.
+    """Evaluate the rankings of an index beside a second reader: ten sizes, ratings, and the panel.
 
     Rows of one nodule (nodule_id) on one slice are its readers; the first row's crop is ranked. Estimated sizes and
     ratings, their intervals and probabilities are compared with the readers, too.
 
-    Example: noduleclip evaluate --emb-dir runs/first/test_readers --out report
+    Example: noduleclip evaluate runs/first/test_readers --out report
     """
     from noduleclip.cli.retries import retry_replaced
     from noduleclip.report.console import CONSOLE

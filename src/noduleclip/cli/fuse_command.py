@@ -57,12 +57,12 @@ def fuse(
         ),
     ] = None,
 ) -> None:
-    """Rank the nodules of an index by the image and the measured diameter together.
+    """Rank the nodules by the image and the measured diameter together.
 
     score = alpha * probability + (1 - alpha) * rule. The probability is the share of readers who are expected to
     agree with the sentence; the rule is 1 inside the interval and falls off outside. The explorer ranks like this.
 
-    Example: noduleclip fuse --emb-dir runs/first/test --query "> 10 mm" --alpha 0.3
+    Example: noduleclip fuse runs/first/test "> 10 mm" --alpha 0.3
     """
     weight = None if alpha == "auto" else _parse_alpha(alpha)
     if weight is None and val_emb_dir is None:

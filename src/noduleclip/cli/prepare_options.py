@@ -26,14 +26,16 @@ DataRoot = Annotated[
 Diameter = Annotated[
     Literal["in-slice", "axes-mean", "equivalent", "3d"],
     typer.Option(
-        "--diameter", help="Measure of diameter_mm: docs/explanation/diameters.md.", rich_help_panel=options.MODEL
+        "--diameter",
+        help="Measure of diameter_mm: see What a diameter is, in the documentation.",
+        rich_help_panel=options.MODEL,
     ),
 ]
 GivenDiameter = Annotated[
     Literal["in-slice", "axes-mean", "equivalent", "3d", "volume", "unknown"],
     typer.Option(
         "--diameter-kind",
-        help="Measure of the given diameters, which are used as they are: docs/how-to/import.md.",
+        help="Measure of the given diameters, which are used as they are.",
         rich_help_panel=options.INPUTS,
     ),
 ]
@@ -59,8 +61,8 @@ BoxDiameter = Annotated[
     Literal["in-slice", "axes-mean", "equivalent", "3d", "volume", "unknown"] | None,
     typer.Option(
         "--diameter-kind",
-        help="Measure of the given diameters, which are used as they are: docs/how-to/import.md. (default: volume, as "
-        "in LUNA16; of results unknown)",
+        help="Measure of the given diameters, which are used as they are. (default: volume, as in LUNA16; of "
+        "results unknown)",
         rich_help_panel=options.INPUTS,
     ),
 ]
@@ -77,8 +79,7 @@ PointDiameter = Annotated[
     Literal["in-slice", "axes-mean", "equivalent", "3d", "volume", "unknown"] | None,
     typer.Option(
         "--diameter-kind",
-        help="Measure of the given diameters, which are used as they are: docs/how-to/points.md. (default: as the "
-        "preset says, else unknown)",
+        help="Measure of the given diameters, which are used as they are. (default: as the preset says, else unknown)",
         rich_help_panel=options.INPUTS,
     ),
 ]

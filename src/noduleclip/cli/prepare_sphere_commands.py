@@ -37,7 +37,7 @@ def prepare_luna16(
     rescale: RescaleValues = "",
     shared: SharedOptions,
 ) -> None:
-    """Make the ROI table of LUNA16, with its subsets of .mhd, NIfTI of them, or with the DICOM of LIDC-IDRI.
+    """Make the ROI table of LUNA16: with its subsets of .mhd, NIfTI of them, or with the DICOM of LIDC-IDRI.
 
     Of volumes the slices that nodules lie on are written as derived DICOM to DIR/dicom, and no others.
 
@@ -110,7 +110,7 @@ def prepare_csv(
     rescale: RescaleValues = "",
     shared: SharedOptions,
 ) -> None:
-    """Make the ROI table of a CSV of places, with or without diameters, with the DICOM or the volumes of its series.
+    """Make the ROI table of a CSV of places, with or without sizes: with the DICOM or volumes of its series.
 
     A place becomes one row, on the slice nearest to it; patient_id, nodule_id, reader, score and ratings are kept.
     Tables of LUNA25, LNDb, LUNGx and DLCS are recognised.
@@ -165,7 +165,7 @@ def prepare_monai(
     rescale: RescaleValues = "",
     shared: SharedOptions,
 ) -> None:
-    """Make the ROI table of a data list or of detection results of MONAI, with the DICOM or volumes of its images.
+    """Make the ROI table of a data list or of results of MONAI: with the DICOM or volumes of its images.
 
     Boxes are in world coordinates, as in MONAI's LUNA16 tutorial and its bundle. The lists of a data list become the
     splits; the scores of results become the column detection_score.
@@ -207,7 +207,7 @@ def prepare_nndetection(
     rescale: RescaleValues = "",
     shared: SharedOptions,
 ) -> None:
-    """Make the ROI table of results of nnDetection, with the volumes that it read.
+    """Make the ROI table of results of nnDetection: with the volumes that it read.
 
     Boxes are in voxels of these volumes, CASE_0000.nii.gz, and their scores become the column detection_score. Pickles
     are not loaded.

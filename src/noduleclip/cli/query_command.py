@@ -31,19 +31,19 @@ def query(
             "--min-probability",
             min=0,
             max=1,
-            help="Return the nodules of which the model expects at least this share of readers to agree with the "
-            "sentence. How well such probabilities hold is in the model card, docs/models/lidc.md.",
+            help="Return the nodules with at least this probability: the share of readers that the model expects to "
+            "agree with the sentence. How well such probabilities hold is in the model card of the documentation.",
             rich_help_panel=options.RANKING,
         ),
     ] = None,
     exact: options.Exact = False,
     cache_dir: options.CacheDir = None,
 ) -> None:
-    """Rank the nodules of an index for a sentence, by what their images show, or by likeness to one of them.
+    """Rank the nodules of an index for a sentence, or by likeness to one.
 
     With --like the nodule itself, and what other readers outlined of it, are not among the hits.
 
-    Example: noduleclip query --emb-dir runs/first/test --query "a lung nodule with diameter > 6 mm" --topk 20
+    Example: noduleclip query runs/first/test "a lung nodule with diameter > 6 mm" --topk 20
     """
     from noduleclip.cli.search import make_request, run_search
 

@@ -45,9 +45,9 @@ def serve(
 ) -> None:
     """Explore an index in a browser: type a sentence, see how it is read, what it finds, and the slices around it.
 
-    Needs the extra "web" (docs/how-to/explorer.md). Ctrl-C ends it.
+    Needs the extra web: pip install "noduleclip[web]". Ctrl-C ends it.
 
-    Example: noduleclip serve --emb-dir index
+    Example: noduleclip serve index
     """
     from noduleclip.report.console import CONSOLE, log_info
 

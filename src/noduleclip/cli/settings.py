@@ -16,6 +16,7 @@ import typer
 from typer.models import OptionInfo
 
 from noduleclip import schema
+from noduleclip.cli.help_pages import show_all
 from noduleclip.cli.options import OUTPUT
 from noduleclip.cli.positions import list_positionals, make_arguments, make_optional, merge_positions
 from noduleclip.errors import ConfigError
@@ -31,7 +32,7 @@ _TOML_TOKEN = re.compile(
     r"""|"(?:[^"\\\n]|\\.)*+"?|'[^'\n]*+'?|\#[^\n]*+|[\w-]++|[ \t]++|.""",
     re.DOTALL,
 )
-_OWN = ("config", "print_config")
+_OWN = ("config", "print_config", "help_all")
 _WRITTEN = ("out_dir", "cache_dir")  # merge reads what embed wrote there, too
 _UNUSUAL = re.compile(r"[^ -~]")
 _FORMER_NAMES = {"output_format": "format"}
@@ -147,8 +148,21 @@ PrintConfigOption = Annotated[
 ]
 
 
+HelpAllOption = Annotated[
+    bool,
+    typer.Option(
+        "--help-all",
+        help="Show all options and exit.",
+        callback=show_all,
+        is_eager=True,
+        show_envvar=False,
+        rich_help_panel=SETTINGS_PANEL,
+    ),
+]
+
+
 def with_settings(command: Command) -> Command:
-    """Add `--config`, `--print-config` and arguments by position to a command.
+    """Add `--config`, `--print-config`, `--help-all` and arguments by position to a command.
 
     Its settings have the names of its options.
     """
@@ -158,7 +172,7 @@ def with_settings(command: Command) -> Command:
 
     @functools.wraps(command)
     def run(context: typer.Context, **options: Any) -> None:
-        options.pop("config")
+        del options["config"], options["help_all"]
         merge_positions(context, positionals, options)
         if options.pop("print_config"):
             typer.echo(format_toml(options), nl=False)
@@ -175,6 +189,7 @@ def with_settings(command: Command) -> Command:
     added = [
         inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ConfigOption),
         inspect.Parameter("print_config", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=PrintConfigOption),
+        inspect.Parameter("help_all", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=HelpAllOption),
     ]
     by_position = {one.setting for one in positionals}
     named = [parameter.replace(name=name, kind=inspect.Parameter.KEYWORD_ONLY) for name, parameter in taken.items()]

@@ -22,9 +22,9 @@ def split(
     output_format: options.OutputFormat = "auto",
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Split the patients of a ROI table into training, validation and test, each with its share of every size bin.
+    """Split the patients into training, validation and test lists: each with its share of every size bin.
 
-    Example: noduleclip split --roi-csv rois.csv --out splits --seed 1
+    Example: noduleclip split rois.csv splits --seed 1
     """
     from noduleclip.report.console import CONSOLE
     from noduleclip.report.tables import choose_format, print_split

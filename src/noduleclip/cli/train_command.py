@@ -49,7 +49,7 @@ def train(
     ] = False,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Train an image and a text encoder on nodule crops and on sentences about their size.
+    """Train the encoders on nodule crops and on sentences about their size.
 
     Rows of one nodule (column nodule_id) on one slice are one sample with several readers.
 

@@ -4,11 +4,11 @@ from noduleclip.cli import options
 
 
 def verify(emb_dir: options.EmbDir) -> None:
-    """Compare all files of an index with the checksums that were recorded when it was written.
+    """Compare all files of an index with their recorded checksums.
 
     Shards below the folder are compared, too. Ends with 4 and the names of the files if any has changed.
 
-    Example: noduleclip verify --emb-dir runs/first/test
+    Example: noduleclip verify runs/first/test
     """
     from noduleclip.cli.retries import retry_replaced
     from noduleclip.report.console import CONSOLE, log_info

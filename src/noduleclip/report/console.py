@@ -19,7 +19,7 @@ _UNUSUAL = re.compile(r"[^ -~]")
 
 
 def _open_console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False)
+    console = Console(stderr=stderr, highlight=False, emoji=False)
     if console.width < _LEAST_WIDTH:  # COLUMNS=0 or 1, or a terminal of no size: rich would print nothing
         console.width = _LEAST_WIDTH
     return console
@@ -82,10 +82,10 @@ def progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(compact=True),
     )
     with Progress(*columns, console=console, transient=True) as progress:

@@ -89,7 +89,7 @@ def print_records(records: Sequence[Mapping[str, Any]], form: str, title: str, p
     console = data_console()
     needed = console.measure(table, options=console.options.update(width=_WIDEST)).minimum
     if needed > console.width:  # lines that the window breaks, rather than numbers cut short
-        console = Console(width=needed, highlight=False)
+        console = Console(width=needed, highlight=False, emoji=False)
     console.print(table)
 
 

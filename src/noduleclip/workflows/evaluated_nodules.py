@@ -76,7 +76,7 @@ def load_nodules(index: Index, readers_csv: Path | None, reporter: Reporter) -> 
     if first_rows[schema.PATIENT_ID].str.contains(LIDC_PATIENT).any() and is_bundled(index.manifest.checkpoint_sha256):
         reporter.note(
             "the bundled model was trained on patients of LIDC-IDRI, on whom figures are too good; "
-            "docs/models/lidc.md tells how to embed its test patients alone"
+            "the model card, in the documentation, tells how to embed its test patients alone"
         )
     patients = first_rows[schema.PATIENT_ID].rank("dense").to_numpy().astype(np.int64)
     readers = Readers(nodules.diameters_mm, *parse_ratings(meta, nodules))
