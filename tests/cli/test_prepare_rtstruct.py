@@ -15,6 +15,8 @@ from conftest import Collection, Outcome, call
 from importers.segmentations import read_slices
 from importers.structure_sets import make_contour, make_structure_set, write_structure_set
 from noduleclip import schema
+from noduleclip.errors import RejectCode, SliceError
+from noduleclip.importers import rtstruct
 from noduleclip.io.roi_table import read_roi_table
 
 Slices = list[pydicom.Dataset]
@@ -227,3 +229,15 @@ def test_a_long_structure_set_is_read(scan: tuple[Path, Slices], tmp_path: Path)
     done = prepare(tmp_path / "out", root)
     assert done.code == 0, done.err
     assert read_rows(tmp_path / "out").height == 1
+
+
+def test_a_structure_set_over_the_limit_is_told_with_its_own(
+    scan: tuple[Path, Slices], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rtstruct, "_LARGEST_BYTES", 2**20)
+    turns = np.linspace(0, 2 * np.pi, 2000, endpoint=False)
+    lung = [make_contour((scan[1][0], 40 + 20 * np.column_stack([np.cos(turns), np.sin(turns)])))] * 30
+    path = write_structure_set(tmp_path / "long.dcm", make_structure_set(scan[1], {"Lung": lung}))
+    with pytest.raises(SliceError, match=r"long\.dcm: its header is longer than 1 MB") as caught:
+        rtstruct.read_structure_set(path, 512 * 512)
+    assert caught.value.code is RejectCode.TOO_LARGE

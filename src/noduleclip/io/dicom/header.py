@@ -149,7 +149,7 @@ def read_header(
     tags: Sequence[str],
     *,
     stop_before_pixels: bool = True,
-    largest_bytes: int = LARGEST_HEADER_BYTES,
+    largest_bytes: int | None = None,
 ) -> Header:
     """Read some elements of a DICOM file.
 
@@ -158,8 +158,8 @@ def read_header(
         max_pixels: Largest Rows x Columns that is wanted; bounds the memory that a broken file can take.
         tags: Keywords of the elements.
         stop_before_pixels: Leave the pixel data unread.
-        largest_bytes: Longest header; the caller of one that is longer than that of an image converts its values itself
-            and checks how many they are.
+        largest_bytes: Longest header; its caller converts its values itself and checks how many they are. None: that of
+            an image, whose values are checked here.
 
     Returns:
         Those of the elements that the file has, not yet converted, and its file meta information.
@@ -169,6 +169,7 @@ def read_header(
     """
     pixel_tag = 0
     wants_contours = _CONTOURS in tags
+    header_bytes = LARGEST_HEADER_BYTES if largest_bytes is None else largest_bytes
 
     def stop(tag: BaseTag, _vr: str | None, _length: int) -> bool:
         nonlocal pixel_tag
@@ -183,13 +184,13 @@ def read_header(
             raise _rejection(path, RejectCode.UNREADABLE_FILE, "not a regular file", "name a DICOM file")
         if status.st_size == 0:
             raise _rejection(path, RejectCode.EMPTY_FILE, "the file is empty", COPY_AGAIN)
-        limit_bytes = largest_bytes if stop_before_pixels else find_limit_bytes(max_pixels)
+        limit_bytes = header_bytes if stop_before_pixels else find_limit_bytes(max_pixels)
         in_memory = not stop_before_pixels and not is_large(path)
         with open_bounded(path, limit_bytes, find_limit_bytes(max_pixels), in_memory=in_memory) as file:
             dataset = read_partial(file, stop, limit_bytes, specific_tags=_find_tags(tuple(tags)))
             pixels_at = file.tell() if stop_before_pixels else 0
-        check_item_count(dataset, largest_bytes)
-        if largest_bytes == LARGEST_HEADER_BYTES:
+        check_item_count(dataset, header_bytes)
+        if largest_bytes is None:
             check_value_lengths(dataset)
         # Where the file ends in an element without a length, pydicom drops all that it read before.
         if not stop_before_pixels and not len(dataset) and len(read_header(path, max_pixels, tags).dataset):
@@ -200,7 +201,7 @@ def read_header(
     except Exception as error:  # a parser on broken bytes raises whatever it runs into
         if shows_incompatibility(error):
             raise
-        code, fact, remedy = _explain_unread(error, path, max_pixels)
+        code, fact, remedy = _explain_unread(error, path, max_pixels, header_bytes)
         if code is RejectCode.TRUNCATED_HEADER and not stop_before_pixels:
             read_header(path, max_pixels, tags)  # raises where the header itself is broken
             code, fact = RejectCode.TRUNCATED_PIXELS, "the pixel data are cut short"
@@ -226,7 +227,7 @@ def is_large(path: Path) -> bool:
         return False
 
 
-def _explain_unread(error: Exception, path: Path, max_pixels: int) -> tuple[RejectCode, str, str]:
+def _explain_unread(error: Exception, path: Path, max_pixels: int, header_bytes: int) -> tuple[RejectCode, str, str]:
     match error:
         case _ if "\0" in str(path):
             return RejectCode.MISSING_FILE, "no file can have this path, it holds a NUL", "correct the path"
@@ -243,7 +244,7 @@ def _explain_unread(error: Exception, path: Path, max_pixels: int) -> tuple[Reje
             fact = f"deflated, it inflates beyond any slice of {max_pixels} pixels"
             return RejectCode.TOO_LARGE, fact, LEAVE_OUT
         case _ if isinstance(error, ReadsTooFar) or isinstance(error.__context__, ReadsTooFar):
-            fact = f"its header is longer than {LARGEST_HEADER_BYTES // 2**20} MB"
+            fact = f"its header is longer than {header_bytes // 2**20} MB"
             return RejectCode.TOO_LARGE, fact, LEAVE_OUT
         case _ if parts := [one for one in (error, error.__context__) if isinstance(one, TooManyParts)]:
             return RejectCode.TOO_LARGE, f"its header has {parts[0]}", LEAVE_OUT

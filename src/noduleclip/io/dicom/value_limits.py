@@ -10,7 +10,6 @@ from pydicom.dataelem import RawDataElement
 from noduleclip.io.dicom.bounded_file import (
     ITEM_BYTES,
     ITEM_TAGS,
-    LARGEST_HEADER_BYTES,
     MOST_ITEMS,
     MOST_SEPARATORS,
     PIXEL_TAGS,
@@ -26,15 +25,20 @@ _NEVER_CONVERTED: Final = ("FL", "FD", "US or OW", "OB or OW", "US or SS or OW")
 _FRAME_NUMBERS: Final = 0x00081160  # of any number, and never asked for
 
 
-def check_item_count(dataset: pydicom.Dataset, largest_bytes: int = LARGEST_HEADER_BYTES) -> None:
+def check_item_count(dataset: pydicom.Dataset, largest_bytes: int) -> None:
     """Check sequences that pydicom parses only when they are asked for, where the counting of reads does not reach.
 
     Raises:
+        ReadsTooFar: One is longer than `largest_bytes`; pydicom leaves it in the file, and would read it when asked.
         TooManyParts: There are too many items in one of them, at all depths.
     """
-    for tag in dataset.keys() - set(PIXEL_TAGS):
-        element: object = dataset.get_item(tag)
-        value = element.value if isinstance(element, RawDataElement) else None
+    element: object
+    for element in dataset.values():  # get_item would read what was left out as too long
+        if not isinstance(element, RawDataElement) or element.tag in PIXEL_TAGS:
+            continue
+        value = element.value
+        if value is None and element.length > largest_bytes:
+            raise ReadsTooFar("it is longer than any header")
         if isinstance(value, bytes) and len(value) > ITEM_BYTES * MOST_ITEMS:
             if len(value) > largest_bytes:
                 raise ReadsTooFar("it is longer than any header")
