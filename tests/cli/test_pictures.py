@@ -15,7 +15,7 @@ import pytest
 from conftest import Collection, Outcome, call
 from noduleclip import schema
 from noduleclip.cli.pictures import PictureOptions, read_pictures
-from noduleclip.errors import SliceError, UsageError
+from noduleclip.errors import SliceError
 from noduleclip.io.index.open import open_index
 from noduleclip.report.console import data_console, message_console
 from noduleclip.workflows.pictures import NodulePictures
@@ -38,10 +38,14 @@ def test_each_hit_gets_its_picture_or_a_reason(index: Path, collection: Collecti
     assert str(tmp_path) in str(gone)
 
 
-def test_a_root_that_is_no_folder_is_told(index: Path, tmp_path: Path) -> None:
-    opened = open_index(index)
-    with pytest.raises(UsageError, match=re.escape(f"--dicom-root {tmp_path / 'none'}: no such folder")):
-        read_pictures(opened, opened.read_rows([1]), PictureOptions(tmp_path / "none"), fov_mm=40, size_px=20)
+@pytest.mark.parametrize("pictures", [("--preview",), ("--html", "hits.html"), ("--contact-sheet", "hits.png")])
+def test_a_root_that_is_no_folder_is_told(index: Path, tmp_path: Path, pictures: tuple[str, ...]) -> None:
+    files = [tmp_path / name for name in pictures[1:]]
+    arguments = ("query", "--emb-dir", index, "--query", "> 6 mm", pictures[0], *files)
+    done = call(*arguments, "--dicom-root", tmp_path / "none")
+    assert done.code == 2
+    assert f"--dicom-root {tmp_path / 'none'}: no such folder" in done.err
+    assert not done.out and not any(file.exists() for file in files)
 
 
 def test_a_row_without_a_place_is_a_reason(index: Path) -> None:

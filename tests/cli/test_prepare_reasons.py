@@ -87,7 +87,7 @@ def test_boxes_of_another_mode_are_named(
 
 
 def test_a_table_without_a_diameter_says_what_it_has(scans: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("x,y,z,diameter_mm,seriesuid\n1,2,3,-1,1.2\n1,2,3,-1,1.2\n")
+    (tmp_path / "a.csv").write_text("x,y,z,diameter_mm,seriesuid\n1,2,3,-1,1.2\n1,2,4,-1,1.2\n")
     done = prepare("csv", tmp_path / "out", "--table", tmp_path / "a.csv", "--data-root", scans)
     found = last_line(done, tmp_path / "out")
     assert "none of its 2 places can be used" in found
