@@ -82,7 +82,7 @@ def _(world: World) -> str:
 def _(world: World) -> str:
     told = refuse_mask(world, (np.random.default_rng(0).random((40, 100, 100)) < 0.01).astype(np.uint8))
     lung = np.ones((4, 200, 160), np.uint8)
-    assert "a nodule up to 100 mm; --labels" in refuse_mask(world, lung)
+    assert "a nodule up to 100 mm; name the values that are nodules with --labels" in refuse_mask(world, lung)
     return told
 
 

@@ -117,7 +117,21 @@ def test_values_of_another_scale_are_rejected_with_the_remedy(folder: Path, name
     assert f"{name}: its values are " in reject[schema.REJECT_REASON]
     assert "as of HU + 1024: no HU; pass --rescale 1,-1024 if they are" in reject[schema.REJECT_REASON]
     assert read_rows(folder).height == 10
-    assert prepare(folder, "--overwrite").code == 3
+    refused = prepare(folder, "--overwrite")
+    assert refused.code == 3
+    assert "error: 2 of 12 annotations give no row" in refused.err  # both nodules of the volume
+
+
+def test_nodules_of_a_broken_volume_are_rejected_and_others_absent(folder: Path) -> None:
+    (folder / "scans/b.nii").write_bytes(b"cut short")
+    (folder / "scans/f.mha").unlink()
+    done = prepare(folder, "--max-rejects", 0.2)
+    assert done.code == 0, done.err
+    assert "2 annotations are of series that are not below" in done.err
+    assert "they are left out; first: f\n" in done.err
+    counts = json.loads((folder / "out" / schema.PREPARE_JSON).read_text())["counts"]
+    assert (counts["annotations that give no row"], counts["rows"]) == (2, 8)
+    assert prepare(folder, "--max-rejects", 0.19, "--overwrite").code == 3
 
 
 def test_a_rescaling_makes_hu_and_is_recorded(folder: Path) -> None:

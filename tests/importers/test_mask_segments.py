@@ -99,7 +99,15 @@ def test_a_mask_on_another_grid_is_told(tmp_path: Path, image: ImageSlices, axis
     ) as e:
         read_mask(open_volume(path), MaskRules(), [image])
     assert e.value.code is RejectCode.OTHER_GRID
-    assert "60 x 50 x 12 voxels of 0.7 x 0.9 x 2.5 mm from (-100.5, 20.25, -300.12) mm; resample" in str(e.value)
+    assert "60 x 50 x 12 voxels of 0.7 x 0.9 x 2.5 mm from (-100.5, 20.25, -300.12) mm; if it was" in str(e.value)
+
+
+def test_a_mask_of_another_shape_is_to_be_resampled(tmp_path: Path, image: ImageSlices) -> None:
+    affine = AFFINE.copy()
+    affine[0, 0] *= 1.5
+    path = write_mask(tmp_path / "m.mha", np.ascontiguousarray(make_mask()[:, :, :40]), affine)
+    with pytest.raises(SliceError, match=r" mm; resample the mask to the image, by nearest neighbour$"):
+        read_mask(open_volume(path), MaskRules(), [image])
 
 
 def test_a_mask_of_slices_in_any_order_finds_its_slices(tmp_path: Path) -> None:

@@ -128,6 +128,9 @@ BAD: dict[str, tuple[NDArray[np.generic], str]] = {
     "image": (make_hu(), r"has values from -\d+ to -?\d+: an image, or labels below 0"),
     "unsigned image": ((make_hu() + 1024).astype(np.uint16), r"100% of its voxels are not 0, of \d+ values: an image"),
     "fractional": ((make_mask() * 0.7).astype(np.float32), "has fractional values, such as 0.7: .* --threshold 0.5"),
+    "fractional, just below 0": (
+        np.where(make_mask(), 0.7, -1e-9).astype(np.float32), "has fractional values, such as .* --threshold 0.5"
+    ),
     "NaN": (NAN, r"has values that are no numbers \(NaN\)"),
     "too large": ((make_mask() * 1e12).astype(np.float32), r"has values up to 1e\+12"),
     "noise": (
@@ -159,7 +162,7 @@ def test_a_lung_is_no_nodule(tmp_path: Path) -> None:
     assert list(sizes(found)) == ["label 2"]
     (reason,) = found.wide
     assert reason.split(": ", 1)[1] == (
-        "label 1 is 98 x 144 mm wide, a nodule up to 100 mm; --labels names the values that are nodules, and "
+        "label 1 is 98 x 144 mm wide, a nodule up to 100 mm; name the values that are nodules with --labels, and "
         "--instances components takes the parts of a label for nodules"
     )
 
@@ -188,7 +191,7 @@ def test_small_nodules_are_counted_or_left_out(tmp_path: Path) -> None:
 
 def test_a_mask_of_too_many_voxels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mask_voxels, "MOST_VOXELS", 10)
-    with pytest.raises(SliceError, match="over 10 of its voxels are not 0: no mask of nodules; --labels"):
+    with pytest.raises(SliceError, match="over 10 of its voxels are not 0: no mask of nodules; name the"):
         read(tmp_path, make_mask())
 
 

@@ -103,7 +103,7 @@ def test_places_in_pixels_wait_for_their_series(
 
 def test_columns_of_other_names_are_mapped(tmp_path: Path) -> None:
     path = write(tmp_path, 'Case,px,py,pz,"Size (mm, max)",x\nA,1,2,3,7,99\n')
-    columns = parse_column_map("patient_id=case, x=px,Y=py,z=pz,diameter_mm=Size (mm, max)")
+    columns = parse_column_map("PatientID=case, x=px,coordY=py,z=pz,diameter_mm=Size (mm, max)")
     (sphere,) = read_point_table(path, PointOptions(columns=columns)).spheres
     assert (sphere.patient_id, sphere.center_mm, sphere.diameter_mm) == ("A", (1.0, 2.0, 3.0), 7.0)
 
@@ -114,7 +114,7 @@ def test_columns_of_other_names_are_mapped(tmp_path: Path) -> None:
         ("diam=Size", "--map: 'diam' is no known column; did you mean 'diameter_mm'"),
         ("Size", "--map: 'Size' is no pair; write KNOWN=COLUMN"),
         ("x=", "--map: x= names no column"),
-        ("x=a,x=b", "--map: x stands twice"),
+        ("x=a,coordX=b", "--map: x stands twice"),
     ],
 )
 def test_a_mapping_that_cannot_be_meant_is_refused(text: str, message: str) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from noduleclip import schema
 from noduleclip.exporters.findings import Export, ExportFile, Finding, group_by_series, label_series
 from noduleclip.exporters.formats import number_files
 
@@ -82,7 +83,7 @@ def describe(finding: Finding) -> str:
     parts = [finding.query]
     parts += [f"{name} {value:.3f}" for name, value in list(finding.scores.items())[:1]]
     if finding.measured_mm is not None:
-        kind = f" ({finding.diameter_kind})" if finding.diameter_kind else ""
+        kind = f" ({finding.diameter_kind})" if finding.diameter_kind not in ("", schema.UNKNOWN_KIND) else ""
         parts.append(f"measured {finding.measured_mm:.1f} mm{kind}")
     if finding.description:
         parts.append(f"estimated {finding.description}")

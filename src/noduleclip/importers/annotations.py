@@ -2,8 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -123,11 +123,23 @@ class RejectedAnnotation:
         path: The file.
         code: The reason in one word.
         reason: The reason in a sentence that names the file and the place in it.
+        annotations: Number of annotations that give no row for this reason: of an image, all that lie on it.
     """
 
     path: Path
     code: RejectCode
     reason: str
+    annotations: int = 1
+
+
+def count_rejected(rejected: Iterable[RejectedAnnotation]) -> int:
+    """Count the annotations that give no row."""
+    return sum(one.annotations for one in rejected)
+
+
+def count_on_images(rejected: Iterable[RejectedAnnotation], lost: Mapping[Path, int]) -> list[RejectedAnnotation]:
+    """Return rejected images with the numbers of annotations that lie on them, at least one each."""
+    return [replace(one, annotations=max(1, lost.get(one.path, 1))) for one in rejected]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.errors import InputError, RejectCode, SliceError
-from noduleclip.importers.annotations import Annotations, Outline, RejectedAnnotation
+from noduleclip.importers.annotations import Annotations, Outline, RejectedAnnotation, count_on_images
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.diameters import DiameterKind
 from noduleclip.importers.mask_files import MaskFiles
@@ -21,7 +21,7 @@ from noduleclip.importers.segment_annotations import outline_segment
 from noduleclip.importers.series_slices import SeriesSlices
 from noduleclip.importers.slice_columns import make_planes
 from noduleclip.importers.volume_catalogue import join_catalogues, list_volume_slices, write_needed
-from noduleclip.importers.volume_patients import VolumePatients
+from noduleclip.importers.volume_patients import VolumePatients, remark_unknown
 from noduleclip.io.volumes.formats import open_volume
 from noduleclip.io.volumes.volume import Rescale, Volume
 
@@ -139,7 +139,7 @@ def _read_pair(
     try:
         mine = series.of_patient(pair.patient_id)
         if mine is None:
-            fact = f"{name} has slices of {len(series.patients)} patients; --pairs names the one that is meant"
+            fact = f"{name} has slices of {len(series.patients)} patients; name the one that is meant with --pairs"
             raise SliceError(RejectCode.NO_SLICE, f"{pair.mask}: {fact} (patient_id)")
         frames = [pl.concat([part.frame for part in parts]) for parts in mine.reconstructions]
         slices = [ImageSlices(name, make_planes(frame), frame[schema.SOP_UID].to_list()) for frame in frames]
@@ -174,7 +174,11 @@ def _write_slices(
     written = write_needed(volumes, rows.frame)
     paths = {one.path for one in written.rejected}
     lost = {uid for uid, volume in volumes.items() if volume.path in paths}
-    return [outline for outline in outlines if outline.series_uid not in lost], written.rejected, written.remarks
+    curves: Counter[Path] = Counter()
+    for outline in of_volumes:
+        curves[volumes[outline.series_uid].path] += outline.count_curves()
+    rejected = count_on_images(written.rejected, curves)
+    return [outline for outline in outlines if outline.series_uid not in lost], rejected, written.remarks
 
 
 def _remark(files: MaskFiles, reads: _Reads, volumes: Mapping[str, Volume]) -> list[str]:
@@ -195,10 +199,4 @@ def _remark(files: MaskFiles, reads: _Reads, volumes: Mapping[str, Volume]) -> l
     nameless = {
         one.series_uid for one in reads.outlines if one.series_uid in volumes and one.patient_id == one.series_uid
     }
-    if nameless:
-        remarks.append(
-            f"the patients of {len(nameless)} series are not known, so each counts as a patient of its own; two series "
-            "of one patient may come to lie in two parts of the split (--patients lists them, --patient-pattern finds "
-            "them in paths)"
-        )
-    return remarks
+    return [*remarks, *remark_unknown(nameless)]

@@ -134,9 +134,12 @@ def _describe_grids(volume: Volume, image: ImageSlices, index: int) -> str:
     image_grid = _describe_grid(
         (first.shape_yx[1], first.shape_yx[0], len(heights)), (*first.spacing_yx_mm[::-1], gap_mm), first.position_mm
     )
+    remedy = "resample the mask to the image, by nearest neighbour"
+    if sorted(volume.shape_zyx) == sorted((len(heights), *first.shape_yx)):
+        remedy = f"if it was made of the image's array, save it with the image's affine, else {remedy}"
     return (
         f"{path}: its slice {index} is on no slice of {image.name}, voxel on voxel: the mask has {mask_grid}, the "
-        f"image {image_grid}; resample the mask to the image, by nearest neighbour"
+        f"image {image_grid}; {remedy}"
     )
 
 

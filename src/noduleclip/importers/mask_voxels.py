@@ -23,8 +23,9 @@ _MOST_LABELS: Final = 1000
 _MANY_LABELS: Final = 20  # more nodules than a mask that they fill has
 _MOST_OF_IT: Final = 0.5
 _IGNORED: Final = 255
+_NOISE: Final = 0.2  # below 0, of probabilities that were resampled
 _LARGEST_LABEL: Final = (1 << 31) - 1
-_LABELS_REMEDY: Final = "--labels names the values that are nodules"
+_LABELS_REMEDY: Final = "name the values that are nodules with --labels"
 
 
 class Instances(StrEnum):
@@ -213,12 +214,13 @@ def _select(plane: NDArray[np.generic], rules: MaskRules, path: Path) -> tuple[N
         return inside, np.ones(len(inside), np.int64)
     inside = np.flatnonzero(plane).astype(np.int64)
     found = plane[inside].astype(np.float64) if plane.dtype.kind == "f" else plane[inside].astype(np.int64)
-    if len(found) and found.min() < 0:
+    odd = found[found != np.rint(found)]
+    if len(found) and found.min() < (-_NOISE if odd.size else 0):
         fact = f"has values from {found.min():g} to {found.max():g}: an image, or labels below 0"
         raise _reject(path, fact, "labels are whole numbers from 1; name the folder of the masks")
-    if (odd := found[found != np.rint(found)]).size:
-        fact = f"has fractional values, such as {odd[0]:.3g}: probabilities, or a mask that was interpolated"
-        raise _reject(path, fact, "--threshold 0.5 takes the voxels of at least 0.5, or resample by nearest neighbour")
+    if odd.size:
+        fact = f"has fractional values, such as {odd.max():.3g}: probabilities, or a mask that was interpolated"
+        raise _reject(path, fact, "pass --threshold 0.5 for the voxels from 0.5, or resample by nearest neighbour")
     if len(found) and found.max() > _LARGEST_LABEL:
         raise _reject(path, f"has values up to {found.max():g}", "labels are whole numbers from 1")
     labels = found.astype(np.int64)

@@ -49,7 +49,8 @@ def parse_column_map(text: str) -> dict[str, str]:
     for part in text.split(","):
         known, equals, column = part.partition("=")
         if equals:
-            pairs.append([known.strip().casefold(), column])
+            name = known.strip().casefold()
+            pairs.append([_ALIASES.get(name, name), column])
         elif pairs and part.strip():
             pairs[-1][1] += f",{part}"
         elif part.strip():

@@ -53,7 +53,7 @@ class Preset:
     columns: Mapping[str, Sequence[str]]
     keep: Sequence[str] = ()
     coordinates: Coordinates = Coordinates.LPS
-    diameter_kind: str = "unknown"
+    diameter_kind: str = schema.UNKNOWN_KIND
     change: Callable[[pl.DataFrame], PresetTable] = PresetTable
 
     def recognises(self, columns: Sequence[str]) -> bool:

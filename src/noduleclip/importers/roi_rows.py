@@ -54,12 +54,14 @@ class RoiRows:
         rejected: Annotations that give no row.
         points: Curves of a single point in outlines that have others; they have no diameter and are left out.
         absent: Outlines and spheres of series that have no slices here.
+        first_absent: The first of these series; empty without any.
     """
 
     frame: pl.DataFrame
     rejected: list[RejectedAnnotation]
     points: int
     absent: int
+    first_absent: str = ""
 
 
 def make_rows(
@@ -122,6 +124,7 @@ class _Maker:
         self._catalogue, self._source, self._relative = catalogue, source, relative
         self._rejected: list[RejectedAnnotation] = []
         self._points = self._absent = 0
+        self._first_absent = ""
 
     def place_all(
         self,
@@ -135,6 +138,7 @@ class _Maker:
             series = self._catalogue.find_series(series_uid)
             if series is None:
                 self._absent += len(here)
+                self._first_absent = self._first_absent or series_uid
             else:
                 rows += [row for one in here for row in place(one, series)]
             on_done(len(here))
@@ -210,7 +214,7 @@ class _Maker:
             row.values[schema.READER] = readers.get(id(row.annotation), row.values[schema.READER])
         ordered = sorted((row.values for row in rows), key=_order_of)
         frame = pl.DataFrame(ordered, schema=_choose_columns(ordered), orient="row")
-        return RoiRows(frame, self._rejected, self._points, self._absent)
+        return RoiRows(frame, self._rejected, self._points, self._absent, self._first_absent)
 
     def _find_slices(self, outline: Outline, series: SeriesSlices) -> tuple[Outline, list[dict[str, Any] | None]]:
         """Find the slice of each curve of an outline, without the curves that lie on slices of another series."""

@@ -1,5 +1,6 @@
 """Spheres of a table on the slices of their series, in DICOM or in volumes."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Final
 
 from noduleclip import schema
 from noduleclip.errors import InputError, make_printable
-from noduleclip.importers.annotations import RejectedAnnotation, Sphere
+from noduleclip.importers.annotations import RejectedAnnotation, Sphere, count_on_images
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.pixel_places import place_in_patient
 from noduleclip.importers.roi_rows import make_sphere_rows
@@ -19,7 +20,7 @@ from noduleclip.importers.volume_catalogue import (
     list_volume_slices,
     write_needed,
 )
-from noduleclip.importers.volume_patients import VolumePatients
+from noduleclip.importers.volume_patients import VolumePatients, remark_unknown
 from noduleclip.io.text_table import read_text_frame
 from noduleclip.io.volumes.volume import Volume
 
@@ -87,7 +88,10 @@ def locate_spheres(
         _name(sphere, known.get(name, name), patients, only)
         for sphere in spheres
         for name in (sphere.series_uid or sphere.patient_id,)
+        if name in here or name not in images.unusable
     ]
+    lost = Counter(images.unusable.get(sphere.series_uid or sphere.patient_id) for sphere in spheres)
+    unread = [replace(one, annotations=max(1, lost[index])) for index, one in enumerate(images.rejected)]
     if not here & {sphere.series_uid for sphere in named}:
         if images.rejected:
             raise InputError(f"{source}: none of its series can be used; first: {images.rejected[0].reason}")
@@ -101,9 +105,10 @@ def locate_spheres(
     named, elsewhere = place_in_patient(named, catalogue, images.images, source)
     slices = _write_slices(named, only, catalogue, source)
     broken = {rejected.path for rejected in slices.rejected}
+    on_images = Counter(only[one.series_uid].path for one in named if one.series_uid in only)
     kept = [one for one in named if one.series_uid not in only or only[one.series_uid].path not in broken]
     remarks = [*chosen.remarks, *images.remarks, *slices.remarks, *axes, *_remark(kept, images)]
-    rejected = [*images.rejected, *elsewhere, *slices.rejected]
+    rejected = [*unread, *elsewhere, *count_on_images(slices.rejected, on_images)]
     return LocatedSpheres(catalogue, kept, rejected, remarks, left_out, known)
 
 
@@ -146,13 +151,7 @@ def _remark(spheres: Sequence[Sphere], images: VolumeSeries) -> list[str]:
             "(--rescale takes those of 8 bits without another image for CT)"
         )
     nameless = {sphere.series_uid for sphere in spheres if sphere.patient_id == sphere.series_uid}
-    if nameless:
-        remarks.append(
-            f"the patients of {len(nameless)} series are not known, so each counts as a patient of its own; two series "
-            "of one patient may come to lie in two parts of the split (--patients lists them, --patient-pattern finds "
-            "them in paths)"
-        )
-    return remarks
+    return [*remarks, *remark_unknown(nameless)]
 
 
 def find_patients(lists: Mapping[str, Sequence[str]], located: LocatedSpheres, source: Path) -> dict[str, list[str]]:

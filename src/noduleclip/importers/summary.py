@@ -9,7 +9,7 @@ import polars as pl
 
 from noduleclip import schema
 from noduleclip.errors import make_encodable
-from noduleclip.importers.annotations import Annotations, RejectedAnnotation
+from noduleclip.importers.annotations import Annotations, RejectedAnnotation, count_rejected
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.roi_rows import RoiRows
 from noduleclip.importers.slice_columns import PATH
@@ -50,7 +50,7 @@ def summarise_collection(
         **{name: count for name, count in annotations.counts.items() if count},
         "annotations of series that are not here": annotations.absent + made.absent,
         "curves of a single point, left out": made.points,
-        "annotations that give no row": len(annotations.rejected) + len(made.rejected),
+        "annotations that give no row": count_rejected([*annotations.rejected, *made.rejected]),
         "rows": rois.height,
         "nodules": nodules.height,
         "series with nodules": rois[schema.SERIES_UID].n_unique(),

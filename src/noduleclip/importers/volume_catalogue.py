@@ -9,7 +9,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -47,6 +47,8 @@ class VolumeSeries:
         closed: Parts of the folder that cannot be opened.
         remarks: Oddities of the headers, a sentence each.
         present: Paths of all volumes from the folder.
+        unusable: Index in `rejected` of what is wrong with the volumes of a name, by the names that have no image.
+        links: End of a message on links that are not followed; empty without any.
     """
 
     images: Mapping[str, Volume]
@@ -56,6 +58,8 @@ class VolumeSeries:
     closed: Sequence[RejectedAnnotation] = ()
     remarks: Sequence[str] = ()
     present: Sequence[str] = ()
+    unusable: Mapping[str, int] = field(default_factory=dict)
+    links: str = ""
 
     @property
     def hint(self) -> str:
@@ -63,9 +67,9 @@ class VolumeSeries:
         if self.masks:
             return f"; {self.masks:,} volumes of these names have 8 bits, as masks (--rescale takes them for CT)"
         if not self.present:
-            return ""
+            return self.links
         named = ", ".join(self.present[:_MOST_NAMED]) + (", …" if len(self.present) > _MOST_NAMED else "")
-        return f"; the {len(self.present):,} volumes there are {named}"
+        return f"; the {len(self.present):,} volumes there are {named}{self.links}"
 
 
 class WrittenSlices(NamedTuple):
@@ -104,7 +108,8 @@ def find_volumes(root: Path, wanted: Collection[str], max_pixels: int, rescale: 
     for found in candidates.values():
         for path in _find_labels([path for path in found if path in images], images):
             masks[path] = images.pop(path)
-    series, names = finder.name_series(images), {}
+    series, names, unusable = finder.name_series(images), {}, {}
+    broken = {one.path: index for index, one in enumerate(rejected)}
     for name, found in candidates.items():
         usable = narrow(name, [path for path in found if path in images])
         if len(usable) == 1:
@@ -114,12 +119,17 @@ def find_volumes(root: Path, wanted: Collection[str], max_pixels: int, rescale: 
                 f"{name[:80]!r} may be {usable[0]} or {usable[1]}; name it {series[usable[0]]!r} or "
                 f"{series[usable[1]]!r}, or name the folder of the images as --data-root"
             )
+            unusable[name] = len(rejected)
             rejected.append(RejectedAnnotation(usable[0], RejectCode.NO_SERIES, reason))
+        elif refused := [broken[path] for path in found if path in broken]:
+            unusable[name] = refused[0]
     by_series = {series[path]: image for path, image in images.items()}
     used = {uid: by_series[uid] for uid in sorted(set(names.values()))}
     remarks = [remark for image in used.values() for remark in image.stored.remarks]
     present = [path.relative_to(root).as_posix() for path in paths]
-    return VolumeSeries(used, names, rejected, len(named & set(masks)), walk.rejected, remarks, present)
+    return VolumeSeries(
+        used, names, rejected, len(named & set(masks)), walk.rejected, remarks, present, unusable, walk.hint
+    )
 
 
 def _find_labels(paths: Sequence[Path], images: Mapping[Path, Volume]) -> list[Path]:

@@ -1,7 +1,7 @@
 """Patients of volumes, whose files name none."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,18 @@ class VolumePatients:
         if found is None and self.pattern is not None:
             found = self.pattern.search(below.as_posix())
         return (found.group(1) or "").strip() if found is not None else ""
+
+
+def remark_unknown(series_uids: Collection[str]) -> list[str]:
+    """Return a sentence on series whose patients are not known; none without such series."""
+    if not series_uids:
+        return []
+    remark = (
+        f"the patients of {len(series_uids)} series are not known, so each counts as a patient of its own; two series "
+        "of one patient may come to lie in two parts of the split (--patients lists them, --patient-pattern finds "
+        "them in paths)"
+    )
+    return [remark]
 
 
 def compile_patient_pattern(text: str) -> re.Pattern[str] | None:

@@ -13,8 +13,8 @@ from typing import Any, Final
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.errors import InputError, UsageError, is_encodable
-from noduleclip.importers.annotations import Annotations
+from noduleclip.errors import InputError, UsageError, is_encodable, make_printable
+from noduleclip.importers.annotations import Annotations, count_rejected
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.catalogue_scan import read_catalogue
 from noduleclip.importers.diameters import DiameterKind
@@ -33,7 +33,6 @@ from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.roi_crops import count_workers
 from noduleclip.workflows.split import collapse_named
 
-UNKNOWN_KIND: Final = "unknown"
 _SHARES: Final = (0.7, 0.1, 0.2)
 _PREPARED_FILES: Final = (
     schema.ROI_CSV,
@@ -108,7 +107,8 @@ class PrepareRequest(abc.ABC):
             stack.enter_context(locking(cache, reporter.warning))  # removes partial files of a killed run
 
             def start(files: int, known: int) -> Callable[[int], None]:
-                reporter.info(f"{data_root}: {files:,} files to read, {known:,} known from an earlier run")
+                if files or known:  # else it holds volumes only
+                    reporter.info(f"{data_root}: {files:,} files to read, {known:,} known from an earlier run")
                 return stack.enter_context(reporter.progress("reading headers", files, "files"))
 
             catalogue = read_catalogue(
@@ -204,14 +204,18 @@ def _make_tables(
     kind = _choose_kind(request, annotations)
     made = _place(request, kind, catalogue, annotations, reporter)
     rejected = [*annotations.rejected, *made.rejected]
-    total = made.frame.height + len(rejected) + annotations.left_out
+    lost = count_rejected(rejected)
+    total = made.frame.height + lost + annotations.left_out
     if absent := annotations.absent + made.absent:
-        reporter.warning(f"{absent:,} annotations are of series that are not below {catalogue.root}; they are left out")
+        first = f"; first: {make_printable(made.first_absent)[:80]}" if made.first_absent else ""
+        reporter.warning(
+            f"{absent:,} annotations are of series that are not below {catalogue.root}; they are left out{first}"
+        )
     if not total:
         raise InputError(f"{annotations.source}: {_explain_empty(annotations, made, catalogue.root)}")
-    if made.frame.height == 0 or len(rejected) > request.max_rejects * total:
+    if made.frame.height == 0 or lost > request.max_rejects * total:
         raise InputError(
-            f"{len(rejected)} of {total} annotations give no row; first: {rejected[0].reason}; "
+            f"{lost} of {total} annotations give no row; first: {rejected[0].reason}; "
             f"allowed is a share of {request.max_rejects:g} (--max-rejects)"
         )
     splits = _split(request, annotations, made.frame, reporter)
@@ -266,7 +270,7 @@ def _choose_kind(request: PrepareRequest, annotations: Annotations) -> str:
     """Return the measure of the diameters; empty where there are none."""
     if annotations.spheres and all(sphere.diameter_mm is None for sphere in annotations.spheres):
         return ""
-    return request.diameter_kind or annotations.diameter_kind or UNKNOWN_KIND
+    return request.diameter_kind or annotations.diameter_kind or schema.UNKNOWN_KIND
 
 
 def _place(

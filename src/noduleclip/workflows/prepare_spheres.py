@@ -21,7 +21,7 @@ from noduleclip.importers.sphere_collection import find_patients, load_patients,
 from noduleclip.importers.volume_catalogue import find_volumes
 from noduleclip.importers.volume_patients import VolumePatients, compile_patient_pattern
 from noduleclip.io.volumes.volume import Rescale
-from noduleclip.workflows.prepare import UNKNOWN_KIND, PrepareRequest
+from noduleclip.workflows.prepare import PrepareRequest
 from noduleclip.workflows.reporter import Reporter
 
 _PATIENT_LISTS: Final = {
@@ -101,7 +101,7 @@ class MonaiRequest(SphereRequest):
         )
         source = PlaceSource(
             self.datalist, found.spheres, found.rejected, lists=found.lists, remarks=found.remarks, counts=found.counts,
-            diameter_kind=UNKNOWN_KIND if found.has_scores else _LUNA16_KIND,
+            diameter_kind=schema.UNKNOWN_KIND if found.has_scores else _LUNA16_KIND,
         )  # fmt: skip
         return _load_spheres(self, source, reporter)
 
