@@ -176,6 +176,19 @@ def describe_files() -> str:
             f"## {schema.TOP_K_CSV}\n\n`query` and `fuse` write it with `--out`, and print it when piped: these columns, then the\n"
             f"other columns of the index but `{schema.PROBABILITY_PREFIX}…`, which `--where` takes all the same and `describe` prints.\n",
             _table(("column", "meaning"), hits),
+            f"## {schema.SEARCH_RECORD}\n\n`query` and `fuse` write it beside `{schema.TOP_K_CSV}`: how the hits were found. `query --rerun DIR` finds them again,\n"
+            "and warns where the index is another one by now.\n",
+            _table(
+                ("key", "content"),
+                (
+                    ("`command`, `date`", "query or fuse; when, in UTC"),
+                    ("`sentences`", "each `sentence`, what it was `read_as`, and the number of `hits`"),
+                    ("`index`", "`path`, `rows`, and `generation`: the SHA-256 of `index.json`; of a Lance store that of its manifest and versions"),
+                    ("`model`", "`id`, and `checkpoint_sha256` of the checkpoint that made the index"),
+                    (f"`{schema.RUN_SETTINGS}`", "all options by name, paths absolute; `--config` accepts the file"),
+                    ("`versions`", "of noduleclip, Python, numpy and polars"),
+                ),
+            ),
             f"## {schema.ESTIMATES_CSV}\n\n`describe` writes it with `--out`, and prints it when piped: one row per nodule with its number, patient, slice, place\n"
             "and measured diameter, columns that were kept, and the columns of what the image shows, above. With `--roi-csv`\n"
             f"`{schema.CSV_ROW}` names the row of the table, and `{schema.REJECTS_CSV}` lists unusable ones.\n",

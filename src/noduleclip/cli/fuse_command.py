@@ -76,7 +76,10 @@ def fuse(
         from noduleclip.workflows.alpha import choose_alpha_on
 
         choose_alpha = partial(choose_alpha_on, val_emb_dir, softness_mm=softness_mm, reporter=CONSOLE)
-    run_search(request, search, choose_alpha=choose_alpha)
+    settings = {
+        "alpha": alpha, "softness_mm": softness_mm, "rule": rule, "min_score": min_score, "val_emb_dir": val_emb_dir,
+    }  # fmt: skip
+    run_search(request, search, settings, choose_alpha=choose_alpha)
 
 
 def _parse_alpha(text: str) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from noduleclip.cli.positions import Position
+from noduleclip.cli.search_record import load_settings_of
 from noduleclip.config import INDEXED_ROWS, MAX_PIXELS, MODEL_PANEL, OPTIMISATION_PANEL, RUNTIME_PANEL
 
 if TYPE_CHECKING:
@@ -262,7 +263,21 @@ FreeText = Annotated[
         rich_help_panel=RANKING,
     ),
 ]
-QueryOut = Annotated[Path | None, typer.Option("--out", help="Folder for topk.csv.", rich_help_panel=OUTPUT)]
+QueryOut = Annotated[
+    Path | None,
+    typer.Option("--out", help="Folder for topk.csv, and query.json: how it was found.", rich_help_panel=OUTPUT),
+]
+Rerun = Annotated[
+    Path | None,
+    typer.Option(
+        "--rerun",
+        metavar="DIR",
+        help="Repeat the search of a folder that --out wrote, with its settings; other options given override them.",
+        callback=load_settings_of,
+        is_eager=True,
+        rich_help_panel=INPUTS,
+    ),
+]
 OutputFormat = Annotated[
     Literal["auto", "table", "csv", "json"],
     typer.Option("--format", help="Format on stdout; auto is a table on a terminal, else CSV.", rich_help_panel=OUTPUT),
@@ -333,6 +348,7 @@ class SearchOptions:
     viewer_url: ViewerUrl = None
     export: Export = None
     out: QueryOut = None
+    rerun: Rerun = None
     output_format: OutputFormat = "auto"
     paths_only: PathsOnly = False
     preview: Preview = False

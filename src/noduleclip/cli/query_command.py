@@ -48,4 +48,8 @@ def query(
     from noduleclip.cli.search import make_request, run_search
 
     request = make_request(search, like=like, like_weight=like_weight, min_probability=min_probability, exact=exact)
-    run_search(request, search, cache_dir=cache_dir)
+    settings = {
+        "like": like, "like_weight": like_weight, "min_probability": min_probability, "exact": exact,
+        "cache_dir": cache_dir,
+    }  # fmt: skip
+    run_search(request, search, settings, cache_dir=cache_dir)

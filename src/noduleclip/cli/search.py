@@ -1,10 +1,10 @@
 """`query` and `fuse`: from options to a search, and from its answers to stdout, `topk.csv` and pages."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -12,12 +12,13 @@ from noduleclip import schema
 from noduleclip.cli.options import SearchOptions
 from noduleclip.cli.pictures import PictureOptions, make_previews
 from noduleclip.cli.retries import retry_replaced
+from noduleclip.cli.search_record import read_record, write_record
 from noduleclip.cli.slice_folders import settle_slice_folders
 from noduleclip.errors import ArtefactError, IndexReplacedError, UsageError
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.index.base import Index
 from noduleclip.io.text_table import format_csv
-from noduleclip.report.console import CONSOLE, log_info, write_lines
+from noduleclip.report.console import CONSOLE, log_info, log_warning, write_lines
 from noduleclip.report.tables import choose_format, print_hits
 from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 from noduleclip.workflows.search import Answer, Searcher
@@ -62,6 +63,7 @@ def make_request(
 def run_search(
     request: SearchRequest,
     options: SearchOptions,
+    settings: Mapping[str, Any],
     *,
     cache_dir: Path | None = None,
     choose_alpha: Callable[[Index], float] | None = None,
@@ -71,6 +73,7 @@ def run_search(
     Args:
         request: What to search for.
         options: The index, and where the hits go.
+        settings: The command's own options by name, for the record of the search.
         cache_dir: Folder of the exported model, for a nodule outside the index.
         choose_alpha: Chooses the weight of the image for the index; None = the request has it.
 
@@ -90,12 +93,22 @@ def run_search(
 
         targets = check_exports("--export", options.export, replace=options.overwrite)
 
+    earlier = None if options.rerun is None else read_record(options.rerun)
+
     def search() -> None:
         index = open_stored_index(options.emb_dir, options.model, CONSOLE)
+        if earlier is not None and earlier.generation != index.generation:
+            log_warning(f"{index.location} was written anew since {earlier.date}: the hits may differ")
         wanted = request if choose_alpha is None else replace(request, alpha=choose_alpha(index))
-        _deliver_answers(index, wanted, options, pictures, targets, cache_dir)
+        readings = _deliver_answers(index, wanted, options, pictures, targets, cache_dir)
+        if options.out is not None:
+            command = "query" if request.alpha is None and choose_alpha is None else "fuse"
+            by_name = {**vars(options), **settings}
+            by_name["format"] = by_name.pop("output_format")
+            write_record(options.out, index, command, readings, by_name)
 
-    with output_lock(options.out, (schema.TOP_K_CSV,), OVERWRITE, replace=options.overwrite, reporter=CONSOLE):
+    results = (schema.TOP_K_CSV, schema.SEARCH_RECORD)
+    with output_lock(options.out, results, OVERWRITE, replace=options.overwrite, reporter=CONSOLE):
         retry_replaced(search)
 
 
@@ -106,13 +119,16 @@ def _deliver_answers(
     pictures: PictureOptions,
     targets: "Sequence[ExportTarget]",
     cache_dir: Path | None,
-) -> None:
+) -> list[dict[str, Any]]:
+    """Answer every sentence, and return how each was read."""
     if pictures.wanted or any(target.format.needs_places for target in targets):
         pictures = replace(pictures, folders=settle_slice_folders(index, pictures.given_folders))
     searcher = Searcher(index, model=options.model, cache_dir=cache_dir)
     batches = searcher.search(request, CONSOLE)
     if options.paths_only or choose_format(options.output_format) != "table":  # a table has them itself
         batches = _log_descriptions(batches)
+    readings: list[dict[str, Any]] = []
+    batches = _note_readings(batches, readings)
     with _delivering(index, options, pictures) as deliver:
         if pictures.writes_files or targets:
             shown: list[Answer] = []
@@ -135,7 +151,7 @@ def _deliver_answers(
                 for file in export_hits(targets, index, shown, pictures.folders, CONSOLE):
                     log_info(file.describe("hit"))
             deliver(shown)
-            return
+            return readings
         delivered = False
         try:
             for answers in batches:
@@ -145,6 +161,16 @@ def _deliver_answers(
             if delivered:  # what was printed cannot be taken back, so the search must not start again
                 raise ArtefactError(str(error)) from error
             raise
+    return readings
+
+
+def _note_readings(batches: Iterator[list[Answer]], readings: list[dict[str, Any]]) -> Iterator[list[Answer]]:
+    """Collect the sentence, the reading and the number of hits of each answer."""
+    for answers in batches:
+        for answer in answers:
+            ranking = answer.ranking
+            readings.append({"sentence": ranking.question, "read_as": ranking.description, "hits": answer.hits.height})
+        yield answers
 
 
 def _log_descriptions(batches: Iterator[list[Answer]]) -> Iterator[list[Answer]]:

@@ -48,15 +48,24 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
     """
     if path is None or context.resilient_parsing:
         return path
-    values = _read_config(path)
+    use_settings(context, _read_config(path), path)
+    return path
+
+
+def use_settings(context: typer.Context, values: Mapping[str, Any], path: Path) -> None:
+    """Use settings of a file as defaults of the command.
+
+    Raises:
+        ConfigError: A key is not an option of the command.
+    """
     settings = (one for one in context.command.params if one.param_type_name == "option")
     known = {str(parameter.name) for parameter in settings} - set(_OWN)
     defaults = {_name_key(key): value for key, value in values.items() if value is not None}
     unknown = sorted(set(defaults) - known)
     if unknown:
         raise ConfigError(f"{path}: unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    context.default_map = {key: _as_typed(value, key, path) for key, value in defaults.items()}
-    return path
+    typed = {key: _as_typed(value, key, path) for key, value in defaults.items()}
+    context.default_map = {**(context.default_map or {}), **typed}
 
 
 def _name_key(key: str) -> str:
