@@ -4,6 +4,8 @@ Sessions that need torch share one environment, which takes several gigabytes; `
 """
 
 import os
+import re
+import tempfile
 from pathlib import Path
 
 import nox
@@ -39,6 +41,22 @@ def tests(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """Run the slow tests: kills at every moment, fuzzing, several processes, stores, odd environments."""
     session.run(_shared_python(session), "-m", "pytest", "-m", "slow", *session.posargs, external=True)
+
+
+@nox.session
+def light(session: nox.Session) -> None:
+    """Write requirements-light.txt, and embed and search phantoms in an environment without torch."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    wanted = [line for line in project["dependencies"] if not re.match(r"(torch|timm|onnx|onnxscript)\b", line)]
+    note = "# What noduleclip needs without training; written by `nox -s light` from pyproject.toml.\n"
+    Path("requirements-light.txt").write_text(note + "".join(f"{line}\n" for line in wanted), encoding="utf-8")
+    session.install("-r", "requirements-light.txt")
+    session.install("--no-deps", ".")
+    with tempfile.TemporaryDirectory() as folder:
+        table, index = f"{folder}/phantoms/roi_with_diam.csv", f"{folder}/idx"
+        session.run("noduleclip", "phantom", "--out", f"{folder}/phantoms", "--patients", "6")
+        session.run("noduleclip", "embed", "--roi-csv", table, "--out-dir", index)
+        session.run("noduleclip", "query", "--emb-dir", index, "--query", "a nodule larger than 8 mm")
 
 
 @nox.session(python=PYTHONS)

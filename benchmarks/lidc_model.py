@@ -1,7 +1,8 @@
 """Make the model that comes with the package: `python benchmarks/lidc_model.py SHARED_DATA OUT`.
 
 Trains at 96 px for 64 epochs, seed 0, on all shared patients but the test ones of `split --seed 0` (no validation
-patients: the last epoch is kept), and writes the weights in half precision to src/noduleclip/weights/lidc.pth.
+patients: the last epoch is kept), and writes the weights in half precision to src/noduleclip/weights/lidc.pth, and
+beside them the exported encoders and the list of the patients.
 """
 
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import torch
 
+from noduleclip import schema
 from noduleclip.engine.exports import export_encoders
+from noduleclip.io.patients import format_patient_list, read_patient_list
 from noduleclip.models.checkpoint import load_model, read_checkpoint, save_checkpoint
 
 BUNDLED = Path(__file__).resolve().parents[1] / "src" / "noduleclip" / "weights" / "lidc.pth"
@@ -62,6 +65,8 @@ def main(data: Path, out: Path) -> None:
         *RECIPE,
     )
     ship(out / "run" / "clip_best.pth")
+    trained = sorted(read_patient_list(out / "patients.txt"))
+    (BUNDLED.with_suffix("") / schema.TRAIN_PATIENTS).write_text(format_patient_list(trained), encoding="utf-8")
 
 
 if __name__ == "__main__":

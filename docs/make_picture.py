@@ -1,4 +1,4 @@
-"""Draw the picture of the README from an index of phantoms: `python docs/make_picture.py INDEX`."""
+"""Draw the picture of the first page from an index of phantoms: `python docs/make_picture.py INDEX`."""
 
 import io
 import re

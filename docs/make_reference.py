@@ -146,7 +146,7 @@ def describe_files() -> str:
             _table(
                 ("file", "content"),
                 (
-                    (f"`{schema.BEST_CHECKPOINT}`", "image encoder, text encoder, vocabulary and configuration of the best epoch; loads with `weights_only=True`"),
+                    (f"`{schema.BEST_CHECKPOINT}`", "image encoder, text encoder, vocabulary and configuration of the best epoch, and hashes of the patients that trained it or chose the epoch; loads with `weights_only=True`"),
                     (f"`{schema.LAST_CHECKPOINT}`", "the state after the last whole epoch, for `--resume`"),
                     (f"`{schema.METRICS_LOG}`", "a JSON object per epoch: loss, validation AP, rate"),
                     (f"`{schema.TRAINING_PAGE}`", "curves, and validation nodules that the best model finds and misses; a self-contained page"),
@@ -162,7 +162,7 @@ def describe_files() -> str:
                     (f"`{schema.META}`", "N rows in the same order: the known columns of the table but the outlines, the kept ones, those of the nodule's readers, and what the image shows"),
                     (f"`{schema.OUTLINES}`", "the outlines of the same rows, for pictures, in the column `points_json`: of an index of outlines the text of the table; of an index of nodules JSON, `[{\"dicom_path\": …, \"frame\": …, \"z_mm\": …, \"outlines\": [[[x, y], …], …]}, …]`, the slices by z, else in the order of the table, with every reader's curves; of a nodule with more than 256 KB of outlines only those of its key slice"),
                     (f"`{schema.TEXT_TOWER}`", "the text encoder as ONNX, with vocabulary, scale and bias in its metadata; `query` takes its weights and does not run its graph"),
-                    (f"`{schema.INDEX_MANIFEST}`", "schema version, model id, configuration, `unit` of a row (nodule or outline), `views` averaged, `precision` of the encoder, row count, checksums, the folders that DICOM paths start from; written last"),
+                    (f"`{schema.INDEX_MANIFEST}`", "schema version, model id, configuration, `unit` of a row (nodule or outline), `views` averaged, `precision` of the encoder, row count, checksums, the folders that DICOM paths start from, `patients`: the hashes of the checkpoint; written last"),
                     _REJECTS,
                 ),
             ),
@@ -198,7 +198,7 @@ def describe_files() -> str:
             _table(
                 ("file", "content"),
                 (
-                    (f"`{schema.EVALUATION_JSON}`", "all figures, as `--format json` prints them: `queries`, the means `model` and `readers`, `ratings` (the same for queries about ratings), `sizes`, `estimated_ratings`, `coverage` of the interval of the diameter, `calibration`; with another `--protocol` its `figures`; an interval is `mean`, `low`, `high`; null is unknown"),
+                    (f"`{schema.EVALUATION_JSON}`", "all figures, as `--format json` prints them: `queries`, the means `model` and `readers`, `ratings` (the same for queries about ratings), `sizes`, `estimated_ratings`, `coverage` of the interval of the diameter, `calibration`; with another `--protocol` its `figures`; `training_patients`: how many of the `patients` `trained` the model, `validated` it, or are `unseen`, and `unseen`: the figures of these alone, where there are others; an interval is `mean`, `low`, `high`; null is unknown"),
                     (f"`{schema.EVALUATION_PAGE}`", "tables, precision over recall, agreement of diameters, AP by band of sizes and by manufacturer, the fusion over alpha, reliability of probabilities; a self-contained page"),
                 ),
             ),

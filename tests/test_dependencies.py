@@ -25,6 +25,7 @@ DISTRIBUTIONS = {
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "textual_image": "textual-image",
+    "yaml": "pyyaml",
 }
 NOT_IMPORTED = {
     "onnxscript": "torch.onnx.export needs it",

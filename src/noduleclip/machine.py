@@ -1,7 +1,8 @@
-"""Cores, GPU drivers and position in a distributed run, found without torch."""
+"""Cores, GPU drivers, libraries of training and position in a distributed run, found without torch."""
 
 import contextlib
 import ctypes
+import importlib.util
 import os
 import platform
 import sys
@@ -14,6 +15,9 @@ from noduleclip.errors import UsageError
 
 CPU_AS_ASKED: Final = "cpu (as asked)"
 CPU_ALONE: Final = "cpu (no CUDA or MPS device is available)"
+CPU_WITHOUT_TORCH: Final = "cpu (torch is not installed)"
+TRAINING_LIBRARIES: Final = ("torch", "timm", "onnx", "onnxscript")
+"""What training, and the export of a checkpoint's encoders, need and nothing else does."""
 _DRIVERS = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libamdhip64.so")
 
 _MOST_FILES = 10_240 if sys.platform == "darwin" else 1 << 18  # the maximum of macOS
@@ -40,6 +44,25 @@ class ProcessInfo:
     def is_main_process(self) -> bool:
         """Whether this process writes files and messages."""
         return self.rank == 0
+
+
+def find_missing_library() -> str | None:
+    """Return the first of `TRAINING_LIBRARIES` that is not installed; None if all are."""
+    return next((name for name in TRAINING_LIBRARIES if importlib.util.find_spec(name) is None), None)
+
+
+def require_training_libraries(what: str) -> None:
+    """Check that the libraries of training are installed, which a light installation lacks.
+
+    Args:
+        what: Who needs them, for the message.
+
+    Raises:
+        UsageError: One is missing.
+    """
+    missing = find_missing_library()
+    if missing is not None:
+        raise UsageError(f"{what} needs {missing}: pip install {' '.join(TRAINING_LIBRARIES)}")
 
 
 def find_process_info(environment: Mapping[str, str] = os.environ) -> ProcessInfo:

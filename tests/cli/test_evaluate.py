@@ -99,6 +99,8 @@ def test_readers_of_another_table_are_used(
         assert one == {**other, "error": pytest.approx(other["error"]), "worst_gap": pytest.approx(other["worst_gap"])}
     for one, other in zip(found.pop("coverage"), of_all.pop("coverage"), strict=True):
         assert one == {**other, "median_width_mm": pytest.approx(other["median_width_mm"])}
+    apart, of_all_apart = found.pop("unseen"), of_all.pop("unseen")
+    assert apart["queries"] == of_all_apart["queries"] and apart["sizes"] == of_all_apart["sizes"]
     assert found == of_all  # what is left is of ranks, or rounded
     alone = json.loads(noduleclip(*arguments, "--emb-dir", tmp_path / "index").out)
     assert alone["common"] == 0 and alone["readers"] == {} and alone["sizes"] == []

@@ -61,6 +61,8 @@ def test_torchrun_makes_one_run_and_resumes_that_of_one_process(
         for folder in (checkpoint.parent, out)
     )
     assert two == pytest.approx(one, rel=BATCH_STATISTICS)
+    patients = [read_checkpoint(folder / schema.BEST_CHECKPOINT)["patients"] for folder in (checkpoint.parent, out)]
+    assert patients[0] == patients[1] and patients[0] is not None
     models = [load_model(folder / schema.BEST_CHECKPOINT) for folder in (checkpoint.parent, out)]
     assert models[0].state_dict().keys() == models[1].state_dict().keys()
     assert {path.name for path in out.iterdir()} == {path.name for path in checkpoint.parent.iterdir()}

@@ -15,6 +15,7 @@ from noduleclip.errors import UsageError
 if TYPE_CHECKING:
     from noduleclip.workflows.evaluate import EvaluationResult
     from noduleclip.workflows.evaluate_published import PublishedResult
+    from noduleclip.workflows.training_patients import TrainingPatients
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,18 @@ class Evaluation:
         from noduleclip.report.evaluation import flatten_queries
 
         return pl.DataFrame(flatten_queries(self.result))
+
+    @property
+    def training_patients(self) -> "TrainingPatients | None":
+        """How many of the patients trained the model or chose its epoch; None where that is not known."""
+        return self.result.training_patients
+
+    @cached_property
+    def unseen_table(self) -> pl.DataFrame | None:
+        """The table of unseen patients alone; None where all are unseen, or where that is not known."""
+        from noduleclip.report.evaluation import flatten_queries
+
+        return None if self.result.unseen is None else pl.DataFrame(flatten_queries(self.result.unseen))
 
     @property
     def mean_ap(self) -> float:
@@ -85,6 +98,18 @@ class PublishedEvaluation:
         from noduleclip.report.published import flatten_figures
 
         return pl.DataFrame(flatten_figures(self.result))
+
+    @property
+    def training_patients(self) -> "TrainingPatients | None":
+        """How many of the patients trained the model or chose its epoch; None where that is not known."""
+        return self.result.training_patients
+
+    @cached_property
+    def unseen_table(self) -> pl.DataFrame | None:
+        """The table of unseen patients alone; None where all are unseen, or where that is not known."""
+        from noduleclip.report.published import flatten_figures
+
+        return None if self.result.unseen is None else pl.DataFrame(flatten_figures(self.result.unseen))
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write `evaluation.json` and a page, as `noduleclip evaluate --protocol … --out` does.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from noduleclip.api.arguments import as_path, choose_reporter
 from noduleclip.config import ModelConfig, TrainConfig
+from noduleclip.machine import require_training_libraries
 
 if TYPE_CHECKING:
     from noduleclip.workflows.train import TrainResult
@@ -50,7 +51,7 @@ def train(
         The run: `checkpoint`, `best_epoch`, `val_map` and `history`.
 
     Raises:
-        UsageError: `out` holds a run already, or an argument is not allowed.
+        UsageError: `out` holds a run already, an argument is not allowed, or torch is not installed.
         InputError: The table or a patient list cannot be used.
 
     Examples:
@@ -62,6 +63,7 @@ def train(
         ...     config=TrainConfig(epochs=1, bs=8),
         ... )
     """
+    require_training_libraries("train")
     from noduleclip.report.training_page import write_training_page
     from noduleclip.workflows.roi_crops import TableRequest
     from noduleclip.workflows.train import TrainingCallback, TrainRequest

@@ -18,6 +18,7 @@ from noduleclip.cli.query_command import query
 from noduleclip.cli.split_command import split
 from noduleclip.cli.train_command import train
 from noduleclip.errors import make_printable
+from noduleclip.machine import require_training_libraries
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     command.__name__: command for command in (phantom, split, train, embed, query, fuse, evaluate)
@@ -55,6 +56,8 @@ def demo(
         out=out, data_only=data_only, patients=patients, epochs=epochs, device=device, workers=workers, seed=seed,
         overwrite=overwrite,
     )  # fmt: skip
+    if not data_only:
+        require_training_libraries("demo without --data-only")
     with demo_lock(request, CONSOLE):
         started = time.perf_counter()
         for step in list_steps(request):

@@ -10,7 +10,7 @@ from noduleclip.cli import options
 from noduleclip.cli.option_groups import with_option_groups
 from noduleclip.cli.positions import Position
 from noduleclip.config import ModelConfig, TrainConfig
-from noduleclip.machine import find_process_info
+from noduleclip.machine import find_process_info, require_training_libraries
 
 
 @with_option_groups
@@ -57,6 +57,7 @@ def train(
     --val-patients splits/val_patients.txt --out runs/first
     """
     process = find_process_info()
+    require_training_libraries("train")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # else torch prints its C++ stack when a connection breaks
     from noduleclip.report.check import report_check
     from noduleclip.report.console import CONSOLE

@@ -204,6 +204,7 @@ def _describe(encoders: Encoders, frame: pl.DataFrame, rows: int, dicom_roots: S
         views=image.views,
         precision=image.precision,
         dicom_roots=tuple(dicom_roots),
+        patients=encoders.patients,
     )
 
 
@@ -222,7 +223,9 @@ def measure_index(
     chunks = [_ITEM_BYTES * len(chunk) * encoders.image.config.emb for chunk in list_chunks(frame.height)]
     chunk_bytes = sum(map(round_to_blocks, chunks)) - measure_bytes(out_dir / CHUNKS_FOLDER)
     meta_bytes = _measure_table(select_meta(frame, keep)) + _ESTIMATE_BYTES * frame.height
-    files = [sum(chunks), meta_bytes, encoders.text_file.stat().st_size, _MANIFEST_BYTES]
+    patients = {} if encoders.patients is None else encoders.patients.to_mapping()
+    manifest_bytes = _MANIFEST_BYTES + sum(map(len, patients.values()))
+    files = [sum(chunks), meta_bytes, encoders.text_file.stat().st_size, manifest_bytes]
     if schema.POINTS_JSON in frame.columns:
         files.append(_measure_table(frame.select(schema.POINTS_JSON)))
     index_bytes = sum(map(round_to_blocks, files))

@@ -17,9 +17,17 @@ from noduleclip import __version__, schema
 from noduleclip.config import FLOAT32, INT8, PRECISIONS, ModelConfig
 from noduleclip.engine.precision import choose_precision, recall_precision
 from noduleclip.errors import ArtefactError, UsageError, shows_incompatibility
-from noduleclip.io.artefacts import hash_file
+from noduleclip.io.artefacts import hash_file, read_json, write_json
 from noduleclip.io.bundled_model import find_exported
-from noduleclip.machine import CPU_ALONE, CPU_AS_ASKED, may_have_accelerator
+from noduleclip.io.patient_hashes import PatientHashes
+from noduleclip.machine import (
+    CPU_ALONE,
+    CPU_AS_ASKED,
+    CPU_WITHOUT_TORCH,
+    find_missing_library,
+    may_have_accelerator,
+    require_training_libraries,
+)
 from noduleclip.retrieval.estimates import Estimator
 from noduleclip.retrieval.fusion import Calibration
 from noduleclip.retrieval.image_query import OnnxImageEncoder
@@ -27,6 +35,8 @@ from noduleclip.retrieval.text_query import SentenceEncoder
 
 AUTO: Final = "auto"
 IMAGE_FILES: Final = {FLOAT32: "image_tower.onnx", INT8: "image_tower_int8.onnx"}
+_PATIENTS_FILE: Final = "patients.json"
+_PATIENTS: Final = "patients"
 
 
 class Encoder(Protocol):
@@ -51,12 +61,15 @@ class Encoders:
         text_file: ONNX file of the text encoder.
         checkpoint_sha256: Hash of the checkpoint's file.
         device: Device of the image encoder and why, for messages.
+        patients: The patients that trained the model; None where the checkpoint does not say, and for a bundled model,
+            whose patients are known by its checksum.
     """
 
     image: Encoder
     text_file: Path
     checkpoint_sha256: str
     device: str
+    patients: PatientHashes | None = None
 
     def open_estimator(self) -> Estimator:
         """Open the text encoder to estimate sizes and ratings of embeddings.
@@ -88,14 +101,17 @@ def open_encoders(
 
     Raises:
         ArtefactError: The checkpoint is broken.
-        UsageError: There is no such device, or it has no such precision.
+        UsageError: There is no such device, it has no such precision, or a library of training is missing and needed.
     """
     checksum = hash_file(checkpoint)
     kept = cache / "encoders" / f"{checksum[:32]}-{__version__}"
     folders = [folder for folder in (find_exported(checkpoint), kept) if folder is not None]
     if device == "cpu" or (device == AUTO and not may_have_accelerator()):
         why = CPU_AS_ASKED if device == "cpu" else CPU_ALONE
+    elif device == AUTO and find_missing_library() is not None:
+        why = CPU_WITHOUT_TORCH
     else:
+        require_training_libraries(f"--device {device}")
         from noduleclip.engine.runtime import choose_device
 
         chosen = choose_device(device)
@@ -104,17 +120,37 @@ def open_encoders(
             if precision == INT8:
                 raise UsageError(f"--precision {INT8} runs on the CPU, not on {why}; add --device cpu")
             on_export()
-            return Encoders(*_open_in_torch(checkpoint, folders, str(chosen.device), views), checksum, why)
+            image, text_file, patients = _open_in_torch(checkpoint, folders, str(chosen.device), views)
+            return Encoders(image, text_file, checksum, why, patients)
     for folder in folders:
         with contextlib.suppress(ArtefactError):  # not exported yet, or damaged
-            return Encoders(*_open_exported(folder, kept, views, precision), checksum, why)
+            patients = _read_patients(folder) if folder == kept else None
+            return Encoders(*_open_exported(folder, kept, views, precision), checksum, why, patients)
+    require_training_libraries(f"{checkpoint}: the export of its encoders")
     on_export()
     reason = _export(checkpoint, kept)
     if reason is None:
-        return Encoders(*_open_exported(kept, kept, views, precision), checksum, why)
+        return Encoders(*_open_exported(kept, kept, views, precision), checksum, why, _read_patients(kept))
     if precision == INT8:
         raise UsageError(f"--precision {INT8}: {reason}; leave the option out")
-    return Encoders(*_open_in_torch(checkpoint, folders, "cpu", views), checksum, f"{why}; {reason}")
+    image, text_file, patients = _open_in_torch(checkpoint, folders, "cpu", views)
+    return Encoders(image, text_file, checksum, f"{why}; {reason}", patients)
+
+
+def _read_patients(folder: Path) -> PatientHashes | None:
+    """Read the patients that trained the exported encoders of a folder.
+
+    Raises:
+        ArtefactError: The file is missing or broken.
+    """
+    path = folder / _PATIENTS_FILE
+    values = read_json(path)
+    if values.get(_PATIENTS) is None:
+        return None
+    try:
+        return PatientHashes.from_mapping(values[_PATIENTS])
+    except ValueError as error:
+        raise ArtefactError(f"{path}: cannot be read ({error})") from error
 
 
 def _open_exported(folder: Path, kept: Path, views: int | None, precision: str) -> tuple[Encoder, Path]:
@@ -151,11 +187,13 @@ def _export(checkpoint: Path, folder: Path) -> str | None:
         ArtefactError: The checkpoint is broken.
     """
     from noduleclip.engine.exports import export_encoders
-    from noduleclip.models.checkpoint import load_model
+    from noduleclip.models.checkpoint import read_checkpoint, unpack_model, unpack_patients
 
-    model = load_model(checkpoint)
+    values = read_checkpoint(checkpoint)
+    model, patients = unpack_model(values, checkpoint), unpack_patients(values, checkpoint)
     try:
         export_encoders(model, folder)
+        write_json(folder / _PATIENTS_FILE, {_PATIENTS: None if patients is None else patients.to_mapping()})
     except Exception as error:  # the exporter lacks some layers of timm, and raises errors of any class
         if shows_incompatibility(error):
             raise
@@ -163,21 +201,28 @@ def _export(checkpoint: Path, folder: Path) -> str | None:
     return None
 
 
-def _open_in_torch(checkpoint: Path, folders: list[Path], device: str, views: int | None) -> tuple[Encoder, Path]:
-    """Load the image encoder into torch, and find the file of the text encoder or export it into the last folder."""
+def _open_in_torch(
+    checkpoint: Path, folders: list[Path], device: str, views: int | None
+) -> tuple[Encoder, Path, PatientHashes | None]:
+    """Load the image encoder into torch, and find the file of the text encoder or export it into the last folder.
+
+    Returns:
+        The image encoder, the file of the text encoder, and the patients that trained them.
+    """
     import torch
 
     from noduleclip.engine.exports import export_text
     from noduleclip.engine.runtime import keep_freed_memory
     from noduleclip.engine.torch_encoder import TorchEncoder
-    from noduleclip.models.checkpoint import load_model
+    from noduleclip.models.checkpoint import load_model, read_checkpoint, unpack_model, unpack_patients
 
     if device == "cpu":
         keep_freed_memory()
-    model = load_model(checkpoint)
+    values = read_checkpoint(checkpoint)
+    model, patients = unpack_model(values, checkpoint), unpack_patients(values, checkpoint)
     image = TorchEncoder(model, torch.device(device), views)
     for folder in folders:
         with contextlib.suppress(ArtefactError):
             if SentenceEncoder(folder / schema.TEXT_TOWER).model_id == image.model_id:
-                return image, folder / schema.TEXT_TOWER
-    return image, export_text(load_model(checkpoint), folders[-1])
+                return image, folder / schema.TEXT_TOWER, patients
+    return image, export_text(load_model(checkpoint), folders[-1]), patients

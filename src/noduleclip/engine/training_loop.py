@@ -259,7 +259,7 @@ class TrainingLoop:
         if not self._context.is_main_process:
             return
         if is_best:
-            save_checkpoint(self.out / schema.BEST_CHECKPOINT, pack_model(self.state.averaged))
+            save_checkpoint(self.out / schema.BEST_CHECKPOINT, pack_model(self.state.averaged, self.state.patients))
         write_text(self.out / schema.METRICS_LOG, "".join(json.dumps(line) + "\n" for line in progress.history))
         self.state.save(self.out / schema.LAST_CHECKPOINT)
 

@@ -19,6 +19,7 @@ from noduleclip.engine.distributed import DistributedContext, sync_batch_norm
 from noduleclip.engine.prompts import make_vocabulary, sample_size_sentences
 from noduleclip.engine.samples import Samples
 from noduleclip.errors import ArtefactError
+from noduleclip.io.patient_hashes import PatientHashes
 from noduleclip.models.checkpoint import read_checkpoint, save_checkpoint
 from noduleclip.models.clip import ClipModel, prior_logit
 from noduleclip.models.loss import soft_targets
@@ -54,6 +55,7 @@ class TrainingState:
         amp: Type of mixed precision; None for float32.
         pretrained: Start from the backbone's published weights.
         fingerprint: Hash of the training and validation samples.
+        patients: Hashes of their patients, which the checkpoint of the encoders keeps.
         context: The processes that train; the main process is the first to build a backbone, which may download it.
 
     Attributes:
@@ -70,9 +72,10 @@ class TrainingState:
         amp: torch.dtype | None = None,
         pretrained: bool = False,
         fingerprint: str = "",
+        patients: PatientHashes | None = None,
         context: DistributedContext = DistributedContext(),  # noqa: B008 - frozen
     ) -> None:
-        self.config, self.fingerprint = config, fingerprint
+        self.config, self.fingerprint, self.patients = config, fingerprint, patients
         torch.manual_seed(config.seed)
         self.attributes = train_set.attributes if config.rating_prompts else ()
         vocabulary = make_vocabulary(self.attributes)

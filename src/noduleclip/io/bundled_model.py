@@ -6,6 +6,8 @@ from pathlib import Path
 from noduleclip import schema
 from noduleclip.errors import ArtefactError
 from noduleclip.io.artefacts import hash_file, read_json
+from noduleclip.io.patient_hashes import PatientHashes
+from noduleclip.io.patients import read_patient_list
 
 BUNDLED = {"lidc": "in-slice"}  # and the diameters that they were trained on
 _WEIGHTS = Path(str(resources.files("noduleclip"))) / "weights"
@@ -28,9 +30,12 @@ def find_checkpoint(model: Path) -> Path:
     )
 
 
-def is_bundled(checkpoint_sha256: str) -> bool:
-    """Return whether a checksum is that of a bundled model's checkpoint."""
-    return any(hash_file(_WEIGHTS / f"{name}.pth") == checkpoint_sha256 for name in BUNDLED)
+def recall_patients(checkpoint_sha256: str) -> PatientHashes | None:
+    """Return the patients that trained the bundled model with this checksum; None for any other checkpoint."""
+    for name in BUNDLED:
+        if hash_file(_WEIGHTS / f"{name}.pth") == checkpoint_sha256:
+            return PatientHashes.from_ids("", read_patient_list(_WEIGHTS / name / schema.TRAIN_PATIENTS))
+    return None
 
 
 def find_exported(checkpoint: Path) -> Path | None:

@@ -13,6 +13,7 @@ from noduleclip import schema
 from noduleclip.config import ModelConfig, from_mapping, to_mapping
 from noduleclip.errors import ArtefactError, ConfigError, remedy_for_version, shows_incompatibility
 from noduleclip.io.artefacts import replacing
+from noduleclip.io.patient_hashes import PatientHashes
 from noduleclip.language.vocabulary import Vocabulary
 from noduleclip.models.clip import ClipModel
 from noduleclip.models.resource_limits import (
@@ -27,10 +28,16 @@ from noduleclip.models.resource_limits import (
 # more, because it is built whole where small crops use its first stages only.
 _TIMES_ITS_WEIGHTS, _SMALL_BYTES = 4, 1 << 29
 _IMAGE, _TEXT, _SCALARS = "image_encoder", "text_encoder", ("log_scale", "bias")
+_PATIENTS = "patients"
 
 
-def pack_model(model: ClipModel) -> dict[str, Any]:
-    """Return the content of a checkpoint: tensors, numbers, strings, lists and dictionaries only."""
+def pack_model(model: ClipModel, patients: PatientHashes | None = None) -> dict[str, Any]:
+    """Return the content of a checkpoint: tensors, numbers, strings, lists and dictionaries only.
+
+    Args:
+        model: The encoders.
+        patients: The patients that trained them, if they are known.
+    """
     return {
         "schema_version": schema.CHECKPOINT_SCHEMA_VERSION,
         "config": to_mapping(model.config),
@@ -38,6 +45,7 @@ def pack_model(model: ClipModel) -> dict[str, Any]:
         _IMAGE: {name: tensor.detach().cpu() for name, tensor in model.image.state_dict().items()},
         _TEXT: {name: tensor.detach().cpu() for name, tensor in model.text.state_dict().items()},
         **{name: float(getattr(model, name).detach()) for name in _SCALARS},
+        _PATIENTS: None if patients is None else patients.to_mapping(),
     }
 
 
@@ -119,6 +127,23 @@ def unpack_model(values: dict[str, Any], path: Path) -> ClipModel:
                 raise ArtefactError(f"{path}: {name} is no finite number")
             getattr(model, name).fill_(float(value))
     return model.eval()
+
+
+def unpack_patients(values: dict[str, Any], path: Path) -> PatientHashes | None:
+    """Return the patients that trained the encoders of a checkpoint; `path` names it in messages.
+
+    Returns:
+        None where the checkpoint does not say, such as those of earlier versions.
+
+    Raises:
+        ArtefactError: What it says cannot be read.
+    """
+    if values.get(_PATIENTS) is None:
+        return None
+    try:
+        return PatientHashes.from_mapping(values[_PATIENTS])
+    except ValueError as error:
+        raise ArtefactError(f"{path}: its hashes of patients cannot be read ({error})") from error
 
 
 def hash_model(model: ClipModel) -> str:

@@ -13,6 +13,7 @@ from noduleclip.report.tables import print_records
 from noduleclip.workflows.evaluate import EvaluationResult
 from noduleclip.workflows.evaluation_curves import trace_curves
 from noduleclip.workflows.reporter import SILENT, Reporter
+from noduleclip.workflows.training_patients import TrainingPatients
 
 _COMMON_START = "a lung nodule with diameter "
 _DIFFERENCES = {"above_second": "- second", "above_panel": "- panel"}
@@ -73,8 +74,20 @@ def _list_groups(evaluation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _print_tables(evaluation: Mapping[str, Any]) -> None:
+    known, unseen = evaluation["training_patients"], evaluation["unseen"]
+    _print_part(evaluation, "")
+    if known is not None:
+        data_console().print()
+        data_console().print(TrainingPatients(**known).describe(), markup=False)
+    if unseen is not None:
+        data_console().print()
+        _print_part(unseen, "unseen patients alone: ")
+
+
+def _print_part(evaluation: Mapping[str, Any], of: str) -> None:
+    """Print the tables of all nodules, or of those of unseen patients, which `of` says in the title."""
     form = "table"
-    title = f"{evaluation['nodules']} nodules, {evaluation['common']} with two readers or more (*)"
+    title = f"{of}{evaluation['nodules']} nodules, {evaluation['common']} with two readers or more (*)"
     for group in _list_groups(evaluation):
         print_records([_describe_query(query) for query in group["queries"]], form, title)
         title = "what readers rated"

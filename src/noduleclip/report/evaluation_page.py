@@ -12,6 +12,7 @@ from noduleclip.evaluation.curves import RECALLS, PrecisionCurves
 from noduleclip.evaluation.sizes import SizeErrors
 from noduleclip.report.page import MODEL_COLOUR, PLAIN_COLOUR, READER_COLOUR, inline_figure, render_page
 from noduleclip.workflows.evaluation_curves import EvaluationCurves
+from noduleclip.workflows.training_patients import TrainingPatients
 
 _COLUMNS = 5
 _TEMPLATE = "evaluation.html.jinja"
@@ -32,9 +33,8 @@ def render_evaluation(
         source: Location of the index.
     """
     sizes, reliability, breakdown = curves.sizes, curves.reliability, curves.breakdown
-    groups = [("Sentences", found)]
-    if found["ratings"]:
-        groups = [("Sizes", found), ("What readers rated", found["ratings"])]
+    unseen, known = found["unseen"], found["training_patients"]
+    groups = _list_groups(found, "") + (_list_groups(unseen, "Unseen patients: ") if unseen else [])
     filters = {"number": _number, "interval": _interval, "sure": _is_sure, "short": _shorten, "part": _name_part}
     return render_page(
         _TEMPLATE,
@@ -42,6 +42,7 @@ def render_evaluation(
         source=source,
         found=found,
         groups=groups,
+        patients=TrainingPatients(**known).describe() if known else None,
         precision=inline_figure(_plot_precision(queries, curves.precision)),
         sizes=inline_figure(_plot_sizes(sizes)) if sizes and found["sizes"] else None,
         errors=sizes,
@@ -54,6 +55,14 @@ def render_evaluation(
         else None,
         by_alpha=inline_figure(_plot_alpha(breakdown.by_alpha)) if breakdown and breakdown.by_alpha else None,
     )
+
+
+def _list_groups(found: Mapping[str, Any], of: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the groups of sentences with their headings."""
+    groups = [("Sentences", found)]
+    if found["ratings"]:
+        groups = [("Sizes", found), ("What readers rated", found["ratings"])]
+    return [(f"{of}{heading.lower()}" if of else heading, group) for heading, group in groups]
 
 
 def _number(value: float | None, digits: int = 3) -> str:

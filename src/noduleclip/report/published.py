@@ -30,10 +30,21 @@ def print_published(result: PublishedResult, form: str) -> None:
     elif form == "csv":
         print_records(flatten_figures(result), form, "")
     else:
+        known, unseen = result.training_patients, result.unseen
         print_records([_describe_figure(figure) for figure in found["figures"]], form, _TITLE)
-        of = f"{result.nodules} nodules of {result.patients} patient{'' if result.patients == 1 else 's'}"
-        for line in textwrap.wrap(f"{of}. {result.rules.source}.", 80):
+        if unseen is not None:
+            print_records(
+                [_describe_figure(figure) for figure in found["unseen"]["figures"]],
+                form,
+                f"unseen patients alone: {_count(unseen)}",
+            )
+        training = f" {known.describe().capitalize()}." if known else ""
+        for line in textwrap.wrap(f"{_count(result)}. {result.rules.source}.{training}", 80):
             data_console().print(line, markup=False)
+
+
+def _count(result: PublishedResult) -> str:
+    return f"{result.nodules} nodules of {result.patients} patient{'' if result.patients == 1 else 's'}"
 
 
 def flatten_figures(result: PublishedResult) -> list[dict[str, Any]]:
@@ -49,7 +60,14 @@ def write_published(result: PublishedResult, folder: Path) -> Path:
     """
     found = without_nan(result.to_mapping())
     filters = {"share": _share, "interval": _interval}
-    page = render_page("published.html.jinja", filters, found=found, source=str(result.request.index.location))
+    known = result.training_patients
+    page = render_page(
+        "published.html.jinja",
+        filters,
+        found=found,
+        source=str(result.request.index.location),
+        patients=known.describe() if known else None,
+    )
     texts = {schema.EVALUATION_PAGE: page, schema.EVALUATION_JSON: format_json(found)}
     write_together({folder / name: text for name, text in texts.items()})
     return folder / schema.EVALUATION_PAGE

@@ -18,7 +18,7 @@ from noduleclip import __version__
 from noduleclip.io.bundled_model import BUNDLED, find_checkpoint
 from noduleclip.io.crop_cache import default_cache_folder
 from noduleclip.io.disk import describe_bytes
-from noduleclip.machine import count_cores
+from noduleclip.machine import CPU_WITHOUT_TORCH, TRAINING_LIBRARIES, count_cores, find_missing_library
 
 _COMPLETIONS = {
     "bash": ".bash_completions/noduleclip.sh",
@@ -71,10 +71,15 @@ def _find_packages() -> Iterator[Finding]:
         try:
             yield Finding(name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, "not installed", f"pip install {name}")
+            if name in TRAINING_LIBRARIES:
+                yield Finding(name, "not installed: train and the export of own checkpoints need it")
+            else:
+                yield Finding(name, "not installed", f"pip install {name}")
 
 
 def _find_device() -> Finding:
+    if find_missing_library() is not None:
+        return Finding("device", f"{CPU_WITHOUT_TORCH}; {count_cores()} core(s)")
     try:
         from noduleclip.engine.runtime import choose_device
 

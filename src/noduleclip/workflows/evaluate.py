@@ -1,7 +1,7 @@
 """Evaluation of an index by the protocol: sentences, readers and sizes (`evaluate`)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from noduleclip.workflows.evaluated_nodules import EvaluatedNodules, load_nodule
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.search_request import load_sentences
 from noduleclip.workflows.text_encoder import open_text_encoder
+from noduleclip.workflows.training_patients import TrainingPatients, count_patients, find_unseen, report_patients
 
 MOST_QUERIES = 1000
 """Most sentences that are evaluated at once: their scores of all nodules are held in memory."""
@@ -64,6 +65,10 @@ class EvaluationResult:
         estimates: How good the model's estimates are; None for scores from a file.
         nodules: The nodules.
         encoder: The text encoder of the index.
+        training_patients: How many patients the model has seen in training; None where that is not known, and for
+            scores from a file.
+        unseen: The same evaluation of the nodules of unseen patients alone; None where all patients are unseen, where
+            fewer than two nodules are, and where it is not known.
     """
 
     request: EvaluateRequest
@@ -72,6 +77,8 @@ class EvaluationResult:
     estimates: EstimateResult | None
     nodules: EvaluatedNodules = field(repr=False)
     encoder: SentenceEncoder = field(repr=False)
+    training_patients: TrainingPatients | None = None
+    unseen: "EvaluationResult | None" = None
 
     @property
     def queries(self) -> list[str]:
@@ -80,6 +87,13 @@ class EvaluationResult:
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the content of `evaluation.json`, with NaN where a value is unknown."""
+        return {
+            **self._describe(),
+            "training_patients": asdict(self.training_patients) if self.training_patients else None,
+            "unseen": self.unseen._describe() if self.unseen else None,
+        }
+
+    def _describe(self) -> dict[str, Any]:
         first, *further = self.evaluations.values()
         estimates = self.estimates
         return {
@@ -103,12 +117,30 @@ def evaluate(request: EvaluateRequest, reporter: Reporter = SILENT) -> Evaluatio
     encoder = open_text_encoder(index)
     nodules = load_nodules(index, request.readers_csv, reporter)
     groups = _choose_queries(request, nodules.readers.attributes, encoder.attributes)
+    known = None
+    if request.scores_csv is None:
+        known = count_patients(nodules)
+        report_patients(known, index.location, reporter)
+    result = _evaluate_nodules(request, groups, nodules, encoder, reporter)
+    first = next(iter(result.evaluations.values()))
+    if np.isnan(first.model["ap"].mean):
+        raise InputError(f"no nodule in {index.location} satisfies any of the {len(first.queries)} sentence(s)")
+    unseen, rows = None, find_unseen(nodules)
+    if known is not None and len(rows) >= 2:
+        unseen = _evaluate_nodules(request, groups, nodules.take(rows), encoder, reporter)
+    return replace(result, training_patients=known, unseen=unseen)
+
+
+def _evaluate_nodules(
+    request: EvaluateRequest,
+    groups: Mapping[str, tuple[str, ...]],
+    nodules: EvaluatedNodules,
+    encoder: SentenceEncoder,
+    reporter: Reporter,
+) -> EvaluationResult:
     evaluations = {
         name: _evaluate_group(name, queries, nodules, encoder, request, reporter) for name, queries in groups.items()
     }
-    first = next(iter(evaluations.values()))
-    if np.isnan(first.model["ap"].mean):
-        raise InputError(f"no nodule in {index.location} satisfies any of the {len(first.queries)} sentence(s)")
     estimates = None
     if request.scores_csv is None:
         settings = {"draws": request.draws, "resamples": request.resamples, "seed": request.seed}

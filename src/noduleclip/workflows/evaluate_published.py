@@ -1,6 +1,6 @@
 """Evaluation of estimated ratings by the rules of published work (`evaluate --protocol`)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ from noduleclip.evaluation.published import PublishedFigure, RatingEstimates, me
 from noduleclip.evaluation.published_rules import PROTOCOLS, PublishedRules, find_nodules
 from noduleclip.io.index.base import Index
 from noduleclip.retrieval.estimates import estimate
-from noduleclip.workflows.evaluated_nodules import load_nodules
+from noduleclip.retrieval.text_query import SentenceEncoder
+from noduleclip.workflows.evaluated_nodules import EvaluatedNodules, load_nodules
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.text_encoder import open_text_encoder
+from noduleclip.workflows.training_patients import TrainingPatients, count_patients, find_unseen, report_patients
 
 DEFAULT_PROTOCOL = "default"
 """The package's own protocol (`workflows/evaluate.py`)."""
@@ -47,6 +49,9 @@ class PublishedResult:
         nodules: Number of nodules that count.
         patients: Number of their patients.
         figures: The figures.
+        training_patients: How many of the patients the model has seen in training; None where that is not known.
+        unseen: The same of the unseen patients alone; None where all are unseen, where no nodule of theirs counts, and
+            where it is not known.
     """
 
     request: PublishedRequest
@@ -54,12 +59,21 @@ class PublishedResult:
     nodules: int
     patients: int
     figures: tuple[PublishedFigure, ...]
+    training_patients: TrainingPatients | None = None
+    unseen: "PublishedResult | None" = None
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the content of `evaluation.json`, with NaN where a value is unknown."""
         return {
             "protocol": self.rules.name,
             "source": self.rules.source,
+            **self._describe(),
+            "training_patients": asdict(self.training_patients) if self.training_patients else None,
+            "unseen": self.unseen._describe() if self.unseen else None,
+        }
+
+    def _describe(self) -> dict[str, Any]:
+        return {
             "nodules": self.nodules,
             "patients": self.patients,
             "figures": [asdict(figure) for figure in self.figures],
@@ -101,14 +115,25 @@ def evaluate_published(request: PublishedRequest, reporter: Reporter = SILENT) -
             f"{where} counts nodules of three readers or more whose {rules.summary} {schema.MALIGNANCY} is not 3; "
             f"of {len(nodules.rows)} nodules there is none"
         )
-    estimates = estimate(encoder, nodules.embeddings[rows])
-    readers, patients = nodules.readers.take(rows), nodules.patients[rows]
+    counted = nodules.take(rows)
+    known = count_patients(counted)
+    report_patients(known, request.index.location, reporter)
+    result = _measure(request, rules, counted, encoder)
+    unseen = find_unseen(counted)
+    apart = _measure(request, rules, counted.take(unseen), encoder) if len(unseen) else None
+    return replace(result, training_patients=known, unseen=apart)
+
+
+def _measure(
+    request: PublishedRequest, rules: PublishedRules, nodules: EvaluatedNodules, encoder: SentenceEncoder
+) -> PublishedResult:
+    estimates = estimate(encoder, nodules.embeddings)
     figures = measure_published(
         rules,
         RatingEstimates(estimates.ratings, estimates.distributions[schema.MALIGNANCY]),
-        readers,
-        patients,
+        nodules.readers,
+        nodules.patients,
         resamples=request.resamples,
         seed=request.seed,
     )
-    return PublishedResult(request, rules, len(rows), len(set(patients.tolist())), figures)
+    return PublishedResult(request, rules, len(nodules.rows), len(set(nodules.patients.tolist())), figures)

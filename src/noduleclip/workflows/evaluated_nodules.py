@@ -1,5 +1,6 @@
 """The nodules of an index that an evaluation ranks, with the readings of all their readers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,11 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.errors import InputError
 from noduleclip.evaluation.readers import Readers
-from noduleclip.io.bundled_model import is_bundled
+from noduleclip.io.bundled_model import recall_patients
 from noduleclip.io.consensus import expand_readers
 from noduleclip.io.index.base import Index
 from noduleclip.io.nodules import group_nodules, parse_ratings
 from noduleclip.io.reader_table import read_readers
-from noduleclip.io.roi_table import LIDC_PATIENT
 from noduleclip.retrieval.top_k import check_unit_norm
 from noduleclip.workflows.reporter import Reporter
 
@@ -31,6 +31,8 @@ class EvaluatedNodules:
         patients: (N,) number of each nodule's patient.
         manufacturers: (N,) manufacturer of the scanner; empty where it is unknown.
         slice_thickness_mm: (N,) NaN where it is unknown.
+        trained: (N,) whether the nodule's patient trained the model; None where that is not known.
+        validated: (N,) whether the patient chose the epoch of the model; None likewise.
     """
 
     rows: NDArray[np.int64]
@@ -39,6 +41,21 @@ class EvaluatedNodules:
     patients: NDArray[np.int64]
     manufacturers: tuple[str, ...]
     slice_thickness_mm: NDArray[np.float64]
+    trained: NDArray[np.bool_] | None
+    validated: NDArray[np.bool_] | None
+
+    def take(self, rows: NDArray[np.int64]) -> "EvaluatedNodules":
+        """Select nodules."""
+        return EvaluatedNodules(
+            self.rows[rows],
+            self.embeddings[rows],
+            self.readers.take(rows),
+            np.unique(self.patients[rows], return_inverse=True)[1].astype(np.int64),
+            tuple(self.manufacturers[row] for row in rows),
+            self.slice_thickness_mm[rows],
+            None if self.trained is None else self.trained[rows],
+            None if self.validated is None else self.validated[rows],
+        )
 
 
 def load_nodules(index: Index, readers_csv: Path | None, reporter: Reporter) -> EvaluatedNodules:
@@ -47,7 +64,7 @@ def load_nodules(index: Index, readers_csv: Path | None, reporter: Reporter) -> 
     Args:
         index: The index.
         readers_csv: ROI table with a row of every reader for the same nodules; None = the index's own readers.
-        reporter: Receives what the table lacks, and a note where the bundled model may have been trained on them.
+        reporter: Receives what the table lacks.
 
     Raises:
         InputError: There are fewer than two, or the table cannot be used.
@@ -73,11 +90,6 @@ def load_nodules(index: Index, readers_csv: Path | None, reporter: Reporter) -> 
     rows_of_index = rows.to_numpy()[nodules.rows]
     check_unit_norm(index.embeddings, rows_of_index)
     first_rows = meta[nodules.rows.tolist()]
-    if first_rows[schema.PATIENT_ID].str.contains(LIDC_PATIENT).any() and is_bundled(index.manifest.checkpoint_sha256):
-        reporter.note(
-            "the bundled model was trained on patients of LIDC-IDRI, on whom figures are too good; "
-            "the model card, in the documentation, tells how to embed its test patients alone"
-        )
     patients = first_rows[schema.PATIENT_ID].rank("dense").to_numpy().astype(np.int64)
     readers = Readers(nodules.diameters_mm, *parse_ratings(meta, nodules))
     manufacturers = first_rows[schema.MANUFACTURER].to_list() if schema.MANUFACTURER in first_rows.columns else []
@@ -85,4 +97,17 @@ def load_nodules(index: Index, readers_csv: Path | None, reporter: Reporter) -> 
     thickness = np.full(len(nodules), np.nan)
     if schema.SLICE_THICKNESS in first_rows.columns:
         thickness = first_rows[schema.SLICE_THICKNESS].cast(pl.Float64).to_numpy()
-    return EvaluatedNodules(rows_of_index, index.embeddings[rows_of_index], readers, patients, named, thickness)
+    ids = first_rows[schema.PATIENT_ID].fill_null("").to_list()
+    return EvaluatedNodules(
+        rows_of_index, index.embeddings[rows_of_index], readers, patients, named, thickness, *_find_seen(index, ids)
+    )
+
+
+def _find_seen(index: Index, ids: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | tuple[None, None]:
+    """Return which of some patients trained the model of an index, and which chose its epoch."""
+    hashes = index.manifest.patients or recall_patients(index.manifest.checkpoint_sha256)
+    if hashes is None:
+        return None, None
+    patients = set(ids)
+    trained, validated = hashes.find_trained(patients), hashes.find_validated(patients)
+    return np.array([one in trained for one in ids]), np.array([one in validated for one in ids])

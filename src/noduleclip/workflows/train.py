@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -187,7 +187,8 @@ def _train(
     amp = choose_amp(request.config.amp, device.device)
     state = TrainingState(
         request.model, request.config, train_set, device=device.device, amp=amp, context=context,
-        pretrained=request.pretrained and not resumes, fingerprint=samples.fingerprint,
+        pretrained=request.pretrained and not resumes,
+        fingerprint=samples.fingerprint, patients=samples.hash_patients(),
     )  # fmt: skip
     loop = TrainingLoop(
         state, train_set, val_set, request.out,
@@ -205,7 +206,7 @@ def _train(
             (request.out / name).unlink(missing_ok=True)
         write_json(request.out / schema.RUN_RECORD, record)
     progress = loop.run()
-    tuned = context.broadcast(lambda: _tune(request, train_set, val_set, loop.steps, device, reporter))
+    tuned = context.broadcast(lambda: _tune(request, samples, loop.steps, device, reporter))
     result = _make_result(request.out, progress, val_set, is_main_process=context.is_main_process)
     if context.is_main_process:
         seconds = {"crops": round(cut_seconds, 2), "total": round(seconds_before + time.perf_counter() - clock, 2)}
@@ -216,12 +217,7 @@ def _train(
 
 
 def _tune(
-    request: TrainRequest,
-    train_set: Samples,
-    val_set: Samples | None,
-    steps_per_epoch: int,
-    device: Device,
-    reporter: Reporter,
+    request: TrainRequest, samples: TrainingSamples, steps_per_epoch: int, device: Device, reporter: Reporter
 ) -> dict[str, Any] | None:
     """Replace the text encoder of the best checkpoint by one that is tuned to its image encoder.
 
@@ -231,6 +227,7 @@ def _tune(
         Steps and validation of the result for the record of the run; None where there are no steps.
     """
     config, checkpoint = request.config, request.out / schema.BEST_CHECKPOINT
+    train_set, *val_sets = samples.sets
     steps = config.text_steps
     if steps is None:
         steps = _TEXT_STEPS if config.epochs * steps_per_epoch >= _LEAST_STEPS else 0
@@ -242,8 +239,8 @@ def _tune(
         images = embed_copies(model, train_set, config, copies, advance)
     with reporter.progress("tuning the text encoder", steps, "steps") as advance:
         tune_text_encoder(model, images, steps, config.seed, lambda: advance(1))
-    save_checkpoint(checkpoint, pack_model(model))
-    validation = None if val_set is None else validate(model, val_set)
+    save_checkpoint(checkpoint, pack_model(model, samples.hash_patients()))
+    validation = validate(model, val_sets[0]) if val_sets else None
     if validation is None:
         return {"steps": steps}
     reporter.info(f"text encoder tuned: validation mean AP {validation.size_map:.4f}")
@@ -265,7 +262,7 @@ def _load_samples(request: TrainRequest, context: DistributedContext, reporter: 
         )
     )  # fmt: skip
     fingerprint = check_same_samples(samples, context, request.table.roi_csv)
-    return TrainingSamples(samples.sets, fingerprint, samples.diameter_kind)
+    return replace(samples, fingerprint=fingerprint)
 
 
 def _make_record(

@@ -18,6 +18,7 @@ from noduleclip.io.consensus import select_key_slices
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.nodules import group_nodules, parse_ratings
 from noduleclip.io.outlines import draw_nodules
+from noduleclip.io.patient_hashes import PatientHashes
 from noduleclip.io.roi_table import find_diameter_kind
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.roi_crops import (
@@ -41,11 +42,17 @@ class TrainingSamples:
         sets: One for each list.
         fingerprint: Hash of all samples.
         diameter_kind: How the table's diameters were measured, if it says so.
+        patients: Ids of the patients of each set.
     """
 
     sets: tuple[Samples, ...]
     fingerprint: str
     diameter_kind: str | None
+    patients: tuple[tuple[str, ...], ...]
+
+    def hash_patients(self) -> PatientHashes:
+        """Return the hashes of training and validation patients, salted by the fingerprint."""
+        return PatientHashes.from_ids(self.fingerprint, *self.patients)
 
 
 def load_training_samples(
@@ -83,14 +90,15 @@ def load_training_samples(
     else:
         enforce_reject_limit(frame, rejects, table, out, reporter)
     frame = _keep_diameters(frame, ~pl.int_range(pl.len()).is_in([reject.row for reject in rejects]))
-    ends = itertools.accumulate((part.height for part in parts), initial=0)
+    ends = list(itertools.accumulate((part.height for part in parts), initial=0))
     sets = tuple(
         _collect_samples(frame, range(start, end), cache, file.name, reporter)
         for (start, end), file in zip(itertools.pairwise(ends), patient_files, strict=True)
     )
     labels = b"".join(samples.label_bytes for samples in sets)
     fingerprint = sha256(cache.fingerprint().encode() + labels).hexdigest()[:16]
-    return TrainingSamples(sets, fingerprint, find_diameter_kind(frame))
+    patients = tuple(_list_patients(frame[start:end]) for start, end in itertools.pairwise(ends))
+    return TrainingSamples(sets, fingerprint, find_diameter_kind(frame), patients)
 
 
 def _check_diameters(frame: pl.DataFrame, table: TableRequest) -> None:
@@ -125,6 +133,12 @@ def check_same_samples(samples: TrainingSamples, context: DistributedContext, ro
 def _keep_diameters(frame: pl.DataFrame, kept: pl.Expr) -> pl.DataFrame:
     """Remove the diameters of all other rows; a row without diameter belongs to no nodule."""
     return frame.with_columns(pl.when(kept).then(pl.col(schema.DIAMETER_MM)).alias(schema.DIAMETER_MM))
+
+
+def _list_patients(part: pl.DataFrame) -> tuple[str, ...]:
+    """Return the patients of the nodules of one list; a listed patient without a usable one trains nothing."""
+    measured = part.filter(pl.col(schema.DIAMETER_MM).is_not_null())
+    return tuple(measured[schema.PATIENT_ID].unique().sort())
 
 
 def _collect_samples(frame: pl.DataFrame, part: range, cache: CropCache, name: str, reporter: Reporter) -> Samples:

@@ -17,6 +17,7 @@ from noduleclip import schema
 from noduleclip.config import FLOAT32, PRECISIONS, VIEWS, ModelConfig, from_mapping, to_mapping
 from noduleclip.errors import ArtefactError, ConfigError, IndexReplacedError, UsageError, remedy_for_version
 from noduleclip.io.artefacts import format_json, hash_file
+from noduleclip.io.patient_hashes import PatientHashes
 
 if TYPE_CHECKING:  # a query without pictures does not load the libraries that outlines need
     from noduleclip.io.outlines import SliceOutlines
@@ -45,6 +46,7 @@ class Manifest:
         unit: What a row is: "nodule", or "outline", a reader's curve on one slice.
         views: Rotations and flips of a crop whose embeddings were averaged.
         precision: Arithmetic of the image encoder: "float32" or "int8".
+        patients: Hashes of the patients that trained the model; None where the checkpoint has none.
     """
 
     schema_version: int
@@ -61,6 +63,7 @@ class Manifest:
     views: int
     precision: str
     dicom_roots: tuple[str, ...] = ()
+    patients: PatientHashes | None = None
 
     @property
     def is_of_nodules(self) -> bool:
@@ -254,7 +257,10 @@ def describe_file(path: Path) -> dict[str, Any]:
 
 def format_manifest(manifest: Manifest) -> str:
     """Return the text of `index.json`."""
-    return format_json({**asdict(manifest), "model": to_mapping(manifest.model)})
+    values = {**asdict(manifest), "model": to_mapping(manifest.model)}
+    del values["patients"]
+    patients = {} if manifest.patients is None else {"patients": manifest.patients.to_mapping()}
+    return format_json({**values, **patients})
 
 
 def parse_manifest(values: dict[str, Any], path: str, files: set[str]) -> Manifest:
@@ -278,14 +284,16 @@ def parse_manifest(values: dict[str, Any], path: str, files: set[str]) -> Manife
         model = from_mapping(ModelConfig, values["model"], path)
         if found == schema.OUTLINE_SCHEMA_VERSION:
             values = {**values, "unit": schema.OUTLINE_UNIT, "views": model.views, "precision": FLOAT32}
-        manifest = Manifest(**{**values, "model": model, "dicom_roots": tuple(values.get("dicom_roots", ()))})
+        patients = None if values.get("patients") is None else PatientHashes.from_mapping(values["patients"])
+        parsed = {"model": model, "dicom_roots": tuple(values.get("dicom_roots", ())), "patients": patients}
+        manifest = Manifest(**{**values, **parsed})
         counts = [manifest.rows, manifest.emb, *(file["bytes"] for file in manifest.files.values())]
         whole = all(type(count) is int and 1 <= count < _MOST_BYTES for count in counts)  # True is no count
         numbers = all(type(n) in (int, float) and abs(n) < math.inf for n in (manifest.scale, manifest.bias))
         named = all(
             isinstance(text, str) for text in (manifest.model_id, manifest.checkpoint_sha256, *manifest.dicom_roots)
         )
-    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise ArtefactError(f"{path}: not a manifest of this tool ({error})") from error
     if set(manifest.files) - {schema.OUTLINES} != files or not named or manifest.emb != model.emb:
         raise ArtefactError(f"{path}: not a manifest of this tool (its files, model or width are others)")
