@@ -1,5 +1,6 @@
 """Which mask is of which image: the layouts of published collections and of programs, and what is unclear."""
 
+import random
 from pathlib import Path, PurePath
 
 import pytest
@@ -147,3 +148,40 @@ def test_a_table_without_masks_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pairs.csv").write_text("image,label\na,b\n")
     with pytest.raises(InputError, match="needs the columns image and mask, has no mask"):
         read_pairs(tmp_path / "pairs.csv", str, Path)
+
+
+def find_plainly(stem: str, images: list[ImageName]) -> set[str]:
+    """The images that a mask may be of by its name alone, each of them compared."""
+    folded = stem.casefold()
+    starts = {one.series_uid: [name for name in one.names if folded == name] for one in images}
+    if not any(starts.values()):
+        begins = {
+            one.series_uid: [
+                name for name in one.names if len(folded) > len(name) + 1 and folded.startswith(name)
+                and folded[len(name)] in "_-. "
+            ]
+            for one in images
+        }  # fmt: skip
+        longest = max((len(name) for names in begins.values() for name in names), default=0)
+        starts = {uid: [name for name in names if len(name) == longest] for uid, names in begins.items()}
+    return {uid for uid, names in starts.items() if names}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_index_of_names_finds_what_comparing_all_of_them_does(seed: int) -> None:
+    pick = random.Random(seed)
+
+    def make_name() -> str:
+        return "".join(pick.choices("abA_- ", k=pick.randint(1, 5))).strip() or "a"
+
+    images = name_all(*{f"{name}.nii.gz" for name in (make_name() for _ in range(12))})
+    for stem in {make_name() for _ in range(40)}:
+        expected = find_plainly(stem, images)
+        pairs = pair(images, f"{stem}.nrrd", "far/z.nrrd")
+        found = [one.series_uid for one in pairs.found]
+        assert found == list(expected) if len(expected) == 1 else not found, (stem, expected)
+
+
+def test_a_name_that_is_longer_in_lower_case_keeps_the_name_of_its_reader() -> None:
+    (found,) = pair(name_all("Größe.nii.gz", "b.nii.gz"), "Größe_Rad1.nii.gz").found
+    assert (found.series_uid, found.reader) == ("Größe", "Rad1")

@@ -104,12 +104,11 @@ def tell_apart(files: Collection[PurePath]) -> set[PurePath]:
     stems = {file: strip_volume_suffix(file.name).casefold() for file in files}
     images = {file for file, stem in stems.items() if stem in _IMAGE_NAMES or _IMAGE_ENDING.fullmatch(stem)}
     settled = {file.parent for file in images}
-    by_folder: dict[PurePath, list[str]] = defaultdict(list)
+    starts: dict[PurePath, set[str]] = defaultdict(set)
     for file, stem in stems.items():
-        by_folder[file.parent].append(stem)
+        starts[file.parent].update(_list_starts(stem))
     for file, stem in stems.items():
-        is_start = any(_extends(name, stem) for name in by_folder[file.parent])
-        if is_start and not names_anatomy(stem) and settled.isdisjoint(file.parents):
+        if stem in starts[file.parent] and not names_anatomy(stem) and settled.isdisjoint(file.parents):
             images.add(file)
     return images
 
@@ -128,8 +127,9 @@ def pair_by_name(masks: Sequence[tuple[Path, PurePath]], images: Sequence[ImageN
     """
     found: list[Pair] = []
     rejected: list[RejectedAnnotation] = []
+    index = _ImageIndex(images)
     for path, relative in masks:
-        hits, part = _find_images(relative, images)
+        hits, part = index.find(relative)
         if len(hits) == 1:
             found.append(Pair(path, hits[0].series_uid, part=part))
         elif hits:
@@ -161,6 +161,7 @@ def read_pairs(table: Path, find_image: Callable[[str], str | None], find_mask: 
     if absent := [name for name in (IMAGE, MASK) if name not in columns]:
         raise InputError(f"{table}: needs the columns image and mask, has no {' and no '.join(absent)}")
     found: list[Pair] = []
+    seen: set[tuple[Path, str]] = set()
     rejected: list[RejectedAnnotation] = []
     for row, cells in enumerate(frame.iter_rows(named=True), 1):
         values = {name: str(cells[columns[name]] or "").strip() for name in _PAIR_COLUMNS if name in columns}
@@ -170,10 +171,11 @@ def read_pairs(table: Path, find_image: Callable[[str], str | None], find_mask: 
             reason = f"{table}: row {row}: there is no {lost} {value[:80]!r} below --{lost}s"
             rejected.append(RejectedAnnotation(table, RejectCode.MISSING_FILE, reason))
             continue
-        if any(one.mask == mask and one.series_uid == image for one in found):
+        if (mask, image) in seen:
             reason = f"{table}: row {row}: {values[MASK][:80]!r} is in an earlier row; leave one of them out"
             rejected.append(RejectedAnnotation(table, RejectCode.NO_IMAGE, reason))
             continue
+        seen.add((mask, image))
         found.append(
             Pair(
                 mask,
@@ -191,23 +193,35 @@ def strip_mask_suffix(name: str) -> str:
     return strip_volume_suffix(name).removesuffix(".seg").removesuffix("-seg")
 
 
-def _find_images(relative: PurePath, images: Sequence[ImageName]) -> tuple[list[ImageName], str]:
-    """Return the images that a mask may be of, and what its name has beside theirs."""
-    folders, stem = relative.parts[:-1], strip_mask_suffix(relative.name)
-    bare = match.group(1) if (match := _MASK_START.fullmatch(stem)) else stem
-    for name in dict.fromkeys((stem, bare)):
-        folded = name.casefold()
-        if hits := [one for one in images if folded in one.names]:
-            return _choose_by_folder(hits, folders), ""
-        lengths = {one.series_uid: _longest_start(folded, one.names) for one in images}
-        if longest := max(lengths.values(), default=0):
-            hits = [one for one in images if lengths[one.series_uid] == longest]
-            return _choose_by_folder(hits, folders), name[longest:].strip(_SEPARATORS)
-    for folder in reversed(folders):
-        if hits := [one for one in images if folder.casefold() in one.names]:
-            return _choose_by_folder(hits, folders), stem
-    hits = [one for one in images if one.folders and one.folders[-1] in folders]
-    return _choose_by_folder(hits, folders), stem
+class _ImageIndex:
+    """Finds images by their names; a collection may have a hundred thousand masks."""
+
+    def __init__(self, images: Sequence[ImageName]) -> None:
+        self._by_name: dict[str, list[ImageName]] = defaultdict(list)
+        self._by_folder: dict[str, list[ImageName]] = defaultdict(list)
+        for one in images:
+            for name in one.names:
+                self._by_name[name].append(one)
+            if one.folders:
+                self._by_folder[one.folders[-1]].append(one)
+
+    def find(self, relative: PurePath) -> tuple[list[ImageName], str]:
+        """Return the images that a mask may be of, and what its name has beside theirs."""
+        folders, stem = relative.parts[:-1], strip_mask_suffix(relative.name)
+        bare = match.group(1) if (match := _MASK_START.fullmatch(stem)) else stem
+        for name in dict.fromkeys((stem, bare)):
+            folded = name.casefold()
+            if hits := self._by_name.get(folded):
+                return _choose_by_folder(hits, folders), ""
+            for start in _list_starts(folded):
+                if hits := self._by_name.get(start):
+                    rest = len(folded) - len(start)  # from the end, as folding may lengthen a name
+                    return _choose_by_folder(hits, folders), name[-rest:].strip(_SEPARATORS)
+        for folder in reversed(folders):
+            if hits := self._by_name.get(folder.casefold()):
+                return _choose_by_folder(hits, folders), stem
+        hits = [one for folder in dict.fromkeys(folders) for one in self._by_folder.get(folder, ())]
+        return _choose_by_folder(hits, folders), stem
 
 
 def _choose_by_folder(hits: Sequence[ImageName], folders: Sequence[str]) -> list[ImageName]:
@@ -220,13 +234,9 @@ def _choose_by_folder(hits: Sequence[ImageName], folders: Sequence[str]) -> list
     return generic if len(generic) == 1 else best
 
 
-def _longest_start(name: str, starts: Collection[str]) -> int:
-    return max((len(start) for start in starts if _extends(name, start)), default=0)
-
-
-def _extends(name: str, start: str) -> bool:
-    """Return whether a name is another one with something behind a separator."""
-    return len(name) > len(start) + 1 and name.startswith(start) and name[len(start)] in _SEPARATORS
+def _list_starts(name: str) -> list[str]:
+    """Return what a name has before each of its separators that something follows, the longest first."""
+    return [name[:at] for at in range(len(name) - 2, 0, -1) if name[at] in _SEPARATORS]
 
 
 def _name_readers(pairs: Sequence[Pair], masks: Sequence[tuple[Path, PurePath]]) -> list[Pair]:
