@@ -73,6 +73,7 @@ def test_files_of_any_name_give_the_same_reconstruction(one_patient: Path, tmp_p
     assert not any(uid.startswith("1.2.3.77.") for uid in list_sops(tmp_path / "out"))
     code, err = prepare_csv(one_patient, tmp_path, "--series", "a10*", out="picked")
     assert code == 0, err
+    assert "on the one that --series 'a10*' matches, then with the thinnest slices" in err
     assert all(uid.startswith("1.2.3.77.") for uid in list_sops(tmp_path / "picked"))
     code, err = prepare_csv(one_patient, tmp_path, "--series", "B99", out="wrong")
     assert code == 2

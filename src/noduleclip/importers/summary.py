@@ -109,10 +109,12 @@ def _find_reconstructions(catalogue: Catalogue, series_uids: Iterable[str]) -> l
     if found:
         uid, one, others = found[0]
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        rule = "with the thinnest slices, then by kernel and description (--series picks another)"
+        if catalogue.pattern:
+            rule = f"that --series {catalogue.pattern!r} matches, then with the thinnest slices"
         remarks.append(
-            f"{len(found)} series hold several reconstructions; annotations that name no slice are on the one with the "
-            "thinnest slices, then by kernel and description (--series picks another); first: series "
-            f"{uid}: used is {one.parts[0].describe()}, not used {others[0].describe()}{more}"
+            f"{len(found)} series hold several reconstructions; annotations that name no slice are on the one {rule}; "
+            f"first: series {uid}: used is {one.parts[0].describe()}, not used {others[0].describe()}{more}"
         )
     if catalogue.pattern and (unmatched := [uid for uid, one, _ in found if not one.matches(catalogue.pattern)]):
         remarks.append(f"{len(unmatched)} of them have none that matches --series {catalogue.pattern!r}")

@@ -170,8 +170,9 @@ def list_volume_slices(images: Mapping[str, Volume], out: Path) -> pl.DataFrame:
 
     No path is built from the name of a series: its folder is named by its hash.
     """
-    rows: list[dict[str, Any]] = []
+    frames = [pl.DataFrame(schema=SLICE_COLUMNS)]
     for series_uid in sorted(images):
+        rows: list[dict[str, Any]] = []
         folder = out.absolute() / DICOM_FOLDER / hashlib.sha256(series_uid.encode()).hexdigest()[:_DIGITS]
         for index, plane in enumerate(images[series_uid].planes):
             rows.append(
@@ -188,7 +189,8 @@ def list_volume_slices(images: Mapping[str, Volume], out: Path) -> pl.DataFrame:
                     COLUMNS: plane.shape_yx[1],
                 }
             )
-    return pl.DataFrame(rows, schema=SLICE_COLUMNS, orient="row")
+        frames.append(pl.DataFrame(rows, schema=SLICE_COLUMNS, orient="row"))  # at once: rows take ten times more
+    return pl.concat(frames)
 
 
 def recognise_derived(out: Path) -> Callable[[str], bool]:
