@@ -37,7 +37,10 @@ PREPARED = (
     *(f"{schema.SPLITS_FOLDER}/{name}" for name in SPLIT_FILES),
 )  # fmt: skip
 EVALUATION_FILES = (schema.EVALUATION_JSON, schema.EVALUATION_PAGE)
-OF_THE_CLOCK = {"train_seconds", "val_seconds", "nodules_per_second", "seconds", "started"}
+OF_THE_CLOCK = {"train_seconds", "val_seconds", "nodules_per_second", "seconds", "started", "date"}
+OF_THE_RERUN = {"overwrite"}
+OF_A_RUN = (schema.RUN_RECORD, schema.METRICS_LOG, schema.SEARCH_RECORD)
+SEARCHED = (schema.TOP_K_CSV, schema.SEARCH_RECORD)
 Files = dict[str, bytes]
 
 
@@ -122,9 +125,9 @@ def scenarios(
         "prepare": Scenario(prepare, [*prepare, "--overwrite"], together=PREPARED, points=0),
         "prepare over": over(prepare, ["--limit", 3], together=PREPARED, points=4, bytes=1),
         "query": Scenario(["query", *search], ["query", *search, "--overwrite"], **cheap),
-        "query over": over(["query", *search], ["--topk", 3], **cheap),
+        "query over": over(["query", *search], ["--topk", 3], together=SEARCHED, **cheap),
         "fuse": Scenario(["fuse", *search], ["fuse", *search, "--overwrite"], points=3),
-        "fuse over": over(["fuse", *search], ["--topk", 3], points=6),
+        "fuse over": over(["fuse", *search], ["--topk", 3], together=SEARCHED, points=6),
         "export over": over(
             ["query", *search, "--export", out / "h.json", "--export", out / "h.mrk.json"],
             ["--topk", 3],
@@ -334,10 +337,10 @@ def _opens(path: Path) -> bool:
 
 
 def _without_clock(name: str, content: bytes) -> object:
-    """Return what a file says but for times."""
+    """Return what a file says but for times, and for leave to overwrite, which a rerun needs."""
     if name.endswith(".pth"):
         return _drop_times(torch.load(io.BytesIO(content), weights_only=True))
-    if name.endswith((".json", ".jsonl")) and name in (schema.RUN_RECORD, schema.METRICS_LOG):
+    if name.endswith((".json", ".jsonl")) and name in OF_A_RUN:
         return [_drop_times(json.loads(text)) for text in _documents(name, content.decode())]
     return content
 
@@ -350,7 +353,7 @@ def _drop_times(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.numpy().tobytes()
     if isinstance(value, dict):
-        return {key: _drop_times(inner) for key, inner in value.items() if key not in OF_THE_CLOCK}
+        return {key: _drop_times(inner) for key, inner in value.items() if key not in OF_THE_CLOCK | OF_THE_RERUN}
     if isinstance(value, list | tuple):
         return [_drop_times(inner) for inner in value]
     return repr(value)  # a NaN is like another

@@ -242,5 +242,7 @@ def _delivering(
             batches, count = batches + 1, count + hits.height
 
         yield deliver
+        if options.out is not None:  # a record of other hits is never beside these
+            (options.out / schema.SEARCH_RECORD).unlink(missing_ok=True)
     if options.out is not None:
         log_info(f"{count} hits in {options.out / schema.TOP_K_CSV}")
