@@ -56,6 +56,7 @@ def describe(
     precision: options.Precision = "auto",
     export: options.Export = None,
     output_format: options.OutputFormat = "auto",
+    columns: options.Columns = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder for estimates.csv, which has all columns.", rich_help_panel=options.OUTPUT),
@@ -72,6 +73,7 @@ def describe(
     from noduleclip.cli.retries import retry_replaced
     from noduleclip.cli.slice_folders import settle_slice_folders
     from noduleclip.io.own_indexes import SliceFolders, find_embedded_folders
+    from noduleclip.report.columns import parse_columns
     from noduleclip.report.console import CONSOLE, log_info
     from noduleclip.report.descriptions import print_descriptions, write_descriptions
     from noduleclip.report.tables import choose_format
@@ -98,6 +100,7 @@ def describe(
     if emb_dir is not None and given:
         raise UsageError(f"{given[0]} needs --roi-csv: the rows of an index are embedded already")
 
+    chosen = parse_columns(columns)
     targets = check_exports("--export", export or (), replace=overwrite)
 
     def run() -> None:
@@ -126,7 +129,7 @@ def describe(
                 log_info(file.describe("nodule"))
         if out is not None:
             log_info(f"{result.table.height:,} nodules in {write_descriptions(result, out)}")
-        print_descriptions(result, choose_format(output_format))
+        print_descriptions(result, choose_format(output_format), chosen)
 
     with output_lock(out, DESCRIPTION_FILES, OVERWRITE, replace=overwrite, reporter=CONSOLE):
         retry_replaced(run)

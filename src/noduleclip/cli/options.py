@@ -244,6 +244,15 @@ Exact = Annotated[
     bool,
     typer.Option("--exact", help="Rank all rows even if a Lance store has a vector index.", rich_help_panel=RANKING),
 ]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="NAME,NAME",
+        help="Columns to print, by their names in the file of --out, which has all of them.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Export = Annotated[
     list[Path] | None,
     typer.Option(
@@ -350,6 +359,7 @@ class SearchOptions:
     out: QueryOut = None
     rerun: Rerun = None
     output_format: OutputFormat = "auto"
+    columns: Columns = None
     paths_only: PathsOnly = False
     preview: Preview = False
     overwrite: Overwrite = False

@@ -18,6 +18,7 @@ from noduleclip.errors import ArtefactError, IndexReplacedError, UsageError
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.index.base import Index
 from noduleclip.io.text_table import format_csv
+from noduleclip.report.columns import choose_columns, parse_columns
 from noduleclip.report.console import CONSOLE, log_info, log_warning, write_lines
 from noduleclip.report.tables import choose_format, print_hits
 from noduleclip.workflows.output_lock import OVERWRITE, output_lock
@@ -93,6 +94,9 @@ def run_search(
 
         targets = check_exports("--export", options.export, replace=options.overwrite)
 
+    if options.columns is not None and (options.paths_only or options.preview):
+        raise UsageError("--columns is for the table, CSV or JSON; leave out --paths-only and --preview")
+    parse_columns(options.columns)
     earlier = None if options.rerun is None else read_record(options.rerun)
 
     def search() -> None:
@@ -220,6 +224,7 @@ def _delivering(
 ) -> Iterator[Callable[[Sequence[Answer]], None]]:
     """Yield a function that writes answers to stdout and to `topk.csv`, which appears whole after the last batch."""
     form = None if options.paths_only else choose_format(options.output_format)
+    columns = parse_columns(options.columns)
     batches, count = 0, 0
     paths: dict[str, None] = {}
     with contextlib.ExitStack() as stack:
@@ -230,6 +235,7 @@ def _delivering(
         def deliver(answers: Sequence[Answer]) -> None:
             nonlocal batches, count
             hits = pl.concat([answer.hits for answer in answers])
+            choose_columns(hits, columns)  # a name that is none is told before anything is written
             if file is not None:
                 file.write(format_csv(hits, header=batches == 0).encode())
             previews = make_previews(index, answers, pictures, form)
@@ -238,7 +244,7 @@ def _delivering(
                 paths.update(new)
                 write_lines(new)
             else:
-                print_hits(answers, form, previews, header=batches == 0)
+                print_hits(answers, form, previews, header=batches == 0, columns=columns)
             batches, count = batches + 1, count + hits.height
 
         yield deliver

@@ -1,5 +1,6 @@
 """Tables of described nodules on stdout, and `estimates.csv`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +10,7 @@ from rich.table import Table
 from noduleclip import schema
 from noduleclip.io.artefacts import write_text
 from noduleclip.io.text_table import format_csv
+from noduleclip.report.columns import choose_columns, print_columns
 from noduleclip.report.console import data_console, plain
 from noduleclip.report.hit_table import has_values
 from noduleclip.report.tables import print_frame
@@ -18,10 +20,23 @@ _MOST_ROWS = 200  # of a table on a terminal
 _LEAST_WIDTH = 100  # of a window, in characters, for the patient beside the words
 
 
-def print_descriptions(result: DescribeResult, form: str) -> None:
-    """Print described nodules as a "table", "csv" or "json" (one object a line)."""
+def print_descriptions(result: DescribeResult, form: str, columns: Sequence[str] = ()) -> None:
+    """Print described nodules as a "table", "csv" or "json" (one object a line).
+
+    Args:
+        result: The nodules.
+        form: The format.
+        columns: Columns to print; none = all, or for a table the diameter, its estimate and the words.
+
+    Raises:
+        UsageError: There is no such column.
+    """
+    chosen = choose_columns(result.table, columns)
     if form != "table":
-        print_frame(result.table, form)
+        print_frame(chosen, form)
+        return
+    if columns:
+        print_columns(chosen)
         return
     data_console().print(_make_table(result.table))
 

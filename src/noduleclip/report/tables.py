@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from noduleclip.io.text_table import format_csv
+from noduleclip.report.columns import choose_columns, print_columns
 from noduleclip.report.console import data_console, plain, write_json_lines, write_lines
 from noduleclip.report.hit_table import PictureColumn, make_hit_table
 from noduleclip.workflows.search import Answer
@@ -27,7 +28,12 @@ def choose_format(wanted: str) -> str:
 
 
 def print_hits(
-    results: Sequence[Answer], form: str, pictures: Sequence[PictureColumn] | None = None, *, header: bool = True
+    results: Sequence[Answer],
+    form: str,
+    pictures: Sequence[PictureColumn] | None = None,
+    *,
+    header: bool = True,
+    columns: Sequence[str] = (),
 ) -> None:
     """Print the Top-K of each sentence.
 
@@ -36,13 +42,21 @@ def print_hits(
         form: "table", "csv" or "json" (one object a line).
         pictures: For a table, the pictures of each answer's hits.
         header: For CSV, whether the names of the columns come first.
+        columns: Columns to print; none = all, or for a table those that it has for the sentence.
+
+    Raises:
+        UsageError: There is no such column.
     """
+    if form == "table" and columns:
+        for answer in results:
+            print_columns(choose_columns(answer.hits, columns), answer.ranking.question, answer.ranking.description)
+        return
     if form == "table":
         for at, answer in enumerate(results):
             data_console().print(make_hit_table(answer, None if pictures is None else pictures[at]))
         return
     hits = pl.concat([answer.hits for answer in results])
-    print_frame(hits, form, header=header)
+    print_frame(choose_columns(hits, columns), form, header=header)
 
 
 def print_frame(frame: pl.DataFrame, form: str, *, header: bool = True) -> None:
