@@ -84,6 +84,23 @@ def test_the_common_options_exist() -> None:
     assert set(help_pages.COMMON) == {names[0] for names in COMMANDS if names[0] != "prepare"}
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("csv", ("--map", "--coordinates", "--rescale", "--min-score")),
+        ("monai", ("--box-mode", "--coordinates", "--labels")),
+        ("masks", ("--pairs", "--labels", "--threshold", "--diameter")),
+        ("rtstruct", ("--roi", "--diameter")),
+        ("lidc", ("--diameter", "--max-rejects")),
+    ],
+)
+def test_the_help_of_a_source_has_what_its_files_need(
+    noduleclip: Command, columns: object, source: str, expected: tuple[str, ...]
+) -> None:
+    page = noduleclip("prepare", source, "--help").out
+    assert [name for name in expected if not re.search(rf"(?m)^  {name}\b", page)] == []
+
+
 def test_commands_are_grouped_a_line_each(noduleclip: Command, columns: object) -> None:
     page = noduleclip("--help").out
     headings = re.findall(r"(?m)^(\S[^:\n]*):$", page)

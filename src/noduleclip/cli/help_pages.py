@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from noduleclip import schema
-
 if TYPE_CHECKING:
     from rich.console import Console
 
 _PREPARE: Final = (
+    "map",
+    "coordinates",
+    "box_mode",
     "diameter",
-    schema.DIAMETER_KIND,
     "pairs",
     "labels",
+    "threshold",
     "roi",
     "min_score",
-    "series",
-    "limit",
+    "rescale",
     "max_rejects",
 )
 COMMON: Final[dict[str, tuple[str, ...]]] = {
@@ -91,7 +91,7 @@ def summarize(text: str) -> str:
 
 def list_common(command: Any) -> list[Any]:
     """Return the options of the short page: required ones, then common ones."""
-    names = COMMON.get(command.name, _PREPARE if "data_root" in _by_name(command) else ())
+    names = COMMON.get(command.name, _PREPARE)
     options = _by_name(command)
     required = [option for option in options.values() if option.required]
     return [*required, *(options[name] for name in names if name in options and not options[name].required)]

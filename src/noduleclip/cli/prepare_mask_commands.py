@@ -63,7 +63,9 @@ def prepare_masks(
     threshold: Annotated[
         float | None,
         typer.Option(
-            "--threshold", help="For probabilities: voxels of at least this value.", rich_help_panel=options.INPUTS
+            "--threshold",
+            help="Take voxels from this value, as of probabilities.",
+            rich_help_panel=options.INPUTS,
         ),
     ] = None,
     min_voxels: Annotated[

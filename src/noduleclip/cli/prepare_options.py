@@ -43,8 +43,8 @@ BoxCoordinates = Annotated[
     Literal["lps", "ras", "voxel"],
     typer.Option(
         "--coordinates",
-        help="What the boxes are in: mm, lps as in DICOM and ITK, ras as in NIfTI; voxel, indices in the file of the "
-        "volume.",
+        help="What the boxes are in, mm (lps, ras) or voxels: lps as in DICOM and ITK, ras as in NIfTI; voxel, "
+        "indices in the file of the volume.",
         rich_help_panel=options.INPUTS,
     ),
 ]
@@ -70,8 +70,9 @@ PointCoordinates = Annotated[
     Literal["lps", "ras", "voxel", "instance"] | None,
     typer.Option(
         "--coordinates",
-        help="What the places are in: mm, lps as in DICOM and ITK, ras as in NIfTI; voxel, indices in the file of the "
-        "volume; instance, column, row and InstanceNumber of a DICOM slice. (default: as the preset says, else lps)",
+        help="What the places are in, mm (lps, ras) or pixels: lps as in DICOM and ITK, ras as in NIfTI; voxel, "
+        "indices in the file of the volume; instance, column, row and InstanceNumber of a DICOM slice. "
+        "(default: as the preset says, else lps)",
         rich_help_panel=options.INPUTS,
     ),
 ]
