@@ -15,6 +15,7 @@ from noduleclip import schema
 from noduleclip.io.consensus import collapse_nodules
 from noduleclip.io.roi_table import read_roi_table
 from noduleclip.io.size_bins import count_sizes
+from noduleclip.report.console import data_console, message_console
 
 
 def test_split_lists_every_patient_once(noduleclip: Command, collection: Collection, tmp_path: Path) -> None:
@@ -45,17 +46,59 @@ def test_phantom_writes_only_data(noduleclip: Command, tmp_path: Path) -> None:
     assert one == two
 
 
-def test_demo_runs_every_step(noduleclip: Command, tmp_path: Path) -> None:
-    done = noduleclip("demo", "--out", tmp_path / "demo", "--patients", 12, "--epochs", 1, "--device", "cpu")
+STEPS = ("phantom", "split", "train", "embed", "evaluate", "fuse")
+SMALL_DEMO = ("--patients", 12, "--epochs", 1, "--device", "cpu")
+
+
+def test_demo_has_a_line_for_each_step_and_two_tables(noduleclip: Command, tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    done = noduleclip("demo", "--out", out, *SMALL_DEMO)
     assert done.code == 0, done.err
-    steps = [line.split()[2] for line in done.err.splitlines() if line.startswith("$ noduleclip")]
-    assert steps == ["phantom", "split", "train", "embed", "query", "query", "fuse", "evaluate"]
+    messages = [line for line in done.err.splitlines() if not line.startswith("warning: ")]
+    assert len(messages) <= 15
+    steps = messages[: len(STEPS)]
+    assert [line.split(":")[0] for line in steps] == list(STEPS)
+    assert [line for line in steps if not re.search(r": .+ … \d+\.\d s$", line)] == []
+    assert re.match(r"phantom: \d+ nodules of 12 patients …", steps[0])
+    assert re.match(r"train: 1 epoch on \d+ nodules …", steps[2])
+    assert len(re.findall("probability.*slice", done.out)) == 2
+    assert done.out.count("read as: ") == 2 and "mean AP" not in done.out and "▀" not in done.out
+    assert "the figures do not hold for real nodules" in done.err and "$ noduleclip" not in done.err
+    assert f"noduleclip serve {out / 'index'}\n" in done.err
+    (sentence,) = re.findall(rf'noduleclip query {out / "index"} "(.+)"', done.err)
+    assert noduleclip("query", out / "index", sentence).code == 0
+    pages = re.findall(r"/\S+\.html", done.err)
+    assert [Path(page).name for page in pages] == ["hits.html", schema.TRAINING_PAGE, schema.EVALUATION_PAGE]
+    assert all(Path(page).exists() for page in pages)
+    nodules = [int(re.findall(r": (\d+) nodules", steps[at])[0]) for at in (0, 3)]
+    table = pl.read_csv(out / "phantoms" / schema.ROI_CSV)
+    tested = (out / "splits" / schema.TEST_PATIENTS).read_text().split()
+    of_tested = table.filter(pl.col(schema.PATIENT_ID).is_in(tested))
+    assert nodules == [frame[schema.NODULE_ID].n_unique() for frame in (table, of_tested)]
+    assert noduleclip("demo", "--out", out).code == 2
+
+
+def test_verbose_demo_shows_commands_and_statistics(
+    noduleclip: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for console in (data_console, message_console):
+        console.cache_clear()
+    try:
+        done = noduleclip("demo", "--out", tmp_path / "demo", *SMALL_DEMO, "--verbose")
+    finally:
+        monkeypatch.undo()
+        for console in (data_console, message_console):
+            console.cache_clear()
+    assert done.code == 0, done.err
+    messages = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.err)
+    commands = [line for line in messages.splitlines() if line.startswith("$ noduleclip")]
+    assert [line.split()[2] for line in commands] == [*STEPS, "query", "query"]
+    assert " --preview" in commands[-1] and "--preview True" not in messages
+    assert "epoch   1/1" in messages
     for text in ("probability", "score", "mean AP, all nodules", "the panel of all other readers there"):
-        assert text in done.out
-    assert "the figures do not hold for real nodules" in done.err
-    assert (tmp_path / "demo" / "hits.html").exists()
-    refused = noduleclip("demo", "--out", tmp_path / "demo")
-    assert refused.code == 2
+        assert text in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.out)
+    assert re.search("[▀░▒▓█]{6}", done.out)
 
 
 def test_evaluate_prints_one_object(noduleclip: Command, index: Path) -> None:

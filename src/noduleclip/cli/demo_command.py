@@ -1,5 +1,6 @@
 """`noduleclip demo`."""
 
+import contextlib
 import shlex
 import time
 from collections.abc import Callable, Mapping
@@ -44,12 +45,18 @@ def demo(
     workers: options.Workers = "auto",
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", help="Print the command of each step, and all that it prints.", rich_help_panel=options.OUTPUT
+        ),
+    ] = False,
 ) -> None:
-    """Run every step on phantoms: split, train, embed, query, fuse, evaluate. Minutes on a laptop, no network.
+    """Run every step on phantoms: split, train, embed, evaluate, fuse, query. Minutes on a laptop, no network.
 
     Example: noduleclip demo /tmp/demo
     """  # fmt: skip
-    from noduleclip.report.console import CONSOLE, log_info, message_console
+    from noduleclip.report.console import CONSOLE, data_console, hide_messages, log_info, message_console
     from noduleclip.workflows.demo import DemoRequest, demo_lock, list_steps
 
     request = DemoRequest(
@@ -59,21 +66,38 @@ def demo(
     if not data_only:
         require_training_libraries("demo without --data-only")
     with demo_lock(request, CONSOLE):
-        started = time.perf_counter()
-        for step in list_steps(request):
-            line = _format_command(step.command, step.arguments)
-            message_console().print(f"\n$ {make_printable(line)}", style="bold", markup=False, soft_wrap=True)
-            _COMMANDS[step.command](**step.arguments)
-    if not data_only:
-        log_info("")
-        log_info(f"That took {time.perf_counter() - started:.0f} s. The patients ranked are none of those trained on.")
-        log_info(f"The hits are in {request.hits_page}, the course of training is in {request.training_page}.")
-        log_info(f"They are phantoms: the figures do not hold for real nodules. Everything is in {out}")
+        for step in list_steps(request, preview=data_console().is_terminal):
+            started = time.perf_counter()
+            is_shown = step.describe is None
+            if verbose:
+                line = _format_command(step.command, step.arguments)
+                message_console().print(f"\n$ {make_printable(line)}", style="bold", markup=False, soft_wrap=True)
+            elif is_shown:
+                log_info("")
+            elif message_console().is_terminal:
+                message_console().print(f"{step.command} …", end="\r")  # until the step has a bar, or ends
+            with contextlib.nullcontext() if verbose else hide_messages(data=not is_shown):
+                _COMMANDS[step.command](**step.arguments)
+            if step.describe is not None and not verbose:
+                log_info(f"{step.command}: {step.describe()} … {time.perf_counter() - started:.1f} s")
+    if data_only:
+        log_info(f"The table of the phantoms: {request.roi_csv}")
+        return
+    index = shlex.quote(str(request.index))
+    for line in (
+        "",
+        f"Pages: {request.hits_page} (hits), {request.training_page}, {request.evaluation_page}",
+        f"Next:  noduleclip serve {index}",
+        f'       noduleclip query {index} "a small solid nodule"',
+        "These are phantoms: the figures do not hold for real nodules. The patients ranked were not trained on.",
+    ):
+        log_info(line)
 
 
 def _format_command(command: str, arguments: Mapping[str, object]) -> str:
     """Return the command line that does the same."""
-    options = [
-        f"--{_OPTIONS.get(name, name).replace('_', '-')} {shlex.quote(str(value))}" for name, value in arguments.items()
-    ]
+    options = []
+    for name, value in arguments.items():
+        option = f"--{_OPTIONS.get(name, name).replace('_', '-')}"
+        options.append(option if value is True else f"{option} {shlex.quote(str(value))}")
     return " ".join(["noduleclip", command, *options])

@@ -27,7 +27,7 @@ _PREPARE: Final = (
     "max_rejects",
 )
 COMMON: Final[dict[str, tuple[str, ...]]] = {
-    "demo": ("patients", "epochs", "data_only", "overwrite"),
+    "demo": ("patients", "epochs", "data_only", "verbose", "overwrite"),
     "check": ("dicom_root", "patients_file", "out", "format"),
     "phantom": ("patients", "seed"),
     "split": ("train", "val", "test", "seed", "overwrite"),

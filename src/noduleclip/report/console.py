@@ -1,10 +1,12 @@
 """Output: data to stdout, messages to stderr, progress only on a terminal."""
 
 import contextlib
+import io
 import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from functools import cache
 
 from rich.console import Console
@@ -16,6 +18,7 @@ from noduleclip.workflows.reporter import Reporter
 
 _LEAST_WIDTH = 40
 _UNUSUAL = re.compile(r"[^ -~]")
+_HIDES_MESSAGES = ContextVar("_HIDES_MESSAGES", default=False)
 
 
 def _open_console(*, stderr: bool) -> Console:
@@ -60,12 +63,30 @@ def _escape_for_json(found: re.Match[str]) -> str:
 
 def log_info(text: str) -> None:
     """Print a message on stderr, unwrapped; the text is never read as markup."""
+    if _HIDES_MESSAGES.get():
+        return
     message_console().print(plain(text), soft_wrap=True)
 
 
 def log_warning(text: str) -> None:
     """Warn on stderr."""
     message_console().print(f"[yellow]warning:[/] {plain(text)}", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def hide_messages(*, data: bool = False) -> Iterator[None]:
+    """Print no messages while the block runs; warnings and progress are shown.
+
+    Args:
+        data: Whether what goes to stdout is left out, too.
+    """
+    data_console()  # looks for the colours of stdout when it is made: before stdout is another
+    token = _HIDES_MESSAGES.set(True)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()) if data else contextlib.nullcontext():
+            yield
+    finally:
+        _HIDES_MESSAGES.reset(token)
 
 
 @contextlib.contextmanager
