@@ -78,6 +78,7 @@ def test_demo_has_a_line_for_each_step_and_two_tables(noduleclip: Command, tmp_p
     assert noduleclip("demo", "--out", out).code == 2
 
 
+@pytest.mark.slow
 def test_verbose_demo_shows_commands_and_statistics(
     noduleclip: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
