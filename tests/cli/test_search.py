@@ -182,7 +182,7 @@ def test_alpha_auto_is_chosen_on_readers(noduleclip: Command, index: Path) -> No
         (["--query", "> 10 and < 5 mm"], 2, "contradict"),
         (["--query", " "], 2, "empty"),
         (["--query", "x", "--queries-file", "y"], 2, "not both"),
-        ([], 2, "give a sentence with --query"),
+        ([], 2, "give a sentence after the index or with --query"),
         (["--query", "> 6 mm", "--where", "diameter_mm >"], 2, "--where 'diameter_mm >': not understood at its end"),
         (["--query", "> 6 mm", "--where", "colour = 'red'"], 2, "colour"),
         (["--query", "> 6 mm", "--where", "diameter_mm + 1"], 2, "not understood at character 13"),

@@ -200,7 +200,9 @@ def _read_sentences(query: str | None, queries_file: Path | None, *, is_optional
     if is_optional and query is None and queries_file is None:
         return []
     if (query is None) == (queries_file is None):
-        raise UsageError('give a sentence with --query "…", or many with --queries-file FILE, not both')
+        raise UsageError(
+            'give a sentence after the index or with --query "…", or many with --queries-file FILE, not both'
+        )
     if query is not None:
         _check_decoded("--query", query, "write >=")
         return [query]

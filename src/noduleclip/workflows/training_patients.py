@@ -31,7 +31,8 @@ class TrainingPatients:
         if self.unseen == self.patients:
             return f"none {of} trained the model or chose its epoch"
         return (
-            f"{of} {self.trained:,} trained the model, {self.validated:,} chose its epoch, {self.unseen:,} are unseen"
+            f"{of} {self.trained:,} trained the model, {self.validated:,} chose its epoch, "
+            f"{self.unseen:,} {'is' if self.unseen == 1 else 'are'} unseen"
         )
 
 
