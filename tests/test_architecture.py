@@ -100,6 +100,15 @@ assert not heavy, heavy
 """
 
 
+def test_the_commands_are_put_together_without_tables(tmp_path: Path) -> None:
+    """Help and completion start in a tenth of a second; polars alone takes two."""
+    code = (
+        "import sys, noduleclip.cli; print(sorted({'polars', 'numpy', 'pyarrow', 'rich.progress'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout == "[]\n"
+
+
 def run_light(arguments: list[str], tmp_path: Path) -> None:
     code = RUN.format(arguments=arguments)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from noduleclip import __version__, schema
 from noduleclip.errors import ArtefactError, UsageError
-from noduleclip.io.artefacts import read_json, write_json
-from noduleclip.io.index.base import Index
+
+if TYPE_CHECKING:  # every command imports this module through its options
+    from noduleclip.io.index.base import Index
 
 _COMMAND, _INDEX, _GENERATION, _DATE = "command", "index", "generation", "date"
 _OUTPUTS: Final = ("out", "overwrite", "html", "contact_sheet", "export", "rerun")
@@ -36,7 +37,7 @@ class SearchRecord:
 
 
 def write_record(
-    out: Path, index: Index, command: str, readings: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+    out: Path, index: "Index", command: str, readings: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
 ) -> None:
     """Write `query.json` beside the hits.
 
@@ -50,6 +51,8 @@ def write_record(
     Raises:
         OutputError: The file cannot be written.
     """
+    from noduleclip.io.artefacts import write_json
+
     libraries = {name: version(name) for name in ("numpy", "polars")}
     write_json(
         out / schema.SEARCH_RECORD,
@@ -93,6 +96,8 @@ def read_record(folder: Path) -> SearchRecord:
 
 
 def _read(folder: Path) -> dict[str, Any]:
+    from noduleclip.io.artefacts import read_json
+
     path = folder / schema.SEARCH_RECORD
     if not path.is_file():
         raise ArtefactError(f"{path}: no such file; --rerun takes a folder that query or fuse wrote with --out")
