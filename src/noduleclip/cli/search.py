@@ -237,7 +237,7 @@ def _delivering(
         def deliver(answers: Sequence[Answer]) -> None:
             nonlocal batches, count
             hits = pl.concat([answer.hits for answer in answers])
-            choose_columns(hits, columns)  # a name that is none is told before anything is written
+            choose_columns(hits, columns)  # reports an unknown name before anything is written
             if file is not None:
                 file.write(format_csv(hits, header=batches == 0).encode())
             previews = make_previews(index, answers, pictures, form)

@@ -38,7 +38,7 @@ class _Found:
 
 
 class _NotThereError(Exception):
-    """A place is none of its image."""
+    """The place lies outside its image."""
 
     def __init__(self, code: RejectCode, reason: str) -> None:
         super().__init__(reason)

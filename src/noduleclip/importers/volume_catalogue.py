@@ -141,7 +141,7 @@ def _find_labels(paths: Sequence[Path], images: Mapping[Path, Volume]) -> list[P
     for path in sorted(paths, key=lambda path: path.stat().st_size):
         if len(found) == len(paths) - 1:
             break
-        with contextlib.suppress(InputError):  # what is broken is told when it is read
+        with contextlib.suppress(InputError):  # broken files are reported when they are read
             if looks_like_labels(images[path]):
                 found.append(path)
     return found

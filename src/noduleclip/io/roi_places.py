@@ -36,7 +36,7 @@ def choose_point(columns: Sequence[str], keep: Sequence[str], path: Path) -> tup
 
 
 def place_points(frame: pl.DataFrame, cells: pl.DataFrame, point: tuple[str, str], path: Path) -> pl.DataFrame:
-    """Give the rows without a box that of the pixel of their point, and add the points.
+    """Add the points, and to rows without a box the box of the pixel of their point.
 
     Args:
         frame: The rows; without the columns of the box where the table has none.

@@ -49,8 +49,8 @@ def _list_names(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + more
 
 
-def make_column_table(frame: pl.DataFrame, title: str = "", caption: str = "") -> Table:
-    """Return a table of all columns of a frame: numbers to the right, texts folded where the window is narrow."""
+def print_columns(frame: pl.DataFrame, title: str = "", caption: str = "") -> None:
+    """Print all columns of a frame as a table: numbers to the right, texts folded where the window is narrow."""
     table = Table(
         box=box.SIMPLE_HEAD,
         title=plain(title) or None,
@@ -64,12 +64,7 @@ def make_column_table(frame: pl.DataFrame, title: str = "", caption: str = "") -
         table.add_column(plain(name), justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
     for row in frame.iter_rows():
         table.add_row(*map(_format_cell, row))
-    return table
-
-
-def print_columns(frame: pl.DataFrame, title: str = "", caption: str = "") -> None:
-    """Print a frame as a table on stdout."""
-    data_console().print(make_column_table(frame, title, caption))
+    data_console().print(table)
 
 
 def _format_cell(value: Any) -> str:

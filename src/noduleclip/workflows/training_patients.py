@@ -58,7 +58,7 @@ def find_unseen(nodules: EvaluatedNodules) -> NDArray[np.int64]:
 
 
 def report_patients(known: TrainingPatients | None, location: str, reporter: Reporter) -> None:
-    """Tell how many patients the model has seen, once: a warning where it has seen all of them."""
+    """Report once how many patients the model has seen; warn where it has seen all of them."""
     if known is None:
         reporter.note(
             f"{location}: which patients trained the model is not known, as its checkpoint holds no list of them; "
