@@ -140,6 +140,31 @@ def test_an_index_replaced_while_it_is_opened_is_opened_anew(
     assert not index.was_replaced()
 
 
+@pytest.mark.parametrize("away", [schema.INDEX_MANIFEST, schema.META])
+def test_an_opening_between_two_states_may_meet_the_next_replacement(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, away: str
+) -> None:
+    """Three replacements in a row, each finished, and its lock released, before the failed opening is judged."""
+    folder, other = folders
+    opened: Callable[..., object] = index_store._open_generation
+    tries = []
+
+    def open_between(*arguments: object) -> object:
+        tries.append(1)
+        if len(tries) > 3:
+            return opened(*arguments)
+        (folder / away).rename(folder / "away")
+        try:
+            return opened(*arguments)
+        finally:
+            (folder / "away").rename(folder / away)
+            replace(folder, other)
+
+    monkeypatch.setattr(index_store, "_open_generation", open_between)
+    assert open_index(folder).manifest.model_id == SECOND[0]
+    assert len(tries) == 4
+
+
 def test_an_index_that_is_replaced_at_every_try_is_given_up(
     folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -227,8 +227,9 @@ def write_manifest(
 def open_folder_index(folder: Path, *, check_files: bool = True) -> FolderIndex:
     """Open a folder; wait while another process replaces its files.
 
-    Between two states there is no manifest, for some milliseconds. Writers hold a lock meanwhile, but on a file system
-    without locks, and it is released when they end, so a failed opening is always tried once more.
+    Between two states there is no manifest, for some milliseconds, and files of two states lie side by side. Writers
+    hold a lock meanwhile, but not on a file system without locks. A failed opening is the folder's own where nobody
+    holds the lock and the manifest is the one that was there before; it is tried once more even then.
 
     Args:
         folder: The folder.
@@ -242,14 +243,24 @@ def open_folder_index(folder: Path, *, check_files: bool = True) -> FolderIndex:
     given_up = time.monotonic() + _REPLACING_S
     tries = 0
     while True:
+        before = _identify_manifest(folder)
         try:
             return _open_generation(folder, check_files)
-        except ArtefactError as error:
+        except ArtefactError:
             tries += 1
-            being_replaced = isinstance(error, IndexReplacedError) or (folder / LOCK_FILE).exists()
+            being_replaced = (folder / LOCK_FILE).exists() or _identify_manifest(folder) != before
             if time.monotonic() > given_up or (tries > 1 and not being_replaced):
                 raise
         time.sleep(_RETRY_S)
+
+
+def _identify_manifest(folder: Path) -> tuple[int, int] | None:
+    """Return what tells one manifest of a folder from the next; None where there is none."""
+    try:
+        found = (folder / schema.INDEX_MANIFEST).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _describe_missing_index(folder: Path) -> str:
