@@ -6,47 +6,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
-from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from noduleclip import schema
 from noduleclip.config import MAX_PIXELS
-from noduleclip.errors import InputError, RejectCode, SliceError, make_encodable
+from noduleclip.errors import InputError, RejectCode, make_encodable
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.files import Walk, walk_files
-from noduleclip.importers.slice_columns import (
-    ACQUISITION,
-    COLUMNS,
-    FILE_VERSION,
-    FRAME_OF_REFERENCE,
-    IMAGE_TYPE,
-    INSTANCE,
-    KERNEL,
-    LOCALIZER,
-    MODALITY,
-    ORIENTATION,
-    PATH,
-    POSITION,
-    ROWS,
-    SERIES_DESCRIPTION,
-    SLICE_COLUMNS,
-    STUDY_UID,
-    make_slice_frame,
-)
+from noduleclip.importers.slice_columns import FILE_VERSION, MODALITY, PATH, SLICE_COLUMNS, make_slice_frame
+from noduleclip.importers.slice_rows import make_reject_row, read_slice_row
 from noduleclip.io.artefacts import replacing
-from noduleclip.io.dicom.checks import check_orientation, ends_before_modality, is_localizer, parse_spacing
-from noduleclip.io.dicom.header import COPY_AGAIN, Header, read_header
 from noduleclip.io.dicom.slice import no_warnings
 from noduleclip.io.disk import require_space
 from noduleclip.io.job_pool import WorkerCrashed, run_jobs
 from noduleclip.io.volumes.formats import VOLUME_SUFFIXES
 
-_TAGS: Final = (
-    *("Modality", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID"),
-    "FrameOfReferenceUID",
-    *("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
-    *("SliceThickness", "Manufacturer", "NumberOfFrames", "ImageType", "ConvolutionKernel"),
-    *("SeriesDescription", "AcquisitionNumber", "InstanceNumber"),
-)
 _OTHER_SUFFIXES: Final = frozenset(
     [
         *(".xml", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".toml", ".yaml", ".md", ".html", ".pdf", ".xls", ".xlsx"),
@@ -54,12 +27,9 @@ _OTHER_SUFFIXES: Final = frozenset(
         *(".svg", ".jpg", ".jpeg", ".db", ".sqlite", ".parquet", ".py", ".ipynb", ".log", ".lock", ".part"),
     ]
 )
-_DICOM_SUFFIXES: Final = frozenset((".dcm", ".dicom", ".ima"))
-_MULTI_FRAME_CLASSES: Final = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _CATALOGUE: Final = "catalogue.parquet"
 _PART: Final = "part-*.parquet"
 _FILES_A_JOB: Final = 16
-_LONGEST_NAME: Final = 64  # of a LO
 _ROW_BYTES: Final = 100  # of a file in a catalogue, at least
 _FILES_A_PART: Final = 2_000
 _LOST: Final = "it or one of its neighbours ends the process that reads it; leave the file out"
@@ -115,7 +85,7 @@ def read_catalogue(
         _write_rows(cache / _CATALOGUE, table)
         for path in cache.glob(_PART):
             path.unlink()
-    closed = [_describe((make_encodable(str(one.path)), 0, 0), one.code, one.reason) for one in walk.rejected]
+    closed = [make_reject_row((make_encodable(str(one.path)), 0, 0), one.code, one.reason) for one in walk.rejected]
     return _sort_out(root, pl.concat([table, make_slice_frame(closed)]), walk.hint, needs_ct=needs_ct)
 
 
@@ -228,95 +198,11 @@ def _read_jobs(
     work = functools.partial(_read_files, max_pixels)
     for job, read in run_jobs(work, [*jobs, *alone], workers, apart=bool(alone)):
         if isinstance(read, WorkerCrashed):
-            read = [_describe(file, RejectCode.UNREADABLE_FILE, f"{file[0]}: {_LOST}") for file in job]
+            read = [make_reject_row(file, RejectCode.UNREADABLE_FILE, f"{file[0]}: {_LOST}") for file in job]
         yield read
         on_files(len(job))
 
 
 @no_warnings()
 def _read_files(max_pixels: int, files: Iterable[tuple[str, int, int]]) -> list[dict[str, Any]]:
-    return [_read_file(file, max_pixels) for file in files]
-
-
-def _read_file(file: tuple[str, int, int], max_pixels: int) -> dict[str, Any]:
-    path = Path(file[0])
-    try:
-        header = read_header(path, max_pixels, _TAGS)
-        modality = header.text("Modality")
-        row: dict[str, Any] = {
-            **dict(zip(FILE_VERSION, file, strict=True)),
-            MODALITY: modality[:16],
-            schema.SOP_UID: header.text("SOPInstanceUID"),
-            schema.SERIES_UID: header.text("SeriesInstanceUID"),
-            STUDY_UID: header.text("StudyInstanceUID"),
-            FRAME_OF_REFERENCE: header.text("FrameOfReferenceUID") or None,
-            schema.PATIENT_ID: header.text("PatientID"),
-        }
-        if not modality and ends_before_modality(header):
-            fact = "it is cut short: the header has no Modality"
-            raise header.reject(RejectCode.TRUNCATED_HEADER, fact, COPY_AGAIN)
-        if modality != "CT":
-            return row
-        if is_localizer(header):
-            return row | {MODALITY: LOCALIZER}
-        for name in (schema.SOP_UID, schema.SERIES_UID):
-            if not row[name]:
-                raise header.reject_missing(name)
-        _check_single_slice(header)
-        check_orientation(header)
-        spacing = parse_spacing(header)
-        position, orientation = header.numbers("ImagePositionPatient"), header.numbers("ImageOrientationPatient")
-        if not position or len(position) != 3 or not orientation:
-            fact = "ImagePositionPatient or ImageOrientationPatient is missing: where it lies is not known"
-            raise header.reject(RejectCode.BAD_HEADER, fact, "leave the file out")
-        if spacing is None:
-            raise header.reject(RejectCode.NO_SPACING, "the header has no PixelSpacing", "leave the file out")
-        row |= {schema.SPACING_ROW: spacing[0], schema.SPACING_COL: spacing[1]}
-        row |= dict(zip((*POSITION, *ORIENTATION), (*position, *orientation), strict=True))
-        thickness = header.numbers("SliceThickness")
-        row |= {ROWS: header.count("Rows"), COLUMNS: header.count("Columns")}
-        row |= {schema.SLICE_THICKNESS: thickness[0] if thickness else None, KERNEL: header.text("ConvolutionKernel")}
-        row |= {SERIES_DESCRIPTION: _read_name(header, "SeriesDescription"), IMAGE_TYPE: header.text("ImageType")}
-        row |= {
-            ACQUISITION: _read_number(header, "AcquisitionNumber"),
-            INSTANCE: _read_number(header, "InstanceNumber"),
-        }
-        return row | {schema.MANUFACTURER: header.text("Manufacturer") or None}
-    except SliceError as error:
-        if error.code is RejectCode.NOT_DICOM and path.suffix.lower() not in _DICOM_SUFFIXES:
-            return dict(zip(FILE_VERSION, file, strict=True))
-        return _describe(file, error.code, str(error))
-
-
-def _read_name(header: Header, keyword: str) -> str:
-    """Return a text that only tells series apart; empty where it is missing or malformed."""
-    try:
-        return make_encodable(header.text(keyword))[:_LONGEST_NAME]
-    except SliceError:
-        return ""
-
-
-def _read_number(header: Header, keyword: str) -> int | None:
-    """Return a number that only orders slices; None where it is missing or malformed."""
-    try:
-        numbers = header.numbers(keyword)
-    except SliceError:
-        return None
-    return int(numbers[0]) if numbers and abs(numbers[0]) < 1 << 53 else None
-
-
-def _check_single_slice(header: Header) -> None:
-    """Reject files of frames, whose positions are in functional groups."""
-    frames = header.count("NumberOfFrames", absent=1)
-    if frames > 1 or header.text("SOPClassUID") in _MULTI_FRAME_CLASSES:
-        fact = f"a multi-frame CT ({frames} in this file), and prepare reads files of one slice"
-        remedy = "split it into single slices, for example with dcm4che's emf2sf"
-        raise header.reject(RejectCode.MULTI_FRAME, fact, remedy)
-
-
-def _describe(file: tuple[str, int, int], code: RejectCode, reason: str) -> dict[str, Any]:
-    return {
-        **dict(zip(FILE_VERSION, file, strict=True)),
-        schema.REJECT_CODE: str(code),
-        schema.REJECT_REASON: reason,
-    }
+    return [read_slice_row(file, max_pixels) for file in files]
