@@ -14,11 +14,19 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from noduleclip import schema
-from noduleclip.io.index.folder import META_GROUP_ROWS, write_manifest
+from noduleclip.io.artefacts import write_text
+from noduleclip.io.index.folder import GROUP_ROWS, INDEX_FILES
+from noduleclip.io.index.manifest import Manifest, describe_file, format_manifest
 from noduleclip.io.index.open import open_index
 from noduleclip.io.own_indexes import is_own_index, remember_index
 
 _AT_ONCE = 1 << 18
+
+
+def bind_files(folder: Path, like: Manifest, rows: int) -> None:
+    """Write the manifest of a folder whose rows are of the same model as those of another index."""
+    files = {name: describe_file(folder / name) for name in INDEX_FILES}
+    write_text(folder / schema.INDEX_MANIFEST, format_manifest(dataclasses.replace(like, rows=rows, files=files)))
 
 
 def make_large_index(source: Path, rows: int, out: Path) -> None:
@@ -44,12 +52,10 @@ def make_large_index(source: Path, rows: int, out: Path) -> None:
                 .to_arrow()
             )
             writer = writer or pq.ParquetWriter(out / schema.META, table.schema, compression="zstd")
-            writer.write_table(table.cast(writer.schema), row_group_size=META_GROUP_ROWS)
+            writer.write_table(table.cast(writer.schema), row_group_size=GROUP_ROWS[schema.META])
     assert writer is not None
     writer.close()
-    manifest = dataclasses.asdict(index.manifest)
-    kept = {name: manifest[name] for name in ("model_id", "checkpoint_sha256", "scale", "bias")}
-    write_manifest(out, model=index.manifest.model, rows=rows, dicom_roots=index.manifest.dicom_roots, **kept)
+    bind_files(out, index.manifest, rows)
     if is_own_index(index):
         remember_index(open_index(out))
 

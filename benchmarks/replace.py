@@ -21,11 +21,12 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from large_index import bind_files
 
 from noduleclip import schema
 from noduleclip.errors import IndexReplacedError, NoduleclipError
 from noduleclip.io.index.base import Index
-from noduleclip.io.index.folder import FolderIndex, write_manifest
+from noduleclip.io.index.folder import FolderIndex
 from noduleclip.io.index.open import open_index
 
 SENTENCES = ("a lung nodule with diameter > 6 mm", "a nodule under 5 mm", "> 10 mm")
@@ -41,9 +42,7 @@ def make_other(source: FolderIndex, out: Path) -> None:
     shutil.copy(source.folder / schema.TEXT_TOWER, out)
     np.save(out / schema.EMBEDDINGS, np.asarray(source.embeddings[order]))
     meta.with_columns("other-" + pl.col(schema.PATIENT_ID)).write_parquet(out / schema.META)
-    said = dataclasses.asdict(source.manifest)
-    kept = {name: said[name] for name in ("checkpoint_sha256", "scale", "bias", "model_id")}
-    write_manifest(out, model=source.manifest.model, rows=len(order), dicom_roots=source.manifest.dicom_roots, **kept)
+    bind_files(out, source.manifest, len(order))
 
 
 def replace_again_and_again(sources: list[Path], location: str, stop: multiprocessing.synchronize.Event) -> None:

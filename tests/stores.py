@@ -1,16 +1,19 @@
 """Copies of an index in the places where one may lie."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from noduleclip import schema
-from noduleclip.config import CropConfig, ModelConfig
-from noduleclip.io.index.folder import FolderIndex, write_manifest
+from noduleclip import __version__, schema
+from noduleclip.config import FLOAT32, CropConfig, ModelConfig
+from noduleclip.io.artefacts import write_text
+from noduleclip.io.index.folder import INDEX_FILES, FolderIndex
 from noduleclip.io.index.lance_tables import parse_place
 from noduleclip.io.index.lance_writer import write_lance_index
+from noduleclip.io.index.manifest import Manifest, describe_file, format_manifest
 from noduleclip.io.index.open import open_index
 from noduleclip.io.own_indexes import remember_index
 
@@ -59,3 +62,37 @@ def write_small_index(folder: Path, name: str, rows: int) -> None:
     pl.DataFrame({schema.POINTS_JSON: texts}).write_parquet(folder / schema.OUTLINES)
     (folder / schema.TEXT_TOWER).write_text(f"encoder of {name}")
     write_manifest(folder, model_id=name, checkpoint_sha256="c", model=SMALL_MODEL, rows=rows, scale=1.0, bias=0.0)
+
+
+def write_manifest(
+    folder: Path,
+    *,
+    model_id: str,
+    checkpoint_sha256: str,
+    model: ModelConfig,
+    rows: int,
+    scale: float,
+    bias: float,
+    dicom_roots: Sequence[str] = (),
+    unit: str = schema.OUTLINE_UNIT,
+) -> Manifest:
+    """Write the manifest that binds the files of a folder, atomically and last."""
+    names = [*INDEX_FILES, *([schema.OUTLINES] if (folder / schema.OUTLINES).exists() else [])]
+    manifest = Manifest(
+        schema_version=schema.INDEX_SCHEMA_VERSION,
+        model_id=model_id,
+        checkpoint_sha256=checkpoint_sha256,
+        model=model,
+        rows=rows,
+        emb=model.emb,
+        scale=scale,
+        bias=bias,
+        files={name: describe_file(folder / name) for name in names},
+        made_by=__version__,
+        unit=unit,
+        views=model.views,
+        precision=FLOAT32,
+        dicom_roots=tuple(dicom_roots),
+    )
+    write_text(folder / schema.INDEX_MANIFEST, format_manifest(manifest))
+    return manifest

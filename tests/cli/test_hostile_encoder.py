@@ -12,8 +12,8 @@ import pytest
 from conftest import Command
 from hostile_encoders import BOMBS, empty_nodes, make_bomb, nest
 from noduleclip import schema
-from noduleclip.io.index.folder import write_manifest
 from noduleclip.io.index.open import open_index
+from stores import write_manifest
 
 pytestmark = pytest.mark.slow
 

@@ -15,8 +15,8 @@ from onnx import numpy_helper
 
 from conftest import Command
 from noduleclip import schema
-from noduleclip.io.index.folder import write_manifest
 from noduleclip.io.index.open import open_index
+from stores import write_manifest
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import Collection, Command
 from noduleclip import schema
 from noduleclip.errors import ArtefactError
-from noduleclip.io.index import folder as index_store
+from noduleclip.io.index import folder_opening as index_store
 from noduleclip.io.index import lance_writer
 from noduleclip.io.index.lance_binding import parse_row_files
 from noduleclip.io.index.open import open_index

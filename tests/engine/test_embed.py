@@ -14,11 +14,12 @@ from conftest import Collection, Command
 from enhanced_ct import enhance
 from noduleclip import schema
 from noduleclip.config import FLOAT32, CropConfig
-from noduleclip.engine import chunks, embed
+from noduleclip.engine import chunks
 from noduleclip.engine.embed import write_index
 from noduleclip.engine.encoders import Encoder, open_encoders
 from noduleclip.errors import ArtefactError
 from noduleclip.io.crop_cache import CropCache
+from noduleclip.io.index import folder_writer
 from noduleclip.io.index.open import open_index
 from noduleclip.io.roi_table import read_roi_table
 from noduleclip.io.slice_crops import CutSettings
@@ -193,7 +194,7 @@ def test_a_run_that_ends_while_it_replaces_an_index_leaves_the_old_one_or_none(
     def move_others(path: Path, target: Path) -> Path:
         return stop() if target.name == schema.INDEX_MANIFEST else move(path, target)
 
-    monkeypatch.setattr(*((embed, "format_manifest", stop) if early else (Path, "replace", move_others)))
+    monkeypatch.setattr(*((folder_writer, "format_manifest", stop) if early else (Path, "replace", move_others)))
     with pytest.raises(KeyboardInterrupt):
         write_index(frame, cache, other, out, bs=32)
     if early:

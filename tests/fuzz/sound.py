@@ -14,9 +14,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig
-from noduleclip.io.index.folder import write_manifest
 from noduleclip.language.vocabulary import Vocabulary
 from noduleclip.phantom.tissue import draw_phantom_slice
+from stores import write_manifest
 
 TOWERS = Path(__file__).parents[1] / "retrieval" / "encoders"
 ROWS, EMB, SIDE_PX = 7, 8, 16

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, IndexReplacedError
 from noduleclip.io.index import base as index_base
-from noduleclip.io.index import folder as index_store
+from noduleclip.io.index import folder_opening as index_store
 from noduleclip.io.index.base import Index
-from noduleclip.io.index.folder import write_manifest
 from noduleclip.io.index.open import open_index
 from noduleclip.io.output_folders import LOCK_FILE
-from stores import SMALL_MODEL, write_small_index
+from stores import SMALL_MODEL, write_manifest, write_small_index
 
 FIRST, SECOND = ("first", 70), ("second", 50)
 

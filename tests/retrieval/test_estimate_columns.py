@@ -66,7 +66,7 @@ def test_conditions_take_all_of_them(noduleclip: Command, index: Path, tmp_path:
 
 def without_estimates(index: Path, folder: Path) -> Path:
     """The index as an earlier version wrote it, without estimates."""
-    from noduleclip.engine.embed import write_index_files
+    from noduleclip.io.index.folder_writer import write_index_files
 
     opened = open_index(index)
     meta = opened.load_table(schema.META)

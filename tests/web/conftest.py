@@ -16,7 +16,7 @@ import polars as pl
 from starlette.testclient import TestClient
 
 from noduleclip import schema
-from noduleclip.engine.embed import write_index_files
+from noduleclip.io.index.folder_writer import write_index_files
 from noduleclip.io.index.open import open_index
 from noduleclip.io.own_indexes import choose_slice_folders, remember_index
 from noduleclip.web.opened import Opened

@@ -3,11 +3,8 @@
 A killed run leaves its finished chunks; the next run with the same model and rows continues from them.
 """
 
-import contextlib
 import io
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +14,14 @@ from numpy.typing import NDArray
 from noduleclip import __version__, schema
 from noduleclip.engine.chunks import CHUNK_ROWS, CHUNKS_FOLDER, embed_chunk, list_chunks, open_chunks
 from noduleclip.engine.encoders import Encoder, Encoders
-from noduleclip.io.artefacts import flush_file, replacing
 from noduleclip.io.chunk_files import remove_chunks
 from noduleclip.io.consensus import find_unit
 from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.disk import measure_bytes, require_room, round_to_blocks
-from noduleclip.io.index.base import Manifest, describe_file, format_manifest
-from noduleclip.io.index.folder import META_GROUP_ROWS, OUTLINE_GROUP_ROWS
+from noduleclip.io.index.folder import GROUP_ROWS
+from noduleclip.io.index.folder_writer import write_index_files
 from noduleclip.io.index.lance_tables import Place
+from noduleclip.io.index.manifest import Manifest
 from noduleclip.retrieval.estimate_columns import estimate_columns
 
 _ITEM_BYTES = 4  # of a float32
@@ -238,7 +235,7 @@ def measure_index(
 def _measure_table(frame: pl.DataFrame) -> int:
     """Estimate the bytes of a table as parquet: exact for few rows, else extrapolated from the first ones."""
     sample, file = frame.head(_SAMPLE_ROWS), io.BytesIO()
-    sample.write_parquet(file, row_group_size=META_GROUP_ROWS)
+    sample.write_parquet(file, row_group_size=GROUP_ROWS[schema.META])
     return file.tell() * frame.height // max(1, sample.height)
 
 
@@ -254,58 +251,3 @@ def _list_rows(frame: pl.DataFrame, cache: CropCache) -> list[int]:
 def select_meta(frame: pl.DataFrame, keep: tuple[str, ...]) -> pl.DataFrame:
     """Select the columns of the metadata."""
     return frame.select([name for name in dict.fromkeys((*_META_COLUMNS, *keep)) if name in frame.columns])
-
-
-def write_index_files(
-    out_dir: Path,
-    *,
-    meta: pl.DataFrame,
-    outlines: pl.DataFrame | None,
-    vectors: Iterable[NDArray[np.float32]],
-    text_file: Path,
-    manifest: Manifest,
-) -> Manifest:
-    """Write all files of an index.
-
-    All files are complete, hashed and flushed before the first one is renamed, and the manifest is renamed last: the
-    folder holds no index for the duration of a few renames, which readers wait for.
-
-    Args:
-        out_dir: Folder; it exists.
-        meta: N rows.
-        outlines: Their outlines; None where the table has none.
-        vectors: Their (n, D) embeddings, in parts and in order.
-        text_file: ONNX file of the text encoder.
-        manifest: The manifest without `files`, which are filled in.
-
-    Returns:
-        The manifest written.
-    """
-    size_bytes = _ITEM_BYTES * meta.height * manifest.emb
-    parts: dict[str, Path] = {}
-    with contextlib.ExitStack() as stack:  # the innermost file is the one being written: errors name it
-
-        def begin(name: str, size_bytes: int | None = None) -> Path:
-            parts[name] = stack.enter_context(replacing(out_dir / name, size_bytes=size_bytes, flush=False))
-            return parts[name]
-
-        manifest_file = stack.enter_context(replacing(out_dir / schema.INDEX_MANIFEST, flush=False))
-        shutil.copyfile(text_file, begin(schema.TEXT_TOWER))
-        flush_file(parts[schema.TEXT_TOWER])
-        meta.write_parquet(begin(schema.META), row_group_size=META_GROUP_ROWS)
-        flush_file(parts[schema.META])
-        if outlines is not None:
-            outlines.write_parquet(begin(schema.OUTLINES), row_group_size=OUTLINE_GROUP_ROWS)
-            flush_file(parts[schema.OUTLINES])
-        with begin(schema.EMBEDDINGS, size_bytes).open("wb") as file:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (meta.height, manifest.emb)}
-            np.lib.format.write_array_header_1_0(file, header)
-            for part in vectors:
-                file.write(part.tobytes())
-        flush_file(parts[schema.EMBEDDINGS])
-        bound = replace(manifest, files={name: describe_file(part) for name, part in parts.items()})
-        manifest_file.write_text(format_manifest(bound), "utf-8", newline="\n")
-        flush_file(manifest_file)
-        for name in (schema.INDEX_MANIFEST, schema.OUTLINES):  # without the first no mixture of old and new files opens
-            (out_dir / name).unlink(missing_ok=True)
-    return bound

@@ -10,11 +10,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import __version__, schema
-from noduleclip.engine.embed import write_index_files
 from noduleclip.io.disk import measure_bytes
-from noduleclip.io.index.base import Manifest
 from noduleclip.io.index.folder import FolderIndex
+from noduleclip.io.index.folder_writer import write_index_files
 from noduleclip.io.index.lance_tables import Place
+from noduleclip.io.index.manifest import Manifest
 
 _COPIED_ROWS: Final = 1 << 16
 

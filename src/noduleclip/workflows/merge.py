@@ -14,8 +14,8 @@ from noduleclip.engine.join import join_indexes, measure_joined, store_indexes
 from noduleclip.engine.shards import list_shard_folders, open_shards
 from noduleclip.errors import InputError, UsageError
 from noduleclip.io.disk import require_space
-from noduleclip.io.index.base import Manifest
 from noduleclip.io.index.folder import FolderIndex
+from noduleclip.io.index.manifest import Manifest
 from noduleclip.io.index.open import open_index
 from noduleclip.io.output_folders import find_other, locking, refuse_link
 from noduleclip.io.own_indexes import is_own_index

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.config import CropConfig, ModelConfig
 from noduleclip.errors import ArtefactError, LibraryError, UsageError
-from noduleclip.io.index import folder as index_store
-from noduleclip.io.index.base import Manifest
-from noduleclip.io.index.folder import INDEX_FILES, write_manifest
+from noduleclip.io.index import folder_opening as index_store
+from noduleclip.io.index.folder import GROUP_ROWS, INDEX_FILES
+from noduleclip.io.index.manifest import Manifest
 from noduleclip.io.index.open import open_index
+from stores import write_manifest
 
 ROWS, EMB = 7, 8
 MODEL = ModelConfig(emb=EMB, crop=CropConfig(fov_mm=40, windows_hu=((-1000, 400),)))
@@ -85,7 +86,7 @@ def test_rows_come_in_the_order_asked_for(sound: Path, rows: list[int]) -> None:
 
 
 def test_rows_are_found_in_every_part_of_the_file(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_store, "META_GROUP_ROWS", 2)
+    monkeypatch.setitem(GROUP_ROWS, schema.META, 2)
     order = np.random.default_rng(0).permutation(META.height)
     assert open_index(sound).read_rows(order)[schema.ROW].to_list() == order.tolist()
 

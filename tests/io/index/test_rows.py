@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noduleclip import schema
-from noduleclip.io.index.folder import write_manifest
 from noduleclip.io.index.open import open_index
 from noduleclip.io.index.rows import find_groups
-from stores import SMALL_MODEL, write_small_index
+from stores import SMALL_MODEL, write_manifest, write_small_index
 
 IDS = st.sampled_from([None, "", "a", "b", "a\x1f", "\x1fa", "row 0"])
 

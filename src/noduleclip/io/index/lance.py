@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.errors import ArtefactError, IndexReplacedError
-from noduleclip.io.index.base import HASHED_BYTES, Index, check_columns, check_sizes, parse_manifest
+from noduleclip.io.index.base import HASHED_BYTES, Index, check_columns, check_sizes
 from noduleclip.io.index.lance_binding import Binding, find_changed_rows, identify, parse_row_files, read_binding
 from noduleclip.io.index.lance_tables import (
     INDEX_TABLE,
@@ -33,6 +33,7 @@ from noduleclip.io.index.lance_tables import (
     show_column,
     translate_lance_errors,
 )
+from noduleclip.io.index.manifest import parse_manifest
 from noduleclip.io.polars_errors import FAILURES, blame_polars
 
 _REFINED = 4  # times the hits wanted are scored by their whole vectors

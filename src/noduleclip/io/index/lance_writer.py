@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from noduleclip import schema
 from noduleclip.config import INDEXED_ROWS
 from noduleclip.errors import OutputError
-from noduleclip.io.index.base import Manifest, describe_file, format_manifest
 from noduleclip.io.index.lance_tables import (
     INDEX_TABLE,
     MANIFEST,
@@ -29,6 +28,7 @@ from noduleclip.io.index.lance_tables import (
     name_column,
     translate_lance_errors,
 )
+from noduleclip.io.index.manifest import Manifest, describe_file, format_manifest
 
 _ROWS_PER_FILE = 1 << 20
 _ROWS_OF_PARTITION, _MOST_PARTITIONS = 4096, 4096

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import overload
 
 from noduleclip.io.index.base import Index
-from noduleclip.io.index.folder import FolderIndex, open_folder_index
+from noduleclip.io.index.folder import FolderIndex
+from noduleclip.io.index.folder_opening import open_folder_index
 from noduleclip.io.index.lance import open_lance_index
 
 
