@@ -18,7 +18,8 @@ from noduleclip.engine.join import store_indexes
 from noduleclip.io.index import lance as lance_store
 from noduleclip.io.index.condition_filters import build_lance_filter
 from noduleclip.io.index.conditions import parse_condition
-from noduleclip.io.index.lance import LanceIndex, open_lance_index
+from noduleclip.io.index.lance import LanceIndex
+from noduleclip.io.index.lance_opening import open_lance_index
 from noduleclip.io.index.lance_tables import VECTOR, parse_place
 from noduleclip.language import EVALUATION_QUERIES
 from noduleclip.retrieval.text_query import SentenceEncoder

@@ -21,7 +21,8 @@ from noduleclip import schema
 from noduleclip.errors import ArtefactError, LibraryError, OutputError, UsageError
 from noduleclip.io.index import lance as lance_store
 from noduleclip.io.index import lance_tables, lance_writer
-from noduleclip.io.index.lance import LanceIndex, holds_index
+from noduleclip.io.index.lance import LanceIndex
+from noduleclip.io.index.lance_opening import holds_index
 from noduleclip.io.index.lance_tables import parse_place, translate_lance_errors
 from noduleclip.io.index.lance_writer import bind_fragments, make_schema, write_fragment
 from noduleclip.io.index.open import open_index
@@ -530,7 +531,7 @@ class FakeLance:
 def test_a_store_is_broken_only_where_it_was_looked_at(
     monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception], message: str
 ) -> None:
-    for module in ("lance", "lance_binding"):
+    for module in ("lance_opening", "lance_binding"):
         monkeypatch.setattr(f"noduleclip.io.index.{module}.load_lance", lambda text: FakeLance(error))
     with pytest.raises(kind, match=message):
         open_index("s3://b/i")

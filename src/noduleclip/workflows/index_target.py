@@ -11,7 +11,7 @@ from noduleclip.config import INDEXED_ROWS
 from noduleclip.engine.shards import ShardNumber
 from noduleclip.errors import UsageError
 from noduleclip.io.chunk_files import CHUNK_PATTERN, refuse_foreign_chunks
-from noduleclip.io.index.lance import holds_index
+from noduleclip.io.index.lance_opening import holds_index
 from noduleclip.io.index.lance_tables import INDEX_TABLE, Place, load_lance, parse_place
 from noduleclip.io.index.open import open_index
 from noduleclip.io.output_folders import refuse_link, refuse_results

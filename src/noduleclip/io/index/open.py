@@ -6,7 +6,7 @@ from typing import overload
 from noduleclip.io.index.base import Index
 from noduleclip.io.index.folder import FolderIndex
 from noduleclip.io.index.folder_opening import open_folder_index
-from noduleclip.io.index.lance import open_lance_index
+from noduleclip.io.index.lance_opening import open_lance_index
 
 
 @overload
