@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from noduleclip.cli.prepare_options import SharedOptions
 
 if TYPE_CHECKING:
-    from noduleclip.workflows.prepare import PrepareRequest, PrepareResult
+    from noduleclip.workflows.prepare import PrepareResult
+    from noduleclip.workflows.prepare_request import PrepareRequest
 
 
 def run_prepare(request: "PrepareRequest", shared: SharedOptions) -> None:

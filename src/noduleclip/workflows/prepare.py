@@ -3,8 +3,6 @@
 What differs between collections is in `workflows.prepare_sources` and `workflows.prepare_spheres`.
 """
 
-import abc
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,21 +14,19 @@ from noduleclip import schema
 from noduleclip.errors import InputError, UsageError, is_encodable, make_printable
 from noduleclip.importers.annotations import Annotations, count_rejected
 from noduleclip.importers.catalogue import Catalogue
-from noduleclip.importers.catalogue_scan import read_catalogue
 from noduleclip.importers.diameters import DiameterKind
 from noduleclip.importers.nodule_table import place_nodules, summarise_nodules
 from noduleclip.importers.roi_rows import RoiRows, make_rows, make_sphere_rows
 from noduleclip.importers.summary import list_rejects, summarise_collection
-from noduleclip.importers.volume_catalogue import recognise_derived
 from noduleclip.io.artefacts import format_json, write_together
 from noduleclip.io.consensus import expand_readers
-from noduleclip.io.output_folders import locking, refuse_link, remove_parts
+from noduleclip.io.output_folders import remove_parts
 from noduleclip.io.patients import format_patient_list, split_patients
 from noduleclip.io.size_bins import count_bins
 from noduleclip.io.text_table import format_csv
 from noduleclip.workflows.output_lock import OVERWRITE, output_lock
+from noduleclip.workflows.prepare_request import PrepareRequest
 from noduleclip.workflows.reporter import SILENT, Reporter
-from noduleclip.workflows.roi_crops import count_workers
 from noduleclip.workflows.split import collapse_named
 
 _SHARES: Final = (0.7, 0.1, 0.2)
@@ -42,89 +38,9 @@ _PREPARED_FILES: Final = (
     schema.PREPARE_PAGE,
     *(f"{schema.SPLITS_FOLDER}/{name}" for name in schema.SPLIT_FILES),
 )
-_CATALOGUE_FOLDER: Final = ".catalogue"
 
 RenderPage = Callable[[Mapping[str, Any], pl.DataFrame, Path], str]
 """Returns the HTML page of a summary, the rows of the ROI table, and the folder that relative paths start from."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrepareRequest(abc.ABC):
-    """The settings that all collections share; a subclass for each kind of source loads its annotations.
-
-    Attributes:
-        data_root: Folder of the images, at any depth; None = the slices are not read.
-        out: Folder to write.
-        diameter_kind: Measure of the diameters: a `DiameterKind`, or the name of another one for given diameters; empty
-            = as the source says, else "unknown".
-        relative_paths: Write DICOM paths relative to the data root.
-        max_rejects: Share of annotations without a row above which the run fails, in [0, 1].
-        limit: Use the annotations of the first series only; None = all.
-        workers: Processes that read files, or "auto".
-        seed: Seed of the splits.
-        overwrite: Replace results.
-        series: Pattern with * and ? of the Series Instance UID, series description or kernel of the reconstructions to
-            prefer where there are several; None = by the rule alone.
-    """
-
-    data_root: Path | None
-    out: Path
-    diameter_kind: str = DiameterKind.IN_SLICE
-    relative_paths: bool = False
-    max_rejects: float = 0.01
-    limit: int | None = None
-    workers: str = "auto"
-    seed: int = 0
-    overwrite: bool = False
-    series: str | None = None
-
-    @abc.abstractmethod
-    def load(self, reporter: Reporter) -> tuple[Catalogue, Annotations]:
-        """Load the slices and their annotations.
-
-        Raises:
-            NoduleclipError: Anything that a user can cause.
-        """
-
-    def load_catalogue(
-        self, data_root: Path, reporter: Reporter, *, cache_name: str = _CATALOGUE_FOLDER, needs_ct: bool = True
-    ) -> Catalogue:
-        """Read the headers below a folder, except those that an earlier run has read.
-
-        Args:
-            data_root: The folder.
-            reporter: Receives messages and progress.
-            cache_name: Folder below `out` of the headers that were read.
-            needs_ct: Whether a folder without CT is refused.
-
-        Raises:
-            InputError: There is no such folder, or it has no CT slice.
-            UsageError: No series is of the pattern.
-        """
-        cache = self.out / cache_name
-        refuse_link(cache)
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(locking(cache, reporter.warning))  # removes partial files of a killed run
-
-            def start(files: int, known: int) -> Callable[[int], None]:
-                if files or known:  # else it holds volumes only
-                    reporter.info(f"{data_root}: {files:,} files to read, {known:,} known from an earlier run")
-                return stack.enter_context(reporter.progress("reading headers", files, "files"))
-
-            catalogue = read_catalogue(
-                data_root,
-                cache,
-                workers=count_workers(self.workers),
-                is_left_out=recognise_derived(self.out),
-                needs_ct=needs_ct,
-                on_start=start,
-            )
-        if catalogue.copies:
-            reporter.warning(f"{catalogue.copies:,} files have the SOP Instance UID of another one and are left out")
-        catalogue = replace(catalogue, pattern=self.series or "")
-        if needs_ct:
-            catalogue.check_pattern()
-        return catalogue
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from noduleclip.importers.slice_columns import PATH
 from noduleclip.importers.sphere_collection import load_patients
 from noduleclip.importers.volume_patients import VolumePatients, compile_patient_pattern
 from noduleclip.io.volumes.volume import Rescale
-from noduleclip.workflows.prepare import PrepareRequest
+from noduleclip.workflows.prepare_request import PrepareRequest
 from noduleclip.workflows.reporter import Reporter
 
 _MASK_CATALOGUE: Final = ".catalogue-masks"

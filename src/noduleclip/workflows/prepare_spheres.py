@@ -21,7 +21,7 @@ from noduleclip.importers.sphere_collection import find_patients, load_patients,
 from noduleclip.importers.volume_catalogue import find_volumes
 from noduleclip.importers.volume_patients import VolumePatients, compile_patient_pattern
 from noduleclip.io.volumes.volume import Rescale
-from noduleclip.workflows.prepare import PrepareRequest
+from noduleclip.workflows.prepare_request import PrepareRequest
 from noduleclip.workflows.reporter import Reporter
 
 _PATIENT_LISTS: Final = {
