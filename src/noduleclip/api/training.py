@@ -66,8 +66,9 @@ def train(
     require_training_libraries("train")
     from noduleclip.report.training_page import write_training_page
     from noduleclip.workflows.roi_crops import TableRequest
-    from noduleclip.workflows.train import TrainingCallback, TrainRequest
+    from noduleclip.workflows.train import TrainingCallback
     from noduleclip.workflows.train import train as run
+    from noduleclip.workflows.train_request import TrainRequest
 
     class _Callback(TrainingCallback):
         def on_epoch(self, record: dict[str, Any]) -> None:

@@ -63,10 +63,11 @@ def train(
     from noduleclip.report.console import CONSOLE
     from noduleclip.report.training import TrainingDisplay
     from noduleclip.report.training_page import write_training_page
-    from noduleclip.workflows import train as workflow
+    from noduleclip.workflows.train import train as run
+    from noduleclip.workflows.train_request import TrainRequest
     from noduleclip.workflows.training_plan import plan_training
 
-    request = workflow.TrainRequest(
+    request = TrainRequest(
         table=table.request(),
         train_patients=train_patients, val_patients=val_patients, out=out, model=model, config=config,
         pretrained=pretrained, device=device, resume=resume, overwrite=overwrite,
@@ -76,6 +77,6 @@ def train(
             report_check(plan_training(request, CONSOLE))
         return
     with TrainingDisplay(config.epochs) as display:
-        result = workflow.train(request, CONSOLE, display)
+        result = run(request, CONSOLE, display)
     if result.is_main_process:
         write_training_page(result, CONSOLE)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.config import ModelConfig, TrainConfig, to_mapping, to_options
+from noduleclip.config import to_mapping
 from noduleclip.engine.batches import center_crop
 from noduleclip.engine.distributed import DistributedContext, init_process_group
 from noduleclip.engine.runtime import (
@@ -32,70 +32,16 @@ from noduleclip.engine.validation import score_samples, validate
 from noduleclip.errors import UsageError
 from noduleclip.io.artefacts import hash_file, write_json
 from noduleclip.io.disk import measure_bytes
-from noduleclip.io.patients import read_patient_list, refuse_overlap
 from noduleclip.machine import find_process_info
 from noduleclip.models.checkpoint import load_model, pack_model, save_checkpoint
-from noduleclip.models.image_encoder import check_backbone
 from noduleclip.workflows.output_lock import output_lock
 from noduleclip.workflows.reporter import SILENT, Reporter
-from noduleclip.workflows.roi_crops import TableRequest
+from noduleclip.workflows.train_request import TrainRequest
 from noduleclip.workflows.training_samples import TrainingSamples, check_same_samples, load_training_samples
 
 _REMEDY = "--resume goes on from it, --overwrite starts again"
 _TEXT_STEPS, _LEAST_STEPS = 1500, 500  # a text encoder of fewer steps is worse than the one that it replaces
 _PAGE_BYTES = 1 << 17  # of the page and the records
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainRequest:
-    """What to train on, what to train, and where the results go.
-
-    Attributes:
-        table: The ROI table, and the policy on unusable rows.
-        train_patients: File of training patients, one id a line.
-        val_patients: File of validation patients, which choose the best epoch; None = the last epoch is the best one.
-        out: Folder for the checkpoints and the records of the run.
-        model: Architecture.
-        config: Hyperparameters.
-        pretrained: Start from the backbone's published weights.
-        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        resume: Continue the run in `out`, if an epoch of it was completed.
-        overwrite: Replace the run in `out`.
-    """
-
-    table: TableRequest
-    train_patients: Path
-    val_patients: Path | None = None
-    out: Path
-    model: ModelConfig = field(default_factory=ModelConfig)
-    config: TrainConfig = field(default_factory=TrainConfig)
-    pretrained: bool = False
-    device: str = "auto"
-    resume: bool = False
-    overwrite: bool = False
-
-    @property
-    def patient_files(self) -> tuple[Path, ...]:
-        """The patient lists."""
-        return (self.train_patients,) if self.val_patients is None else (self.train_patients, self.val_patients)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the options that repeat this run with `train --config`."""
-        own = {name: getattr(self, name) for name in ("train_patients", "val_patients", "out", "pretrained", "device")}
-        values = {**asdict(self.table), **own, **to_options(self.model), **to_options(self.config)}
-        del values["keep"]
-        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-
-    def check(self) -> None:
-        """Check the patient lists and the backbone.
-
-        Raises:
-            NoduleclipError: A list cannot be read, the lists share patients, or timm has no such backbone.
-        """
-        options = ("--train-patients", "--val-patients")
-        lists = zip(options, self.patient_files, strict=False)
-        refuse_overlap({option: read_patient_list(file) for option, file in lists})
-        check_backbone(self.model.backbone, self.pretrained)
 
 
 @dataclass(frozen=True)

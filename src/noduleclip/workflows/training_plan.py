@@ -14,7 +14,7 @@ from noduleclip.io.nodules import group_nodules, parse_ratings
 from noduleclip.workflows.check import CheckResult, Estimate, check_rows
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.roi_crops import load_table, pick_parts
-from noduleclip.workflows.train import TrainRequest
+from noduleclip.workflows.train_request import TrainRequest
 
 
 def plan_training(request: TrainRequest, reporter: Reporter = SILENT) -> CheckResult:
