@@ -58,7 +58,8 @@ def embed(
     Examples:
         >>> index = nc.embed("phantoms/roi_with_diam.csv", out_dir="phantom-index", model="runs/first/clip_best.pth")
     """
-    from noduleclip.workflows.embed import EmbedRequest, embed_table
+    from noduleclip.workflows.embed import embed_table
+    from noduleclip.workflows.embed_job import EmbedRequest
     from noduleclip.workflows.index_target import choose_target
     from noduleclip.workflows.roi_crops import TableRequest
 

@@ -85,7 +85,8 @@ def embed(
     Example: noduleclip embed rois.csv index
     """
     from noduleclip.report.console import CONSOLE
-    from noduleclip.workflows.embed import EmbedRequest, embed_table, estimate_embedding
+    from noduleclip.workflows.embed import embed_table, estimate_embedding
+    from noduleclip.workflows.embed_job import EmbedRequest
     from noduleclip.workflows.index_target import choose_target
 
     if shard is not None and engine == "ray":

@@ -9,7 +9,7 @@ from noduleclip import schema
 from noduleclip.config import INDEXED_ROWS
 from noduleclip.engine.embed import describe_rows
 from noduleclip.workflows.describe import DescribeResult, choose_columns
-from noduleclip.workflows.embed import EmbedRequest, load_job
+from noduleclip.workflows.embed_job import EmbedRequest, load_job
 from noduleclip.workflows.index_target import IndexTarget
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.roi_crops import TableRequest, check_reject_limit, cut_crops, describe_rejects, list_rejects
