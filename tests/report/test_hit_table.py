@@ -15,7 +15,7 @@ from noduleclip.language.query import describe_query, parse_query
 from noduleclip.report import hit_table
 from noduleclip.report.hit_table import make_hit_table, shorten_path, shorten_paths
 from noduleclip.retrieval.hits import describe_hits
-from noduleclip.workflows.search import Answer, Ranking
+from noduleclip.workflows.search_answer import Answer, Ranking
 
 SENTENCE = "a spiculated nodule > 10 mm"
 SCORES = {schema.SIMILARITY: 0.1, schema.PROBABILITY: 0.9}

@@ -10,7 +10,7 @@ import polars as pl
 from noduleclip.errors import UsageError
 from noduleclip.io.own_indexes import choose_slice_folders
 from noduleclip.workflows.reporter import WarningReporter
-from noduleclip.workflows.search import Answer
+from noduleclip.workflows.search_answer import Answer
 
 if TYPE_CHECKING:
     import pandas as pd

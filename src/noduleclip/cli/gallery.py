@@ -20,7 +20,7 @@ from noduleclip.report.gallery import (
 )
 from noduleclip.workflows.output_lock import check_file
 from noduleclip.workflows.pictures import read_place
-from noduleclip.workflows.search import Answer
+from noduleclip.workflows.search_answer import Answer
 from noduleclip.workflows.similar import Reference
 
 _MOST_HITS = 500

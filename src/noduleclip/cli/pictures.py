@@ -16,7 +16,7 @@ from noduleclip.io.own_indexes import SliceFolders, choose_slice_folders
 from noduleclip.report.console import data_console, log_info, log_warning, progress
 from noduleclip.report.hit_table import PictureColumn, find_picture_room
 from noduleclip.workflows.pictures import NodulePictures, load_pictures
-from noduleclip.workflows.search import Answer
+from noduleclip.workflows.search_answer import Answer
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from noduleclip.report.columns import choose_columns, parse_columns
 from noduleclip.report.console import CONSOLE, log_info, log_warning, write_lines
 from noduleclip.report.tables import choose_format, print_hits
 from noduleclip.workflows.output_lock import OVERWRITE, output_lock
-from noduleclip.workflows.search import Answer, Searcher
+from noduleclip.workflows.search import Searcher
+from noduleclip.workflows.search_answer import Answer
 from noduleclip.workflows.search_request import RowFilter, SearchRequest, choose_k, format_command, load_sentences
 from noduleclip.workflows.stored_index import open_stored_index
 

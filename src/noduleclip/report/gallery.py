@@ -20,7 +20,7 @@ from noduleclip.report.estimates import compare_readers, format_counts, format_e
 from noduleclip.report.page import format_polygon, render_page
 from noduleclip.retrieval.criteria import CheckedCriterion, check_criteria
 from noduleclip.workflows.pictures import NodulePictures
-from noduleclip.workflows.search import Answer
+from noduleclip.workflows.search_answer import Answer
 
 GALLERY_FOV_MM, GALLERY_SIZE_PX = 64.0, 224
 _MOST_SLICES, _MOST_SLICES_OF_HIT = 240, 10  # of a page, 4 MB of real CT, and of a hit

@@ -24,7 +24,7 @@ from noduleclip.report.console import data_console, plain
 from noduleclip.report.criteria import ASCII_MARKS, LEGEND, Marks, format_mark, format_value, list_scores
 from noduleclip.report.estimates import format_size
 from noduleclip.retrieval.criteria import CheckedCriterion, check_criteria, list_criteria
-from noduleclip.workflows.search import Answer
+from noduleclip.workflows.search_answer import Answer
 
 _MIN_PATH_WIDTH = 12
 _GAP = 2

@@ -14,7 +14,7 @@ from noduleclip.io.text_table import format_csv
 from noduleclip.report.columns import choose_columns, print_columns
 from noduleclip.report.console import data_console, plain, write_json_lines, write_lines
 from noduleclip.report.hit_table import PictureColumn, make_hit_table
-from noduleclip.workflows.search import Answer
+from noduleclip.workflows.search_answer import Answer
 
 _WIDEST = 500
 _BIN_LABELS = ("<= 6 mm", "6-10 mm", "> 10 mm")

@@ -23,7 +23,8 @@ from noduleclip.report.estimates import (
 from noduleclip.retrieval.criteria import check_criteria, satisfies_all
 from noduleclip.retrieval.plane import project_to_plane
 from noduleclip.workflows.reporter import NoteCollector
-from noduleclip.workflows.search import Answer, Ranking, Searcher
+from noduleclip.workflows.search import Searcher
+from noduleclip.workflows.search_answer import Answer, Ranking
 from noduleclip.workflows.search_request import SearchRequest
 from noduleclip.workflows.sentences import parse_sentences
 

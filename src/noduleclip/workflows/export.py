@@ -16,7 +16,7 @@ from noduleclip.io.roi_table import find_file
 from noduleclip.workflows.export_files import ExportedFile, ExportTarget, need_places, report_left_out, write_export
 from noduleclip.workflows.pictures import with_key_slice
 from noduleclip.workflows.reporter import SILENT, Reporter
-from noduleclip.workflows.search import Answer
+from noduleclip.workflows.search_answer import Answer
 
 if TYPE_CHECKING:  # a search without an export does not load the libraries that findings need
     from noduleclip.exporters.findings import Finding, Source

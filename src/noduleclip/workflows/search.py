@@ -9,71 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.errors import InputError
 from noduleclip.io.index.base import Index
 from noduleclip.io.index.rows import UNIQUE_NODULE
-from noduleclip.language.query import ParsedQuery, describe_query, list_attributes, parse_queries
-from noduleclip.retrieval.fusion import fuse_scores, mix_likeness, score_query
+from noduleclip.language.query import ParsedQuery, list_attributes, parse_queries
+from noduleclip.retrieval.fusion import fuse_scores, mix_likeness
 from noduleclip.retrieval.hits import describe_hits, list_columns
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.retrieval.top_k import TopK, check_unit_norm, compute_cosines, find_top_k, select_top_k
 from noduleclip.workflows.approximate import approximate_search
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.row_finder import RowFinder
+from noduleclip.workflows.rule_scores import score_rule
+from noduleclip.workflows.search_answer import Answer, Ranking
 from noduleclip.workflows.search_request import RowFilter, SearchRequest
-from noduleclip.workflows.selection import Found, Scores, name_ranked, select_best, summarize, take_similarity
-from noduleclip.workflows.sentences import parse_sentences, split_sentences
+from noduleclip.workflows.selection import Found, Rows, Scores, name_ranked, select_best, summarize, take_similarity
+from noduleclip.workflows.sentences import Batch, parse_sentences, split_sentences
 from noduleclip.workflows.similar import Reference, exclude_own_rows, find_reference
 from noduleclip.workflows.text_encoder import open_text_encoder
-
-Floats = NDArray[np.float64]
-Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """The best rows for one sentence.
-
-    Attributes:
-        question: What was asked, with the reference: "> 6 mm, like row 17".
-        description: How it was understood, in one line.
-        parsed: The parsed sentence; without criteria where only a reference was given.
-        reference: The nodule that the hits are to resemble.
-        rows: (k,) rows of the index, best first.
-        scores: (k,) scores by column, NaN where there is none.
-        ranked: Rows that were ranked; None where a vector index answered.
-        distinct: Nodules, slices, series or patients among these, or rows without `unique`: the largest number of hits.
-        summary: How many of them pass the cut-off: "37 of 417 nodules with probability >= 0.8"; empty without one.
-        passed: How many that is; None without a cut-off.
-    """
-
-    question: str
-    description: str
-    parsed: ParsedQuery
-    reference: Reference | None
-    rows: Rows
-    scores: Scores
-    ranked: int | None
-    distinct: int | None
-    summary: str = ""
-    passed: int | None = None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The best rows for one sentence, with their metadata.
-
-    Attributes:
-        ranking: The rows, and how the sentence was understood.
-        hits: One row per hit, best first: rank, metadata, scores, and whether it satisfies the sentence.
-    """
-
-    ranking: Ranking
-    hits: pl.DataFrame
 
 
 class Searcher:
@@ -142,7 +98,7 @@ class Searcher:
         for number, sentences in enumerate(split_sentences(request.sentences, min(request.k or rows, rows))):
             self.index.check_unchanged()  # before the mapped embeddings are read: a shorter file ends the process
             parsed_queries = parse_queries(sentences) or [ParsedQuery(None, (), ())]
-            batch = _Batch(sentences, parsed_queries, reference, self._make_vectors(sentences, reference))
+            batch = Batch(sentences, parsed_queries, reference, self._make_vectors(sentences, reference))
             found: Iterable[Found] | None
             found = self._approximate(batch, request, reporter if number == 0 else SILENT)
             if found is None:
@@ -157,7 +113,7 @@ class Searcher:
             ranked, distinct = (None, None) if candidates is None else (candidates.count, candidates.distinct)
             rankings = []
             for question, description, parsed, best in zip(
-                _name_questions(sentences, reference), batch.describe(), parsed_queries, found, strict=True
+                batch.name(), batch.describe(), parsed_queries, found, strict=True
             ):
                 check_unit_norm(self.index.embeddings, best.rows)
                 summary = summarize(best, distinct, request, self.index.manifest.is_of_nodules)
@@ -214,7 +170,7 @@ class Searcher:
             names = ", ".join(unknown)
             reporter.warning(f"the model was not trained on ratings of {names}: the image says nothing of them here")
 
-    def _approximate(self, batch: "_Batch", request: SearchRequest, reporter: Reporter) -> list[Found] | None:
+    def _approximate(self, batch: Batch, request: SearchRequest, reporter: Reporter) -> list[Found] | None:
         """Search by the vector index of a Lance store, where there is one and it can answer."""
         reference, filters = batch.reference, request.filters
         needs_all = request.exact or request.alpha is not None or request.unique is not None
@@ -252,7 +208,7 @@ class Searcher:
         return None
 
     def _rank(
-        self, batch: "_Batch", request: SearchRequest, candidates: "_Candidates", reporter: Reporter
+        self, batch: Batch, request: SearchRequest, candidates: "_Candidates", reporter: Reporter
     ) -> Iterator[Found]:
         """Rank the candidates for each sentence; all scores are kept only where more than the best ones is needed."""
         rows, groups, vectors, reference = candidates.rows, candidates.groups, batch.vectors, batch.reference
@@ -291,64 +247,9 @@ class Searcher:
             assert likeness is not None
             score = mix_likeness(probability, likeness, request.like_weight)
             return {schema.COSINE: probability, schema.LIKENESS: likeness, schema.SCORE: score}
-        rule = self._score_rule(parsed, rows, request, reporter)
+        rule = score_rule(self.index, self.rows, parsed, rows, request, reporter)
         score = fuse_scores(probability, rule, request.alpha)
         return {schema.COSINE: probability, schema.RULE: rule, schema.SCORE: score}
-
-    def _score_rule(self, parsed: ParsedQuery, rows: Rows | None, request: SearchRequest, reporter: Reporter) -> Floats:
-        """Score the candidates by their diameter and by each rating asked for; NaN where none is known."""
-        if not parsed.has_criteria:
-            reporter.warning("no size or rating in the query: ranked by image only")
-            return np.full(self.index.manifest.rows if rows is None else len(rows), np.nan)
-
-        estimated = np.zeros(self.index.manifest.rows if rows is None else len(rows), bool)
-
-        def read(name: str) -> Floats:
-            values = self.rows.read_numbers(name)
-            values = values if rows is None else values[rows]
-            if request.rule == "measured":
-                return values
-            stand_ins = self.rows.read_numbers(schema.ESTIMATED_PREFIX + name)
-            stand_ins = stand_ins if rows is None else stand_ins[rows]
-            missing = np.isnan(values) & np.isfinite(stand_ins)
-            np.logical_or(estimated, missing, out=estimated)
-            return np.where(missing, stand_ins, values)
-
-        if request.rule == "estimated":
-            self.index.require_columns([schema.ESTIMATED_DIAMETER])
-        rule = score_query(parsed, read, request.softness_mm)
-        if count := int(estimated.sum()):
-            reporter.note(f"{count} row(s) have no measured value of what is asked for: the estimate is used")
-        if unmeasured := int(np.isnan(rule).sum()):
-            lacks = "none of the ratings or sizes asked for" if parsed.ratings else "no diameter"
-            others = "; --rule estimated uses estimates" if request.rule == "measured" else ""
-            reporter.note(f"{unmeasured} row(s) have {lacks}: ranked by image only{others}")
-        return rule
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Sentences that are answered together; none where only a reference is given.
-
-    Attributes:
-        sentences: Q sentences.
-        parsed_queries: Their parsed form; a query without criteria for a reference alone.
-        reference: The nodule that the hits are to resemble.
-        vectors: (Q, D) unit vectors to rank by; None where kept cosines make them unnecessary.
-    """
-
-    sentences: Sequence[str]
-    parsed_queries: Sequence[ParsedQuery]
-    reference: Reference | None
-    vectors: NDArray[np.float32] | None
-
-    def describe(self) -> list[str]:
-        """Return in one line how each question was understood."""
-        similar = [] if self.reference is None else [f"similar to {self.reference.description}"]
-        return [
-            "; ".join([*([describe_query(parsed)] if self.sentences else []), *similar])
-            for parsed in self.parsed_queries
-        ]
 
 
 @dataclass(frozen=True)
@@ -368,9 +269,3 @@ def _note_unknown_ratings(answer: Answer, reporter: Reporter) -> None:
     if unknown and hits.height:
         names = " or ".join(unknown)
         reporter.note(f"no hit has a rating of {names}: whether it satisfies the sentence is not known")
-
-
-def _name_questions(sentences: Sequence[str], reference: Reference | None) -> list[str]:
-    if reference is None:
-        return list(sentences)
-    return [f"{sentence}, like {reference.name}" for sentence in sentences] or [f"like {reference.name}"]

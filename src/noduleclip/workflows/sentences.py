@@ -2,10 +2,15 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from noduleclip.errors import UsageError
-from noduleclip.language.query import ParsedQuery, parse_query
+from noduleclip.language.query import ParsedQuery, describe_query, parse_query
 from noduleclip.workflows.search_request import SearchRequest
+from noduleclip.workflows.similar import Reference
 
 _BATCH_SENTENCES = 128  # the tables of hits take 300 kB a sentence
 _BATCH_HITS = 1 << 17
@@ -41,3 +46,35 @@ def split_sentences(sentences: Sequence[str], k: int) -> list[Sequence[str]]:
     count = max(1, len(sentences) // size)
     ends = [len(sentences) * batch // count for batch in range(count + 1)]
     return [sentences[start:end] for start, end in itertools.pairwise(ends)]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sentences that are answered together; none where only a reference is given.
+
+    Attributes:
+        sentences: Q sentences.
+        parsed_queries: Their parsed form; a query without criteria for a reference alone.
+        reference: The nodule that the hits are to resemble.
+        vectors: (Q, D) unit vectors to rank by; None where kept cosines make them unnecessary.
+    """
+
+    sentences: Sequence[str]
+    parsed_queries: Sequence[ParsedQuery]
+    reference: Reference | None
+    vectors: NDArray[np.float32] | None
+
+    def describe(self) -> list[str]:
+        """Return in one line how each question was understood."""
+        similar = [] if self.reference is None else [f"similar to {self.reference.description}"]
+        return [
+            "; ".join([*([describe_query(parsed)] if self.sentences else []), *similar])
+            for parsed in self.parsed_queries
+        ]
+
+    def name(self) -> list[str]:
+        """Return what each question asks."""
+        if self.reference is None:
+            return list(self.sentences)
+        name = self.reference.name
+        return [f"{sentence}, like {name}" for sentence in self.sentences] or [f"like {name}"]

@@ -12,13 +12,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.errors import ArtefactError, InputError, UsageError
-from noduleclip.io.artefacts import hash_file
-from noduleclip.io.bundled_model import BUNDLED, find_checkpoint
+from noduleclip.errors import InputError, UsageError
 from noduleclip.io.index.base import Index
-from noduleclip.io.own_indexes import choose_slice_folders
-from noduleclip.io.roi_table import find_file
 from noduleclip.retrieval.top_k import check_unit_norm
+from noduleclip.workflows.place_embedding import PlacedCrop, embed_place
 from noduleclip.workflows.reporter import Reporter
 
 if TYPE_CHECKING:  # a query without pictures does not load the libraries that outlines need
@@ -81,7 +78,8 @@ def find_reference(
         row = _choose_outlined(index, path, place)
     if row is not None:
         return _take_row(index, row)
-    return _embed_elsewhere(index, path, place, text, model, cache_dir, reporter)
+    placed = embed_place(index, path, place, text, model=model, cache_dir=cache_dir, reporter=reporter)
+    return _take_place(index, path, place, placed)
 
 
 def exclude_own_rows(reference: Reference, rows: NDArray[np.int64] | None, index: Index) -> NDArray[np.int64]:
@@ -242,72 +240,13 @@ def _find_outlined(index: Index, path: str) -> list[tuple[int, "SliceOutlines"]]
     return [(row, one) for row, of_row in slices for one in of_row if one.dicom_path in spellings]
 
 
-def _embed_elsewhere(
-    index: Index,
-    path: str,
-    place_xy_px: tuple[float, float],
-    text: str,
-    model: Path | None,
-    cache_dir: Path | None,
-    reporter: Reporter,
-) -> Reference:
-    """Cut a crop at a place where the index has no row, and embed it as the index's rows were."""
-    from noduleclip.io.dicom.slice import read_sop_uid
-    from noduleclip.io.slice_crops import CutSettings, cut_crop
-
-    file = _find_on_disk(path, choose_slice_folders(index, ()).folders)
-    if file is None:
-        raise UsageError(f"--like {text}: no row of {index.location} lies there, and there is no such file")
-    checkpoint = _find_maker(index, model, text)
-    crop_hu = cut_crop(file, place_xy_px, CutSettings.for_crop(index.manifest.model.crop))
-    vector = _embed(index, crop_hu, checkpoint, cache_dir, reporter)
+def _take_place(index: Index, path: str, place_xy_px: tuple[float, float], placed: PlacedCrop) -> Reference:
+    """Return the nodule at a place where the index has no row."""
     own_rows = np.empty(0, np.int64)
-    uid = read_sop_uid(file)
-    if uid and schema.SOP_UID in index.scan().collect_schema().names():  # a copy of a slice of the index
-        row = _choose_near(index, pl.col(schema.SOP_UID) == uid, place_xy_px, path)
+    if placed.sop_uid and schema.SOP_UID in index.scan().collect_schema().names():  # a copy of a slice of the index
+        row = _choose_near(index, pl.col(schema.SOP_UID) == placed.sop_uid, place_xy_px, path)
         if row is not None:
             own_rows = _find_own_rows(index, index.read_rows([row]).row(0, named=True))
     name = f"{path}:{place_xy_px[0]:g},{place_xy_px[1]:g}"
-    facts = {schema.DICOM_PATH: str(file), schema.CENTER_X: place_xy_px[0], schema.CENTER_Y: place_xy_px[1]}
-    return Reference(name, f"{name}, outside the index", facts, vector, own_rows)
-
-
-def _find_on_disk(path: str, roots: Sequence[Path]) -> Path | None:
-    for text in dict.fromkeys((path, path.replace("\\", "/"))):
-        file = Path(find_file(text, [Path.cwd(), *roots]))
-        try:
-            if file.is_file():
-                return file
-        except (OSError, ValueError):  # a name too long, a NUL
-            continue
-    return None
-
-
-def _find_maker(index: Index, model: Path | None, text: str) -> Path:
-    """Find the checkpoint that made the embeddings: the one given, which was checked, or one of the package's."""
-    if model is not None:
-        return find_checkpoint(model)
-    for name in BUNDLED:
-        checkpoint = find_checkpoint(Path(name))
-        if hash_file(checkpoint) == index.manifest.checkpoint_sha256:
-            return checkpoint
-    raise ArtefactError(
-        f"--like {text}: no row of {index.location} lies there, and to embed it takes the checkpoint that made the "
-        "embeddings; give it with --model"
-    )
-
-
-def _embed(
-    index: Index, crop_hu: NDArray[np.int16], checkpoint: Path, cache_dir: Path | None, reporter: Reporter
-) -> NDArray[np.float32]:
-    from noduleclip.engine.encoders import open_encoders
-    from noduleclip.io.crop_cache import default_cache_folder
-
-    preparing = f"{checkpoint}: preparing the model, which takes some seconds the first time and needs torch"
-    image = open_encoders(
-        checkpoint, cache_dir or default_cache_folder(), "cpu", lambda: reporter.note(preparing),
-        views=index.manifest.views, precision=index.manifest.precision,
-    ).image  # fmt: skip
-    if image.model_id != index.manifest.model_id:
-        raise ArtefactError(f"{index.location}: the embeddings are not of the model in {checkpoint}; embed again")
-    return np.asarray(image.encode(crop_hu[None])[0])
+    facts = {schema.DICOM_PATH: str(placed.file), schema.CENTER_X: place_xy_px[0], schema.CENTER_Y: place_xy_px[1]}
+    return Reference(name, f"{name}, outside the index", facts, placed.vector, own_rows)
