@@ -33,7 +33,8 @@ from importers.region_reports import (
 from importers.segmentations import ReaderFinding, read_slices, write_seg, write_sr
 from noduleclip import schema
 from noduleclip.exporters.dicom_sr import render
-from noduleclip.exporters.findings import Export, Source, make_finding
+from noduleclip.exporters.finding_rows import make_finding
+from noduleclip.exporters.findings import Export, Source
 from noduleclip.io.dicom.placement import read_placement
 from noduleclip.io.roi_table import read_roi_table
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.exporters.findings import Finding, make_finding
+from noduleclip.exporters.finding_rows import make_finding
+from noduleclip.exporters.findings import Finding
 from noduleclip.io.dicom.derived_ct import make_derived_slice
 from noduleclip.io.dicom.placement import read_placement
 

@@ -11,7 +11,8 @@ from highdicom.spatial import ImageToReferenceTransformer
 from exporters.places import ORIENTATIONS, POSITION_MM, SPACING_YX_MM, find_on, place, write_slice
 from noduleclip import schema
 from noduleclip.errors import SliceError
-from noduleclip.exporters.findings import group_by_series, make_finding
+from noduleclip.exporters.finding_rows import make_finding
+from noduleclip.exporters.findings import group_by_series
 from noduleclip.io.dicom.placement import read_placement
 
 

@@ -167,7 +167,7 @@ def _make_findings(
     Raises:
         InputError: None can be read.
     """
-    from noduleclip.exporters.findings import make_finding
+    from noduleclip.exporters.finding_rows import make_finding
 
     read = _PlacementReader(folders)
     findings, errors = [], []
