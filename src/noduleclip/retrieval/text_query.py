@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from noduleclip.errors import ArtefactError
 from noduleclip.language.vocabulary import Vocabulary, stack_tokens
 from noduleclip.retrieval.fusion import Calibration
-from noduleclip.retrieval.numpy_text_encoder import NotATextEncoderError, load_text_encoder
 from noduleclip.retrieval.onnx_file import read_onnx
+from noduleclip.retrieval.text_encoder_weights import NotATextEncoderError, load_text_encoder
 
 _LONGEST_ID = 200
 _BATCH_SENTENCES = 1024  # of a forward pass; its memory grows with them
