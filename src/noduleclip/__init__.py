@@ -6,18 +6,7 @@ The names below are the public API. They are imported when they are first used: 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from noduleclip.api import Evaluation as Evaluation
-    from noduleclip.api import Hits as Hits
-    from noduleclip.api import Index as Index
-    from noduleclip.api import PublishedEvaluation as PublishedEvaluation
-    from noduleclip.api import describe as describe
-    from noduleclip.api import embed as embed
-    from noduleclip.api import evaluate as evaluate
-    from noduleclip.api import make_phantoms as make_phantoms
-    from noduleclip.api import open_index as open_index
-    from noduleclip.api import parse_query as parse_query
-    from noduleclip.api import read_crop as read_crop
-    from noduleclip.api import train as train
+    from noduleclip.api import *
 
 __version__ = "0.2.0"
 __all__ = [
