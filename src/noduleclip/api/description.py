@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from noduleclip.api.arguments import as_path, choose_reporter
+from noduleclip.api.arguments import as_path, choose_reporter, make_table_request
 
 
 def describe(
@@ -61,17 +61,11 @@ def describe(
         >>> words = nodules["description"][0]
     """
     from noduleclip.workflows.describe_table import DescribeTableRequest, describe_table
-    from noduleclip.workflows.roi_crops import TableRequest
 
-    table = TableRequest(
-        Path(roi_csv),
-        dicom_root=as_path(dicom_root),
-        max_rejects=max_rejects,
-        cache_dir=as_path(cache_dir),
-        workers=str(workers),
-        limit=limit,
-        keep=tuple(keep),
-    )
+    table = make_table_request(
+        roi_csv, dicom_root=dicom_root, max_rejects=max_rejects, cache_dir=cache_dir, workers=workers, limit=limit,
+        keep=keep,
+    )  # fmt: skip
     request = DescribeTableRequest(
         table=table, model=Path(model), unit=unit, patients_file=as_path(patients_file), bs=bs,
         device=device, views=views, precision=precision,

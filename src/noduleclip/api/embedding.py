@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from noduleclip.api.arguments import as_path, choose_reporter
+from noduleclip.api.arguments import as_path, choose_reporter, make_table_request
 from noduleclip.api.search import Index, open_index
 
 
@@ -61,17 +61,11 @@ def embed(
     from noduleclip.workflows.embed import embed_table
     from noduleclip.workflows.embed_job import EmbedRequest
     from noduleclip.workflows.index_target import choose_target
-    from noduleclip.workflows.roi_crops import TableRequest
 
-    table = TableRequest(
-        Path(roi_csv),
-        dicom_root=as_path(dicom_root),
-        max_rejects=max_rejects,
-        cache_dir=as_path(cache_dir),
-        workers=str(workers),
-        limit=limit,
-        keep=tuple(keep),
-    )
+    table = make_table_request(
+        roi_csv, dicom_root=dicom_root, max_rejects=max_rejects, cache_dir=cache_dir, workers=workers, limit=limit,
+        keep=keep,
+    )  # fmt: skip
     request = EmbedRequest(
         table=table,
         target=choose_target(as_path(out_dir), store),

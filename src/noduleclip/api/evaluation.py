@@ -1,6 +1,7 @@
 """Evaluation of an index."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,10 +68,8 @@ class Evaluation:
             OutputError: It cannot be written to.
         """
         from noduleclip.report.evaluation import write_evaluation
-        from noduleclip.workflows.evaluate import EVALUATION_FILES
-        from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 
-        with output_lock(Path(folder), EVALUATION_FILES, OVERWRITE, replace=overwrite):
+        with _report_lock(folder, overwrite):
             return write_evaluation(self.result, Path(folder))
 
     def __repr__(self) -> str:
@@ -122,14 +121,20 @@ class PublishedEvaluation:
             OutputError: It cannot be written to.
         """
         from noduleclip.report.published import write_published
-        from noduleclip.workflows.evaluate import EVALUATION_FILES
-        from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 
-        with output_lock(Path(folder), EVALUATION_FILES, OVERWRITE, replace=overwrite):
+        with _report_lock(folder, overwrite):
             return write_published(self.result, Path(folder))
 
     def __repr__(self) -> str:
         return f"<noduleclip.PublishedEvaluation of {self.result.nodules:,} nodules by {self.result.rules.name}>"
+
+
+def _report_lock(folder: str | Path, overwrite: bool) -> AbstractContextManager[None]:
+    """Return the lock of a folder that a report is written to."""
+    from noduleclip.workflows.evaluate import EVALUATION_FILES
+    from noduleclip.workflows.output_lock import OVERWRITE, output_lock
+
+    return output_lock(Path(folder), EVALUATION_FILES, OVERWRITE, replace=overwrite)
 
 
 @overload
