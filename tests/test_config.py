@@ -4,8 +4,9 @@ from dataclasses import fields
 
 import pytest
 
-from noduleclip.config import CropConfig, ModelConfig, TrainConfig, from_mapping, setting_of, to_mapping
+from noduleclip.config import CropConfig, ModelConfig, TrainConfig
 from noduleclip.errors import ConfigError
+from noduleclip.setting import from_mapping, setting_of, to_mapping
 
 
 def test_what_was_saved_is_read_back() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from noduleclip.config import setting_of
+from noduleclip.setting import setting_of
 
 Command = Callable[..., None]
 
@@ -18,7 +18,7 @@ Command = Callable[..., None]
 def with_option_groups(command: Command) -> Command:
     """Replace every parameter annotated with a dataclass by the options of its fields; the command receives the object.
 
-    A field is an option if its type is annotated with a `typer.Option`, or if it has a `config.Setting` with a panel.
+    A field is an option if its type is annotated with a `typer.Option`, or if it has a `Setting` with a panel.
     Fields that are dataclasses themselves are expanded, too.
     """
     parameters = inspect.signature(command).parameters.values()

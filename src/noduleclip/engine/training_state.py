@@ -14,7 +14,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 
 from noduleclip import schema
-from noduleclip.config import ModelConfig, TrainConfig, to_mapping
+from noduleclip.config import ModelConfig, TrainConfig
 from noduleclip.engine.distributed import DistributedContext, sync_batch_norm
 from noduleclip.engine.prompts import make_vocabulary, sample_size_sentences
 from noduleclip.engine.samples import Samples
@@ -23,6 +23,7 @@ from noduleclip.io.patient_hashes import PatientHashes
 from noduleclip.models.checkpoint import read_checkpoint, save_checkpoint
 from noduleclip.models.clip import ClipModel, prior_logit
 from noduleclip.models.loss import soft_targets
+from noduleclip.setting import to_mapping
 
 
 @dataclass

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from noduleclip import schema
-from noduleclip.config import ModelConfig, from_mapping, to_mapping
+from noduleclip.config import ModelConfig
 from noduleclip.errors import ArtefactError, ConfigError, remedy_for_version, shows_incompatibility
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.patient_hashes import PatientHashes
@@ -23,6 +23,7 @@ from noduleclip.models.resource_limits import (
     check_tensor_sizes,
     count_bytes,
 )
+from noduleclip.setting import from_mapping, to_mapping
 
 # Building encoders may allocate so many times their weights, because timm builds a backbone twice, and so many bytes
 # more, because it is built whole where small crops use its first stages only.

@@ -11,10 +11,10 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from noduleclip.config import to_mapping
 from noduleclip.language.vocabulary import stack_tokens
 from noduleclip.models.checkpoint import hash_model
 from noduleclip.models.clip import ClipModel
+from noduleclip.setting import to_mapping
 
 _MAX_ROWS = 1 << 16
 

@@ -8,11 +8,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noduleclip.config import FLOAT32, PRECISIONS, VIEWS, ModelConfig, from_mapping
+from noduleclip.config import FLOAT32, PRECISIONS, VIEWS, ModelConfig
 from noduleclip.errors import ArtefactError, ConfigError
 from noduleclip.machine import count_cores
 from noduleclip.retrieval.fusion import Calibration
 from noduleclip.retrieval.onnx_session import open_session, run_encoder
+from noduleclip.setting import from_mapping
 
 _CROPS_AT_ONCE: Final = 8  # their activations fit a core's cache: docs/decisions/0025-views-and-int8.md
 

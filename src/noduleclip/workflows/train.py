@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.config import to_mapping
 from noduleclip.engine.batches import center_crop
 from noduleclip.engine.distributed import DistributedContext, init_process_group
 from noduleclip.engine.runtime import (
@@ -34,6 +33,7 @@ from noduleclip.io.artefacts import hash_file, write_json
 from noduleclip.io.disk import measure_bytes
 from noduleclip.machine import find_process_info
 from noduleclip.models.checkpoint import load_model, pack_model, save_checkpoint
+from noduleclip.setting import to_mapping
 from noduleclip.workflows.output_lock import output_lock
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.train_request import TrainRequest

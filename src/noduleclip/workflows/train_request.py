@@ -4,9 +4,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from noduleclip.config import ModelConfig, TrainConfig, to_options
+from noduleclip.config import ModelConfig, TrainConfig
 from noduleclip.io.patients import read_patient_list, refuse_overlap
 from noduleclip.models.image_encoder import check_backbone
+from noduleclip.setting import to_options
 from noduleclip.workflows.roi_crops import TableRequest
 
 

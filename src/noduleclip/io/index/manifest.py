@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from noduleclip import schema
-from noduleclip.config import FLOAT32, PRECISIONS, VIEWS, ModelConfig, from_mapping, to_mapping
+from noduleclip.config import FLOAT32, PRECISIONS, VIEWS, ModelConfig
 from noduleclip.errors import ArtefactError, ConfigError, remedy_for_version
 from noduleclip.io.artefacts import format_json, hash_file
 from noduleclip.io.patient_hashes import PatientHashes
+from noduleclip.setting import from_mapping, to_mapping
 
 _MOST_BYTES = 1 << 50
 
