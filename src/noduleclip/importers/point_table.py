@@ -14,7 +14,7 @@ from noduleclip.importers.annotations import LAST_RATING, ODD_RATINGS, RejectedA
 from noduleclip.importers.coordinates import Coordinates, PixelPlace
 from noduleclip.importers.point_columns import AXES, NUMBERS, SIDES, USUAL_NAMES, find_column, match_columns
 from noduleclip.importers.point_presets import AUTO, PRESET_COLUMNS, Preset, choose_preset
-from noduleclip.importers.roi_rows import OPTIONAL_COLUMNS, ROI_COLUMNS
+from noduleclip.importers.roi_frame import OPTIONAL_COLUMNS, ROI_COLUMNS
 from noduleclip.io.consensus import KIND_RATINGS
 from noduleclip.io.roi_table import MAX_DIAMETER_MM, is_reserved
 from noduleclip.io.text_table import read_text_frame

@@ -6,9 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,29 +19,12 @@ from noduleclip.importers.annotations import Contour, Outline, RejectedAnnotatio
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.curve_columns import DIGITS, describe_curve, round_values
 from noduleclip.importers.diameters import DiameterKind, measure_outline
-from noduleclip.importers.grouping import number_nodules
+from noduleclip.importers.grouping import Annotation
+from noduleclip.importers.roi_frame import PlacedAnnotation, make_roi_frame
 from noduleclip.importers.series_slices import SeriesSlices, find_in_stack
-from noduleclip.importers.slice_columns import PATH, make_planes
-from noduleclip.importers.sphere_grouping import number_spheres
+from noduleclip.importers.slice_columns import COLUMNS, PATH, POSITION, ROWS, make_planes
 from noduleclip.importers.spheres import cut_sphere
 from noduleclip.io.roi_table import LIDC_PATIENT, MAX_DIAMETER_MM
-
-ROI_COLUMNS: Final = {
-    schema.DICOM_PATH: pl.String,
-    **dict.fromkeys((schema.SPACING_ROW, schema.SPACING_COL, schema.DIAMETER_MM), pl.Float64),
-    **dict.fromkeys((schema.CENTROID_X, schema.CENTROID_Y), pl.Float64),
-    **dict.fromkeys(schema.BOX_COLUMNS, pl.Int64),
-    **dict.fromkeys((schema.POINTS_JSON, schema.SERIES_UID, schema.SOP_UID), pl.String),
-    **dict.fromkeys((schema.PATIENT_ID, schema.NODULE_ID, schema.READER, schema.DIAMETER_KIND), pl.String),
-    **dict.fromkeys(schema.RATING_COLUMNS, pl.Int64),
-    **dict.fromkeys((schema.Z_MM, schema.SLICE_THICKNESS), pl.Float64),
-    schema.MANUFACTURER: pl.String,
-}
-"""The columns of `roi_with_diam.csv`, in order."""
-OPTIONAL_COLUMNS: Final = {schema.VOLUME_MM3: pl.Float64, schema.DETECTION_SCORE: pl.Float64}
-"""Columns behind them, each of which is there where a row has a value."""
-
-Annotation = TypeVar("Annotation", Outline, Sphere)
 
 
 @dataclass(frozen=True)
@@ -109,14 +91,6 @@ def _by_series(annotations: Sequence[Annotation]) -> dict[str, list[Annotation]]
     return dict(sorted(found.items()))
 
 
-@dataclass
-class _Row:
-    """Values of a row, and the annotation whose nodule it belongs to."""
-
-    annotation: Outline | Sphere
-    values: dict[str, Any]
-
-
 class _Maker:
     """Makes the rows of one collection, and records annotations that give none."""
 
@@ -129,11 +103,11 @@ class _Maker:
     def place_all(
         self,
         annotations: Sequence[Annotation],
-        place: Callable[[Annotation, SeriesSlices], Iterator[_Row]],
+        place: Callable[[Annotation, SeriesSlices], Iterator[PlacedAnnotation]],
         on_done: Callable[[int], None],
     ) -> RoiRows:
         """Place the annotations of each series that is here."""
-        rows: list[_Row] = []
+        rows: list[PlacedAnnotation] = []
         for series_uid, here in _by_series(annotations).items():
             series = self._catalogue.find_series(series_uid)
             if series is None:
@@ -142,9 +116,9 @@ class _Maker:
             else:
                 rows += [row for one in here for row in place(one, series)]
             on_done(len(here))
-        return self._finish(rows)
+        return RoiRows(make_roi_frame(rows), self._rejected, self._points, self._absent, self._first_absent)
 
-    def place_outline(self, outline: Outline, series: SeriesSlices, kind: DiameterKind) -> Iterator[_Row]:
+    def place_outline(self, outline: Outline, series: SeriesSlices, kind: DiameterKind) -> Iterator[PlacedAnnotation]:
         """Return the rows of one outline."""
         outline, found = self._find_slices(outline, series)
         first = series.frame.row(0, named=True)
@@ -169,7 +143,7 @@ class _Maker:
             else:
                 yield self._describe(outline, here, describe_curve(contour.points_px), size_mm, kind)
 
-    def place_sphere(self, sphere: Sphere, series: SeriesSlices, kind: str) -> Iterator[_Row]:
+    def place_sphere(self, sphere: Sphere, series: SeriesSlices, kind: str) -> Iterator[PlacedAnnotation]:
         """Return the row of one sphere, if it lies on a slice."""
         where = f"{self._source}: {_name_annotation(sphere)}"
         at = "({:g}, {:g}, {:g}) mm".format(*sphere.center_mm)
@@ -195,26 +169,6 @@ class _Maker:
         shape = {**round_values(middle), **dict(zip(schema.BOX_COLUMNS, disc.box_px, strict=True))}
         further = {schema.DETECTION_SCORE: sphere.score, **sphere.extra}
         yield self._describe(sphere, found, shape, sphere.diameter_mm, kind, further)
-
-    def _finish(self, rows: Sequence[_Row]) -> RoiRows:
-        """Assign numbers to nodules, and to readers without a name, patient by patient, and sort the rows."""
-        by_patient: dict[str, dict[int, Outline | Sphere]] = defaultdict(dict)
-        for row in rows:
-            by_patient[row.values[schema.PATIENT_ID]][id(row.annotation)] = row.annotation
-        names: dict[int, str] = {}
-        readers: dict[int, str] = {}
-        for annotations in by_patient.values():
-            outlines = {key: one for key, one in annotations.items() if isinstance(one, Outline)}
-            spheres = {key: one for key, one in annotations.items() if isinstance(one, Sphere)}
-            names |= dict(zip(outlines, number_nodules(list(outlines.values())), strict=True))
-            names |= dict(zip(spheres, number_spheres(list(spheres.values())), strict=True))
-            readers |= _number_readers(outlines, names)
-        for row in rows:
-            row.values[schema.NODULE_ID] = names[id(row.annotation)]
-            row.values[schema.READER] = readers.get(id(row.annotation), row.values[schema.READER])
-        ordered = sorted((row.values for row in rows), key=_order_of)
-        frame = pl.DataFrame(ordered, schema=_choose_columns(ordered), orient="row")
-        return RoiRows(frame, self._rejected, self._points, self._absent, self._first_absent)
 
     def _find_slices(self, outline: Outline, series: SeriesSlices) -> tuple[Outline, list[dict[str, Any] | None]]:
         """Find the slice of each curve of an outline, without the curves that lie on slices of another series."""
@@ -250,7 +204,7 @@ class _Maker:
         size_mm: float | None,
         kind: str,
         further: Mapping[str, Any] | None = None,
-    ) -> _Row:
+    ) -> PlacedAnnotation:
         values = {
             schema.DICOM_PATH: self._name_path(found[PATH]),
             **{name: found[name] for name in (schema.SPACING_ROW, schema.SPACING_COL)},
@@ -262,45 +216,21 @@ class _Maker:
             schema.READER: annotation.reader or None,
             schema.DIAMETER_KIND: str(kind) or None,
             **annotation.ratings,
-            schema.Z_MM: found["position_z_mm"],
+            schema.Z_MM: found[POSITION[2]],
             **{name: found[name] for name in (schema.SLICE_THICKNESS, schema.MANUFACTURER)},
             schema.VOLUME_MM3: None if annotation.volume_mm3 is None else round(annotation.volume_mm3, DIGITS),
             **(further or {}),
         }
-        return _Row(annotation, values)
+        return PlacedAnnotation(annotation, values)
 
     def _name_path(self, path: str) -> str:
         shown = os.path.relpath(path, self._catalogue.start.absolute()) if self._relative else path
         return shown.replace(os.sep, "/")
 
 
-def _choose_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the columns of a table: the fixed ones, the optional ones that have values, and those of the source."""
-    columns: dict[str, Any] = dict(ROI_COLUMNS)
-    for name in schema.RATING_COLUMNS:
-        if any(isinstance(row.get(name), float) and not row[name].is_integer() for row in rows):
-            columns[name] = pl.Float64  # means of readers
-    columns |= {name: kind for name, kind in OPTIONAL_COLUMNS.items() if any(row.get(name) is not None for row in rows)}
-    known = columns.keys() | OPTIONAL_COLUMNS.keys()
-    return columns | {name: pl.String for row in rows for name in row if name not in known}
-
-
 def _name_slice(contour: Contour, found: Mapping[str, Any] | None) -> Contour:
     """Return a curve with the SOP Instance UID of its slice, which sources may give by its height only."""
     return contour if found is None else replace(contour, sop_uid=found[schema.SOP_UID] or "")
-
-
-def _number_readers(outlines: Mapping[int, Outline], nodules: Mapping[int, str]) -> dict[int, str]:
-    """Assign numbers to the readers of a patient's nodules where the source names none, one per outline."""
-    of_nodule: dict[str, list[int]] = defaultdict(list)
-    for key in outlines:
-        of_nodule[nodules[key]].append(key)
-    readers: dict[int, str] = {}
-    for keys in of_nodule.values():
-        taken = {outlines[key].reader for key in keys}
-        free = (str(number) for number in count(1) if str(number) not in taken)
-        readers |= {key: next(free) for key in keys if not outlines[key].reader}
-    return readers
 
 
 def _name_annotation(annotation: Outline | Sphere) -> str:
@@ -341,11 +271,4 @@ def _advise_other(series: SeriesSlices, sphere: Sphere) -> str:
 
 def _is_on_slice(point_px: NDArray[np.float64], found: Mapping[str, Any]) -> bool:
     x, y = point_px
-    return bool(-0.5 <= x <= found["columns"] - 0.5 and -0.5 <= y <= found["rows"] - 0.5)
-
-
-def _order_of(values: Mapping[str, Any]) -> tuple[Any, ...]:
-    nodule = values[schema.NODULE_ID]
-    number = int(nodule) if nodule.isdecimal() else math.inf
-    place = (values[schema.Z_MM], values[schema.READER] or "", values[schema.DICOM_PATH], values[schema.BBOX_YMIN])
-    return values[schema.PATIENT_ID], values[schema.SERIES_UID], number, nodule, *place, values[schema.BBOX_XMIN]
+    return bool(-0.5 <= x <= found[COLUMNS] - 0.5 and -0.5 <= y <= found[ROWS] - 0.5)
