@@ -14,13 +14,13 @@ from noduleclip import schema
 from noduleclip.config import FLOAT32, INT8, PRECISIONS
 from noduleclip.engine import encoders as encoders_module
 from noduleclip.engine import exports
-from noduleclip.engine.encoders import IMAGE_FILES, open_encoders
+from noduleclip.engine.encoders import open_encoders
 from noduleclip.engine.torch_encoder import TorchEncoder
 from noduleclip.errors import ArtefactError, LibraryError, UsageError
 from noduleclip.models.checkpoint import hash_model, load_model
 from noduleclip.models.clip import ClipModel
 from noduleclip.phantom.crops import draw_crops
-from noduleclip.retrieval.image_query import OnnxImageEncoder
+from noduleclip.retrieval.image_query import IMAGE_FILES, OnnxImageEncoder
 from noduleclip.retrieval.text_query import SentenceEncoder
 
 

@@ -6,11 +6,10 @@ import pytest
 
 import noduleclip
 from noduleclip.config import FLOAT32, INT8
-from noduleclip.engine.encoders import IMAGE_FILES
 from noduleclip.errors import ArtefactError
 from noduleclip.io.bundled_model import BUNDLED, find_checkpoint, find_exported
 from noduleclip.models.checkpoint import hash_model, load_model
-from noduleclip.retrieval.image_query import OnnxImageEncoder
+from noduleclip.retrieval.image_query import IMAGE_FILES, OnnxImageEncoder
 from noduleclip.retrieval.text_query import SentenceEncoder
 from noduleclip.schema import TEXT_TOWER
 

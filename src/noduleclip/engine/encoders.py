@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip import __version__, schema
-from noduleclip.config import FLOAT32, INT8, PRECISIONS, ModelConfig
+from noduleclip.config import INT8, PRECISIONS, ModelConfig
 from noduleclip.engine.precision import choose_precision, recall_precision
 from noduleclip.errors import ArtefactError, UsageError, shows_incompatibility
 from noduleclip.io.artefacts import hash_file, read_json, write_json
@@ -30,11 +30,10 @@ from noduleclip.machine import (
 )
 from noduleclip.retrieval.estimates import Estimator
 from noduleclip.retrieval.fusion import Calibration
-from noduleclip.retrieval.image_query import OnnxImageEncoder
+from noduleclip.retrieval.image_query import IMAGE_FILES, OnnxImageEncoder
 from noduleclip.retrieval.text_query import SentenceEncoder
 
 AUTO: Final = "auto"
-IMAGE_FILES: Final = {FLOAT32: "image_tower.onnx", INT8: "image_tower_int8.onnx"}
 _PATIENTS_FILE: Final = "patients.json"
 _PATIENTS: Final = "patients"
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from noduleclip import schema
 from noduleclip.config import FLOAT32, INT8
-from noduleclip.engine.encoders import IMAGE_FILES
 from noduleclip.io.artefacts import replacing
 from noduleclip.models.clip import ClipModel
 from noduleclip.models.onnx_export import export_image_encoder, export_text_encoder
 from noduleclip.phantom.crops import draw_crops
+from noduleclip.retrieval.image_query import IMAGE_FILES
 from noduleclip.retrieval.text_query import SentenceEncoder
 
 _CALIBRATION_CROPS, _CROPS_AT_ONCE = 192, 16

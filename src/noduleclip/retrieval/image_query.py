@@ -8,13 +8,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noduleclip.config import FLOAT32, PRECISIONS, VIEWS, ModelConfig
+from noduleclip.config import FLOAT32, INT8, PRECISIONS, VIEWS, ModelConfig
 from noduleclip.errors import ArtefactError, ConfigError
 from noduleclip.machine import count_cores
 from noduleclip.retrieval.fusion import Calibration
 from noduleclip.retrieval.onnx_session import open_session, run_encoder
 from noduleclip.setting import from_mapping
 
+IMAGE_FILES: Final = {FLOAT32: "image_tower.onnx", INT8: "image_tower_int8.onnx"}
+"""Name of an exported image encoder by its precision."""
 _CROPS_AT_ONCE: Final = 8  # their activations fit a core's cache: docs/decisions/0025-views-and-int8.md
 
 
