@@ -17,8 +17,8 @@ from PIL import Image
 from noduleclip import __version__, schema
 from noduleclip.config import LUNG_WINDOW_HU
 from noduleclip.errors import SliceError
+from noduleclip.exporters.file_names import name_image_folder
 from noduleclip.exporters.findings import Export, ExportFile, Finding
-from noduleclip.exporters.formats import name_image_folder
 from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.io.windows import window_grey
 

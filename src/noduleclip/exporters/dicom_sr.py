@@ -30,8 +30,8 @@ from pydicom.uid import (
 from noduleclip import __version__
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import RejectCode, SliceError
+from noduleclip.exporters.file_names import number_files
 from noduleclip.exporters.findings import Export, ExportFile, Finding, Source, group_by_series, label_series
-from noduleclip.exporters.formats import number_files
 from noduleclip.io.dicom.header import LEAVE_OUT, read_header
 from noduleclip.io.dicom.lidc_codes import ATTRIBUTES, LidcCode, code_rating, is_on_scale
 from noduleclip.io.dicom.slice import no_warnings, read_patient_id

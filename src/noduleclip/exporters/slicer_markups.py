@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip import schema
+from noduleclip.exporters.file_names import number_files
 from noduleclip.exporters.findings import Export, ExportFile, Finding, group_by_series, label_series
-from noduleclip.exporters.formats import number_files
 
 SUFFIX: Final = ".mrk.json"
 SCHEMA: Final = (

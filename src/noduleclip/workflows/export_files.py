@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from noduleclip.errors import InputError, SliceError, UsageError
-from noduleclip.exporters.formats import ExportFormat, find_format, name_image_folder
+from noduleclip.exporters.file_names import name_image_folder
+from noduleclip.exporters.formats import ExportFormat, find_format
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.output_folders import find_other, remove_parts
 from noduleclip.workflows.output_lock import OVERWRITE, check_file

@@ -1,0 +1,22 @@
+"""Names of the files of an export: several of one format, and the folder of its pictures."""
+
+from pathlib import Path
+
+
+def number_files(path: Path, suffix: str, count: int) -> list[Path]:
+    """Return the names of an export of several files: `hits-1.mrk.json`, `hits-2.mrk.json`; of one file its own name.
+
+    Args:
+        path: The file that the user named.
+        suffix: Its ending, in any case.
+        count: Number of files.
+    """
+    if count <= 1:
+        return [path]
+    stem, ending = path.name[: -len(suffix)], path.name[-len(suffix) :]
+    return [path.with_name(f"{stem}-{number}{ending}") for number in range(1, count + 1)]
+
+
+def name_image_folder(path: Path) -> Path:
+    """Return the folder of the pictures of an export: `hits_images` beside `hits.json`."""
+    return path.with_name(f"{path.stem}_images")
