@@ -1,7 +1,7 @@
 """Export of a model's encoders for the CPU: ONNX files of the text encoder and of the image encoder in each precision.
 
-The int8 image encoder computes its convolutions in 8 bits, with scales that are calibrated on phantoms (static
-quantisation, weights per output channel).
+The int8 image encoder computes its convolutions but the first in 8 bits, with scales that are calibrated on phantoms
+(static quantisation, weights per output channel).
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from noduleclip.config import FLOAT32, INT8
 from noduleclip.io.artefacts import replacing
 from noduleclip.models.clip import ClipModel
 from noduleclip.models.onnx_export import export_image_encoder, export_text_encoder
-from noduleclip.phantom.crops import draw_crops
+from noduleclip.phantom.crops import densify, draw_crops
 from noduleclip.retrieval.image_query import IMAGE_FILES
 from noduleclip.retrieval.text_query import SentenceEncoder
 
@@ -39,7 +39,9 @@ def export_encoders(model: ClipModel, folder: Path) -> None:
     image, int8 = (folder / IMAGE_FILES[precision] for precision in (FLOAT32, INT8))
     with replacing(image) as temporary, replacing(int8) as quantised:
         export_image_encoder(model, temporary)
-        quantise(temporary, quantised, draw_crops(_CALIBRATION_CROPS, model.config.crop))
+        crops_hu = draw_crops(_CALIBRATION_CROPS, model.config.crop)
+        crops_hu[::2] = densify(crops_hu[::2])
+        quantise(temporary, quantised, crops_hu)
 
 
 def export_text(model: ClipModel, folder: Path) -> Path:
@@ -52,7 +54,7 @@ def export_text(model: ClipModel, folder: Path) -> Path:
 
 
 def quantise(source: Path, path: Path, crops_hu: NDArray[np.int16]) -> None:
-    """Write an image encoder with its convolutions in int8.
+    """Write an image encoder with its convolutions in int8, but the first one, whose input spans all HU.
 
     Args:
         source: The image encoder in float32.
@@ -72,6 +74,7 @@ def quantise(source: Path, path: Path, crops_hu: NDArray[np.int16]) -> None:
             batch = next(self._batches, None)
             return None if batch is None else {"crops": batch.astype(np.float32)}
 
+    convolutions = [node.name for node in onnx.load(source).graph.node if node.op_type == "Conv"]
     with _silent_logging():
         quantize_static(
             source,
@@ -79,6 +82,7 @@ def quantise(source: Path, path: Path, crops_hu: NDArray[np.int16]) -> None:
             Crops(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
+            nodes_to_exclude=convolutions[:1],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,

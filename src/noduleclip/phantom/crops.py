@@ -9,6 +9,7 @@ from noduleclip.phantom.tissue import draw_series
 from noduleclip.phantom.variation import draw_appearance, draw_grid, draw_thorax, place_nodules
 
 _MATRIX_PX, _SLICES, _NODULES = 192, 2, 6
+_TISSUE_HU, _ADDED_HU = -200, (100, 1300)  # the sum covers calcifications and bone
 
 
 def draw_crops(count: int, crop: CropConfig, seed: int = 0) -> NDArray[np.int16]:
@@ -37,3 +38,17 @@ def draw_crops(count: int, crop: CropConfig, seed: int = 0) -> NDArray[np.int16]
             cut = make_crop(hu[number], grid.spacing_yx_mm, (x_px, y_px), fov_mm=crop.fov_mm, size_px=crop.size_px)
             crops.append(np.clip(np.rint(cut), AIR_HU, 32767).astype(np.int16))
     return np.stack(crops[:count])
+
+
+def densify(crops_hu: NDArray[np.int16], seed: int = 0) -> NDArray[np.int16]:
+    """Raise soft tissue to the HU of calcifications and bone, each crop by another amount.
+
+    Args:
+        crops_hu: (N, Y, X) HU.
+        seed: Seed of the amounts.
+
+    Returns:
+        (N, Y, X) HU.
+    """
+    added_hu = np.random.default_rng(seed).uniform(*_ADDED_HU, (len(crops_hu), 1, 1)).astype(np.int16)
+    return np.where(crops_hu > _TISSUE_HU, crops_hu + added_hu, crops_hu)
