@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from noduleclip import schema
-from noduleclip.cli import app
+from noduleclip.cli import build_commands
 from noduleclip.cli.positions import Positional
 from noduleclip.errors import RejectCode
 from noduleclip.importers.nodule_table import NODULE_COLUMNS
@@ -37,7 +37,7 @@ HIT_COLUMNS = (*schema.HIT_COLUMNS, schema.CSV_ROW, schema.CENTER_X, schema.CENT
 
 def list_commands() -> dict[str, Any]:
     """Return every command by its full name, including those of groups."""
-    group: Any = typer.main.get_command(app)
+    group = build_commands()
     commands: dict[str, Any] = {}
     for name, command in group.commands.items():
         inner = getattr(command, "commands", None)
@@ -77,7 +77,7 @@ def _format_example(found: re.Match[str]) -> str:
 def _describe_option(option: Any, positional: Positional | None) -> tuple[str, ...]:
     argument = [] if positional is None else [positional.metavar]
     names = ", ".join(f"`{text}`" for text in (*argument, *option.opts, *option.secondary_opts))
-    kind = "" if option.is_flag else f"`{option.make_metavar(typer.Context(typer.main.get_command(app)))}`"
+    kind = "" if option.is_flag else f"`{option.make_metavar(typer.Context(build_commands()))}`"
     default = (
         "required"
         if option.required or (positional is not None and positional.required)

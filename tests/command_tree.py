@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import typer
-
-from noduleclip.cli import app
+from noduleclip.cli import build_commands
 
 
 def find_command(*names: str) -> Any:
     """Return a command by its names: "prepare", "lidc"."""
-    command: Any = typer.main.get_command(app)
+    command = build_commands()
     for name in names:
         command = command.commands[name]
     return command
@@ -17,6 +15,5 @@ def find_command(*names: str) -> Any:
 
 def list_commands() -> list[tuple[str, ...]]:
     """Return the names of every command."""
-    commands: Any = typer.main.get_command(app)
-    single = [(name,) for name in commands.commands if name != "prepare"]
+    single = [(name,) for name in build_commands().commands if name != "prepare"]
     return [*single, *(("prepare", name) for name in find_command("prepare").commands)]

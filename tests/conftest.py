@@ -1,6 +1,7 @@
 """Phantoms of known millimetres, a model trained on them for a moment, and the command as a user calls it."""
 
 import contextlib
+import functools
 import io
 import os
 import shutil
@@ -89,6 +90,18 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["NODULECLIP_EMBED_PRECISION"] = "float32"  # which one is faster for a tiny model is up to chance
 
 
+@pytest.fixture(autouse=True)
+def _plain_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the figures of pages empty: to draw them takes longer than most commands; `figures` has them drawn."""
+    if "figures" not in request.fixturenames:
+        monkeypatch.setattr("noduleclip.report.page.draw_svg", lambda _: "<svg></svg>")
+
+
+@pytest.fixture
+def figures() -> None:
+    """Pages with their figures."""
+
+
 @pytest.fixture(scope="session")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     """Twelve small phantom patients."""
@@ -111,7 +124,34 @@ def train_arguments(collection: Collection, out: Path, *more: object) -> list[ob
 
 
 @pytest.fixture(scope="session")
-def checkpoint(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _one_export_of_a_model() -> Iterator[None]:
+    """Keep the files of exported models, and the crops to calibrate them: torch takes half a minute to export one."""
+    from noduleclip.engine import exports
+    from noduleclip.models.checkpoint import hash_model
+    from noduleclip.models.clip import ClipModel
+    from noduleclip.phantom.crops import draw_crops
+
+    def keeping(export: Callable[[ClipModel, Path], None]) -> Callable[[ClipModel, Path], None]:
+        kept: dict[str, bytes] = {}
+
+        def write(model: ClipModel, path: Path) -> None:
+            model_id = hash_model(model)
+            if model_id not in kept:
+                export(model, path)
+                kept[model_id] = path.read_bytes()
+            path.write_bytes(kept[model_id])
+
+        return write
+
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("export_text_encoder", "export_image_encoder"):
+            patched.setattr(exports, name, keeping(getattr(exports, name)))
+        patched.setattr(exports, "draw_crops", functools.cache(draw_crops))
+        yield
+
+
+@pytest.fixture(scope="session")
+def checkpoint(collection: Collection, _one_export_of_a_model: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model trained for two epochs: it ranks badly, and everything else about it is real."""
     out = tmp_path_factory.mktemp("runs") / "run"
     outcome = call(*train_arguments(collection, out))

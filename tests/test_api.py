@@ -270,6 +270,7 @@ def list_examples(value: object) -> list[str]:
     return [example.source for text in texts for example in doctest.DocTestParser().get_examples(text)]
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_page_and_of_docstrings_run(
     index: Path, rated_index: Path, collection: Collection, tmp_path: Path
 ) -> None:

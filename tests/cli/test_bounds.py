@@ -74,12 +74,12 @@ runpy.run_module("noduleclip", run_name="__main__")
 def test_a_key_of_many_parts_is_refused(noduleclip: Command, tmp_path: Path, name: str, text: str) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(f"{text}\n")
-    started = time.perf_counter()
+    started = time.process_time()
     refused = noduleclip("split", "--config", file)
     line = text.count("\n") + 1
     assert refused.code == 2, name
     assert refused.err == (f"error: --config {file}: line {line} has a key of more than 4 parts; names have one\n")
-    assert time.perf_counter() - started < 10  # tomllib takes a minute and 6 GB
+    assert time.process_time() - started < 10  # tomllib takes a minute and 6 GB
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import random
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -149,26 +149,15 @@ def scenarios(
     }
 
 
-# Training is killed in tests/engine/test_training_loop.py.
-ONE_OF_EACH_WRITER = ("split over", "phantom", "prepare over", "query over", "embed over", "merge")
-OTHERS = (
-    "split", "prepare", "query", "fuse", "fuse over", "export over", "describe over", "evaluate", "evaluate over",
-    "embed", "shard", "shard over", "train", "train over", "train resumed",
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ONE_OF_EACH_WRITER)
-def test_a_killed_writer_leaves_what_is_whole(
-    killer: Killer, totals: Totals, scenarios: dict[str, Scenario], name: str
-) -> None:
-    """Kill each writer once, at a moment in the middle."""
-    before = len(totals.lost)
-    _Case(killer, replace(scenarios[name], points=1, bytes=0, reruns=1), totals, every=False).kill_all()
-    assert totals.lost[before:] == []
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*ONE_OF_EACH_WRITER, *OTHERS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "split", "split over", "phantom", "prepare", "prepare over", "query", "query over", "fuse", "fuse over",
+        "export over", "describe over", "evaluate", "evaluate over", "embed", "embed over", "shard", "shard over",
+        "merge", "train", "train over", "train resumed",
+    ],
+)  # fmt: skip
 def test_a_killed_command_leaves_what_is_whole(
     killer: Killer, totals: Totals, scenarios: dict[str, Scenario], name: str, request: pytest.FixtureRequest
 ) -> None:

@@ -19,13 +19,13 @@ from noduleclip.retrieval.text_query import SentenceEncoder
 QUICK = ("--resamples", 10, "--draws", 5)
 
 
-def test_the_report_holds_what_was_printed(noduleclip: Command, index: Path, tmp_path: Path) -> None:
+def test_the_report_holds_what_was_printed(noduleclip: Command, index: Path, figures: None, tmp_path: Path) -> None:
     out = tmp_path / "<report> & more"
     done = noduleclip("evaluate", "--emb-dir", index, "--format", "json", "--out", out, *QUICK)
     assert done.code == 0, done.err
     assert json.loads((out / schema.EVALUATION_JSON).read_text()) == json.loads(done.out)
     page = (out / schema.EVALUATION_PAGE).read_text()
-    assert page.count("<svg") == 6
+    assert page.count("<svg ") == 6
     for heading in (
         "By size",
         "By manufacturer",
@@ -60,7 +60,9 @@ def test_estimates_are_compared_with_the_readers(noduleclip: Command, index: Pat
     assert "the 80 % interval covers" in table and "mean absolute difference of a rating" in table
 
 
-def test_markup_in_names_and_sentences_stays_text(noduleclip: Command, index: Path, tmp_path: Path) -> None:
+def test_markup_in_names_and_sentences_stays_text(
+    noduleclip: Command, index: Path, figures: None, tmp_path: Path
+) -> None:
     shutil.copytree(index, tmp_path / "<script>alert(1)")
     (tmp_path / "q.txt").write_text('over 6 mm & "quoted" $x$ nodule\n', encoding="utf-8")
     done = noduleclip(

@@ -13,7 +13,6 @@ from importers.lidc_phantoms import write_patients
 from noduleclip import schema
 from noduleclip.io.index.open import open_index
 from noduleclip.io.own_indexes import choose_slice_folders, find_embedded_folders, is_own_index
-from noduleclip.report import preparation_page
 from web.conftest import open_client
 
 ADDRESSES = ("/picture/0.png", "/api/slice/0", "/api/slice/0?at=0")
@@ -24,7 +23,6 @@ def embedded(
     tmp_path: Path, noduleclip: Command, checkpoint: Path, exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """An index of LIDC's DICOM and XML as downloaded, which lie in another folder than table, index and terminal."""
-    monkeypatch.setattr(preparation_page, "inline_figure", lambda _: "")
     write_patients(tmp_path / "elsewhere" / "LIDC-IDRI")
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")

@@ -50,6 +50,7 @@ STEPS = ("phantom", "split", "train", "embed", "evaluate", "fuse")
 SMALL_DEMO = ("--patients", 12, "--epochs", 1, "--device", "cpu")
 
 
+@pytest.mark.slow
 def test_demo_has_a_line_for_each_step_and_two_tables(noduleclip: Command, tmp_path: Path) -> None:
     out = tmp_path / "demo"
     done = noduleclip("demo", "--out", out, *SMALL_DEMO)

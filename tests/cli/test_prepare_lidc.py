@@ -9,8 +9,8 @@ from pathlib import Path
 import polars as pl
 import pydicom
 import pytest
-from typer.main import get_command
 
+from command_tree import find_command
 from conftest import Command, Outcome
 from importers.closed_folders import close_folder
 from importers.lidc_phantoms import (
@@ -27,11 +27,9 @@ from importers.lidc_phantoms import (
     write_patients,
 )
 from noduleclip import schema
-from noduleclip.cli import app
 from noduleclip.cli.prepare_options import Diameter
 from noduleclip.importers.diameters import DiameterKind
 from noduleclip.io.roi_table import read_roi_table
-from noduleclip.report import preparation_page
 
 Prepare = Callable[..., Outcome]
 
@@ -48,7 +46,7 @@ def out(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def prepare_with_figures(noduleclip: Command, root: Path, out: Path) -> Prepare:
+def prepare(noduleclip: Command, root: Path, out: Path) -> Prepare:
     """The command on these patients."""
 
     def run(*more: object, code: int = 0) -> Outcome:
@@ -57,13 +55,6 @@ def prepare_with_figures(noduleclip: Command, root: Path, out: Path) -> Prepare:
         return done
 
     return run
-
-
-@pytest.fixture
-def prepare(prepare_with_figures: Prepare, monkeypatch: pytest.MonkeyPatch) -> Prepare:
-    """The same without the figures of the page, which take longer than all the rest."""
-    monkeypatch.setattr(preparation_page, "inline_figure", lambda _: "")
-    return prepare_with_figures
 
 
 def read_rows(out: Path) -> pl.DataFrame:
@@ -344,8 +335,7 @@ def test_a_curve_is_measured_by_its_own_slice(prepare: Prepare, root: Path, out:
 
 
 def test_the_option_knows_all_kinds() -> None:
-    command = get_command(app).commands["prepare"].commands["lidc"]  # type: ignore[attr-defined]
-    (option,) = [option for option in command.params if option.name == "diameter"]
+    (option,) = [option for option in find_command("prepare", "lidc").params if option.name == "diameter"]
     assert list(option.type.choices) == [str(kind) for kind in DiameterKind]
     assert Diameter is not None
 
@@ -384,19 +374,19 @@ def test_results_are_not_replaced_unasked_and_nothing_is_left_of_them(prepare: P
     assert not list((out / "splits").iterdir())
 
 
-def test_the_same_twice(prepare_with_figures: Prepare, out: Path) -> None:
-    prepare_with_figures()
+def test_the_same_twice(prepare: Prepare, figures: None, out: Path) -> None:
+    prepare()
     first = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
-    prepare_with_figures("--overwrite")
+    prepare("--overwrite")
     assert {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()} == first
 
 
-def test_texts_of_headers_and_annotations_are_escaped(prepare_with_figures: Prepare, root: Path, out: Path) -> None:
+def test_texts_of_headers_and_annotations_are_escaped(prepare: Prepare, figures: None, root: Path, out: Path) -> None:
     bad = "<script>alert(1)</script>"
     PATIENTS[0].write(root, Manufacturer=bad)
     series = Series(8, "=1+1")
     add(root, series, [[NODULE]])
-    prepare_with_figures()
+    prepare()
     page = (out / schema.PREPARE_PAGE).read_text(encoding="utf-8")
     assert bad not in page
     assert "&lt;script&gt;" in page

@@ -68,7 +68,7 @@ def test_what_is_planted_is_found_by_this_test(planted: Collection, tmp_path: Pa
     assert SECRETS[0] in contents(tmp_path / "a.parquet")
 
 
-def test_no_output_names_a_person(planted: Collection, noduleclip: Command, tmp_path: Path) -> None:
+def test_no_output_names_a_person(planted: Collection, noduleclip: Command, figures: None, tmp_path: Path) -> None:
     out, cache, index = tmp_path / "out", tmp_path / "out" / "cache", tmp_path / "out" / "index"
     table = ("--roi-csv", planted.roi_csv)
     lenient = ("--max-rejects", 0.5, "--cache-dir", cache)

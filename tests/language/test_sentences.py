@@ -133,7 +133,7 @@ def test_a_misspelt_comparison_is_named() -> None:
 def test_a_sentence_is_parsed_in_well_under_a_millisecond() -> None:
     seconds = []
     for row in SENTENCES:
-        start = time.perf_counter()
+        start = time.process_time()
         parse(row["sentence"])
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert statistics.median(seconds) < 1e-3

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from noduleclip import schema
 from noduleclip.errors import ArtefactError, SizeLanguageError
 from noduleclip.language import CURATED_PROMPTS, EVALUATION_QUERIES, sample_prompts
 from noduleclip.models.checkpoint import hash_model, load_model
@@ -16,10 +17,9 @@ from noduleclip.models.onnx_export import export_image_encoder, export_text_enco
 from noduleclip.retrieval.text_query import SentenceEncoder
 
 
-def test_it_equals_torch_on_hundreds_of_sentences(checkpoint: Path, tmp_path: Path) -> None:
+def test_it_equals_torch_on_hundreds_of_sentences(checkpoint: Path, index: Path) -> None:
     model = load_model(checkpoint)
-    export_text_encoder(model, tmp_path / "encoder.onnx")
-    encoder = SentenceEncoder(tmp_path / "encoder.onnx")
+    encoder = SentenceEncoder(index / schema.TEXT_TOWER)
     sentences = [*CURATED_PROMPTS, *EVALUATION_QUERIES, "a spiculated nodule", "between 0.8 and 1.2 cm"]
     sentences += [prompt.text for prompt in sample_prompts(400, random.Random(5))]
     with torch.no_grad():
@@ -42,7 +42,13 @@ def test_files_hold_no_paths_of_the_machine(checkpoint: Path, tmp_path: Path) ->
         assert str(Path(torch.__file__).parents[1]).encode() not in content
 
 
-@pytest.mark.parametrize(("emb", "width", "layers"), [(8, 16, 1), (17, 20, 1), (200, 48, 3), (64, 256, 2)])
+@pytest.mark.parametrize(
+    ("emb", "width", "layers"),
+    [
+        (17, 20, 1),
+        *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in ((8, 16, 1), (200, 48, 3), (64, 256, 2))),
+    ],
+)
 def test_towers_of_other_sizes_equal_torch(checkpoint: Path, tmp_path: Path, emb: int, width: int, layers: int) -> None:
     """As they begin: weights that are equal are stored once."""
     made = load_model(checkpoint)

@@ -27,7 +27,7 @@ def test_what_is_found_and_missed_is_chosen_by_rank() -> None:
 def test_a_run_leaves_a_page_that_needs_nothing_else(checkpoint: Path) -> None:
     text = (checkpoint.parent / schema.TRAINING_PAGE).read_text(encoding="utf-8")
     assert "2 epochs; the best is epoch" in text
-    assert text.count("<svg") == 1
+    assert text.count("<svg ") == 1
     assert "<script" not in text and "default-src 'none'" in text
     assert re.findall(r'(?:src|href)="(?!data:image/webp)(?!#)', text) == []
     assert text.count("found first") == 3

@@ -1,5 +1,6 @@
 """Training sentences: sizes in varied words and, where the table has ratings, rated attributes."""
 
+import functools
 import random
 from collections.abc import Sequence
 
@@ -87,6 +88,7 @@ def list_rating_sentences(attributes: Sequence[str]) -> list[ParsedQuery]:
     ]
 
 
+@functools.cache  # it parses thousands of sentences, which takes seconds
 def make_vocabulary(attributes: tuple[str, ...] = ()) -> Vocabulary:
     """Collect the words of every kind of training sentence; the same attributes give the same vocabulary."""
     rng = random.Random(0)

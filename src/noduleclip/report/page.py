@@ -36,10 +36,15 @@ def format_polygon(points_px: Sequence[tuple[float, float]]) -> str:
 
 def inline_figure(figure: "Figure") -> Markup:
     """Return a figure as inline SVG, which scales and prints; equal numbers give equal bytes."""
+    text = draw_svg(figure)
+    return Markup(text[text.index("<svg") :])  # noqa: S704  # drawn by matplotlib, which escapes its texts
+
+
+def draw_svg(figure: "Figure") -> str:
+    """Return a figure as an SVG file."""
     import matplotlib
 
     file = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": ""}):
         figure.savefig(file, format="svg", metadata={"Date": None})
-    text = file.getvalue()
-    return Markup(text[text.index("<svg") :])  # noqa: S704  # drawn by matplotlib, which escapes its texts
+    return file.getvalue()
