@@ -299,6 +299,54 @@ def test_our_own_reports_give_the_same_nodules(scan: Path, tmp_path: Path) -> No
     assert [found[finding.sop_uid][schema.MARGIN] for finding in findings] == [4.0, None, 4.0, None]
 
 
+def write_own(scan: Path, folder: Path, kinds: Sequence[str]) -> list[Path]:
+    """Write a report of noduleclip for each kind of diameters, on a slice of the first patient."""
+    files = []
+    for number, kind in enumerate(kinds):
+        path = Path(str(slices_of(scan)[number].filename))
+        place = {schema.CENTROID_X: 30.0, schema.CENTROID_Y: 25.5, schema.RANK: 1}
+        row = {**place, schema.DIAMETER_MM: 8.0, schema.DIAMETER_KIND: kind}
+        finding = make_finding(row, read_placement(path), path)
+        (file,) = render(Export(pl.DataFrame(), Source((), "m", "0"), (finding,)), folder / f"own {number}.dcm")
+        file.path.write_bytes(file.content)
+        files.append(file.path)
+    return files
+
+
+@pytest.mark.parametrize("kind", ["in-slice", "axes-mean", "equivalent", "3d", "volume", "unknown"])
+def test_a_report_of_ours_says_what_its_diameters_are(scan: Path, tmp_path: Path, kind: str) -> None:
+    done = prepare(scan, write_own(scan, tmp_path, [kind])[0], tmp_path)
+    assert done.code == 0, done.err
+    assert read_rows(tmp_path)[schema.DIAMETER_KIND].to_list() == [kind]
+    done = prepare(scan, write_own(scan, tmp_path, [kind])[0], tmp_path, "--overwrite", "--diameter-kind", "volume")
+    assert done.code == 0, done.err
+    assert read_rows(tmp_path)[schema.DIAMETER_KIND].to_list() == ["volume"]
+    contradicts = (
+        f"1 diameters are of kind {kind} as their reports say, recorded is volume (--diameter-kind)" in done.err
+    )
+    assert contradicts == (kind not in ("volume", "unknown"))
+
+
+def test_reports_of_several_kinds_are_refused(scan: Path, tmp_path: Path) -> None:
+    """Other producers' diameters are pylidc's, as those of the standardised LIDC annotations."""
+    image = slices_of(scan)[2]
+    groups = [Drawn("CIRCLE", [np.array([ON_IMAGE, ON_IMAGE + 4])], [image], diameter_mm=7.0)]
+    other = write_regions(tmp_path / "other.dcm", slices_of(scan), groups)
+    assert prepare(scan, other, tmp_path).code == 0
+    assert read_rows(tmp_path)[schema.DIAMETER_KIND].to_list() == ["3d"]
+    refused = prepare(scan, write_own(scan, tmp_path, ["in-slice"])[0], tmp_path, "--overwrite")
+    assert refused.code == 3
+    assert "diameters of several kinds, 1 of kind in-slice and 1 of kind 3d" in refused.err.replace(
+        "1 of kind 3d and 1 of kind in-slice", "1 of kind in-slice and 1 of kind 3d"
+    )
+    assert "--diameter-kind unknown" in refused.err
+    done = prepare(
+        scan, write_own(scan, tmp_path, ["in-slice"])[0], tmp_path, "--overwrite", "--diameter-kind", "unknown"
+    )
+    assert done.code == 0, done.err
+    assert read_rows(tmp_path)[schema.DIAMETER_KIND].to_list() == ["unknown"] * 2
+
+
 def test_bad_regions_are_rejected_one_by_one(scan: Path, tmp_path: Path) -> None:
     image = slices_of(scan)[1]
     names = ("NaN", "no image", "beside", "large", "sound")

@@ -20,7 +20,7 @@ from noduleclip.exporters.findings import Export, Finding, Question, Source
 from noduleclip.importers.dicom_sr import Report, read_reports
 from noduleclip.io.dicom.slice import no_warnings
 
-SOURCE = Source((Question("> 6 mm", "diameter in (6, inf) mm"),), "lidc", "0123abcd")
+SOURCE = Source((Question("> 6 mm", "diameter in (6, inf) mm"),), "lidc", "0123abcd", "axes-mean")
 ESTIMATES = {
     schema.ESTIMATED_DIAMETER: 7.5, schema.ESTIMATED_LOW: 6.1, schema.ESTIMATED_HIGH: 9.4,
     schema.ESTIMATED_PREFIX + schema.MALIGNANCY: 4.0, schema.DESCRIPTION: "7.5 mm (6.1 to 9.4), solid",
@@ -108,6 +108,23 @@ def test_readers_and_the_model_are_told_apart(tmp_path: Path) -> None:
     back = read_back(path)
     assert (back.diameter_mm, back.ratings) == (8.24, {schema.MALIGNANCY: 5, schema.TEXTURE: 4.5})
     assert (back.estimated_mm, back.estimated_ratings) == (7.5, {schema.MALIGNANCY: 4})
+
+
+@pytest.mark.parametrize("kind", ["in-slice", "axes-mean", "equivalent", "3d", "volume", "unknown", ""])
+def test_the_method_of_a_diameter_is_its_kind(tmp_path: Path, kind: str) -> None:
+    row = {**ESTIMATES, schema.DIAMETER_MM: 8.25, schema.READERS: 2, schema.DIAMETER_KIND: kind}
+    path = write(tmp_path, find_on(write_slice(tmp_path / "1.dcm"), row))[0]
+    measured, estimated = read_group(path).get_measurements(name=codes.SCT.Diameter)
+    assert (measured.derivation, estimated.derivation) == (codes.SCT.Mean, codes.SCT.Estimated)
+    is_known = kind not in ("unknown", "")
+    scheme = "99NODULECLIP" if is_known else "SCT"
+    assert [one.method.scheme_designator for one in (measured, estimated)] == [scheme, "99NODULECLIP"]
+    assert measured.method.meaning != "Unknown" or not is_known
+    data = pydicom.dcmread(path)
+    assert "99NODULECLIP" in [it.CodingSchemeDesignator for it in data.CodingSchemeIdentificationSequence]
+    back = read_back(path)
+    assert (back.diameter_mm, back.diameter_kind) == (8.25, kind or "unknown")
+    assert (back.estimated_mm, back.estimated_kind) == (7.5, "axes-mean")
 
 
 def list_items(data: pydicom.Dataset) -> list[pydicom.Dataset]:

@@ -1,5 +1,6 @@
 """Reports: diameters and ratings by their codes, and documents that are none."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -62,6 +63,38 @@ def test_centimetres_and_older_codes_are_read(report: tuple[Path, str]) -> None:
     diameter.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue = "cm"
     data.save_as(path)
     assert read_reports(path)[0].diameter_mm == 8.0
+
+
+@pytest.mark.parametrize(
+    ("codes", "kind"),
+    [
+        ([("axes-mean", "99NODULECLIP")], "axes-mean"),
+        ([("261665006", "SCT")], "unknown"),
+        ([("axes-mean", "99OTHER")], ""),
+        ([("feret", "99NODULECLIP")], ""),
+        ([("126081", "DCM")], ""),
+        ([], ""),
+        (None, ""),
+    ],
+)
+def test_the_kind_of_a_diameter_is_read_of_its_method(
+    report: tuple[Path, str], codes: list[tuple[str, str]] | None, kind: str
+) -> None:
+    path, _ = report
+    data = pydicom.dcmread(path)
+    method = copy.deepcopy(items_of(data, "CODE")[0])
+    method.ConceptNameCodeSequence[0].CodeValue = "370129005"
+    del method.ConceptCodeSequence
+    if codes is not None:
+        method.ConceptCodeSequence = [pydicom.Dataset() for _ in codes]
+        for item, (value, scheme) in zip(method.ConceptCodeSequence, codes, strict=True):
+            item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, "a method"
+    diameter = items_of(data, "NUM")[1]
+    diameter.ContentSequence = [*(diameter.get("ContentSequence") or ()), method]
+    data.save_as(path)
+    first, second = read_reports(path)
+    assert (first.diameter_mm, first.diameter_kind, first.malformed) == (7.25, kind, 0)
+    assert second.diameter_kind == ""
 
 
 def test_what_is_in_another_unit_or_of_another_code_is_left_out(report: tuple[Path, str]) -> None:

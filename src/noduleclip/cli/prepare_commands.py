@@ -8,7 +8,7 @@ import typer
 from noduleclip.cli import options
 from noduleclip.cli.option_groups import with_option_groups
 from noduleclip.cli.positions import Position
-from noduleclip.cli.prepare_options import DataRoot, Diameter, GivenDiameter, SharedOptions
+from noduleclip.cli.prepare_options import DataRoot, Diameter, ReportDiameter, SharedOptions
 from noduleclip.cli.prepare_run import run_prepare
 
 
@@ -86,7 +86,7 @@ def prepare_seg(*, data_root: DataRoot, diameter: Diameter = "in-slice", shared:
 def prepare_sr(
     *,
     data_root: DataRoot,
-    diameter_kind: GivenDiameter = "3d",
+    diameter_kind: ReportDiameter = None,
     estimates: Annotated[
         bool,
         typer.Option(
@@ -110,7 +110,7 @@ def prepare_sr(
             data_root=data_root,
             use_reports=True,
             use_estimates=estimates,
-            diameter_kind=diameter_kind,
+            diameter_kind=diameter_kind or "",
             **shared.settings,
         ),
         shared,

@@ -39,6 +39,14 @@ GivenDiameter = Annotated[
         rich_help_panel=options.INPUTS,
     ),
 ]
+ReportDiameter = Annotated[
+    Literal["in-slice", "axes-mean", "equivalent", "3d", "volume", "unknown"] | None,
+    typer.Option(
+        "--diameter-kind",
+        help="Measure of the given diameters, which are used as they are. (default: as the reports say, else 3d)",
+        rich_help_panel=options.INPUTS,
+    ),
+]
 BoxCoordinates = Annotated[
     Literal["lps", "ras", "voxel"],
     typer.Option(

@@ -1,7 +1,8 @@
 """DICOM Structured Reports (`.dcm`): a Comprehensive SR by TID 1500 for each series, a measurement group a finding.
 
 What readers measured and what the model estimates are told apart: an estimate has the derivation Estimated and names
-the algorithm. Of the patient a report has the PatientID of the CT, and nothing else of a person.
+the algorithm. The method of a diameter says which kind it is, by the codes of `io/dicom/diameter_codes.py`. Of the
+patient a report has the PatientID of the CT, and nothing else of a person.
 
 Source:
     DICOM PS3.16 TID 1500, 1410, 1419, 300, 310 and 4019; Fedorov et al., Medical Physics 2020, doi:10.1002/mp.14445,
@@ -16,6 +17,7 @@ from typing import Final
 import highdicom as hd
 import numpy as np
 from highdicom import sr
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -32,6 +34,7 @@ from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.exporters.file_names import number_files
 from noduleclip.exporters.findings import Export, ExportFile, Finding, Source, group_by_series, label_series
+from noduleclip.io.dicom.diameter_codes import SCHEME, SCHEME_NAME, code_kind
 from noduleclip.io.dicom.header import LEAVE_OUT, read_header
 from noduleclip.io.dicom.lidc_codes import ATTRIBUTES, LidcCode, code_rating, is_on_scale
 from noduleclip.io.dicom.slice import no_warnings, read_patient_id
@@ -123,7 +126,7 @@ def make_report(findings: Sequence[Finding], source: Source, patient_id: str) ->
     content = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=sr.ObserverContext(codes.DCM.Device, device)),
         procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
-        imaging_measurements=[_make_group(finding, algorithm) for finding in findings],
+        imaging_measurements=[_make_group(finding, algorithm, source.estimate_kind) for finding in findings],
     )
     text = content[0].to_json()
     images = {finding.sop_uid: finding for finding in findings}
@@ -140,6 +143,7 @@ def make_report(findings: Sequence[Finding], source: Source, patient_id: str) ->
         software_versions=__version__,
         is_complete=True,
         specific_character_set="ISO_IR 192",
+        coding_schemes=[CodingSchemeIdentificationItem(SCHEME, SCHEME_NAME, responsible_organization=_NAME)],
     )
     file = io.BytesIO()
     report.save_as(file, enforce_file_format=True)
@@ -162,7 +166,7 @@ def _make_evidence(finding: Finding, patient_id: str) -> Dataset:
 
 
 def _make_group(
-    finding: Finding, algorithm: sr.AlgorithmIdentification
+    finding: Finding, algorithm: sr.AlgorithmIdentification, estimate_kind: str
 ) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
     """Make the measurement group of a finding (TID 1410)."""
     group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
@@ -170,7 +174,7 @@ def _make_group(
         referenced_region=_make_region(finding),
         finding_type=codes.SCT.Nodule,
         finding_sites=[sr.FindingSite(codes.SCT.Lung)],
-        measurements=[*_make_measured(finding), *_make_estimates(finding, algorithm)] or None,
+        measurements=[*_make_measured(finding), *_make_estimates(finding, algorithm, estimate_kind)] or None,
         qualitative_evaluations=[
             sr.QualitativeEvaluation(_concept(ATTRIBUTES[name]), _concept(code_rating(name, int(rating))))
             for name, rating in _on_scale(finding.ratings)
@@ -224,7 +228,8 @@ def _make_measured(finding: Finding) -> Iterator[sr.Measurement]:
     mean = codes.SCT.Mean if (finding.readers or 0) > 1 else None
     if finding.measured_mm is not None:
         size_mm = round(finding.measured_mm, _DIGITS)
-        yield sr.Measurement(codes.SCT.Diameter, size_mm, codes.UCUM.Millimeter, derivation=mean)
+        kind = code_kind(finding.diameter_kind)
+        yield sr.Measurement(codes.SCT.Diameter, size_mm, codes.UCUM.Millimeter, derivation=mean, method=kind)
     if finding.volume_mm3 is not None:
         yield sr.Measurement(
             codes.SCT.Volume, round(finding.volume_mm3, _DIGITS), codes.UCUM.CubicMillimeter, derivation=mean
@@ -235,7 +240,7 @@ def _make_measured(finding: Finding) -> Iterator[sr.Measurement]:
             yield sr.Measurement(_concept(ATTRIBUTES[name]), number, codes.UCUM.NoUnits, derivation=codes.SCT.Mean)
 
 
-def _make_estimates(finding: Finding, algorithm: sr.AlgorithmIdentification) -> Iterator[sr.Measurement]:
+def _make_estimates(finding: Finding, algorithm: sr.AlgorithmIdentification, kind: str) -> Iterator[sr.Measurement]:
     """Yield what the image shows: the diameter with its interval, and ratings as numbers."""
     if finding.estimated_mm is not None:
         yield sr.Measurement(
@@ -243,6 +248,7 @@ def _make_estimates(finding: Finding, algorithm: sr.AlgorithmIdentification) -> 
             round(finding.estimated_mm, _DIGITS),
             codes.UCUM.Millimeter,
             derivation=codes.SCT.Estimated,
+            method=code_kind(kind),
             algorithm_id=algorithm,
             properties=_make_interval(finding.estimated_mm, finding.low_mm, finding.high_mm),
         )

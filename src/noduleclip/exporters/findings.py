@@ -47,11 +47,13 @@ class Source:
         questions: What was asked; one for each sentence.
         model_id: Model that made the embeddings and the estimates.
         checkpoint_sha256: Hash of its checkpoint.
+        estimate_kind: What its estimated diameters are: the kind that it was trained on; empty where nobody knows.
     """
 
     questions: tuple[Question, ...]
     model_id: str
     checkpoint_sha256: str
+    estimate_kind: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

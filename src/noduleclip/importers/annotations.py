@@ -98,6 +98,7 @@ class Sphere:
             used.
         pixel_place: The center as the source has it, where that is in pixels of its image.
         volume_mm3: Volume that the source gives; None where it gives none.
+        diameter_kind: What the diameter is, where sources differ in it; else empty.
     """
 
     series_uid: str
@@ -113,6 +114,7 @@ class Sphere:
     sop_uid: str = ""
     pixel_place: PixelPlace | None = None
     volume_mm3: float | None = None
+    diameter_kind: str = ""
 
 
 @dataclass(frozen=True)

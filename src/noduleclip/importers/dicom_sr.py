@@ -11,6 +11,15 @@ from pydicom.dataelem import RawDataElement
 
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import RejectCode, SliceError
+from noduleclip.importers.report_items import (
+    describe_size,
+    find_kind,
+    find_name,
+    holds_line,
+    is_estimate,
+    parse_mm,
+    parse_number,
+)
 from noduleclip.importers.report_regions import IN_SPACE, ON_IMAGE, BadRegionError, Region, parse_region
 from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, Header, read_header
 from noduleclip.io.dicom.lidc_codes import find_attribute, is_on_scale, parse_rating
@@ -22,8 +31,6 @@ _CLASSES: Final = (  # Enhanced, Comprehensive, Comprehensive 3D and Extensible 
 )
 _EVIDENCE: Final = ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
 _MEASUREMENT_GROUP, _TRACKING_IDENTIFIER, _TRACKING_UID = "125007", "112039", "112040"
-_DERIVATION: Final = "121401"
-_ESTIMATED: Final = ("414135002", "R-10260", "121427")  # SCT, SRT before it, and DCM
 # SCT, and SRT before it.
 _DIAMETERS: Final = ("81827009", "M-02550")
 _LONG_AXES: Final = ("103339001", "G-A185")
@@ -31,7 +38,6 @@ _LENGTHS: Final = ("410668003", "G-D7FE")
 # Image region, region in space, volume surface, path, center; none in reports of Cornerstone3D.
 _REGIONS: Final = ("111030", "130488", "121231", "121055", "111010", "")
 _NO_REGION: Final = "TextPosition"  # of Cornerstone3D: where a label is drawn
-_MM_OF: Final = {"mm": 1.0, "cm": 10.0}
 _DEEPEST: Final = 6
 
 
@@ -54,8 +60,10 @@ class Report:
         regions: Where it lies: its own regions, else those of the diameter, the long axis or another measurement.
         bad_region: Why a region cannot be used; empty where all can.
         estimated_mm: A diameter that is marked as an estimate; NaN where there is none.
+        estimated_kind: What this one is.
         estimated_ratings: Ratings that are marked as estimates.
         evidence: Series Instance UIDs of the images that the document is on; of documents with regions in space.
+        diameter_kind: What the diameter is; empty where the report does not say.
     """
 
     path: Path
@@ -72,8 +80,10 @@ class Report:
     regions: tuple[Region, ...] = ()
     bad_region: str = ""
     estimated_mm: float = math.nan
+    estimated_kind: str = ""
     estimated_ratings: Mapping[str, float] = field(default_factory=dict)
     evidence: frozenset[str] = frozenset()
+    diameter_kind: str = ""
 
     @property
     def size_mm(self) -> float:
@@ -83,9 +93,10 @@ class Report:
 
 def take_estimates(report: Report) -> Report:
     """Return a report with its estimates in place of a diameter and ratings that it lacks."""
-    diameter_mm = report.estimated_mm if math.isnan(report.size_mm) else report.diameter_mm
-    ratings = {**report.estimated_ratings, **report.ratings}
-    return replace(report, diameter_mm=diameter_mm, ratings=ratings)
+    report = replace(report, ratings={**report.estimated_ratings, **report.ratings})
+    if math.isfinite(report.size_mm):
+        return report
+    return replace(report, diameter_mm=report.estimated_mm, diameter_kind=report.estimated_kind)
 
 
 @no_warnings()
@@ -147,7 +158,7 @@ def _list_evidence(header: Header) -> frozenset[str]:
 
 def _find_groups(item: pydicom.Dataset, depth: int) -> Iterator[pydicom.Dataset]:
     for child in item.get("ContentSequence") or ():
-        if _name(child) == _MEASUREMENT_GROUP:
+        if find_name(child) == _MEASUREMENT_GROUP:
             yield child
         elif depth > 1:
             yield from _find_groups(child, depth - 1)
@@ -174,7 +185,7 @@ class _GroupParser:
 
     def _add(self, item: pydicom.Dataset) -> None:
         """Take the value of one more content item."""
-        name, kind = _name(item), str(item.get("ValueType", ""))
+        name, kind = find_name(item), str(item.get("ValueType", ""))
         if kind == "UIDREF" and name == _TRACKING_UID:
             self._report = replace(self._report, tracking_uid=str(item.UID).strip())
         elif kind == "TEXT" and name == _TRACKING_IDENTIFIER:
@@ -203,26 +214,26 @@ class _GroupParser:
 
     def _add_number(self, name: str, item: pydicom.Dataset) -> None:
         report = self._report
-        length_mm, is_estimate = _parse_mm(item), _is_estimate(item)
+        length_mm, estimated = parse_mm(item), is_estimate(item)
         if column := find_attribute(name):
-            rating = _parse_number(item)
+            rating = parse_number(item)
             if is_on_scale(column, rating):
                 rated = {column: int(rating) if rating.is_integer() else rating}
-                if is_estimate:
+                if estimated:
                     self._report = replace(report, estimated_ratings={**report.estimated_ratings, **rated})
                 else:
                     self._report = replace(report, ratings={**report.ratings, **rated})
         elif name in _DIAMETERS and math.isfinite(length_mm):
-            if is_estimate and math.isnan(report.estimated_mm):
-                self._report = replace(self._report, estimated_mm=length_mm)
-            elif not is_estimate and math.isnan(report.diameter_mm):
-                self._report = replace(self._report, diameter_mm=length_mm)
-        elif name in _LONG_AXES and math.isfinite(length_mm) and not is_estimate:
+            if estimated and math.isnan(report.estimated_mm):
+                self._report = replace(report, estimated_mm=length_mm, estimated_kind=find_kind(item))
+            elif not estimated and math.isnan(report.diameter_mm):
+                self._report = replace(report, diameter_mm=length_mm, diameter_kind=find_kind(item))
+        elif name in _LONG_AXES and math.isfinite(length_mm) and not estimated:
             self._report = replace(self._report, axis_mm=length_mm)
-        elif name in _LENGTHS and math.isfinite(length_mm) and not is_estimate and _holds_line(item):
+        elif name in _LENGTHS and math.isfinite(length_mm) and not estimated and holds_line(item):
             self._report = replace(self._report, axis_mm=length_mm if math.isnan(report.axis_mm) else report.axis_mm)
         else:
-            self._report = replace(self._report, other_size=report.other_size or _describe_size(item))
+            self._report = replace(self._report, other_size=report.other_size or describe_size(item))
 
     def _add_lines(self, name: str, item: pydicom.Dataset) -> None:
         """Add the regions that a measurement is inferred from."""
@@ -230,7 +241,7 @@ class _GroupParser:
         if priority in self._regions:
             return
         for child in item.get("ContentSequence") or ():
-            if str(child.get("ValueType", "")) in (ON_IMAGE, IN_SPACE) and _name(child) != _NO_REGION:
+            if str(child.get("ValueType", "")) in (ON_IMAGE, IN_SPACE) and find_name(child) != _NO_REGION:
                 self._add_region(child, priority, is_closed=False)
 
     def _add_region(self, item: pydicom.Dataset, priority: int, *, is_closed: bool) -> None:
@@ -240,55 +251,3 @@ class _GroupParser:
             self._report = replace(self._report, bad_region=self._report.bad_region or str(error))
         else:
             self._regions.setdefault(priority, []).append(region)
-
-
-def _holds_line(item: pydicom.Dataset) -> bool:
-    """Return whether a measurement is inferred from a line of two points."""
-    return any(
-        str(child.get("GraphicType", "")) == "POLYLINE"
-        and len(child.GraphicData) == (4 if child.ValueType == ON_IMAGE else 6)
-        for child in item.get("ContentSequence") or ()
-    )
-
-
-def _is_estimate(item: pydicom.Dataset) -> bool:
-    return any(
-        _name(child) == _DERIVATION and str(child.ConceptCodeSequence[0].get("CodeValue", "")).strip() in _ESTIMATED
-        for child in item.get("ContentSequence") or ()
-    )
-
-
-def _describe_size(item: pydicom.Dataset) -> str:
-    """Return name, number and unit of a measurement that is called a diameter; empty for others."""
-    name = str(item.ConceptNameCodeSequence[0].get("CodeMeaning", ""))[:40]
-    if "diameter" not in name.casefold():
-        return ""
-    for value in item.get("MeasuredValueSequence") or ():
-        unit = str(value.MeasurementUnitsCodeSequence[0].CodeValue)[:16]
-        return f"{name} of {str(value.get('NumericValue', ''))[:16]} in unit {unit!r}"
-    return f"{name} without a value"
-
-
-def _name(item: pydicom.Dataset) -> str:
-    codes = item.get("ConceptNameCodeSequence")
-    return str(codes[0].get("CodeValue", "")).strip() if codes else ""
-
-
-def _parse_number(item: pydicom.Dataset) -> float:
-    """Return a measured number without regard to its unit; NaN where there is none."""
-    for value in item.get("MeasuredValueSequence") or ():
-        if value.get("NumericValue") not in (None, ""):
-            return float(value.NumericValue)
-    return math.nan
-
-
-def _parse_mm(item: pydicom.Dataset) -> float:
-    """Return a measured length in mm; NaN where it has no value or another unit."""
-    for value in item.get("MeasuredValueSequence") or ():
-        if value.get("NumericValue") in (None, ""):
-            continue
-        unit = str(value.MeasurementUnitsCodeSequence[0].CodeValue).strip()
-        number = float(value.NumericValue)
-        if unit in _MM_OF and math.isfinite(number):
-            return number * _MM_OF[unit]
-    return math.nan

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from noduleclip import schema
-from noduleclip.errors import RejectCode
+from noduleclip.errors import InputError, RejectCode
 from noduleclip.importers.annotations import RejectedAnnotation, Sphere
 from noduleclip.importers.catalogue import Catalogue
+from noduleclip.importers.diameters import DiameterKind
 from noduleclip.importers.dicom_sr import Report
 from noduleclip.importers.report_regions import Extent, measure_region
 from noduleclip.io.roi_table import MAX_DIAMETER_MM
@@ -102,6 +103,7 @@ class _Placer:
             diameter_mm=None if math.isnan(diameter_mm) else diameter_mm,
             name=_name_group(report),
             ratings=report.ratings,
+            diameter_kind=report.diameter_kind,
             sop_uid=sop_uid if len(extents) == 1 else "",
         )
 
@@ -153,6 +155,35 @@ def _find_middle(extents: Sequence[Extent]) -> tuple[float, float, float]:
 def _name_group(report: Report) -> str:
     named = f" ({report.name[:40]!r})" if report.name else ""
     return f"measurement group {report.number}{named}"
+
+
+def choose_kind(spheres: Sequence[Sphere], given: str, root: Path) -> tuple[str, list[str]]:
+    """Return what the diameters of reports are, and a remark where that is not what the reports say.
+
+    Args:
+        spheres: Nodules of reports.
+        given: What they are, whatever the reports say; empty = what they say, and of reports that do not say it
+            pylidc's diameter, as in the standardised LIDC annotations.
+        root: The folder of the reports, for messages.
+
+    Raises:
+        InputError: They are of several kinds.
+    """
+    sized = [sphere for sphere in spheres if sphere.diameter_mm is not None]
+    if given:
+        others = Counter(it.diameter_kind for it in sized if it.diameter_kind not in ("", schema.UNKNOWN_KIND, given))
+        return given, [
+            f"{count:,} diameters are of kind {kind} as their reports say, recorded is {given} (--diameter-kind)"
+            for kind, count in others.most_common()
+        ]
+    counts = Counter(sphere.diameter_kind or str(DiameterKind.LARGEST_IN_SLICE) for sphere in sized)
+    if len(counts) > 1:
+        found = " and ".join(f"{count:,} of kind {kind}" for kind, count in counts.most_common())
+        raise InputError(
+            f"{root}: its reports have diameters of several kinds, {found}, and a table holds one kind: prepare the "
+            "reports of each kind by themselves, or name one for all, such as --diameter-kind unknown"
+        )
+    return next(iter(counts), DiameterKind.LARGEST_IN_SLICE), []
 
 
 def name_reported(found: Sequence[tuple[Report, Sphere]]) -> list[Sphere]:

@@ -172,6 +172,7 @@ def enclose_segment(segment: Segment, names: tuple[str, str], report: Report) ->
         ratings=report.ratings,
         patient_id=segment.patient_id,
         nodule_id=nodule_id,
+        diameter_kind=report.diameter_kind,
     )
 
 

@@ -13,7 +13,7 @@ from noduleclip.importers.annotations import Annotations, Outline, RejectedAnnot
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.dicom_seg import read_segments
 from noduleclip.importers.dicom_sr import Report, read_reports, take_estimates
-from noduleclip.importers.region_annotations import PlacedReports, place_reports
+from noduleclip.importers.region_annotations import PlacedReports, choose_kind, place_reports
 from noduleclip.importers.segment_annotations import (
     SegmentKey,
     enclose_segment,
@@ -86,7 +86,12 @@ def _measure_distance(segment: Segment, planes: Sequence[SlicePlane]) -> float:
 
 
 def load_reports(
-    catalogue: Catalogue, max_pixels: int, on_file: Callable[[], None] = lambda: None, *, use_estimates: bool = False
+    catalogue: Catalogue,
+    max_pixels: int,
+    on_file: Callable[[], None] = lambda: None,
+    *,
+    use_estimates: bool = False,
+    diameter_kind: str = "",
 ) -> Annotations:
     """Load the diameters and ratings of the reports of a folder, in the middle of their segments or regions.
 
@@ -95,9 +100,11 @@ def load_reports(
         max_pixels: Largest mask.
         on_file: Called after each file.
         use_estimates: Use diameters and ratings that are marked as estimates where there are no others.
+        diameter_kind: What the diameters are, whatever the reports say; empty = what they say, and of reports that do
+            not say it pylidc's diameter, as in the standardised LIDC annotations.
 
     Raises:
-        InputError: There is no report, or none that says where a nodule is.
+        InputError: There is no report, or none that says where a nodule is, or their diameters are of several kinds.
     """
     segments, rejected, remarks = _read_segmentations(catalogue, max_pixels, on_file)
     reports, broken = _read_reports(catalogue, on_file, remarks)
@@ -125,13 +132,16 @@ def load_reports(
         other = next((f", the first: {report.other_size}" for report in unsized if report.other_size), "")
         unusable[f"reported segments without a diameter in mm{other}"] = len(unsized)
         remarks.append(f"{len(unsized)} reported segments have no diameter in mm and are left out{other}")
+    spheres += placed.spheres
+    kind, remark = choose_kind(spheres, diameter_kind, catalogue.root)
     return _annotate(
         catalogue,
-        spheres=[*spheres, *placed.spheres],
+        spheres=spheres,
         rejected=[*rejected, *broken, *refused, *placed.rejected],
-        remarks=[*remarks, *_remark_regions(placed)],
+        remarks=[*remarks, *_remark_regions(placed), *remark],
         absent=placed.absent,
         unusable=unusable,
+        diameter_kind=kind,
     )
 
 
@@ -187,12 +197,14 @@ def _annotate(
     remarks: Sequence[str],
     absent: int = 0,
     unusable: Counter[str] | None = None,
+    diameter_kind: str | None = None,
 ) -> Annotations:
     modalities = catalogue.count_modalities()
     counts = Counter({"segmentations": modalities[SEGMENTATION], "reports": modalities[REPORT]})
     return Annotations(
-        catalogue.root, outlines, spheres, rejected, counts, remarks, absent=absent, unusable=unusable or Counter()
-    )
+        catalogue.root, outlines, spheres, rejected, counts, remarks, absent=absent, unusable=unusable or Counter(),
+        diameter_kind=diameter_kind,
+    )  # fmt: skip
 
 
 def _read_segmentations(

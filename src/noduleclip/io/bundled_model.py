@@ -30,12 +30,21 @@ def find_checkpoint(model: Path) -> Path:
     )
 
 
+def _find_bundled(checkpoint_sha256: str) -> str | None:
+    return next((name for name in BUNDLED if hash_file(_WEIGHTS / f"{name}.pth") == checkpoint_sha256), None)
+
+
 def recall_patients(checkpoint_sha256: str) -> PatientHashes | None:
     """Return the patients that trained the bundled model with this checksum; None for any other checkpoint."""
-    for name in BUNDLED:
-        if hash_file(_WEIGHTS / f"{name}.pth") == checkpoint_sha256:
-            return PatientHashes.from_ids("", read_patient_list(_WEIGHTS / name / schema.TRAIN_PATIENTS))
-    return None
+    name = _find_bundled(checkpoint_sha256)
+    if name is None:
+        return None
+    return PatientHashes.from_ids("", read_patient_list(_WEIGHTS / name / schema.TRAIN_PATIENTS))
+
+
+def recall_estimate_kind(checkpoint_sha256: str) -> str:
+    """Return the kind of diameters that the bundled model with this checksum estimates; empty for any other one."""
+    return BUNDLED.get(_find_bundled(checkpoint_sha256) or "", "")
 
 
 def find_exported(checkpoint: Path) -> Path | None:

@@ -9,6 +9,7 @@ import polars as pl
 from noduleclip import schema
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.exporters.formats import find_format
+from noduleclip.io.bundled_model import recall_estimate_kind
 from noduleclip.io.consensus import find_unit
 from noduleclip.io.index.base import Index
 from noduleclip.io.own_indexes import SliceFolders
@@ -81,7 +82,8 @@ def _name_source(index: Index, answers: Sequence[Answer]) -> "Source":
     rankings = [answer.ranking for answer in answers]
     readings = ["; ".join(filter(None, (one.description, one.summary))) for one in rankings]
     questions = [Question(one.question, reading) for one, reading in zip(rankings, readings, strict=True)]
-    return Source(tuple(questions), index.manifest.model_id, index.manifest.checkpoint_sha256)
+    sha256 = index.manifest.checkpoint_sha256
+    return Source(tuple(questions), index.manifest.model_id, sha256, recall_estimate_kind(sha256))
 
 
 def export_descriptions(
@@ -106,7 +108,8 @@ def export_descriptions(
     from noduleclip.exporters.findings import Question, Source
 
     question = Question(condition or "all nodules", "described by what their images show")
-    source = Source((question,), result.model_id, result.checkpoint_sha256)
+    sha256 = result.checkpoint_sha256
+    source = Source((question,), result.model_id, sha256, recall_estimate_kind(sha256))
 
     def find() -> Iterator[tuple[Mapping[str, Any], "SliceOutlines"]]:
         if index is None:

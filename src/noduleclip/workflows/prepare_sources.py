@@ -97,6 +97,8 @@ class PylidcRequest(PrepareRequest):
 class SegmentationRequest(PrepareRequest):
     """DICOM Segmentations beside their CT, with Structured Reports on them.
 
+    With `use_reports` an empty `diameter_kind` is what the reports say.
+
     Attributes:
         data_root: Folder of all these files, at any depth.
         use_reports: Use the places and diameters of the reports instead of the outlines of the segments.
@@ -115,4 +117,10 @@ class SegmentationRequest(PrepareRequest):
         with reporter.progress("reading segmentations and reports", files, "files") as advance:
             if not self.use_reports:
                 return catalogue, load_segments(catalogue, MAX_PIXELS, lambda: advance(1))
-            return catalogue, load_reports(catalogue, MAX_PIXELS, lambda: advance(1), use_estimates=self.use_estimates)
+            return catalogue, load_reports(
+                catalogue,
+                MAX_PIXELS,
+                lambda: advance(1),
+                use_estimates=self.use_estimates,
+                diameter_kind=self.diameter_kind,
+            )
