@@ -41,6 +41,24 @@ def test_a_box_holds_the_voxels_that_it_was_made_of(tmp_path: Path) -> None:
     assert sphere.pixel_place == PixelPlace((42.5, 25.0, 5.0), Coordinates.VOXEL, (6.0, 11.0, 3.0))
 
 
+def test_bounds_without_fractions_are_right_on_average(tmp_path: Path) -> None:
+    """`nndet_boxes2nii` cuts the fractions off, so its bounds lie half a voxel low on average."""
+    random = np.random.default_rng(7)
+    sides, middles = random.uniform(5, 25, (500, 3)), random.uniform(40, 200, (500, 3))
+    low, high = middles - sides / 2 - 1, middles + sides / 2 + 1  # of the outermost voxels, and one voxel more
+    boxes = np.stack([low[:, 0], low[:, 1], high[:, 0], high[:, 1], low[:, 2], high[:, 2]], axis=1)
+    exported = [(list(map(int, box)), 0.5, 0) for box in boxes.tolist()]
+    placed = read_nndetection(write_case(tmp_path, "a", *exported)).placed.spheres  # type: ignore[arg-type]
+    found = np.array([it.pixel_place.position for it in placed if it.pixel_place])[:, ::-1]
+    wide = np.array([it.pixel_place.sides for it in placed if it.pixel_place and it.pixel_place.sides])[:, ::-1]
+    assert np.abs((found - middles).mean(axis=0)).max() < 0.05
+    assert np.abs(found - middles).max() <= 0.5
+    assert np.abs((wide - sides - 1).mean(axis=0)).max() < 0.1
+    kept = read_nndetection(write_case(tmp_path / "b", "b", *[(box, 0.5, 0) for box in boxes.tolist()])).placed.spheres
+    exact = np.array([it.pixel_place.position for it in kept if it.pixel_place])[:, ::-1]
+    assert np.abs(exact - middles).max() < 1e-9, "an export with fractions is used as it is"
+
+
 def test_a_folder_has_a_file_for_each_case(tmp_path: Path) -> None:
     write_case(tmp_path / "nii", "case_001", ([3, 10, 7, 20, 10, 20], 0.9, 0), ([3, 10, 7, 20, 30, 40], 0.2, 1))
     write_case(tmp_path / "nii", "case_002")

@@ -1,10 +1,12 @@
 """Results of nnDetection as spheres: the JSON files of `nndet_boxes2nii`.
 
 A box has z and y of its first corner, z and y of the second, then both x, in voxels of the image as SimpleITK reads it.
-Its bounds lie one voxel outside: a nodule of the voxels 4 to 6 has the bounds 3 and 7. The JSON has no fractions.
+Its bounds lie one voxel outside: a nodule of the voxels 4 to 6 has the bounds 3 and 7. The detector's bounds have
+fractions, which the JSON cuts off: a bound of 3 was one from 3 to 4, and counts as 3.5.
 
 Source:
-    nnDetection, scripts/utils.py (boxes2nii), nndet/core/boxes (instances_to_boxes_np), and its issues 132 and 142.
+    nnDetection, scripts/utils.py (boxes2nii, `list(map(int, pbox))`), nndet/core/boxes (instances_to_boxes_np), and its
+    issues 121, 132, 142 and 261.
 """
 
 import math
@@ -125,10 +127,16 @@ def _read_case(path: Path) -> Iterator[Box]:
         yield Box(
             where,
             series,
-            _to_corners([float(it) if abs(it) < 1e300 else math.inf for it in numbers]),
+            _to_corners(_restore_fractions(numbers)),
             float(score) if abs(score) < 1e300 else math.inf,
             str(entry.get("label", "")),
         )
+
+
+def _restore_fractions(numbers: list[float]) -> list[float]:
+    """Return bounds with half a voxel in place of what was cut off, where none has a fraction."""
+    cut = 0.5 if all(type(it) is int for it in numbers) else 0.0
+    return [float(it) + cut if abs(it) < 1e300 else math.inf for it in numbers]
 
 
 def _to_corners(bounds: list[float]) -> list[float]:
