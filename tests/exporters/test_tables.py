@@ -57,6 +57,20 @@ def test_what_a_sheet_cannot_hold_is_empty_or_spelled_out() -> None:
     assert [row[1] for row in rows[1:]] == ["_x0041_", "\u202eé"], "openpyxl takes off what protects the first"
 
 
+@pytest.mark.parametrize("name", ["a\x0bb", "a\x00b", "a\ufffeb", "a\x1fb"])
+def test_names_that_xml_cannot_hold_leave_a_workbook_that_opens(name: str) -> None:
+    header, row = write_sheets(pl.DataFrame({name: ["x"], "a_b": ["y"]}))["nodules"]
+    assert (header, row) == (("a_b", "a_b (2)"), ("x", "y"))
+
+
+def test_numbers_of_32_bits_are_the_decimals_that_they_show() -> None:
+    table = pl.DataFrame(
+        {schema.ESTIMATED_DIAMETER: [12.26, float("nan"), None]}, {schema.ESTIMATED_DIAMETER: pl.Float32}
+    )
+    _, *rows = write_sheets(table)["nodules"]
+    assert [row[0] for row in rows] == [12.26, None, None]
+
+
 def test_names_that_differ_in_case_and_long_cells_fit_a_table_of_excel() -> None:
     table = pl.DataFrame({"note": ["x" * 40_000], "Note": ["y"], "NOTE (2)": ["z"], "n" * 300: ["w"]})
     header, row = write_sheets(table)["nodules"]

@@ -4,6 +4,7 @@ Numbers are numbers, and no text is taken for a formula, a link or a number, wha
 """
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,8 @@ _LONGEST_CELL: Final = 32_767  # characters
 _LONGEST_NAME: Final = 255
 _NO_VALUE: Final = "-"  # of a reader, in a list
 _CUT: Final = "…"
+_NO_XML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""Characters that XML cannot hold; XlsxWriter writes those of cells in another way, but not those of names."""
 
 
 def render(export: Export, path: Path) -> Iterator[ExportFile]:
@@ -67,16 +70,19 @@ def _as_cells(frame: pl.DataFrame) -> pl.DataFrame:
     texts = pl.when(cs.string().str.len_chars() > _LONGEST_CELL).then(
         cs.string().str.slice(0, _LONGEST_CELL - 1) + _CUT
     )
+    exact = cs.by_dtype(pl.Float32).cast(pl.String).cast(pl.Float64)  # 12.26, not 12.260000228881836
     numbers = pl.when(cs.float().is_finite()).then(cs.float()).name.keep()  # a sheet has no NaN
-    cells = frame.with_columns(joined, numbers).with_columns(texts.otherwise(cs.string()).name.keep())
+    cells = (
+        frame.with_columns(joined, exact).with_columns(numbers).with_columns(texts.otherwise(cs.string()).name.keep())
+    )
     return cells.rename(dict(zip(frame.columns, _name_columns(frame.columns), strict=True)))
 
 
 def _name_columns(names: Sequence[str]) -> list[str]:
-    """Return names of at most 255 characters that differ in more than case."""
+    """Return names of at most 255 characters of XML that differ in more than case."""
     taken: set[str] = set()
     found = []
-    for name in names:
+    for name in (_NO_XML.sub("_", name) for name in names):
         number, choice = 1, name[:_LONGEST_NAME]
         while choice.casefold() in taken:
             number += 1
