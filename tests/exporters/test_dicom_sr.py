@@ -159,6 +159,23 @@ def test_the_question_rank_and_score_are_a_comment(tmp_path: Path) -> None:
     assert find_values(pydicom.dcmread(path), "Comment") == ["größer als > 6 mm; rank 3; similarity 0.250"]
 
 
+def test_a_nodule_that_several_questions_found_is_one_group(tmp_path: Path) -> None:
+    path = write_slice(tmp_path / "1.dcm")
+    nodule = {schema.NODULE_ID: "3", schema.ROW: 7, schema.DIAMETER_MM: 8.0, **ESTIMATES}
+    findings = [
+        find_on(path, {**nodule, schema.QUERY: "> 6 mm"}, rank=1),
+        find_on(path, {**nodule, schema.ROW: 8, schema.NODULE_ID: "4", schema.QUERY: "> 6 mm"}, rank=2),
+        find_on(path, {**nodule, schema.QUERY: "solid"}, rank=2),
+    ]
+    report = write(tmp_path, *findings)[0]
+    assert [it.name for it in read_reports(report)] == ["nodule 3", "nodule 4"]
+    estimated = f"Estimated by noduleclip: {ESTIMATES[schema.DESCRIPTION]}"
+    comments = ["> 6 mm; rank 1", "solid; rank 2", estimated, "> 6 mm; rank 2", estimated]
+    assert find_values(pydicom.dcmread(report), "Comment") == comments
+    without_rows = [find_on(path, {schema.DIAMETER_MM: 8.0}), find_on(path, {schema.DIAMETER_MM: 8.0})]
+    assert len(read_reports(write(tmp_path, *without_rows)[0])) == 2
+
+
 def test_a_report_says_of_the_patient_the_id_of_the_header_only(tmp_path: Path) -> None:
     path = write_slice(tmp_path / "1.dcm")
     data = pydicom.dcmread(path)

@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Final
 
 import highdicom as hd
-import numpy as np
 from highdicom import sr
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import (
@@ -34,11 +32,11 @@ from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import RejectCode, SliceError
 from noduleclip.exporters.file_names import number_files
 from noduleclip.exporters.findings import Export, ExportFile, Finding, Source, group_by_series, label_series
+from noduleclip.exporters.report_regions import make_region
 from noduleclip.io.dicom.diameter_codes import SCHEME, SCHEME_NAME, code_kind
 from noduleclip.io.dicom.header import LEAVE_OUT, read_header
 from noduleclip.io.dicom.lidc_codes import ATTRIBUTES, LidcCode, code_rating, is_on_scale
 from noduleclip.io.dicom.slice import no_warnings, read_patient_id
-from noduleclip.io.slice_plane import SlicePlane
 
 SUFFIX: Final = ".dcm"
 _UIDS_OF: Final = "noduleclip report 1"
@@ -50,7 +48,6 @@ _EMPTY: Final = (  # required by the standard, and may be empty
 )
 _CLASSES: Final = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _DIGITS: Final = 4
-_SAME_SPACING: Final = 1e-3
 
 
 def render(export: Export, path: Path) -> Iterator[ExportFile]:
@@ -126,7 +123,7 @@ def make_report(findings: Sequence[Finding], source: Source, patient_id: str) ->
     content = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=sr.ObserverContext(codes.DCM.Device, device)),
         procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
-        imaging_measurements=[_make_group(finding, algorithm, source.estimate_kind) for finding in findings],
+        imaging_measurements=[_make_group(same, algorithm, source.estimate_kind) for same in _group_by_row(findings)],
     )
     text = content[0].to_json()
     images = {finding.sop_uid: finding for finding in findings}
@@ -165,13 +162,22 @@ def _make_evidence(finding: Finding, patient_id: str) -> Dataset:
     return image
 
 
+def _group_by_row(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Group the findings of one row of the index, which several questions found; others stand alone."""
+    groups: dict[tuple[int | None, int], list[Finding]] = {}
+    for number, finding in enumerate(findings):
+        groups.setdefault((finding.row, number if finding.row is None else 0), []).append(finding)
+    return list(groups.values())
+
+
 def _make_group(
-    finding: Finding, algorithm: sr.AlgorithmIdentification, estimate_kind: str
+    same: Sequence[Finding], algorithm: sr.AlgorithmIdentification, estimate_kind: str
 ) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
-    """Make the measurement group of a finding (TID 1410)."""
+    """Make the measurement group of the findings of one nodule (TID 1410)."""
+    finding = same[0]
     group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=_make_tracking(finding),
-        referenced_region=_make_region(finding),
+        referenced_region=make_region(finding),
         finding_type=codes.SCT.Nodule,
         finding_sites=[sr.FindingSite(codes.SCT.Lung)],
         measurements=[*_make_measured(finding), *_make_estimates(finding, algorithm, estimate_kind)] or None,
@@ -181,7 +187,7 @@ def _make_group(
             if rating.is_integer()
         ],
     )
-    for text in _describe(finding):
+    for text in _describe(same):
         comment = sr.TextContentItem(codes.DCM.Comment, text, relationship_type=sr.RelationshipTypeValues.CONTAINS)
         group[0].ContentSequence.append(comment)
     return group
@@ -194,33 +200,6 @@ def _make_tracking(finding: Finding) -> sr.TrackingIdentifier:
         return sr.TrackingIdentifier(uid, f"nodule {finding.nodule_id}")
     place = [f"{part:.2f}" for part in finding.center_px]
     return sr.TrackingIdentifier(_make_uid("place", finding.sop_uid, str(finding.frame), *place), finding.name)
-
-
-def _make_region(finding: Finding) -> sr.ImageRegion:
-    """Make a circle of the diameter around the centre, or a point where there is no diameter."""
-    frames = None if finding.frame is None else [finding.frame]
-    image = sr.SourceImageForRegion(finding.sop_class_uid, finding.sop_uid, frames)
-    center = np.array(finding.center_px) + 0.5  # a report counts from the corner of the first pixel
-    graphic, points = _draw_circle(center, finding.diameter_mm or 0.0, finding.plane)
-    return sr.ImageRegion(graphic, points, image)
-
-
-def _draw_circle(
-    center: NDArray[np.float64], diameter_mm: float, plane: SlicePlane
-) -> tuple[sr.GraphicTypeValues, NDArray[np.float64]]:
-    """Return the circle of a diameter, the ellipse that it is in pixels that are no squares, or a point.
-
-    A report holds no points beside the image: a circle whose every end lies there becomes a point.
-    """
-    row_mm, column_mm = plane.spacing_yx_mm
-    across, down = diameter_mm / 2 / column_mm, diameter_mm / 2 / row_mm
-    ends = center + np.array([[-across, 0.0], [across, 0.0], [0.0, -down], [0.0, down]])
-    is_inside = ((ends >= 0) & (ends <= plane.shape_yx[::-1])).all(axis=1)
-    if diameter_mm > 0 and abs(row_mm / column_mm - 1) > _SAME_SPACING and is_inside.all():
-        return sr.GraphicTypeValues.ELLIPSE, ends if across > down else ends[[2, 3, 0, 1]]
-    if diameter_mm > 0 and abs(row_mm / column_mm - 1) <= _SAME_SPACING and is_inside.any():
-        return sr.GraphicTypeValues.CIRCLE, np.array([center, ends[is_inside][-1]])
-    return sr.GraphicTypeValues.POINT, center[None]
 
 
 def _make_measured(finding: Finding) -> Iterator[sr.Measurement]:
@@ -276,13 +255,14 @@ def _make_interval(size_mm: float, low_mm: float | None, high_mm: float | None) 
     return properties
 
 
-def _describe(finding: Finding) -> Iterator[str]:
-    """Yield why it was found, and what its image shows in words."""
-    parts = [finding.query, f"rank {finding.rank}"]
-    parts += [f"{name} {value:.3f}" for name, value in list(finding.scores.items())[:1]]
-    yield "; ".join(part for part in parts if part)
-    if finding.description:
-        yield f"Estimated by {_NAME}: {finding.description}"
+def _describe(same: Sequence[Finding]) -> Iterator[str]:
+    """Yield why it was found, for each question, and what its image shows in words."""
+    for finding in same:
+        parts = [finding.query, f"rank {finding.rank}"]
+        parts += [f"{name} {value:.3f}" for name, value in list(finding.scores.items())[:1]]
+        yield "; ".join(part for part in parts if part)
+    if same[0].description:
+        yield f"Estimated by {_NAME}: {same[0].description}"
 
 
 def _on_scale(ratings: Mapping[str, float]) -> list[tuple[str, float]]:
