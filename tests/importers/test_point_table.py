@@ -239,6 +239,11 @@ def test_lungx_is_recognised(tmp_path: Path, content: str) -> None:
     assert (sphere.series_uid, sphere.patient_id, sphere.nodule_id) == ("", "LUNGx-CT001", "2")
     assert sphere.extra == {"Diagnosis": "Benign nodule"}
     assert not found.rejected
+    (remark,) = found.remarks
+    assert "its columns and rows are taken to count from 0" in remark
+    settled = read_point_table(write(tmp_path, content), PointOptions(index_base=1))
+    assert settled.remarks == []
+    assert settled.spheres[0].pixel_place == PixelPlace((317, 66, 145), Coordinates.INSTANCE)
 
 
 def test_tables_of_boxes_are_recognised(tmp_path: Path) -> None:

@@ -95,14 +95,14 @@ def prepare_csv(
     ] = "",
     coordinates: PointCoordinates = None,
     index_base: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=0,
             max=1,
-            help="Number of the first voxel, column and row, where places are in pixels.",
+            help="Number of the first voxel, column and row, where places are in pixels. (default: 0)",
             rich_help_panel=options.INPUTS,
         ),
-    ] = 0,
+    ] = None,
     min_score: MinScore = None,
     diameter_kind: PointDiameter = None,
     patients: PatientsCsv = None,

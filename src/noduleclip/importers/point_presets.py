@@ -45,6 +45,7 @@ class Preset:
         coordinates: What the places are in.
         diameter_kind: Measure of the diameters.
         change: Makes columns that are not there as such, and leaves rows out.
+        unknown_base: Why it is not known whether its pixels count from 0 or 1; empty where it is known.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Preset:
     coordinates: Coordinates = Coordinates.LPS
     diameter_kind: str = schema.UNKNOWN_KIND
     change: Callable[[pl.DataFrame], PresetTable] = PresetTable
+    unknown_base: str = ""
 
     def recognises(self, columns: Sequence[str]) -> bool:
         """Return whether a table has the columns that recognise it."""
@@ -123,7 +125,15 @@ def _change_lndb(frame: pl.DataFrame) -> PresetTable:
 
 
 def _change_lungx(frame: pl.DataFrame) -> PresetTable:
-    """Split the cells of column and row: `318, 367`, or `318367` where a spreadsheet took them for one number."""
+    """Split the cells of column and row: `318, 367`, or `318367` where a spreadsheet took them for one number.
+
+    The number of an image is its InstanceNumber.
+
+    Source:
+        Public code that reads the collection: 01bui/lungx (viewer.py), Dhir-learner/CAD-C (cadc/external_eval.py) and
+        nicoledans/Dissertation (evaluate_lungx.py) find the image by its InstanceNumber. Columns and rows count from 1
+        in the latter two, from 0 in the first one and in fitushar/HAID (LUNGx).
+    """
     both = _column(frame, *_LUNGX_BOTH)
     if both is not None:
         pair = both.str.extract_groups(r"^(\d+(?:\.\d+)?)\s*[,; ]\s*(\d+(?:\.\d+)?)$")
@@ -177,6 +187,7 @@ PRESETS: Final = (
         keep=("final diagnosis", "diagnosis"),
         coordinates=Coordinates.INSTANCE,
         change=_change_lungx,
+        unknown_base="its collection does not say, and programs that read it differ",
     ),
     Preset(
         name="boxes",

@@ -34,14 +34,14 @@ class PointOptions:
         columns: The table's column by known column, for those that have another name.
         keep: Further columns of the table that are kept as text.
         coordinates: What the places are in; None = as the preset says, else LPS.
-        index_base: Number of the first voxel, column and row: 0 or 1.
+        index_base: Number of the first voxel, column and row: 0 or 1; None = 0, with a remark where that is not known.
     """
 
     preset: str = AUTO
     columns: Mapping[str, str] = field(default_factory=dict)
     keep: Sequence[str] = ()
     coordinates: Coordinates | None = None
-    index_base: int = 0
+    index_base: int | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,11 @@ def read_point_table(path: Path, options: PointOptions = PointOptions()) -> Poin
     remarks = list(reader.remarks)
     if distinct.height < frame.height:
         remarks.insert(0, f"{path}: dropped {frame.height - distinct.height:,} duplicate row(s)")
+    if preset.unknown_base and options.index_base is None and not reader.coordinates.is_in_mm:
+        remarks.append(
+            f"{path}: its columns and rows are taken to count from 0: {preset.unknown_base}; --index-base 1 moves all "
+            "places by one pixel, --index-base 0 confirms"
+        )
     counts = Counter(changed.left_out) + reader.counts
     kind = preset.diameter_kind if preset.title else None
     return PointTable(reader.spheres, reader.rejected, counts, remarks, preset.name, preset.title, kind)
@@ -140,8 +145,8 @@ class _Reader:
         self.rejected: list[RejectedAnnotation] = []
         self.counts: Counter[str] = Counter()
         self.remarks: list[str] = []
-        self._path, self._coordinates, self._kept = path, coordinates, kept
-        self._base = options.index_base
+        self._path, self.coordinates, self._kept = path, coordinates, kept
+        self._base = options.index_base or 0
 
     def read(self, frame: pl.DataFrame) -> None:
         """Read the rows of a frame with known names."""
@@ -167,7 +172,7 @@ class _Reader:
     def _read_row(self, row: Mapping[str, object]) -> None:
         where = f"{self._path}: row {row[schema.CSV_ROW]}"
         place = _numbers(row, AXES)
-        in_mm = self._coordinates.is_in_mm
+        in_mm = self.coordinates.is_in_mm
         if place is None or not all(abs(part) < (_LARGEST_MM if in_mm else _LARGEST_PX) for part in place):
             found = ", ".join("empty" if row[axis] is None else f"{row[axis]:g}" for axis in AXES)
             unit = "mm" if in_mm else "pixels"
@@ -182,7 +187,7 @@ class _Reader:
         self.spheres.append(
             Sphere(
                 series_uid=series_uid,
-                center_mm=self._coordinates.to_lps(place) if in_mm else _NOWHERE,
+                center_mm=self.coordinates.to_lps(place) if in_mm else _NOWHERE,
                 diameter_mm=diameter,
                 reader=_text(row, schema.READER),
                 name=f"row {row[schema.CSV_ROW]}",
@@ -221,9 +226,9 @@ class _Reader:
     def _find_pixels(self, place: tuple[float, float, float], sides: tuple[float, float, float] | None) -> PixelPlace:
         """Return a place in pixels counted from 0; an InstanceNumber is no such count."""
         x, y, z = place
-        is_count = self._coordinates is Coordinates.VOXEL
+        is_count = self.coordinates is Coordinates.VOXEL
         position = (x - self._base, y - self._base, z - self._base if is_count else z)
-        return PixelPlace(position, self._coordinates, sides)
+        return PixelPlace(position, self.coordinates, sides)
 
     def _read_ratings(self, row: Mapping[str, object]) -> dict[str, float]:
         ratings: dict[str, float] = {}
