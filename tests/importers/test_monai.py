@@ -176,6 +176,13 @@ def test_results_are_read_as_detectors_write_them(tmp_path: Path, name: str) -> 
     assert (found.rejected, found.remarks) == ([], [])
 
 
+@pytest.mark.parametrize("box", ["pred_box", "pred_boxes"])
+def test_of_true_and_predicted_boxes_the_predicted_have_the_scores(tmp_path: Path, box: str) -> None:
+    predicted = {box: [[9, 8, 7, 3, 3, 3]], "pred_label": [2], "pred_score": [0.9]}
+    found = read_data_list(write(tmp_path, [entry([1, 2, 3, 4, 4, 4]) | predicted]), labels=("2",))
+    assert [(it.center_mm, it.diameter_mm, it.score) for it in found.spheres] == [((9.0, 8.0, 7.0), 3.0, 0.9)]
+
+
 def test_a_result_of_one_image_is_read(tmp_path: Path) -> None:
     assert len(read_data_list(write(tmp_path, {"image": UID, "box": BOXES, "label_scores": SCORES})).spheres) == 2
 

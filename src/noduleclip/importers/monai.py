@@ -20,9 +20,12 @@ _LISTS: Final = {
     **dict.fromkeys((VALIDATION, "val", "valid"), VALIDATION),
     **dict.fromkeys((TEST, "testing"), TEST),
 }
-_BOXES: Final = ("box", "boxes", "pred_box", "pred_boxes")
-_SCORES: Final = ("label_scores", "labels_scores", "score", "scores", "pred_score", "pred_scores")
-_LABELS: Final = ("label", "labels", "pred_label", "pred_labels")
+_PREDICTED: Final = ("pred_box", "pred_boxes")
+_BOXES: Final = (*_PREDICTED, "box", "boxes")
+"""Predicted ones come first: beside them the others are the truth."""
+_SCORES: Final = ("pred_score", "pred_scores", "label_scores", "labels_scores", "score", "scores")
+_PREDICTED_LABELS: Final = ("pred_label", "pred_labels")
+_LABELS: Final = ("label", "labels", *_PREDICTED_LABELS)
 _IMAGE: Final = "image"
 _MOST_BYTES: Final = 1 << 27  # 300 detections in each of LUNA16's 888 scans take 90 MB
 
@@ -76,7 +79,8 @@ def read_data_list(
         path: JSON with lists `training`, `validation` or `test` of objects with `image` and `box`, or with the names
             `train`, `val`, `valid` and `testing` for them. Images of a test list may have no box: they are left out.
             Results have the scores of the boxes beside them, as `label_scores`, `score` or `scores`; they may be one
-            list without a name, or one object, as well.
+            list without a name, or one object, as well. Of predicted boxes (`pred_box`) beside true ones the predicted
+            are read.
         mode: Order of the numbers of a box.
         coordinates: What the boxes are in.
         labels: Labels of the boxes to use; none = all.
@@ -181,7 +185,7 @@ def _list_boxes(entry: Mapping[str, object], where: str) -> Iterator[Box]:
     if scores is not None and not (isinstance(scores, list) and len(scores) == len(boxes)):
         found = len(scores) if isinstance(scores, list) else "no list of"
         raise InputError(f"{where}: has {len(boxes)} boxes and {found} scores ({scores_key!r})")
-    _, labels = _find(entry, _LABELS)
+    _, labels = _find(entry, _PREDICTED_LABELS if key in _PREDICTED else _LABELS)
     has_labels = isinstance(labels, list) and len(labels) == len(boxes)
     for number, box in enumerate(boxes):
         place = f"{where}, {key}[{number}]"
