@@ -287,6 +287,15 @@ def test_a_row_that_gives_none_is_told(tmp_path: Path, row: str, code: RejectCod
     assert (rejected.code, rejected.reason) == (code, f"{path}: {reason}")
 
 
+@pytest.mark.parametrize("score", ["inf", "-inf"])
+def test_a_score_that_is_not_finite_rejects_its_row(tmp_path: Path, score: str) -> None:
+    found = read_point_table(write(tmp_path, f"seriesuid,x,y,z,score\nA,1,2,3,{score}\nB,1,2,3,nan\nC,1,2,3,0.5\n"))
+    assert [(sphere.series_uid, sphere.score) for sphere in found.spheres] == [("B", None), ("C", 0.5)]
+    (rejected,) = found.rejected
+    assert rejected.code is RejectCode.BAD_NUMBER
+    assert "row 1: its score is not finite" in rejected.reason
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

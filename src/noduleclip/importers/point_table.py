@@ -1,5 +1,6 @@
 """Tables of places as spheres: centres with or without diameters, in mm or in pixels of the images."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -184,6 +185,8 @@ class _Reader:
         if not series_uid and not patient_id:
             return self._reject(RejectCode.NO_SERIES, f"{where}: names no series and no patient")
         score, volume = row.get(schema.DETECTION_SCORE), row.get(schema.VOLUME_MM3)
+        if isinstance(score, float) and math.isinf(score):
+            return self._reject(RejectCode.BAD_NUMBER, f"{where}: its score is not finite")
         self.spheres.append(
             Sphere(
                 series_uid=series_uid,
