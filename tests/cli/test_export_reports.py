@@ -45,7 +45,7 @@ def test_hits_come_back_as_the_same_nodules(
         assert row[schema.CENTROID_Y] == pytest.approx(hit[schema.CENTROID_Y], abs=0.05)
         assert row[schema.DIAMETER_MM] == pytest.approx(hit[schema.DIAMETER_MM], abs=1e-3)
         assert row[schema.PATIENT_ID] == hit[schema.PATIENT_ID]
-        assert row[schema.DIAMETER_KIND] == (hit[schema.DIAMETER_KIND] or schema.UNKNOWN_KIND)
+        assert row[schema.DIAMETER_KIND] == (hit.get(schema.DIAMETER_KIND) or schema.UNKNOWN_KIND)
         for name in set(schema.RATING_COLUMNS) & set(hits.columns):
             assert row[name] == pytest.approx(hit[name], abs=1e-4)
 
