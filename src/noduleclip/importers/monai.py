@@ -180,7 +180,7 @@ def _list_boxes(entry: Mapping[str, object], where: str) -> Iterator[Box]:
     """
     key, boxes = _find(entry, _BOXES)
     if not isinstance(boxes, list):
-        raise InputError(f"{where}: '{key or _BOXES[0]}' is no list of boxes")
+        raise InputError(f"{where}: '{key or 'box'}' is no list of boxes")
     scores_key, scores = _find(entry, _SCORES)
     if scores is not None and not (isinstance(scores, list) and len(scores) == len(boxes)):
         found = len(scores) if isinstance(scores, list) else "no list of"
