@@ -1,6 +1,6 @@
 """Volumes in each format from a known array and affine, by the libraries that others write them with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nibabel
@@ -70,6 +70,42 @@ def write_nrrd(
     }
     header = {name: value for name, value in header.items() if value is not None}
     nrrd.write(str(path), stored.T, header, detached_header=path.suffix == ".nhdr")
+    return path
+
+
+def write_layers(
+    path: Path,
+    layers: Sequence[NDArray[np.generic]],
+    affine_lps: NDArray[np.float64],
+    segments: Sequence[tuple[int, int, str]],
+    *,
+    encoding: str = "gzip",
+) -> Path:
+    """Write (K, J, I) label maps as 3D Slicer writes segments that overlap.
+
+    Args:
+        path: The file, a .seg.nrrd.
+        layers: The label maps.
+        affine_lps: From voxel indices to mm.
+        segments: Layer, label and name of each segment.
+        encoding: As of NRRD.
+
+    Source:
+        https://slicer.readthedocs.io/en/latest/developer_guide/modules/segmentations.html
+    """
+    header: dict[str, object] = {
+        "encoding": encoding,
+        "space": "left-posterior-superior",
+        "space directions": np.vstack([np.full(3, np.nan), affine_lps[:3, :3].T]),
+        "space origin": affine_lps[:3, 3],
+        "kinds": ["list", "domain", "domain", "domain"],
+        "Segmentation_SourceRepresentation": "Binary labelmap",
+    }
+    for number, (layer, label, name) in enumerate(segments):
+        header |= {f"Segment{number}_ID": f"Segment_{number}", f"Segment{number}_Name": name}
+        header |= {f"Segment{number}_Layer": str(layer), f"Segment{number}_LabelValue": str(label)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nrrd.write(str(path), np.stack([layer.T for layer in layers]), header)
     return path
 
 

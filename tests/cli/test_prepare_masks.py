@@ -16,7 +16,7 @@ from importers.segmentations import ReaderFinding, read_slices, write_seg
 from noduleclip import schema
 from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.io.roi_table import read_roi_table
-from volume_files import permute
+from volume_files import permute, write_layers
 
 
 def prepare(out: Path, images: Path, masks: Path, *more: object) -> Outcome:
@@ -217,6 +217,35 @@ def test_totalsegmentator_in_the_folder_of_the_images(tmp_path: Path) -> None:
         ("empty-mask", f"{root}/s0003/segmentations/lung_nodules.nii.gz: has no voxel of a nodule")
     ]
     assert count(out, "empty masks") == 1
+
+
+def test_segments_of_3d_slicer_may_overlap(folders: tuple[Path, Path, Path]) -> None:
+    out, images, masks = folders
+    assert prepare(out, images, masks).code == 0
+    expected = read_nodules(out)
+    (masks / "case1.nii.gz").unlink()
+    lung_and_first, second_and_core = make_mask(values=(2, 0)), make_mask(values=(0, 1))
+    lung_and_first[:, 5:45, 5:55][lung_and_first[:, 5:45, 5:55] == 0] = 1
+    second_and_core[4][make_mask(values=(1, 0))[4] > 0] = 2
+    segments = [(0, 1, "right lung"), (0, 2, "A"), (1, 1, "B"), (1, 2, "core of A")]
+    write_layers(masks / "case1.seg.nrrd", [lung_and_first, second_and_core], AFFINE, segments)
+    done = prepare(out, images, masks, "--overwrite")
+    assert done.code == 0, done.err
+    nodules = read_nodules(out)
+    assert nodules[schema.READERS].to_list() == [1, 1, 1], "a file is of one reader"
+    first, second = expected[schema.VOLUME_MM3]
+    core = np.count_nonzero(make_mask(values=(1, 0))[4]) * VOXEL_MM3
+    assert sorted(nodules[schema.VOLUME_MM3]) == pytest.approx(sorted([first, second, core]))
+    assert "'right lung' in" in done.err
+
+
+def test_layers_of_segments_are_no_image(folders: tuple[Path, Path, Path]) -> None:
+    out, images, masks = folders
+    (images / "case1_0000.nii.gz").unlink()
+    write_layers(images / "case1_0000.nrrd", [make_mask(), make_mask()], AFFINE, [(0, 1, "A"), (1, 1, "B")])
+    done = prepare(out, images, masks)
+    assert done.code == 3
+    assert f"{images}/case1_0000.nrrd: has 2 layers of segments: a mask, no CT" in done.err
 
 
 def test_labels_of_a_network_are_chosen(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from noduleclip.importers import mask_components, mask_voxels
 from noduleclip.importers.mask_components import TooManyComponentsError, label_components
 from noduleclip.importers.mask_voxels import Instances, MaskInstances, MaskRules, parse_labels, read_instances
 from noduleclip.io.volumes.formats import open_volume
+from noduleclip.io.volumes.volume import Volume
+from volume_files import write_layers, write_nrrd
 
 
 def read(
@@ -168,12 +170,55 @@ def test_a_lung_is_no_nodule(tmp_path: Path) -> None:
 
 
 def test_named_anatomy_is_left_out(tmp_path: Path) -> None:
-    volume = open_volume(write_mask(tmp_path / "m.mha", make_mask(values=(1, 2))))
-    found = read_instances(volume, MaskRules(), {1: "lung_upper_lobe_left", 2: "lung_nodules"})
+    def write(first: str, second: str) -> Volume:
+        fields = {f"Segment{at}_Name": name for at, name in enumerate((first, second))}
+        fields |= {"Segment0_LabelValue": "1", "Segment1_LabelValue": "2"}
+        return open_volume(write_nrrd(tmp_path / "m.seg.nrrd", make_mask(values=(1, 2)), AFFINE, fields=fields))
+
+    found = read_instances(write("lung_upper_lobe_left", "lung_nodules"), MaskRules())
     assert (list(sizes(found)), found.anatomy) == (["component 1"], ["lung_upper_lobe_left"])
-    assert list(sizes(read_instances(volume, MaskRules(labels=(1,)), {1: "lung"}))) == ["component 1"]
-    both = read_instances(volume, MaskRules(), {1: "nodule A", 2: "nodule B"})
-    assert list(sizes(both)) == ["nodule A", "nodule B"]
+    assert list(sizes(read_instances(write("lung", ""), MaskRules(labels=(1,))))) == ["component 1"]
+    assert list(sizes(read_instances(write("nodule A", "nodule B"), MaskRules()))) == ["nodule A", "nodule B"]
+
+
+def write_overlap(folder: Path, *segments: tuple[int, int, str]) -> tuple[Volume, NDArray[np.uint8]]:
+    """Write a ball in each of two layers and, in the second, also the half of the first ball; return the layers."""
+    halves = make_mask(values=(0, 3))
+    halves[:4][make_mask(values=(1, 0))[:4] > 0] = 1
+    layers = np.stack([make_mask(values=(1, 0)), halves])
+    return open_volume(write_layers(folder / "m.seg.nrrd", list(layers), AFFINE, segments)), layers
+
+
+def test_segments_of_layers_are_whole_where_they_overlap(tmp_path: Path) -> None:
+    volume, layers = write_overlap(tmp_path, (0, 1, "nodule A"), (1, 1, "core of A"))
+    found = read_instances(volume, MaskRules())
+    assert [one.name for one in found.nodules] == ["nodule A", "core of A", "label 3 of layer 1"], "upwards"
+    for one, (layer, label) in zip(found.nodules, [(0, 1), (1, 1), (1, 3)], strict=True):
+        expected = np.argwhere(layers[layer] == label)[:, ::-1]
+        np.testing.assert_array_equal(sorted(one.voxels_xyz.tolist()), sorted(expected.tolist()))
+    of_label = read_instances(volume, MaskRules(labels=(1,)))
+    assert [one.name for one in of_label.nodules] == ["nodule A", "core of A"], "of each layer"
+
+
+def test_parts_of_layers_are_those_of_all_segments_together(tmp_path: Path) -> None:
+    volume, layers = write_overlap(tmp_path, (0, 1, "nodule A"), (1, 1, "core of A"))
+    united = {tuple(place) for place in np.argwhere(layers.any(axis=0))[:, ::-1].tolist()}
+    for rules, is_one, count in ((MaskRules(instances=Instances.COMPONENTS), False, 2), (MaskRules(), True, 1)):
+        found = read_instances(volume, rules, is_one=is_one)
+        assert len(found.nodules) == count
+        voxels = [tuple(place) for one in found.nodules for place in one.voxels_xyz.tolist()]
+        assert len(voxels) == len(united)
+        assert set(voxels) == united
+
+
+def test_anatomy_and_ignored_labels_are_found_in_every_layer(tmp_path: Path) -> None:
+    volume, _ = write_overlap(tmp_path, (0, 1, "nodule"), (1, 1, "left lung"), (1, 3, "lung nodule"))
+    found = read_instances(volume, MaskRules())
+    assert ([one.name for one in found.nodules], found.anatomy) == (["nodule", "lung nodule"], ["left lung"])
+    layers = np.stack([make_mask(values=(1, 0)), make_mask(values=(0, 255))])
+    path = write_layers(tmp_path / "n.seg.nrrd", list(layers), AFFINE, [(0, 1, "nodule"), (1, 255, "")])
+    with pytest.raises(SliceError, match="has label 255 beside 1, as of voxels to be ignored"):
+        read_instances(open_volume(path), MaskRules())
 
 
 def test_small_nodules_are_counted_or_left_out(tmp_path: Path) -> None:

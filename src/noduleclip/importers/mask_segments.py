@@ -49,7 +49,7 @@ def read_mask(
     Raises:
         InputError: The mask cannot be read, or is not on the grid of the image.
     """
-    found = read_instances(volume, rules, volume.stored.segment_names, is_one=is_one)
+    found = read_instances(volume, rules, is_one=is_one)
     used = sorted({index for one in found.nodules for index in one.voxels_xyz[:, 2].tolist()})
     places = _find_slices(volume, used, images)
     tracer = Tracer(

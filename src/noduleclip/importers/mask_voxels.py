@@ -1,7 +1,7 @@
 """Voxels of the nodules in a mask: a volume of labels, or of one value and 0."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +25,7 @@ _MOST_OF_IT: Final = 0.5
 _IGNORED: Final = 255
 _NOISE: Final = 0.2  # below 0, of probabilities that were resampled
 _LARGEST_LABEL: Final = (1 << 31) - 1
+_LAYER_BITS: Final = 31  # of a number that is layer and label of a voxel
 _LABELS_REMEDY: Final = "name the values that are nodules with --labels"
 
 
@@ -106,24 +107,23 @@ class MaskInstances:
         return sum(len(one.voxels_xyz) < FEW_VOXELS for one in self.nodules)
 
 
-def read_instances(
-    volume: Volume, rules: MaskRules, names: Mapping[int, str] | None = None, *, is_one: bool = False
-) -> MaskInstances:
+def read_instances(volume: Volume, rules: MaskRules, *, is_one: bool = False) -> MaskInstances:
     """Read the nodules of a mask, one plane of it in memory.
 
     Args:
-        volume: The mask.
+        volume: The mask. The labels of each of its layers are labels of their own.
         rules: Which voxels are nodules.
-        names: Names of its labels, where the file has them.
         is_one: Whether the whole mask is one nodule.
 
     Raises:
         InputError: The file cannot be read; `SliceError` where its values are no labels, or those of noise.
     """
-    names = names or {}
+    stored = volume.stored
+    names = {(layer << _LAYER_BITS) + label: name for (layer, label), name in stored.segment_names.items()}
     voxels, values = _read_voxels(volume, rules)
     labels = np.unique(values)
-    _check_labels(labels, len(values) / math.prod(volume.shape_zyx), rules, volume.path)
+    share = len(values) / (math.prod(volume.shape_zyx) * stored.layers)
+    _check_labels(labels, share, rules, volume.path)
     anatomy = [] if rules.labels else [label for label in labels.tolist() if names_anatomy(names.get(label, ""))]
     if anatomy:
         kept = ~np.isin(values, anatomy)
@@ -131,13 +131,15 @@ def read_instances(
     found = MaskInstances(anatomy=[names[label] for label in anatomy])
     if not len(labels):
         return found
-    if is_one:
-        return _sort_out(volume, voxels, np.zeros(len(values), np.int64), lambda _: "the mask", found, 1)
     by_component = rules.instances is Instances.COMPONENTS or (rules.instances is Instances.AUTO and len(labels) == 1)
-    if not by_component:
+    if not by_component and not is_one:
         return _sort_out(
-            volume, voxels, values, lambda label: names.get(label) or f"label {label}", found, rules.min_voxels
+            volume, voxels, values, lambda label: names.get(label) or _describe_label(label), found, rules.min_voxels
         )
+    if stored.layers > 1:
+        voxels = _drop_repeated(voxels, volume.shape_zyx)
+    if is_one:
+        return _sort_out(volume, voxels, np.zeros(len(voxels), np.int64), lambda _: "the mask", found, 1)
     try:
         numbers = label_components(voxels, rules.min_voxels)
     except TooManyComponentsError as error:
@@ -174,23 +176,27 @@ def _sort_out(
 
 
 def _read_voxels(volume: Volume, rules: MaskRules) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Return the (N, 3) voxels of the nodules, as columns, rows and slices, and their values."""
+    """Return the (N, 3) voxels of the nodules, as columns, rows and slices, and their layers and labels as one number.
+
+    Voxels that are of several segments are there as many times.
+    """
     stored = volume.stored
     width, _, depth = stored.shape_ijk
     places: list[NDArray[np.int32]] = [np.empty((0, 3), np.int32)]
     values: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     total = 0
     for k, plane in stored.read_planes(range(depth)):
-        inside, labels = _select(plane.ravel(), rules, volume.path)
-        total += len(inside)
-        if total > MOST_VOXELS:
-            raise _reject(
-                volume.path, f"over {MOST_VOXELS:,} of its voxels are not 0: no mask of nodules", _LABELS_REMEDY
-            )
-        if len(inside):
-            rows, columns = np.divmod(inside, width)
-            places.append(np.column_stack([columns, rows, np.full(len(inside), k)]).astype(np.int32))
-            values.append(labels)
+        for layer, of_layer in enumerate(plane.reshape(-1, stored.layers).T):
+            inside, labels = _select(of_layer, rules, volume.path)
+            total += len(inside)
+            if total > MOST_VOXELS:
+                raise _reject(
+                    volume.path, f"over {MOST_VOXELS:,} of its voxels are not 0: no mask of nodules", _LABELS_REMEDY
+                )
+            if len(inside):
+                rows, columns = np.divmod(inside, width)
+                places.append(np.column_stack([columns, rows, np.full(len(inside), k)]).astype(np.int32))
+                values.append((layer << _LAYER_BITS) + labels)
     return _orient(np.concatenate(places), volume), np.concatenate(values)
 
 
@@ -230,10 +236,22 @@ def _select(plane: NDArray[np.generic], rules: MaskRules, path: Path) -> tuple[N
     return inside, labels
 
 
-def _check_labels(labels: NDArray[np.int64], share: float, rules: MaskRules, path: Path) -> None:
-    """Check the values of a mask, whose voxels that are not 0 are a share of all."""
-    if len(labels) > _MOST_LABELS:
-        raise _reject(path, f"has {len(labels):,} values: an image, no mask", "name the folder of the masks")
+def _drop_repeated(voxels_xyz: NDArray[np.int32], shape_zyx: tuple[int, int, int]) -> NDArray[np.int32]:
+    """Return voxels, each once."""
+    found = np.unique(np.ravel_multi_index(tuple(voxels_xyz.T), shape_zyx[::-1]))
+    return np.column_stack(np.unravel_index(found, shape_zyx[::-1])).astype(np.int32)
+
+
+def _describe_label(number: int) -> str:
+    layer, label = divmod(number, 1 << _LAYER_BITS)
+    return f"label {label} of layer {layer}" if layer else f"label {label}"
+
+
+def _check_labels(numbers: NDArray[np.int64], share: float, rules: MaskRules, path: Path) -> None:
+    """Check the labels of a mask, whose voxels that are not 0 are a share of all."""
+    labels = np.unique(numbers % (1 << _LAYER_BITS))
+    if len(numbers) > _MOST_LABELS:
+        raise _reject(path, f"has {len(numbers):,} values: an image, no mask", "name the folder of the masks")
     if len(labels) > _MANY_LABELS and share > _MOST_OF_IT:
         fact = f"{share:.0%} of its voxels are not 0, of {len(labels)} values: an image, no mask"
         raise _reject(path, fact, "name the folder of the masks")

@@ -12,7 +12,7 @@ import pytest
 from noduleclip.errors import InputError
 from noduleclip.io.volumes.formats import open_volume
 from noduleclip.io.volumes.nrrd import read_nrrd_header
-from volume_files import write_nrrd
+from volume_files import write_layers, write_nrrd
 
 VALUES = np.random.default_rng(0).integers(-1024, 3000, (7, 12, 9)).astype("<i2")
 AFFINE = np.array([[0.7, 0, 0, -100.5], [0, 0.9, 0, 20.25], [0, 0, 2.5, -300.125], [0, 0, 0, 1]])
@@ -125,7 +125,7 @@ def test_vectors_and_several_volumes_are_refused(tmp_path: Path) -> None:
     for layers, name in ((3, "a.nrrd"), (2, "b.seg.nrrd"), (1, "c.seg.nrrd")):
         nrrd.write(str(tmp_path / name), np.zeros((layers, 4, 3, 2), np.uint8), header)
     for name in ("a.nrrd", "b.seg.nrrd"):
-        with pytest.raises(InputError, match=r"has 4 axes \(. x 4 x 3 x 2\), as of several volumes or layers"):
+        with pytest.raises(InputError, match=r"has 4 axes \(. x 4 x 3 x 2\), as of several volumes, or of vectors"):
             open_volume(tmp_path / name)
     assert open_volume(tmp_path / "c.seg.nrrd").stored.shape_ijk == (4, 3, 2)
 
@@ -137,8 +137,53 @@ def test_segments_have_their_names(tmp_path: Path) -> None:
     }  # fmt: skip
     path = write_nrrd(tmp_path / "a.seg.nrrd", VALUES.astype(np.uint8), AFFINE, fields=fields)
     stored = open_volume(path).stored
-    assert stored.segment_names == {1: "nodule A", 7: "lung"}
+    assert stored.segment_names == {(0, 1): "nodule A", (0, 7): "lung"}
     assert stored.is_mask
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip", "bzip2"])
+def test_layers_of_segments_are_values_of_a_voxel(tmp_path: Path, encoding: str) -> None:
+    maps = np.random.default_rng(0).integers(0, 9, (3, *VALUES.shape)).astype(np.uint8)
+    segments = [(0, 1, "nodule A"), (2, 1, "nodule B"), (2, 300, "lung")]
+    path = write_layers(tmp_path / "a.seg.nrrd", list(maps), AFFINE, segments, encoding=encoding)
+    volume = open_volume(path)
+    assert (volume.stored.layers, volume.stored.shape_ijk) == (3, VALUES.shape[::-1])
+    np.testing.assert_allclose(volume.stored.affine_lps, AFFINE)
+    assert volume.stored.segment_names == {(layer, label): name for layer, label, name in segments}
+    for index, plane in volume.stored.read_planes([1, 4]):
+        np.testing.assert_array_equal(plane, maps[:, index].transpose(1, 2, 0))
+    with pytest.raises(InputError, match=r"a\.seg\.nrrd: has 3 layers of segments: a mask, no CT"):
+        list(volume.read_slices([0]))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Segment1_Layer:=2", "Segment1_Layer:=3", "Segment1_Layer is '3'; it has 3 layers, from 0"),
+        ("Segment1_Layer:=2", "Segment1_Layer:=-1", "Segment1_Layer is '-1'"),
+        ("sizes: 3", "sizes: -3", "has 4 axes (-3 x"),
+        ("sizes: 3", "sizes: 0", "has 4 axes (0 x"),
+        ("sizes: 3", "sizes: 2000000000", "pixels in 2000000000 layers; slices have up to"),
+        ("kinds: list", "kinds: vector", "has 4 axes (3 x"),
+        ("kinds: .*\n", "", "has 4 axes (3 x"),
+        (r"Segment(.)_LabelValue", r"SegmentX\1_LabelValue", "has 4 axes (3 x"),
+    ],
+)
+def test_a_header_of_layers_is_not_believed(tmp_path: Path, old: str, new: str, message: str) -> None:
+    maps = [np.zeros(VALUES.shape, np.uint8)] * 3
+    path = edit(write_layers(tmp_path / "a.seg.nrrd", maps, AFFINE, [(0, 1, "A"), (2, 1, "B")]), old, new)
+    with pytest.raises(InputError, match=re.escape(f"{path}: ") + ".*" + re.escape(message)):
+        open_volume(path)
+
+
+def test_layers_along_the_last_axis_are_refused(tmp_path: Path) -> None:
+    header = {
+        "space": "LPS", "space directions": np.vstack([AFFINE[:3, :3], np.full(3, np.nan)]), "space origin": [0, 0, 0],
+        "kinds": ["domain", "domain", "domain", "list"], "Segment0_LabelValue": "1",
+    }  # fmt: skip
+    nrrd.write(str(tmp_path / "a.seg.nrrd"), np.zeros((4, 3, 2, 2), np.uint8), header)
+    with pytest.raises(InputError, match="as of several volumes, or of vectors"):
+        open_volume(tmp_path / "a.seg.nrrd")
 
 
 @pytest.mark.parametrize("encoding", ["raw", "gzip", "bzip2"])

@@ -47,6 +47,8 @@ _MM_OF_UNIT: Final = {
 }  # fmt: skip
 _MOST_SKIPPED: Final = 64 << 20
 _SEGMENT: Final = re.compile(r"Segment(\d{1,5})_LabelValue")
+_LAYERS: Final = "list"
+"""Kind of the axis along which segments of one label map after the other are stored."""
 
 Header = Mapping[str, Any]
 
@@ -81,6 +83,7 @@ def read_nrrd_header(path: Path) -> FileVolume:
         raise InputError(f"{path}: its NRRD header is broken ({str(error)[:200] or type(error).__name__})") from error
     spatial = _find_spatial_axes(header, path)
     sizes = [int(side) for side in header["sizes"]]
+    layers = sizes[0] if 0 not in spatial else 1
     packing = _PACKINGS.get(str(header.get("encoding", "")).casefold())
     if packing is None:
         raise InputError(f"{path}: encoding is {str(header.get('encoding'))[:40]!r}; known are {', '.join(_PACKINGS)}")
@@ -90,7 +93,8 @@ def read_nrrd_header(path: Path) -> FileVolume:
         shape_ijk=(sizes[spatial[0]], sizes[spatial[1]], sizes[spatial[2]]),
         affine_lps=_find_affine(header, spatial, path),
         dtype=_find_dtype(header, path),
-        segment_names=_list_segments(header),
+        layers=layers,
+        segment_names=_list_segments(header, layers, path),
         data_path=data_path,
         data_offset=offset,
         packing=packing,
@@ -104,7 +108,7 @@ def _get(header: Header, *names: str) -> Any:
 
 
 def _find_spatial_axes(header: Header, path: Path) -> list[int]:
-    """Return the three axes that are of the patient; any other has one element."""
+    """Return the three axes that are of the patient; any other has one element, or is the first one, of layers."""
     sizes = [int(side) for side in header.get("sizes", ())]
     found = " x ".join(map(str, sizes))
     if len(sizes) != header.get("dimension", 0) or len(sizes) < 3:
@@ -119,10 +123,11 @@ def _find_spatial_axes(header: Header, path: Path) -> list[int]:
     spatial = [axis for axis, vector in enumerate(vectors) if vector is not None]
     if len(vectors) != len(sizes) or len(spatial) != 3 or any(len(directions[axis]) != 3 for axis in spatial):
         raise InputError(f"{path}: space directions are no three vectors of three numbers, one an axis")
-    if any(side != 1 for axis, side in enumerate(sizes) if axis not in spatial):
+    others = {axis: side for axis, side in enumerate(sizes) if axis not in spatial and side != 1}
+    has_layers = header.get("kinds", [""])[0] == _LAYERS and any(map(_SEGMENT.fullmatch, header))
+    if others and not (has_layers and list(others) == [0] and others[0] > 1):
         raise InputError(
-            f"{path}: has {len(sizes)} axes ({found}), as of several volumes or layers, or of vectors; save one volume "
-            "of it"
+            f"{path}: has {len(sizes)} axes ({found}), as of several volumes, or of vectors; save one volume of it"
         )
     return spatial
 
@@ -175,11 +180,19 @@ def _place_data(header: Header, path: Path, end: int | None, packing: Packing) -
     return data_path, None if skipped == -1 else 0, max(skipped, 0)
 
 
-def _list_segments(header: Header) -> dict[int, str]:
-    """Return the names of segments by their labels, as 3D Slicer writes them to a .seg.nrrd."""
+def _list_segments(header: Header, layers: int, path: Path) -> dict[tuple[int, int], str]:
+    """Return the names of segments by layer and label, as 3D Slicer writes them to a .seg.nrrd."""
     found = {}
     for field, value in header.items():
         match = _SEGMENT.fullmatch(field)
-        if match and str(value).isdecimal() and len(str(value)) < 10:
-            found[int(value)] = str(header.get(f"Segment{match[1]}_Name", ""))
+        if not match or not _is_number(value):
+            continue
+        layer = header.get(f"Segment{match[1]}_Layer", "0") if layers > 1 else "0"
+        if not _is_number(layer) or int(layer) >= layers:
+            raise InputError(f"{path}: Segment{match[1]}_Layer is {str(layer)[:40]!r}; it has {layers} layers, from 0")
+        found[int(layer), int(value)] = str(header.get(f"Segment{match[1]}_Name", ""))
     return found
+
+
+def _is_number(value: object) -> bool:
+    return str(value).isdecimal() and len(str(value)) < 10

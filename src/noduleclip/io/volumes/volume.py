@@ -35,7 +35,8 @@ class StoredVolume(abc.ABC):
         affine_lps: (4, 4) from voxel indices (i, j, k), 0-based, to mm in the patient (LPS).
         dtype: Type of the stored values.
         remarks: Oddities of the header, a sentence each.
-        segment_names: Names of the labels of a label map, where the file has them.
+        layers: Values of each voxel; of several each is a label of its own, of segments that may overlap.
+        segment_names: Names of the segments of label maps, where the file has them, by layer from 0 and label.
     """
 
     path: Path
@@ -43,7 +44,8 @@ class StoredVolume(abc.ABC):
     affine_lps: NDArray[np.float64]
     dtype: np.dtype[np.generic]
     remarks: tuple[str, ...] = ()
-    segment_names: Mapping[int, str] = field(default_factory=dict)
+    layers: int = 1
+    segment_names: Mapping[tuple[int, int], str] = field(default_factory=dict)
 
     @property
     def is_sequential(self) -> bool:
@@ -63,7 +65,7 @@ class StoredVolume(abc.ABC):
             wanted: Indices k, each within the volume.
 
         Yields:
-            k and its (J, I) values, after the slope and intercept of the file.
+            k and its (J, I) values, after the slope and intercept of the file; (J, I, layers) where it has several.
 
         Raises:
             InputError: The data are missing, cut short or broken.
@@ -150,8 +152,10 @@ class Volume:
             The index of a slice and its (Y, X) values.
 
         Raises:
-            InputError: The data are missing, cut short or broken.
+            InputError: The data are missing, cut short or broken, or have layers: they are masks.
         """
+        if self.stored.layers > 1:
+            raise InputError(f"{self.path}: has {self.stored.layers} layers of segments: a mask, no CT")
         chosen = sorted(set(wanted))
         if not chosen:
             return
@@ -207,11 +211,13 @@ def orient(stored: StoredVolume, max_pixels: int, rescale: Rescale | None = None
     flipped = [bool(directions[world, axis] < 0) for world, axis in enumerate(axes)]
     volume = Volume(stored, (axes[0], axes[1], axes[2]), (flipped[0], flipped[1], flipped[2]), rescale)
     slices, rows, columns = volume.shape_zyx
-    plane = stored.shape_ijk[0] * stored.shape_ijk[1]
-    if max(rows * columns, plane) > max_pixels or slices > MOST_SLICES or slices * rows * columns > _MOST_VOXELS:
+    plane = stored.shape_ijk[0] * stored.shape_ijk[1] * stored.layers
+    voxels = slices * rows * columns * stored.layers
+    if max(rows * columns, plane) > max_pixels or slices > MOST_SLICES or voxels > _MOST_VOXELS:
+        layers = f" in {stored.layers} layers" if stored.layers > 1 else ""
         raise InputError(
-            f"{stored.path}: has {slices} slices of {rows} x {columns} pixels; slices have up to {max_pixels} pixels "
-            f"(--max-pixels), and a series up to {MOST_SLICES} of them and {_MOST_VOXELS:,} voxels"
+            f"{stored.path}: has {slices} slices of {rows} x {columns} pixels{layers}; slices have up to {max_pixels} "
+            f"pixels (--max-pixels), and a series up to {MOST_SLICES} of them and {_MOST_VOXELS:,} voxels"
         )
     skew = float(directions[:, axes[0]] @ directions[:, axes[1]])
     if abs(skew) > _LARGEST_SKEW:

@@ -67,12 +67,14 @@ class FileVolume(StoredVolume):
 
     @property
     def plane_bytes(self) -> int:
-        """Bytes of a plane, inflated."""
-        return self.shape_ijk[0] * self.shape_ijk[1] * self.dtype.itemsize
+        """Bytes of a plane in all layers, inflated."""
+        return self.shape_ijk[0] * self.shape_ijk[1] * self.layers * self.dtype.itemsize
 
     def read_planes(self, wanted: Collection[int]) -> Iterator[tuple[int, NDArray[np.generic]]]:
         """Read planes of the slowest axis, in ascending order; of raw data no others."""
         chosen = sorted(set(wanted))
+        columns, rows, _ = self.shape_ijk
+        shape = (rows, columns) if self.layers == 1 else (rows, columns, self.layers)
         try:
             with open_regular(self.data_path) as file:
                 self._check_length(file, chosen)
@@ -80,8 +82,7 @@ class FileVolume(StoredVolume):
                 for content, index in zip(planes, chosen, strict=False):
                     if len(content) < self.plane_bytes:
                         raise self._ends_before(index)
-                    plane = np.frombuffer(content, self.dtype).reshape(self.shape_ijk[1], self.shape_ijk[0])
-                    yield index, self._scale(plane)
+                    yield index, self._scale(np.frombuffer(content, self.dtype).reshape(shape))
         except FileNotFoundError as error:
             advice = find_misnamed(self.data_path)
             raise InputError(f"{self.path}: its data, {self.data_path.name}, are not beside it{advice}") from error
