@@ -78,7 +78,7 @@ def _trace(instance: Instance, volume: Volume, places: _Places, tracer: Tracer) 
             replace(curve, points_px=curve.points_px + np.array(corner))
             for curve in tracer.trace(mask, f"slice {index}")
         )
-        planes.append(MaskPlane(places[index], volume.planes[index], curves, int(np.count_nonzero(mask))))
+        planes.append(MaskPlane(places[index], volume.find_plane(index), curves, int(np.count_nonzero(mask))))
     return planes
 
 
@@ -102,7 +102,7 @@ def _match_slices(volume: Volume, used: Sequence[int], image: ImageSlices) -> _P
     gap_mm = float(np.median(np.abs(np.diff(heights_mm)))) if len(heights_mm) > 1 else volume.spacing_xyz_mm[2]
     places = {}
     for index in used:
-        plane = volume.planes[index]
+        plane = volume.find_plane(index)
         nearest = int(np.abs(heights_mm - np.array(plane.position_mm) @ across).argmin())
         if not _coincide(plane, image.planes[nearest], _SLACK_PX * gap_mm):
             raise SliceError(RejectCode.OTHER_GRID, _describe_grids(volume, image, index))
@@ -130,7 +130,7 @@ def _describe_grids(volume: Volume, image: ImageSlices, index: int) -> str:
     heights = sorted(plane.position_mm[2] for plane in image.planes)
     first = image.planes[0]
     gap_mm = (heights[-1] - heights[0]) / max(len(heights) - 1, 1)
-    mask_grid = _describe_grid(volume.shape_zyx[::-1], volume.spacing_xyz_mm, volume.planes[0].position_mm)
+    mask_grid = _describe_grid(volume.shape_zyx[::-1], volume.spacing_xyz_mm, volume.find_plane(0).position_mm)
     image_grid = _describe_grid(
         (first.shape_yx[1], first.shape_yx[0], len(heights)), (*first.spacing_yx_mm[::-1], gap_mm), first.position_mm
     )

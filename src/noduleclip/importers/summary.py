@@ -100,24 +100,32 @@ def _find_oddities(catalogue: Catalogue, rois: pl.DataFrame) -> list[str]:
 
 def _find_reconstructions(catalogue: Catalogue, series_uids: Iterable[str]) -> list[str]:
     """Return a sentence for series in which the rule chose one of several reconstructions."""
-    all_here = [(uid, one) for uid in series_uids if (one := catalogue.find_series(uid)) is not None]
+    mixed: list[str] = []
+    found: list[str] = []
+    unmatched = 0
+    for uid in series_uids:  # one at a time: the slices of all take memory
+        series = catalogue.find_series(uid)
+        if series is None:
+            continue
+        if len(series.patients) > 1:
+            mixed.append(f"{uid}, {len(series.patients)}")
+        if others := series.list_alternatives():
+            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+            found.append(f"{uid}: used is {series.parts[0].describe()}, not used {others[0].describe()}{more}")
+            unmatched += not series.matches(catalogue.pattern)
     remarks = []
-    if mixed := [(uid, one) for uid, one in all_here if len(one.patients) > 1]:
-        uid, series = mixed[0]
-        remarks.append(f"{len(mixed)} series have slices of several patients; first: {uid}, {len(series.patients)}")
-    found = [(uid, one, others) for uid, one in all_here if (others := one.list_alternatives())]
+    if mixed:
+        remarks.append(f"{len(mixed)} series have slices of several patients; first: {mixed[0]}")
     if found:
-        uid, one, others = found[0]
-        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         rule = "with the thinnest slices, then by kernel and description (--series picks another)"
         if catalogue.pattern:
             rule = f"that --series {catalogue.pattern!r} matches, then with the thinnest slices"
         remarks.append(
             f"{len(found)} series hold several reconstructions; annotations that name no slice are on the one {rule}; "
-            f"first: series {uid}: used is {one.parts[0].describe()}, not used {others[0].describe()}{more}"
+            f"first: series {found[0]}"
         )
-    if catalogue.pattern and (unmatched := [uid for uid, one, _ in found if not one.matches(catalogue.pattern)]):
-        remarks.append(f"{len(unmatched)} of them have none that matches --series {catalogue.pattern!r}")
+    if catalogue.pattern and unmatched:
+        remarks.append(f"{unmatched} of them have none that matches --series {catalogue.pattern!r}")
     return remarks
 
 

@@ -32,6 +32,7 @@ from noduleclip.io.volumes.volume import Rescale, Volume
 DICOM_FOLDER: Final = "dicom"
 _DIGITS: Final = 16
 _MOST_NAMED: Final = 3
+_ROWS_A_PART: Final = 2_000
 _HEADER_BYTES: Final = 1024  # of a derived slice, about
 
 
@@ -170,9 +171,9 @@ def list_volume_slices(images: Mapping[str, Volume], out: Path) -> pl.DataFrame:
 
     No path is built from the name of a series: its folder is named by its hash.
     """
-    frames = [pl.DataFrame(schema=SLICE_COLUMNS)]
+    frames: list[pl.DataFrame] = []
+    rows: list[dict[str, Any]] = []
     for series_uid in sorted(images):
-        rows: list[dict[str, Any]] = []
         folder = out.absolute() / DICOM_FOLDER / hashlib.sha256(series_uid.encode()).hexdigest()[:_DIGITS]
         for index, plane in enumerate(images[series_uid].planes):
             rows.append(
@@ -189,8 +190,10 @@ def list_volume_slices(images: Mapping[str, Volume], out: Path) -> pl.DataFrame:
                     COLUMNS: plane.shape_yx[1],
                 }
             )
-        frames.append(pl.DataFrame(rows, schema=SLICE_COLUMNS, orient="row"))  # at once: rows take ten times more
-    return pl.concat(frames)
+        if len(rows) >= _ROWS_A_PART:  # as rows they take ten times more, and as many small parts, too
+            frames.append(pl.DataFrame(rows, schema=SLICE_COLUMNS, orient="row"))
+            rows = []
+    return pl.concat([*frames, pl.DataFrame(rows, schema=SLICE_COLUMNS, orient="row")], rechunk=True)
 
 
 def recognise_derived(out: Path) -> Callable[[str], bool]:
@@ -252,14 +255,15 @@ def write_needed(images: Mapping[str, Volume], rois: pl.DataFrame) -> WrittenSli
                 remarks.append(f"{image.path}: {found.doubt} (used as --rescale says)")
             for index, hu in found:
                 path, patient_id = slices[index]
+                plane = image.find_plane(index)
                 content = make_derived_slice(
                     hu,
                     key=series_uid,
                     index=index,
                     patient_id=patient_id,
-                    position_mm=image.planes[index].position_mm,
-                    orientation=image.planes[index].orientation,
-                    spacing_yx_mm=image.planes[index].spacing_yx_mm,
+                    position_mm=plane.position_mm,
+                    orientation=plane.orientation,
+                    spacing_yx_mm=plane.spacing_yx_mm,
                     spacing_z_mm=image.spacing_xyz_mm[2],
                 )
                 written += keep_file(path, content)

@@ -123,15 +123,19 @@ class Volume:
         """Volume of a voxel."""
         return abs(float(np.linalg.det(self.affine_lps[:3, :3])))
 
-    @functools.cached_property
+    @property
     def planes(self) -> tuple[SlicePlane, ...]:
-        """Where each slice lies."""
-        slices, rows, columns = self.shape_zyx
+        """Where each slice lies; not kept, as those of many volumes take memory."""
+        return tuple(map(self.find_plane, range(self.shape_zyx[0])))
+
+    def find_plane(self, index: int) -> SlicePlane:
+        """Return where a slice lies."""
+        _, rows, columns = self.shape_zyx
         column_mm, row_mm, _ = self.spacing_xyz_mm
         affine = self.affine_lps
         orientation = tuple((affine[:3, :2] / (column_mm, row_mm)).T.ravel().tolist())
-        origins_mm = (affine[:3, 3] + np.arange(slices)[:, None] * affine[:3, 2]).tolist()
-        return tuple(SlicePlane((x, y, z), orientation, (row_mm, column_mm), (rows, columns)) for x, y, z in origins_mm)
+        x, y, z = (affine[:3, 3] + index * affine[:3, 2]).tolist()
+        return SlicePlane((x, y, z), orientation, (row_mm, column_mm), (rows, columns))
 
     def stored_to_lps(self, ijk: Sequence[float]) -> tuple[float, float, float]:
         """Return the place in mm (LPS) of a voxel (i, j, k) as the file counts them, 0-based."""
