@@ -1,7 +1,7 @@
 """Enhanced CT made from single slices, and single slices written in other transfer syntaxes."""
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -74,6 +74,57 @@ def enhance(
     change(volume)
     volume.save_as(path, enforce_file_format=True)
     return path
+
+
+def convert_series(folder: Path, uid_: str = "1.2.3.4") -> dict[str, int]:
+    """Write the slices in a folder as the frames of one enhanced CT in their place, from the head to the feet.
+
+    References in other files of the folder, as in segmentations and reports, are made references to the frames.
+
+    Args:
+        folder: Folder of one series, and of files that refer to it.
+        uid_: SOP Instance UID of the enhanced CT.
+
+    Returns:
+        The frame of each slice, by its SOP Instance UID.
+    """
+    read = {path: pydicom.dcmread(path) for path in sorted(folder.rglob("*.dcm"))}
+    slices = [one for one in read.values() if one.Modality == "CT"]
+    slices.sort(key=lambda one: -float(one.ImagePositionPatient[2]))
+    frames = {str(one.SOPInstanceUID): frame for frame, one in enumerate(slices, 1)}
+
+    def place(volume: Dataset) -> None:
+        volume.SOPInstanceUID = volume.file_meta.MediaStorageSOPInstanceUID = uid.UID(uid_)
+        for keyword in ("StudyInstanceUID", "FrameOfReferenceUID", "Manufacturer", "SeriesDescription"):
+            if keyword in slices[0]:
+                setattr(volume, keyword, slices[0][keyword].value)
+        for group, one in zip(volume.PerFrameFunctionalGroupsSequence, slices, strict=True):
+            group.update(make_group(PlanePositionSequence={"ImagePositionPatient": one.ImagePositionPatient}))
+            if "SliceThickness" in one:
+                group.PixelMeasuresSequence[0].SliceThickness = one.SliceThickness
+
+    for path, one in read.items():
+        if one.Modality == "CT":
+            path.unlink()
+        else:
+            refer_to_frames(one, frames, uid_)
+            one.save_as(path)
+    for one in slices:
+        if "RescaleType" not in one:
+            one.RescaleType = "HU"
+    enhance(slices, folder / "volume.dcm", change=place)
+    return frames
+
+
+def refer_to_frames(dataset: Dataset, frames: Mapping[str, int], uid_: str) -> None:
+    """Make references to slices, at any depth, references to frames."""
+    for element in dataset:
+        for item in element.value if element.VR == "SQ" else ():
+            refer_to_frames(item, frames, uid_)
+    frame = frames.get(str(dataset.get("ReferencedSOPInstanceUID", "")))
+    if frame is not None:
+        dataset.ReferencedSOPClassUID = uid.EnhancedCTImageStorage
+        dataset.ReferencedSOPInstanceUID, dataset.ReferencedFrameNumber = uid_, frame
 
 
 def _drop_lengths(dataset: Dataset, keyword: str) -> None:

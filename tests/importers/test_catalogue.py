@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +13,7 @@ import pytest
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 
-from enhanced_ct import enhance
+from enhanced_ct import convert_series
 from importers.closed_folders import close_folder
 from importers.lidc_phantoms import Series
 from noduleclip import schema
@@ -20,7 +21,8 @@ from noduleclip.errors import InputError, OutputError, RejectCode
 from noduleclip.importers import catalogue_scan as module
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.catalogue_scan import read_catalogue
-from noduleclip.importers.slice_columns import PATH, POSITION
+from noduleclip.importers.slice_columns import ORIENTATION, PATH, POSITION
+from noduleclip.importers.slice_names import name_slice
 from noduleclip.io import job_pool
 from noduleclip.io.dicom import bounded_file
 from noduleclip.io.dicom import header as dicom_header
@@ -353,15 +355,86 @@ def test_what_has_no_modality_by_its_nature_is_no_reject(
     assert (found.rejects.height, found.others.height) == (0, 1)
 
 
-def test_enhanced_ct_is_rejected_for_what_it_is(root: Path, tmp_path: Path) -> None:
-    slices = [pydicom.dcmread(path) for path in sorted(root.rglob("*.dcm"))[:3]]
-    for one in slices:
-        one.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-    enhance(slices, root / "volume.dcm")
+def test_frames_of_enhanced_ct_are_slices(root: Path, tmp_path: Path) -> None:
+    expected = read(root, tmp_path / "before")[0].slices
+    folder = FIRST.folder(root)
+    frames = convert_series(folder, "1.2.3.4")
+    found, files, _ = read(root, tmp_path / "keep")
+    assert (files, found.slices.height) == (4, 6)
+    of_first = found.slices.filter(pl.col(schema.SERIES_UID) == FIRST.uid)
+    assert of_first[schema.FRAME].to_list() == [1, 2, 3]
+    for uid_, frame in frames.items():
+        row = found.find_sop(name_slice("1.2.3.4", frame))
+        before = expected.row(by_predicate=pl.col(schema.SOP_UID) == uid_, named=True)
+        assert row is not None
+        kept = [*POSITION, *ORIENTATION, schema.SPACING_ROW, schema.SPACING_COL, schema.SLICE_THICKNESS]
+        assert [row[name] for name in kept] == [before[name] for name in kept]
+    assert found.slices.filter(pl.col(schema.SERIES_UID) == SECOND.uid)[schema.FRAME].null_count() == 3
+    again, files, known = read(root, tmp_path / "keep")
+    assert (files, known) == (0, 4)
+    assert again.slices.equals(found.slices)
+    shutil.copy(folder / "volume.dcm", folder / "copy.dcm")
+    copied, _, _ = read(root, tmp_path / "keep")
+    assert (copied.slices.height, copied.copies) == (6, 1)
+
+
+def test_another_image_with_the_uid_of_a_slice_is_no_copy_of_it(root: Path, tmp_path: Path) -> None:
+    path = sorted(SECOND.folder(root).iterdir())[0]
+    data = pydicom.dcmread(path)
+    shutil.copy(path, path.with_name("copy.dcm"))
+    data.SOPInstanceUID = FIRST.sop_uid(0)
+    data.save_as(path.with_name("other.dcm"))
     found, _, _ = read(root, tmp_path / "keep")
     (reject,) = found.rejects.rows(named=True)
-    assert reject[schema.REJECT_CODE] == RejectCode.MULTI_FRAME
-    assert (
-        "a multi-frame CT (3 in this file), and prepare reads files of one slice; split it"
-        in reject[schema.REJECT_REASON]
-    )
+    assert (found.copies, reject[schema.REJECT_CODE]) == (1, RejectCode.BAD_HEADER)
+    assert "other.dcm: has the SOP Instance UID of another image, " in reject[schema.REJECT_REASON]
+
+
+def no_positions(volume: Dataset) -> None:
+    for group in volume.PerFrameFunctionalGroupsSequence:
+        del group.PlanePositionSequence
+    volume.ImagePositionPatient = [0, 0, 0]
+
+
+def too_few_groups(volume: Dataset) -> None:
+    volume.PerFrameFunctionalGroupsSequence = volume.PerFrameFunctionalGroupsSequence[:2]
+
+
+def shared_groups(volume: Dataset) -> None:
+    volume.SharedFunctionalGroupsSequence = volume.PerFrameFunctionalGroupsSequence[:1]
+    del volume.PerFrameFunctionalGroupsSequence
+    volume.NumberOfFrames = 2_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "reason"),
+    [
+        (no_positions, RejectCode.BAD_HEADER, "of frame 1 of 3, ImagePositionPatient or ImageOrientationPatient is"),
+        (too_few_groups, RejectCode.BAD_HEADER, "PerFrameFunctionalGroupsSequence has 2 items, none for frame 3"),
+        (shared_groups, RejectCode.TOO_LARGE, "a multi-frame CT of 2,000,000,000 frames, and at most 4,096 are read"),
+    ],
+)
+def test_enhanced_ct_without_places_is_rejected(
+    root: Path, tmp_path: Path, change: Callable[[Dataset], None], code: RejectCode, reason: str
+) -> None:
+    convert_series(FIRST.folder(root))
+    path = FIRST.folder(root) / "volume.dcm"
+    data = pydicom.dcmread(path)
+    change(data)
+    data.save_as(path)
+    found, _, _ = read(root, tmp_path / "keep")
+    (reject,) = found.rejects.rows(named=True)
+    assert reject[schema.REJECT_CODE] == code
+    assert reason in reject[schema.REJECT_REASON]
+    assert found.series_uids() == [SECOND.uid]
+
+
+def test_frames_that_are_localizers_are_left_out(root: Path, tmp_path: Path) -> None:
+    convert_series(FIRST.folder(root))
+    path = FIRST.folder(root) / "volume.dcm"
+    data = pydicom.dcmread(path)
+    for frame in (0, 1):
+        data.PerFrameFunctionalGroupsSequence[frame].CTImageFrameTypeSequence[0].FrameType[2] = "LOCALIZER"
+        data.save_as(path)
+    found, _, _ = read(root, tmp_path / "keep")
+    assert found.slices.filter(pl.col(schema.SERIES_UID) == FIRST.uid)[schema.FRAME].to_list() == [3]

@@ -35,7 +35,7 @@ class Contour:
     Attributes:
         points_px: (V, 2) vertices (x, y), DICOM column and row, 0-based, without the first one again at the end.
         z_mm: Position of the slice along the patient's axis (LPS, mm) as in the source; NaN where it has none.
-        sop_uid: SOP Instance UID of the slice; empty where the source does not name it.
+        sop_uid: Name of the slice (`slice_names`); empty where the source does not name it.
         includes: False where the curve bounds a hole.
     """
 
@@ -94,7 +94,7 @@ class Sphere:
         nodule_id: As in `Outline`.
         score: Score of a detector; None where a reader marked the nodule.
         extra: Values of further columns of the source that are to be kept.
-        sop_uid: SOP Instance UID of the slice that the source names; empty where it names none, and the nearest is
+        sop_uid: Name of the slice (`slice_names`) that the source names; empty where it names none, and the nearest is
             used.
         pixel_place: The center as the source has it, where that is in pixels of its image.
         volume_mm3: Volume that the source gives; None where it gives none.

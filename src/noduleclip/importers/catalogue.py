@@ -37,8 +37,8 @@ class Catalogue:
 
     Attributes:
         root: The folder.
-        slices: One row per CT slice with a place in its patient, sorted by series and path; of slices with one SOP
-            Instance UID the first.
+        slices: One row per CT slice with a place in its patient, also per frame of a multi-frame file, sorted by
+            series, path and frame; of slices with one SOP Instance UID the first.
         others: One row per DICOM file of another modality, such as segmentations, reports and chest X-rays; of those
             with one SOP Instance UID the first.
         rejects: One row per file that is no usable DICOM, and per folder that cannot be opened, with code and reason.
@@ -150,7 +150,7 @@ class Catalogue:
         return self.slices.slice(*self._places[series_uid])
 
     def find_sop(self, sop_uid: str) -> dict[str, Any] | None:
-        """Return the row of a slice; None where there is none."""
+        """Return the row of a slice by its name, see `slice_names`; None where there is none."""
         row = self._series_of_sop.get(sop_uid)
         return None if row is None else self.slices.row(row, named=True)
 

@@ -12,8 +12,8 @@ from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import InputError, RejectCode, make_encodable
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.files import Walk, walk_files
-from noduleclip.importers.slice_columns import FILE_VERSION, MODALITY, PATH, SLICE_COLUMNS, make_slice_frame
-from noduleclip.importers.slice_rows import make_reject_row, read_slice_row
+from noduleclip.importers.slice_columns import FILE_VERSION, MODALITY, PATH, POSITION, SLICE_COLUMNS, make_slice_frame
+from noduleclip.importers.slice_rows import make_reject_row, read_slice_rows
 from noduleclip.io.artefacts import replacing
 from noduleclip.io.dicom.slice import no_warnings
 from noduleclip.io.disk import require_space
@@ -79,7 +79,7 @@ def read_catalogue(
     table = (
         pl.concat([known, *parts.frames])
         .join(found, on=FILE_VERSION, how="semi")
-        .sort(schema.SERIES_UID, PATH, nulls_last=True)
+        .sort(schema.SERIES_UID, PATH, schema.FRAME, nulls_last=True)
     )
     if fresh.height or table.height != known.height:
         _write_rows(cache / _CATALOGUE, table)
@@ -93,23 +93,38 @@ def _sort_out(root: Path, table: pl.DataFrame, hint: str, *, needs_ct: bool) -> 
     is_dicom, is_refused = pl.col(MODALITY).is_not_null(), pl.col(schema.REJECT_CODE).is_not_null()
     ct = table.filter(is_dicom & ~is_refused & (pl.col(MODALITY) == "CT"))
     slices = _drop_copies(ct)
-    rejects = table.filter(is_refused)
+    clashes = _find_clashes(ct, slices)
+    rejects = pl.concat([table.filter(is_refused), clashes])
     if slices.height == 0 and needs_ct:
         refused = f"; {rejects.height:,} cannot be used, first: {rejects[0, schema.REJECT_REASON]}"
         raise InputError(
-            f"{root}: no CT slice among {table.height:,} files; name the folder that holds the DICOM of the series"
-            f"{hint}{refused if rejects.height else ''}"
+            f"{root}: no CT slice among {table[PATH].n_unique():,} files; name the folder that holds the DICOM of the "
+            f"series{hint}{refused if rejects.height else ''}"
         )
     not_ct = table.filter(is_dicom & ~is_refused & (pl.col(MODALITY) != "CT"))
     others = _drop_copies(not_ct)
-    copies = ct.height - slices.height + not_ct.height - others.height
+    copies = pl.concat([ct, not_ct])[PATH].n_unique() - pl.concat([slices, others])[PATH].n_unique() - clashes.height
     return Catalogue(root, slices, others, rejects, copies, table.height - ct.height - not_ct.height - rejects.height)
 
 
 def _drop_copies(files: pl.DataFrame) -> pl.DataFrame:
-    """Leave the first of the files with one SOP Instance UID; those without any are all left."""
+    """Keep the first of the files with one SOP Instance UID; those without any are all kept."""
     name = pl.when(pl.col(schema.SOP_UID) != "").then(schema.SOP_UID).otherwise(PATH)
     return files.filter(name.is_first_distinct())
+
+
+def _find_clashes(files: pl.DataFrame, slices: pl.DataFrame) -> pl.DataFrame:
+    """Return the files whose SOP Instance UID is that of another image, as rejects: they are no copies of it."""
+    identity = (schema.SERIES_UID, schema.PATIENT_ID, *POSITION)
+    both = files.join(slices.select(schema.SOP_UID, PATH, *identity), on=schema.SOP_UID, suffix="_of_first")
+    differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_of_first")) for name in identity)
+    reason = pl.format(
+        "{}: has the SOP Instance UID of another image, {}; leave one of them out", PATH, f"{PATH}_of_first"
+    )
+    rejected = both.filter(differs).unique(PATH, maintain_order=True)
+    return rejected.with_columns(
+        pl.lit(str(RejectCode.BAD_HEADER)).alias(schema.REJECT_CODE), reason.alias(schema.REJECT_REASON)
+    ).select(files.columns)
 
 
 def _list_files(root: Path, walk: Walk, is_left_out: Callable[[str], bool]) -> pl.DataFrame:
@@ -148,7 +163,7 @@ def _load_cached(cache: Path) -> tuple[pl.DataFrame, set[str]]:
     cached = pl.concat(frames)
     lost = set(cached.filter(pl.col(schema.REJECT_REASON).str.ends_with(_LOST))[PATH])
     lasting = cached.filter(~pl.col(schema.REJECT_CODE).is_in(_MAY_PASS).fill_null(value=False))
-    return lasting.unique(FILE_VERSION, keep="first", maintain_order=True), lost
+    return lasting.unique([*FILE_VERSION, schema.FRAME], keep="first", maintain_order=True), lost
 
 
 class _CacheParts:
@@ -205,4 +220,4 @@ def _read_jobs(
 
 @no_warnings()
 def _read_files(max_pixels: int, files: Iterable[tuple[str, int, int]]) -> list[dict[str, Any]]:
-    return [read_slice_row(file, max_pixels) for file in files]
+    return [row for file in files for row in read_slice_rows(file, max_pixels)]

@@ -12,6 +12,7 @@ from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import RejectCode
 from noduleclip.importers.seg_frames import check_syntax, open_frames, split_labels
 from noduleclip.importers.segments import MaskPlane, Segment, Tracer, names_anatomy, names_lesion
+from noduleclip.importers.slice_names import parse_reference
 from noduleclip.io.dicom.header import LEAVE_OUT, Header, read_header
 from noduleclip.io.dicom.slice import no_warnings
 from noduleclip.io.slice_plane import SlicePlane
@@ -125,9 +126,9 @@ def _parse_plane(groups: pydicom.Dataset, shared: pydicom.Dataset, shape_yx: tup
 
 
 def _find_source(groups: pydicom.Dataset) -> str:
-    """Return the slice that a frame was drawn on; empty where there is none, or more than one."""
+    """Return the name of the slice that a frame was drawn on; empty where there is none, or more than one."""
     sources = [
-        str(source.ReferencedSOPInstanceUID)
+        parse_reference(source)
         for derivation in groups.get("DerivationImageSequence") or ()
         for source in derivation.get("SourceImageSequence") or ()
     ]

@@ -6,6 +6,7 @@ import polars.selectors as cs
 
 from noduleclip import schema
 from noduleclip.importers.catalogue import Catalogue
+from noduleclip.importers.slice_names import name_slice
 from noduleclip.io.consensus import collapse_nodules
 from noduleclip.io.slice_plane import SlicePlane
 
@@ -38,8 +39,8 @@ def summarise_nodules(rois: pl.DataFrame) -> pl.DataFrame:
         rois: Rows of a ROI table, a curve each.
 
     Returns:
-        The columns of `NODULE_COLUMNS`, nodules in the order in which the table first names them; the position is that
-        of the key slice. Columns that the table does not have are null.
+        The columns of `NODULE_COLUMNS`, and `frame` where the table has it; nodules in the order in which the table
+        first names them; the position is that of the key slice. Columns that the table does not have are null.
     """
     nodules = collapse_nodules(rois.drop(schema.POINTS_JSON, strict=False))
     sizes = pl.col(schema.READER_DIAMETERS)
@@ -52,7 +53,7 @@ def summarise_nodules(rois: pl.DataFrame) -> pl.DataFrame:
             (sizes.list.max() - sizes.list.min()).alias(schema.DIAMETER_SPREAD),
             *(pl.lit(None, pl.Float64).alias(name) for name in (schema.X_MM, schema.Y_MM)),
         )
-        .select(NODULE_COLUMNS)
+        .select(*NODULE_COLUMNS, *([pl.col(schema.FRAME).cast(pl.Int64)] if schema.FRAME in rois.columns else []))
         .with_columns(cs.float().round(_DIGITS))
     )
 
@@ -69,9 +70,11 @@ def place_nodules(nodules: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
     """
     if not catalogue.was_read:
         return nodules
-    planes = {sop_uid: catalogue.find_plane(sop_uid) for sop_uid in nodules[schema.SOP_UID].unique()}
-    places = nodules[schema.SOP_UID, schema.CENTROID_X, schema.CENTROID_Y].rows()
-    places_mm = [_find_place(planes[sop_uid], x_px, y_px) for sop_uid, x_px, y_px in places]
+    frames = nodules[schema.FRAME].fill_null(1) if schema.FRAME in nodules.columns else [1] * nodules.height
+    names = [name_slice(sop_uid, frame) for sop_uid, frame in zip(nodules[schema.SOP_UID], frames, strict=True)]
+    planes = {name: catalogue.find_plane(name) for name in set(names)}
+    places = zip(names, nodules[schema.CENTROID_X], nodules[schema.CENTROID_Y], strict=True)
+    places_mm = [_find_place(planes[name], x_px, y_px) for name, x_px, y_px in places]
     return nodules.with_columns(
         pl.Series(name, [place[axis] for place in places_mm], pl.Float64).round(_DIGITS)
         for axis, name in enumerate((schema.X_MM, schema.Y_MM, schema.Z_MM))

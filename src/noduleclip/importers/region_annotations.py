@@ -14,7 +14,9 @@ from noduleclip.importers.annotations import RejectedAnnotation, Sphere
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.diameters import DiameterKind
 from noduleclip.importers.dicom_sr import Report
-from noduleclip.importers.report_regions import Extent, measure_region
+from noduleclip.importers.report_regions import Extent, Region, measure_region
+from noduleclip.importers.series_slices import find_in_stack
+from noduleclip.importers.slice_columns import FRAME_OF_REFERENCE
 from noduleclip.io.roi_table import MAX_DIAMETER_MM
 
 
@@ -79,6 +81,11 @@ class _Placer:
         if not report.regions:
             self._refuse(report, RejectCode.BAD_REPORT, report.bad_region)
             return None
+        for region in report.regions:
+            if self._lacks_frame(region):
+                fact = f"its region names no frame of image {region.sop_uid}, which has several"
+                self._refuse(report, RejectCode.BAD_REPORT, fact)
+                return None
         located = [one for one in self._locate(report) if one is not None]
         if not located:
             self.counts["absent"] += 1
@@ -107,6 +114,10 @@ class _Placer:
             sop_uid=sop_uid if len(extents) == 1 else "",
         )
 
+    def _lacks_frame(self, region: Region) -> bool:
+        found = self._catalogue.find_sop(region.sop_uid)
+        return found is not None and found[schema.FRAME] is not None and not region.names_frame
+
     def _refuse(self, report: Report, code: RejectCode, reason: str) -> None:
         where = f"{report.path}: {_name_group(report)}"
         self.rejected.append(RejectedAnnotation(report.path, code, f"{where}: {reason}"))
@@ -117,8 +128,7 @@ class _Placer:
         for region in report.regions:
             if region.frame_of_reference_uid:
                 extent = measure_region(region)
-                series_uid = self._find_series(region.frame_of_reference_uid, extent, report)
-                located.append((series_uid, "", extent) if series_uid else None)
+                located.append(self._locate_in_space(region.frame_of_reference_uid, extent, report))
                 continue
             found, plane = self._catalogue.find_sop(region.sop_uid), self._catalogue.find_plane(region.sop_uid)
             if found is None or plane is None:
@@ -126,6 +136,24 @@ class _Placer:
             else:
                 located.append((found[schema.SERIES_UID], region.sop_uid, measure_region(region, plane)))
         return located
+
+    def _locate_in_space(self, frame_uid: str, extent: Extent, report: Report) -> tuple[str, str, Extent] | None:
+        """Return series, slice and extent of a region in space; None where no slice of its frame of reference is there.
+
+        The slice is named only where its series has several frames of reference.
+        """
+        series_uid = self._find_series(frame_uid, extent, report)
+        series = self._catalogue.find_series(series_uid)
+        if series is None:
+            return None
+        stacks = [*series.parts, *series.others]
+        if all(stack.first[FRAME_OF_REFERENCE] == frame_uid for stack in stacks):
+            return series_uid, "", extent
+        for stack in stacks:
+            number = find_in_stack(stack, extent.center_mm.tolist())
+            if stack.first[FRAME_OF_REFERENCE] == frame_uid and number is not None:
+                return series_uid, str(stack.frame[number, schema.SOP_UID]), extent
+        return None
 
     def _find_series(self, frame_of_reference_uid: str, extent: Extent, report: Report) -> str:
         """Return the series that a place in space lies on; empty where there is none.

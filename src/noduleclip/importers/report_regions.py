@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from noduleclip.importers.annotations import Contour, Outline
 from noduleclip.importers.diameters import DiameterKind, measure_outline
+from noduleclip.importers.slice_names import list_frames, parse_reference
 from noduleclip.io.slice_plane import SlicePlane
 
 ON_IMAGE, IN_SPACE = "SCOORD", "SCOORD3D"
@@ -41,7 +42,8 @@ class Region:
         graphic: Graphic Type.
         points: (V, 2) points (x, y) in pixels of an image, the middle of the first pixel being (0, 0); or (V, 3) points
             in mm, LPS.
-        sop_uid: SOP Instance UID of the image; empty for a region in space.
+        sop_uid: Name of the image (`slice_names`); empty for a region in space.
+        names_frame: Whether the reference to the image names a frame, as it has to of a multi-frame file.
         frame_of_reference_uid: Frame of reference of a region in space; else empty.
         is_closed: Whether it is the outline of an area even where its last point is not the first one.
     """
@@ -51,6 +53,7 @@ class Region:
     sop_uid: str = ""
     frame_of_reference_uid: str = ""
     is_closed: bool = False
+    names_frame: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,11 @@ def parse_region(item: pydicom.Dataset, root: pydicom.Dataset, *, is_closed: boo
         if not frame_uid:
             raise BadRegionError("its region names no frame of reference")
         return Region(graphic, points, "", frame_uid, is_closed)
-    sop_uid = _find_image(item, root)
-    if not sop_uid:
-        raise BadRegionError("its region names no image")
-    return Region(graphic, points - 0.5, sop_uid, "", is_closed)
+    image = _find_image(item, root)
+    name, frames = ("", []) if image is None else (parse_reference(image), list_frames(image))
+    if not name:
+        raise BadRegionError("its region names several frames of an image" if frames else "its region names no image")
+    return Region(graphic, points - 0.5, name, "", is_closed, names_frame=bool(frames))
 
 
 def _describe_count(graphic: str, width: int) -> str:
@@ -117,8 +121,8 @@ def _describe_count(graphic: str, width: int) -> str:
     return str(count) if graphic in _EXACT else f"a multiple of {width}, at least {count}"
 
 
-def _find_image(item: pydicom.Dataset, root: pydicom.Dataset) -> str:
-    """Return the SOP Instance UID of the image that a region is selected from, which it holds or refers to."""
+def _find_image(item: pydicom.Dataset, root: pydicom.Dataset) -> pydicom.Dataset | None:
+    """Return the reference to the image that a region is selected from, which it holds or refers to."""
     for child in item.get("ContentSequence") or ():
         path = child.get("ReferencedContentItemIdentifier")
         if path is not None:
@@ -126,8 +130,9 @@ def _find_image(item: pydicom.Dataset, root: pydicom.Dataset) -> str:
             for number in list(np.atleast_1d(path))[1:]:
                 child = child.ContentSequence[int(number) - 1]
         if child.get("ValueType") == "IMAGE":
-            return str(child.ReferencedSOPSequence[0].ReferencedSOPInstanceUID).strip()
-    return ""
+            reference: pydicom.Dataset = child.ReferencedSOPSequence[0]
+            return reference
+    return None
 
 
 def measure_region(region: Region, plane: SlicePlane | None = None) -> Extent:

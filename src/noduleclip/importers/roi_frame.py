@@ -26,7 +26,7 @@ ROI_COLUMNS: Final = {
     schema.MANUFACTURER: pl.String,
 }
 """The columns of `roi_with_diam.csv`, in order."""
-OPTIONAL_COLUMNS: Final = {schema.VOLUME_MM3: pl.Float64, schema.DETECTION_SCORE: pl.Float64}
+OPTIONAL_COLUMNS: Final = {schema.FRAME: pl.Int64, schema.VOLUME_MM3: pl.Float64, schema.DETECTION_SCORE: pl.Float64}
 """Columns behind them, each of which is there where a row has a value."""
 
 

@@ -23,6 +23,7 @@ from noduleclip.importers.grouping import Annotation
 from noduleclip.importers.roi_frame import PlacedAnnotation, make_roi_frame
 from noduleclip.importers.series_slices import SeriesSlices, find_in_stack
 from noduleclip.importers.slice_columns import COLUMNS, PATH, POSITION, ROWS, make_planes
+from noduleclip.importers.slice_names import find_sop_uid
 from noduleclip.importers.spheres import cut_sphere
 from noduleclip.io.roi_table import LIDC_PATIENT, MAX_DIAMETER_MM
 
@@ -136,9 +137,11 @@ class _Maker:
                 at = contour.sop_uid or f"z {contour.z_mm:g} mm"
                 self._refuse(RejectCode.NO_SLICE, f"{where}: its slice {at} is not below {self._catalogue.root}")
             elif not _is_on_slice(contour.points_px.mean(axis=0), here):
-                self._refuse(RejectCode.OUTSIDE, f"{where}: its curve lies outside slice {here[PATH]}")
+                self._refuse(RejectCode.OUTSIDE, f"{where}: its curve lies outside slice {_name_image(here)}")
             elif not 0 < size_mm <= MAX_DIAMETER_MM:
-                reason = f"its diameter on slice {here[PATH]} is {size_mm:.1f} mm, not in (0, {MAX_DIAMETER_MM:g}] mm"
+                reason = (
+                    f"its diameter on slice {_name_image(here)} is {size_mm:.1f} mm, not in (0, {MAX_DIAMETER_MM:g}] mm"
+                )
                 self._refuse(RejectCode.NO_DIAMETER, f"{where}: {reason}")
             else:
                 yield self._describe(outline, here, describe_curve(contour.points_px), size_mm, kind)
@@ -163,7 +166,7 @@ class _Maker:
         disc = cut_sphere(sphere, plane)
         if disc is None:
             other = _advise_other(series, sphere)
-            self._refuse(RejectCode.OUTSIDE, f"{where}: {at} lies outside slice {found[PATH]}{other}")
+            self._refuse(RejectCode.OUTSIDE, f"{where}: {at} lies outside slice {_name_image(found)}{other}")
             return
         middle = dict(zip((schema.CENTROID_X, schema.CENTROID_Y), disc.center_px, strict=True))
         shape = {**round_values(middle), **dict(zip(schema.BOX_COLUMNS, disc.box_px, strict=True))}
@@ -186,7 +189,9 @@ class _Maker:
 
     def _find_slice(self, contour: Contour, series: SeriesSlices, patient_id: str) -> dict[str, Any] | None:
         if contour.sop_uid:
-            return self._catalogue.find_sop(contour.sop_uid)
+            found = self._catalogue.find_sop(contour.sop_uid)
+            if found is not None or series.frame[schema.FRAME].has_nulls():
+                return found  # else the name may be that of a slice that was made a frame
         mine = series.of_patient(patient_id)
         if mine is None or not math.isfinite(contour.z_mm):
             return None
@@ -211,7 +216,8 @@ class _Maker:
             schema.DIAMETER_MM: None if size_mm is None else round(size_mm, DIGITS),
             **shape,
             schema.SERIES_UID: annotation.series_uid,
-            schema.SOP_UID: found[schema.SOP_UID],
+            schema.SOP_UID: found[schema.SOP_UID] and find_sop_uid(found[schema.SOP_UID]),
+            schema.FRAME: found[schema.FRAME],
             schema.PATIENT_ID: annotation.patient_id or _name_patient(found),
             schema.READER: annotation.reader or None,
             schema.DIAMETER_KIND: str(kind) or None,
@@ -237,6 +243,11 @@ def _name_annotation(annotation: Outline | Sphere) -> str:
     """Return the description of an annotation for a message."""
     reader = f", reader {annotation.reader}" if annotation.reader else ""
     return f"series {annotation.series_uid}{reader}, {annotation.name or 'a nodule'}"
+
+
+def _name_image(found: Mapping[str, Any]) -> str:
+    """Return the file of a slice, and its frame, for a message."""
+    return str(found[PATH]) if found[schema.FRAME] is None else f"{found[PATH]}, frame {found[schema.FRAME]}"
 
 
 def _name_patient(found: Mapping[str, Any]) -> str:

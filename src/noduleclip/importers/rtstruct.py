@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydicom.multival import MultiValue
 
 from noduleclip.errors import RejectCode
+from noduleclip.importers.slice_names import parse_reference
 from noduleclip.io.dicom.header import LEAVE_OUT, Header, read_header
 from noduleclip.io.dicom.slice import no_warnings
 
@@ -32,7 +33,7 @@ class PatientCurve:
 
     Attributes:
         points_mm: (V, 3) vertices, LPS, at least three.
-        sop_uid: SOP Instance UID of the slice that it was drawn on; empty where the file names none, or several.
+        sop_uid: Name of the slice that it was drawn on (`slice_names`); empty where the file names none, or several.
     """
 
     points_mm: NDArray[np.float64]
@@ -166,7 +167,6 @@ def _parse_points(contour: pydicom.Dataset) -> NDArray[np.float64]:
 
 
 def _find_source(contour: pydicom.Dataset) -> str:
-    """Return the slice that a contour was drawn on; empty where there is none, or more than one."""
-    images = contour.get("ContourImageSequence") or ()
-    uids = {str(image.get("ReferencedSOPInstanceUID") or "").strip() for image in images} - {""}
-    return uids.pop() if len(uids) == 1 else ""
+    """Return the name of the slice that a contour was drawn on; empty where there is none, or more than one."""
+    names = {parse_reference(image) for image in contour.get("ContourImageSequence") or ()}
+    return names.pop() if len(names) == 1 else ""

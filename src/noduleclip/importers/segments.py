@@ -49,7 +49,7 @@ class MaskPlane:
     """The mask of one segment on one plane: a frame of a segmentation, or a slice of a volume.
 
     Attributes:
-        sop_uid: SOP Instance UID of the slice that was segmented; empty where the file does not name it.
+        sop_uid: Name of the slice that was segmented (`slice_names`); empty where the file does not name it.
         plane: Where the mask lies.
         curves: Boundary of the mask.
         pixels: Number of pixels in the mask.

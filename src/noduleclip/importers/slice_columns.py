@@ -32,7 +32,8 @@ SLICE_COLUMNS: Final = {
     SIZE_BYTES: pl.Int64,
     MODIFIED_NS: pl.Int64,
     MODALITY: pl.String,  # null where the file is no readable DICOM
-    schema.SOP_UID: pl.String,
+    schema.SOP_UID: pl.String,  # of a slice its name, see `slice_names`
+    schema.FRAME: pl.Int64,  # null in a file of one slice
     schema.SERIES_UID: pl.String,
     STUDY_UID: pl.String,
     FRAME_OF_REFERENCE: pl.String,

@@ -1,9 +1,8 @@
-"""The row of one DICOM file in a catalogue: what its header says of the slice, or why it is rejected."""
+"""The rows of one DICOM file in a catalogue: what its header says of its slices, or why it is rejected."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-
-from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from noduleclip import schema
 from noduleclip.errors import RejectCode, SliceError, make_encodable
@@ -23,31 +22,33 @@ from noduleclip.importers.slice_columns import (
     SERIES_DESCRIPTION,
     STUDY_UID,
 )
+from noduleclip.importers.slice_names import name_slice
 from noduleclip.io.dicom.checks import check_orientation, ends_before_modality, is_localizer, parse_spacing
-from noduleclip.io.dicom.header import COPY_AGAIN, Header, read_header
+from noduleclip.io.dicom.frames import GROUP_TAGS, MOST_FRAMES, pick_frame
+from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, Header, read_header
 
 _TAGS: Final = (
     *("Modality", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID"),
     "FrameOfReferenceUID",
     *("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
     *("SliceThickness", "Manufacturer", "NumberOfFrames", "ImageType", "ConvolutionKernel"),
-    *("SeriesDescription", "AcquisitionNumber", "InstanceNumber"),
+    *("SeriesDescription", "AcquisitionNumber", "InstanceNumber", *GROUP_TAGS),
 )
 _DICOM_SUFFIXES: Final = frozenset((".dcm", ".dicom", ".ima"))
-_MULTI_FRAME_CLASSES: Final = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _LONGEST_NAME: Final = 64  # of a LO
 
 
-def read_slice_row(file: tuple[str, int, int], max_pixels: int) -> dict[str, Any]:
-    """Read the header of a file into a row of the catalogue.
+def read_slice_rows(file: tuple[str, int, int], max_pixels: int) -> list[dict[str, Any]]:
+    """Read the header of a file into rows of the catalogue.
 
     Args:
         file: Path, size in bytes and time of modification in ns: the values of `FILE_VERSION`.
         max_pixels: Largest slice; bounds the memory that a broken file can take.
 
     Returns:
-        Values by column, those of `SLICE_COLUMNS` as far as they are known: of a file outside the collection its
-        version alone, of a rejected one also the reason.
+        A row, of a multi-frame CT one for each frame that is no localizer: values by column, those of `SLICE_COLUMNS`
+        as far as they are known. The row of a file outside the collection has its version alone, that of a rejected
+        one also the reason.
     """
     path = Path(file[0])
     try:
@@ -66,36 +67,63 @@ def read_slice_row(file: tuple[str, int, int], max_pixels: int) -> dict[str, Any
             fact = "it is cut short: the header has no Modality"
             raise header.reject(RejectCode.TRUNCATED_HEADER, fact, COPY_AGAIN)
         if modality != "CT":
-            return row
-        if is_localizer(header):
-            return row | {MODALITY: LOCALIZER}
-        for name in (schema.SOP_UID, schema.SERIES_UID):
-            if not row[name]:
-                raise header.reject_missing(name)
-        _check_single_slice(header)
-        check_orientation(header)
-        spacing = parse_spacing(header)
-        position, orientation = header.numbers("ImagePositionPatient"), header.numbers("ImageOrientationPatient")
-        if not position or len(position) != 3 or not orientation:
-            fact = "ImagePositionPatient or ImageOrientationPatient is missing: where it lies is not known"
-            raise header.reject(RejectCode.BAD_HEADER, fact, "leave the file out")
-        if spacing is None:
-            raise header.reject(RejectCode.NO_SPACING, "the header has no PixelSpacing", "leave the file out")
-        row |= {schema.SPACING_ROW: spacing[0], schema.SPACING_COL: spacing[1]}
-        row |= dict(zip((*POSITION, *ORIENTATION), (*position, *orientation), strict=True))
-        thickness = header.numbers("SliceThickness")
-        row |= {ROWS: header.count("Rows"), COLUMNS: header.count("Columns")}
-        row |= {schema.SLICE_THICKNESS: thickness[0] if thickness else None, KERNEL: header.text("ConvolutionKernel")}
-        row |= {SERIES_DESCRIPTION: _read_name(header, "SeriesDescription"), IMAGE_TYPE: header.text("ImageType")}
-        row |= {
-            ACQUISITION: _read_number(header, "AcquisitionNumber"),
-            INSTANCE: _read_number(header, "InstanceNumber"),
-        }
-        return row | {schema.MANUFACTURER: header.text("Manufacturer") or None}
+            return [row]
+        frames = header.count("NumberOfFrames", absent=1)
+        if frames > MOST_FRAMES:
+            fact = f"a multi-frame CT of {frames:,} frames, and at most {MOST_FRAMES:,} are read"
+            raise header.reject(RejectCode.TOO_LARGE, fact, "split it, for example with dcm4che's emf2sf")
+        images = (pick_frame(header, frame) for frame in range(1, max(frames, 1) + 1))
+        slices = [_describe_image(image, row, frames) for image in images if not is_localizer(image)]
+        return slices or [row | {MODALITY: LOCALIZER}]
     except SliceError as error:
         if error.code is RejectCode.NOT_DICOM and path.suffix.lower() not in _DICOM_SUFFIXES:
-            return dict(zip(FILE_VERSION, file, strict=True))
-        return make_reject_row(file, error.code, str(error))
+            return [dict(zip(FILE_VERSION, file, strict=True))]
+        return [make_reject_row(file, error.code, str(error))]
+
+
+def _describe_image(header: Header, row: Mapping[str, Any], frames: int) -> dict[str, Any]:
+    """Return the row of one image.
+
+    Args:
+        header: Of the image: of a multi-frame file that of the frame.
+        row: Values of its file.
+        frames: How many images the file has.
+
+    Raises:
+        SliceError: It is no axial slice with a place in the patient.
+    """
+    for name in (schema.SOP_UID, schema.SERIES_UID):
+        if not row[name]:
+            raise header.reject_missing(name)
+    check_orientation(header)
+    spacing = parse_spacing(header)
+    position, orientation = header.numbers("ImagePositionPatient"), header.numbers("ImageOrientationPatient")
+    if not position or len(position) != 3 or not orientation:
+        which = f"of frame {header.frame + 1} of {frames}, " if frames > 1 else ""
+        fact = f"{which}ImagePositionPatient or ImageOrientationPatient is missing: where it lies is not known"
+        raise header.reject(RejectCode.BAD_HEADER, fact, LEAVE_OUT)
+    if spacing is None:
+        raise header.reject(RejectCode.NO_SPACING, "the header has no PixelSpacing", LEAVE_OUT)
+    frame = header.frame + 1 if frames > 1 else None
+    thickness = header.numbers("SliceThickness")
+    acquisition = _read_number(header, "FrameAcquisitionNumber")
+    return {
+        **row,
+        schema.SOP_UID: name_slice(row[schema.SOP_UID], frame or 1),
+        schema.FRAME: frame,
+        schema.SPACING_ROW: spacing[0],
+        schema.SPACING_COL: spacing[1],
+        **dict(zip((*POSITION, *ORIENTATION), (*position, *orientation), strict=True)),
+        ROWS: header.count("Rows"),
+        COLUMNS: header.count("Columns"),
+        schema.SLICE_THICKNESS: thickness[0] if thickness else None,
+        schema.MANUFACTURER: header.text("Manufacturer") or None,
+        KERNEL: header.text("ConvolutionKernel"),
+        SERIES_DESCRIPTION: _read_name(header, "SeriesDescription"),
+        IMAGE_TYPE: header.text("FrameType") or header.text("ImageType"),
+        ACQUISITION: _read_number(header, "AcquisitionNumber") if acquisition is None else acquisition,
+        INSTANCE: frame or _read_number(header, "InstanceNumber"),
+    }
 
 
 def _read_name(header: Header, keyword: str) -> str:
@@ -113,15 +141,6 @@ def _read_number(header: Header, keyword: str) -> int | None:
     except SliceError:
         return None
     return int(numbers[0]) if numbers and abs(numbers[0]) < 1 << 53 else None
-
-
-def _check_single_slice(header: Header) -> None:
-    """Reject files of frames, whose positions are in functional groups."""
-    frames = header.count("NumberOfFrames", absent=1)
-    if frames > 1 or header.text("SOPClassUID") in _MULTI_FRAME_CLASSES:
-        fact = f"a multi-frame CT ({frames} in this file), and prepare reads files of one slice"
-        remedy = "split it into single slices, for example with dcm4che's emf2sf"
-        raise header.reject(RejectCode.MULTI_FRAME, fact, remedy)
 
 
 def make_reject_row(file: tuple[str, int, int], code: RejectCode, reason: str) -> dict[str, Any]:

@@ -51,7 +51,8 @@ def pick_examples(rois: pl.DataFrame, root: Path) -> list[Example]:
         root: Folder that relative paths start from.
     """
     places = [schema.PATIENT_ID, schema.NODULE_ID]
-    slices = rois.with_row_index(schema.ROW).group_by(*places, schema.DICOM_PATH, maintain_order=True)
+    place = [name for name in (schema.DICOM_PATH, schema.FRAME) if name in rois.columns]
+    slices = rois.with_row_index(schema.ROW).group_by(*places, *place, maintain_order=True)
     drawn = slices.agg(pl.col(schema.ROW), pl.col(schema.DIAMETER_MM).max().alias(schema.DIAMETER_MM))
     fullest = drawn.sort(
         pl.col(schema.ROW).list.len(), schema.DIAMETER_MM, descending=True, maintain_order=True

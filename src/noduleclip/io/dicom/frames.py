@@ -14,11 +14,15 @@ from noduleclip.io.dicom.header import COPY_AGAIN, LEAVE_OUT, Header, read_heade
 
 _PER_FRAME: Final = "PerFrameFunctionalGroupsSequence"
 _SHARED: Final = "SharedFunctionalGroupsSequence"
+MOST_FRAMES: Final = 4096
+"""Most frames of a file whose places are read."""
 GROUP_TAGS: Final = (_PER_FRAME, _SHARED, "ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 # The values that are used of each functional group, all of them from the same group.
 _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "CTImageFrameTypeSequence": ("FrameType",),
-    "PixelMeasuresSequence": ("PixelSpacing",),
+    "CTReconstructionSequence": ("ConvolutionKernel",),
+    "FrameContentSequence": ("FrameAcquisitionNumber",),
+    "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
     "PlaneOrientationSequence": ("ImageOrientationPatient",),
     "PlanePositionSequence": ("ImagePositionPatient",),
     "PixelValueTransformationSequence": ("RescaleIntercept", "RescaleSlope", "RescaleType"),
@@ -47,7 +51,7 @@ def _read_version(path: Path, _version: tuple[int, int], max_pixels: int, tags: 
 def pick_frame(header: Header, frame: float | None) -> Header:
     """Return the header of one frame: values of its functional groups take the place of those of the file.
 
-    A group of the frame wins over one shared by all frames, and that over the top level.
+    A group of the frame wins over one shared by all frames, and that over the top level, whose position is of no frame.
 
     Args:
         header: Header of the file.
@@ -63,7 +67,7 @@ def pick_frame(header: Header, frame: float | None) -> Header:
     index = _find_index(header, frame, frames)
     candidates = (_read_item(header, _PER_FRAME, index), _read_item(header, _SHARED, 0))
     own = [Header(header.path, group) for group in candidates if group is not None]
-    found: dict[str, pydicom.Dataset] = {}
+    found = {"ImagePositionPatient": pydicom.Dataset()} if frames > 1 else {}
     for name, keywords in _GROUPS.items():
         values = next((item for group in own if (item := _read_item(group, name, 0)) is not None), None)
         if values is not None:
