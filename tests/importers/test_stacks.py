@@ -12,6 +12,7 @@ from noduleclip import schema
 from noduleclip.importers.series_slices import SeriesSlices, arrange_slices
 from noduleclip.importers.slice_columns import (
     COLUMNS,
+    FRAME_OF_REFERENCE,
     IMAGE_TYPE,
     INSTANCE,
     KERNEL,
@@ -114,6 +115,57 @@ def test_the_rule_chooses_one_reconstruction(groups: Sequence[list[Row]], used: 
         assert name_used(series) == used
         assert len(series.list_alternatives()) == 1
         assert series.frame.height + series.shadowed.height == sum(map(len, groups))
+
+
+@pytest.mark.parametrize("shift_mm", [0.0, 0.4])
+def test_scans_of_two_frames_of_reference_are_not_mixed(shift_mm: float) -> None:
+    first, second = (
+        [row | {FRAME_OF_REFERENCE: f"1.{name}"} for row in make_rows(name, np.arange(0, 50, 2.5) + offset_mm)]
+        for name, offset_mm in (("a", 0.0), ("b", shift_mm))
+    )
+    series = arrange(first, second)
+    assert name_used(series) == "a"
+    assert series.frame.height == series.shadowed.height == len(first)
+
+
+def test_slices_of_which_each_has_its_own_frame_of_reference_are_one_stack() -> None:
+    rows = [row | {FRAME_OF_REFERENCE: f"1.{number}"} for number, row in enumerate(THIN)]
+    assert len(make_stacks(make_slice_frame(rows))) == 1
+
+
+def test_a_thickness_of_0_is_not_the_thinnest() -> None:
+    assert (
+        name_used(arrange(make_rows("a", range(0, 100, 2), 0.0, "B70f"), make_rows("b", range(0, 100, 1), 1.0))) == "b"
+    )
+
+
+def test_a_tilted_scan_of_the_same_part_is_another_reconstruction() -> None:
+    """The corners of its slices lie 60 mm lower along its normal, so that it seems to continue the other one."""
+    tilt = np.radians(20)
+    orientation = (1, 0, 0, 0, np.cos(tilt), np.sin(tilt))
+    half_mm = 511 / 2 * 0.7
+    tilted = [
+        row
+        | dict(zip(POSITION, (-100.0, -100 + half_mm * (1 - np.cos(tilt)), z_mm - half_mm * np.sin(tilt)), strict=True))
+        for row, z_mm in zip(make_rows("t", range(50), 1.0, orientation=orientation), range(50), strict=True)
+    ]
+    series = arrange(tilted, make_rows("a", np.arange(0, 50, 0.8), 0.8))
+    assert name_used(series) == "a"
+    assert [other.first[schema.SOP_UID][0] for other in series.others] == ["t"]
+
+
+def test_a_tilted_scan_below_continues_it_and_holds_its_points() -> None:
+    """Of each slice of that part the middle lies on that slice, though slices are in the order of the other part."""
+    tilt = np.radians(20)
+    orientation = (1, 0, 0, 0, np.cos(tilt), np.sin(tilt))
+    series = arrange(
+        make_rows("a", range(100), 1.0), make_rows("t", np.arange(-300.0, -240), 1.0, orientation=orientation)
+    )
+    assert not series.others
+    for number, plane in enumerate(series.planes):
+        if series.frame[number, schema.SOP_UID].startswith("t"):
+            middle = plane.to_patient(np.array([[255.5, 255.5]]))[0].tolist()
+            assert series.find_nearest(middle) == number
 
 
 @pytest.mark.parametrize(

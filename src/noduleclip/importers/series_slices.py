@@ -55,6 +55,12 @@ class SeriesSlices:
         """Where each slice lies."""
         return make_planes(self.frame)
 
+    @functools.cached_property
+    def _numbers(self) -> list[NDArray[np.int64]]:
+        """The row in `frame` of each slice of each part."""
+        places = np.argsort(_measure_parts(self.parts).argsort(kind="stable"))
+        return np.split(places, np.cumsum([len(part.heights_mm) for part in self.parts])[:-1])
+
     @property
     def reconstructions(self) -> list[tuple[Stack, ...]]:
         """The stacks that an annotation may lie on, as a whole: `parts`, then each of the others."""
@@ -91,10 +97,11 @@ class SeriesSlices:
         Returns:
             Its number in `frame`; None where the point lies on no slice.
         """
-        found = [(part, number) for part in self.parts if (number := find_in_stack(part, point_mm)) is not None]
+        nearest = ((at, find_in_stack(part, point_mm)) for at, part in enumerate(self.parts))
+        found = [(at, number) for at, number in nearest if number is not None]
         if not found:
             return None
-        numbers = [int(np.searchsorted(self.heights_mm, part.heights_mm[number])) for part, number in found]
+        numbers = [int(self._numbers[at][number]) for at, number in found]
         return min(numbers, key=lambda number: abs(self.planes[number].height_mm(point_mm)))
 
     def find_height(self, z_mm: float) -> int | None:
@@ -142,10 +149,15 @@ def arrange_stacks(ranked: Sequence[Stack], pattern: str = "") -> SeriesSlices:
     patients = {fold_id(stack.patient_id): stack.patient_id for stack in ranked if stack.patient_id}
     of_pattern = {fold_id(stack.patient_id) for stack in ranked if pattern and stack.matches(pattern)}
     clear = patients.get(next(iter(of_pattern)), "") if len(of_pattern) == 1 else ""
-    heights_mm = np.concatenate([part.heights_mm for part in parts])
+    heights_mm = _measure_parts(parts)
     order = np.argsort(heights_mm, kind="stable").tolist()
     frame = pl.concat([part.frame for part in parts])
     shadowed = pl.concat([other.frame for other in others]) if others else frame.clear()
     return SeriesSlices(
         frame[order], heights_mm[order], tuple(parts), tuple(others), shadowed, sorted(patients.values()), clear
     )
+
+
+def _measure_parts(parts: Sequence[Stack]) -> NDArray[np.float64]:
+    """Return (N,) positions of the slices of all parts along the normal of the first one."""
+    return np.concatenate([part.measure_along(parts[0]) for part in parts])

@@ -19,6 +19,7 @@ from noduleclip.errors import make_printable
 from noduleclip.importers.slice_columns import (
     ACQUISITION,
     COLUMNS,
+    FRAME_OF_REFERENCE,
     IMAGE_TYPE,
     INSTANCE,
     KERNEL,
@@ -36,6 +37,7 @@ SAME_PLACE_MM: Final = 0.01
 """Slices nearer than this lie at one place."""
 _ALIKE_THICKNESS_MM: Final = 0.05
 _ALIKE_DIRECTION: Final = 0.01
+_PARALLEL: Final = _ALIKE_DIRECTION  # of normals
 _ALIKE_SPACING: Final = 1e-3  # relative
 _NAMES: Final = (KERNEL, SERIES_DESCRIPTION, schema.SERIES_UID, IMAGE_TYPE)
 _OF_STACK: Final = (schema.PATIENT_ID, STUDY_UID, *_NAMES, ROWS, COLUMNS)
@@ -53,12 +55,14 @@ class Stack:
         heights_mm: (N,) positions along that normal.
         patient_id: The patient; empty where the headers name none.
         layer: 0, or which one it is of stacks whose headers are alike, in the order of their numbers.
+        group: Number of the stacks whose headers are alike, among those made together.
     """
 
     frame: pl.DataFrame
     heights_mm: NDArray[np.float64]
     patient_id: str
     layer: int = 0
+    group: int = 0
 
     @functools.cached_property
     def first(self) -> dict[str, Any]:
@@ -72,9 +76,9 @@ class Stack:
 
     @property
     def thickness_mm(self) -> float:
-        """Thickness of its slices; NaN where the header has none."""
+        """Thickness of its slices; NaN where the header has none, or 0."""
         thickness_mm = self.first[schema.SLICE_THICKNESS]
-        return math.nan if thickness_mm is None else float(thickness_mm)
+        return float(thickness_mm) if thickness_mm is not None and thickness_mm > 0 else math.nan
 
     @property
     def gap_mm(self) -> float:
@@ -102,15 +106,39 @@ class Stack:
         ]
         return ", ".join(parts)
 
+    @functools.cached_property
+    def normal(self) -> NDArray[np.float64]:
+        """(3,) normal of its slices, towards the head."""
+        return _find_normal(self.frame)
+
+    def measure_along(self, other: "Stack") -> NDArray[np.float64]:
+        """Return (N,) positions of its slices along the normal of another stack, of tilted slices their middles."""
+        if self._is_parallel(other):
+            return self.heights_mm
+        return np.asarray(_find_corners(self.frame).mean(axis=0) @ other.normal, np.float64)
+
     def competes(self, other: "Stack") -> bool:
-        """Return whether it shows the same part of the patient as another stack, and does not only continue it."""
+        """Return whether it shows the same part of the patient as another stack, and does not only continue it.
+
+        Slices of another tilt do where they reach the slices of this one, be it with a corner.
+        """
         gaps_mm = [gap_mm for gap_mm in (self.gap_mm, other.gap_mm) if math.isfinite(gap_mm)]
         least_mm = max(_COMPETES * min(gaps_mm, default=0.0), SAME_PLACE_MM)
-        after = np.searchsorted(other.heights_mm, self.heights_mm)
-        below = other.heights_mm[np.maximum(after - 1, 0)]
-        above = other.heights_mm[np.minimum(after, len(other.heights_mm) - 1)]
-        away_mm = np.minimum(np.abs(self.heights_mm - below), np.abs(self.heights_mm - above))
-        return bool(away_mm.min() < least_mm)
+        if not self._is_parallel(other):
+            corners_mm = _find_corners(other.frame) @ self.normal
+            lowest_mm, highest_mm = self.heights_mm[0] - least_mm, self.heights_mm[-1] + least_mm
+            return bool(((corners_mm.min(axis=0) < highest_mm) & (corners_mm.max(axis=0) > lowest_mm)).any())
+        return bool(measure_distances(self.heights_mm, other.heights_mm).min() < least_mm)
+
+    def _is_parallel(self, other: "Stack") -> bool:
+        return bool(np.abs(self.normal - other.normal).max() < _PARALLEL)
+
+
+def measure_distances(heights_mm: NDArray[np.float64], others_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the distance of each of (N,) heights from the nearest of (M,) others, which ascend."""
+    after = np.searchsorted(others_mm, heights_mm)
+    below, above = others_mm[np.maximum(after - 1, 0)], others_mm[np.minimum(after, len(others_mm) - 1)]
+    return np.minimum(np.abs(heights_mm - below), np.abs(heights_mm - above))
 
 
 def match_name(name: str, pattern: str) -> bool:
@@ -149,9 +177,9 @@ def rank_stacks(stacks: Sequence[Stack], pattern: str = "") -> list[Stack]:
 def make_stacks(slices: pl.DataFrame) -> list[Stack]:
     """Take the slices of one or more series apart into stacks.
 
-    The slices of a stack agree in patient, study, series, kernel, description, image type, matrix, spacing, orientation
-    and thickness. Slices that agree and lie at one place, as of the phases of a gated scan, are of as many stacks: they
-    are told apart by acquisition number, instance number and SOP Instance UID, in this order.
+    The slices of a stack agree in patient, study, series, frame of reference, kernel, description, image type, matrix,
+    spacing, orientation and thickness. Slices that agree and lie at one place, as of the phases of a gated scan, are of
+    as many stacks: they are told apart by acquisition number, instance number and SOP Instance UID, in this order.
 
     Args:
         slices: Rows of a catalogue, in any order.
@@ -162,7 +190,7 @@ def make_stacks(slices: pl.DataFrame) -> list[Stack]:
     named = {fold_id(name): name for name in slices[schema.PATIENT_ID] if name and name.strip()}
     only = next(iter(named.values())) if len(named) == 1 else ""
     found: list[Stack] = []
-    for frame in _group(slices):
+    for group, frame in enumerate(_group(slices)):
         patient_id = (frame[0, schema.PATIENT_ID] or "").strip() or only
         heights_mm = _measure_heights(frame)
         turns = [
@@ -171,18 +199,21 @@ def make_stacks(slices: pl.DataFrame) -> list[Stack]:
         ]
         order = sorted(range(frame.height), key=lambda at: (heights_mm[at], *turns[at]))
         for layer, rows in enumerate(_split_layers(order, heights_mm, turns)):
-            found.append(Stack(frame[rows], heights_mm[rows], patient_id, layer))
+            found.append(Stack(frame[rows], heights_mm[rows], patient_id, layer, group))
     return found
 
 
 def _group(slices: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Yield the slices whose headers agree, in an order that the headers determine."""
     numbers = _cluster(slices)
-    if not any(numbers) and slices.select(_OF_STACK).n_unique() == 1:
+    # A frame of reference of one slice only says that each file was given its own.
+    of_frame = pl.when(pl.len().over(FRAME_OF_REFERENCE) > 1).then(FRAME_OF_REFERENCE).alias(FRAME_OF_REFERENCE)
+    texts_of = slices.select(*_OF_STACK, of_frame)
+    if not any(numbers) and texts_of.n_unique() == 1:
         yield slices
         return
     by_key: dict[tuple[Any, ...], list[int]] = {}
-    for row, (alike, values) in enumerate(zip(numbers, slices.select(_OF_STACK).iter_rows(), strict=True)):
+    for row, (alike, values) in enumerate(zip(numbers, texts_of.iter_rows(), strict=True)):
         patient_id, *texts = (str("" if value is None else value).strip() for value in values)
         by_key.setdefault((fold_id(patient_id), *texts, alike), []).append(row)
     for key in sorted(by_key):
@@ -216,12 +247,25 @@ def _cluster(slices: pl.DataFrame) -> list[int]:
 
 
 def _measure_heights(frame: pl.DataFrame) -> NDArray[np.float64]:
-    """Return (N,) positions along the normal of the slices, which points to the head."""
+    """Return (N,) positions along the normal of the slices."""
+    return np.asarray(frame.select(POSITION).to_numpy() @ _find_normal(frame), np.float64)
+
+
+def _find_normal(frame: pl.DataFrame) -> NDArray[np.float64]:
+    """Return the (3,) normal of the slices of a stack, which points to the head."""
     along_row, along_column = np.median(frame.select(ORIENTATION).to_numpy(), axis=0).reshape(2, 3)
     normal = np.cross(along_row, along_column)
     normal /= np.linalg.norm(normal)
-    origins_mm = frame.select(POSITION).to_numpy()
-    return np.asarray(origins_mm @ (normal * (1 if normal[2] >= 0 else -1)), np.float64)
+    return np.asarray(normal * (1 if normal[2] >= 0 else -1), np.float64)
+
+
+def _find_corners(frame: pl.DataFrame) -> NDArray[np.float64]:
+    """Return the (4, N, 3) corners of slices, LPS, in mm."""
+    row_mm, column_mm, rows, columns = frame.select(schema.SPACING_ROW, schema.SPACING_COL, ROWS, COLUMNS).to_numpy().T
+    axes, first = frame.select(ORIENTATION).to_numpy(), frame.select(POSITION).to_numpy()
+    along_row = ((columns - 1) * column_mm)[:, None] * axes[:, :3]
+    along_column = ((rows - 1) * row_mm)[:, None] * axes[:, 3:]
+    return np.array([first, first + along_row, first + along_column, first + along_row + along_column])
 
 
 def _split_layers(
