@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip import schema
-from noduleclip.io.dicom.planes import Plane, find_stack, read_planes
 from noduleclip.io.index.base import Index
 from noduleclip.io.outlines import compute_mean_outline
 from noduleclip.io.own_indexes import SliceFolders
 from noduleclip.io.roi_table import find_file
 from noduleclip.workflows.pictures import PICTURE_COLUMNS, with_key_slice
+from noduleclip.workflows.slice_neighbours import PlacedSlice, find_stack, read_slices
 
 _KEPT_FOLDERS, _KEPT_STACKS = 16, 64
 
@@ -62,7 +62,7 @@ class StackFinder:
         self._index, self._folders = index, folders
         held = index.scan().collect_schema().names()
         self._columns = [name for name in PICTURE_COLUMNS if name in held]
-        self._read_planes = lru_cache(_KEPT_FOLDERS)(partial(read_planes, allows=folders.allows))
+        self._read_slices = lru_cache(_KEPT_FOLDERS)(partial(read_slices, allows=folders.allows))
         self.find = lru_cache(_KEPT_STACKS)(self._find)
 
     def read_row(self, row: int) -> dict[str, Any]:
@@ -82,10 +82,10 @@ class StackFinder:
         """Return the slices of a row's series where their files are there, else those that it is outlined on."""
         outlined = self.find_outlined(row)
         key = outlined.slices[outlined.key]
-        planes = self._find_planes(key) if self._folders.allows(str(key.path)) else []
-        if not planes:
+        neighbours = self._find_neighbours(key) if self._folders.allows(str(key.path)) else []
+        if not neighbours:
             return outlined
-        slices = {one.place: one for one in (StackSlice(plane.path, plane.frame, plane.z_mm) for plane in planes)}
+        slices = {one.place: one for one in (StackSlice(it.path, it.frame, it.z_mm) for it in neighbours)}
         for one in outlined.slices:
             if one.place in slices:
                 slices[one.place] = replace(slices[one.place], outlines_px=one.outlines_px)
@@ -94,11 +94,11 @@ class StackFinder:
         ordered = sorted(slices.values(), key=lambda one: one.z_mm or 0.0)
         return Stack(tuple(ordered), [one.place for one in ordered].index(key.place))
 
-    def _find_planes(self, key: StackSlice) -> list[Plane]:
-        """Find the planes of a slice's series among the files of its folder, else among the frames of its file."""
+    def _find_neighbours(self, key: StackSlice) -> list[PlacedSlice]:
+        """Find the slices of a slice's reconstruction in the files of its folder, else in the frames of its file."""
         places = (key.path.parent, key.path) if key.frame in (None, 1) else (key.path,)
         for place in places:
-            if stack := find_stack(self._read_planes(place), key.path, key.frame):
+            if stack := find_stack(self._read_slices(place), key.path, key.frame):
                 return stack
         return []
 
