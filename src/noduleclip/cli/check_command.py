@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from noduleclip.cli import options
+from noduleclip.cli import options, table_options
 from noduleclip.cli.option_groups import with_option_groups
 from noduleclip.config import CropConfig
 
@@ -13,8 +13,8 @@ from noduleclip.config import CropConfig
 @with_option_groups
 def check(
     *,
-    table: options.TableOptions,
-    unit: options.Unit = "auto",
+    table: table_options.TableOptions,
+    unit: table_options.Unit = "auto",
     patients_file: Annotated[
         list[Path] | None,
         typer.Option(help="Count the patients of a list apart; repeatable.", rich_help_panel=options.INPUTS),

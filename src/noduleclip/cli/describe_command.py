@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from noduleclip import schema
-from noduleclip.cli import options
+from noduleclip.cli import embedding_options, options, table_options
 from noduleclip.cli.option_groups import with_option_groups
 from noduleclip.cli.positions import Position
 from noduleclip.errors import UsageError
@@ -46,14 +46,14 @@ def describe(
             "--patients-file", help="Describe only these patients, one id a line.", rich_help_panel=options.INPUTS
         ),
     ] = None,
-    crops: options.CropOptions,
-    unit: options.Unit = "auto",
-    keep: options.Keep = None,
-    model: options.Model = Path("lidc"),
-    bs: options.BatchSize = 64,
+    crops: table_options.CropOptions,
+    unit: table_options.Unit = "auto",
+    keep: table_options.Keep = None,
+    model: embedding_options.Model = Path("lidc"),
+    bs: embedding_options.BatchSize = 64,
     device: options.DeviceName = "auto",
-    views: options.Views = None,
-    precision: options.Precision = "auto",
+    views: embedding_options.Views = None,
+    precision: embedding_options.Precision = "auto",
     export: options.Export = None,
     output_format: options.OutputFormat = "auto",
     columns: options.Columns = None,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from noduleclip.cli import options
+from noduleclip.cli import embedding_options, options, table_options
 from noduleclip.cli.option_groups import with_option_groups
 from noduleclip.cli.positions import Position
 from noduleclip.errors import UsageError
@@ -14,7 +14,7 @@ from noduleclip.errors import UsageError
 @with_option_groups
 def embed(
     *,
-    table: options.TableOptions,
+    table: table_options.TableOptions,
     out_dir: Annotated[
         Path | None,
         typer.Option(
@@ -24,10 +24,10 @@ def embed(
         ),
         Position("OUT"),
     ] = None,
-    store: options.Store = None,
-    vector_index_from: options.VectorIndexFrom = None,
-    model: options.Model = Path("lidc"),
-    unit: options.Unit = "auto",
+    store: embedding_options.Store = None,
+    vector_index_from: embedding_options.VectorIndexFrom = None,
+    model: embedding_options.Model = Path("lidc"),
+    unit: table_options.Unit = "auto",
     patients_file: Annotated[
         Path | None,
         typer.Option(
@@ -35,7 +35,7 @@ def embed(
             rich_help_panel=options.INPUTS,
         ),
     ] = None,
-    keep: options.Keep = None,
+    keep: table_options.Keep = None,
     img_size: Annotated[
         int | None,
         typer.Option(help="Crop size that the checkpoint must have; may be left out.", rich_help_panel=options.MODEL),
@@ -47,7 +47,7 @@ def embed(
             rich_help_panel=options.MODEL,
         ),
     ] = None,
-    bs: options.BatchSize = 64,
+    bs: embedding_options.BatchSize = 64,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -58,8 +58,8 @@ def embed(
         ),
     ] = None,
     device: options.DeviceName = "auto",
-    views: options.Views = None,
-    precision: options.Precision = "auto",
+    views: embedding_options.Views = None,
+    precision: embedding_options.Precision = "auto",
     engine: Annotated[
         Literal["local", "ray"],
         typer.Option(
@@ -75,7 +75,7 @@ def embed(
             rich_help_panel=options.RUNTIME,
         ),
     ] = "local",
-    dry_run: options.DryRun = False,
+    dry_run: table_options.DryRun = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Embed the nodules of a ROI table into an index: a folder or a store, that query and fuse read.

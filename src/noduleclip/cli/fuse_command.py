@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from noduleclip.cli import options
+from noduleclip.cli import options, search_options
 from noduleclip.cli.option_groups import with_option_groups
 from noduleclip.config import ALPHA, SOFTNESS_MM
 from noduleclip.errors import UsageError
@@ -15,7 +15,7 @@ from noduleclip.errors import UsageError
 @with_option_groups
 def fuse(
     *,
-    search: options.SearchOptions,
+    search: search_options.SearchOptions,
     alpha: Annotated[
         str,
         typer.Option(

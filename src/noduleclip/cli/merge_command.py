@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from noduleclip.cli import options
+from noduleclip.cli import embedding_options, options, table_options
 from noduleclip.cli.positions import Position
 
 
@@ -19,10 +19,10 @@ def merge(
         ),
         Position("INDEX"),
     ],
-    max_rejects: options.MaxRejects = 0.01,
-    strict: options.Strict = False,
-    store: options.Store = None,
-    vector_index_from: options.VectorIndexFrom = None,
+    max_rejects: table_options.MaxRejects = 0.01,
+    strict: table_options.Strict = False,
+    store: embedding_options.Store = None,
+    vector_index_from: embedding_options.VectorIndexFrom = None,
     remove_shards: Annotated[
         bool,
         typer.Option("--remove-shards", help="Remove the shards once they are joined.", rich_help_panel=options.OUTPUT),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypedDict
 
 import typer
 
-from noduleclip.cli import options
+from noduleclip.cli import options, table_options
 from noduleclip.cli.positions import Position
 
 ImageRoot = Annotated[
@@ -169,7 +169,7 @@ class SharedOptions:
             rich_help_panel=options.INPUTS,
         ),
     ] = 0.01
-    strict: options.Strict = False
+    strict: table_options.Strict = False
     limit: Annotated[
         int | None,
         typer.Option(

@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
-from noduleclip.cli import options
+from noduleclip.cli import options, search_options
 from noduleclip.cli.option_groups import with_option_groups
 
 
 @with_option_groups
 def query(
     *,
-    search: options.SearchOptions,
+    search: search_options.SearchOptions,
     like: Annotated[
         str | None,
         typer.Option(
@@ -36,7 +36,7 @@ def query(
             rich_help_panel=options.RANKING,
         ),
     ] = None,
-    exact: options.Exact = False,
+    exact: search_options.Exact = False,
     cache_dir: options.CacheDir = None,
 ) -> None:
     """Rank the nodules of an index for a sentence, or by likeness to one.

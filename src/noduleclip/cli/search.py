@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from noduleclip import schema
-from noduleclip.cli.options import SearchOptions
 from noduleclip.cli.pictures import PictureOptions, make_previews
 from noduleclip.cli.retries import retry_replaced
+from noduleclip.cli.search_options import SearchOptions
 from noduleclip.cli.search_record import read_record, write_record
 from noduleclip.cli.slice_folders import settle_slice_folders
 from noduleclip.errors import ArtefactError, IndexReplacedError, UsageError

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from noduleclip.cli import options
+from noduleclip.cli import options, search_options
 from noduleclip.errors import UsageError
 
 ACCESS = "Access"
@@ -21,7 +21,7 @@ def serve(
             rich_help_panel=options.INPUTS,
         ),
     ] = None,
-    model: options.IndexModel = None,
+    model: search_options.IndexModel = None,
     host: Annotated[
         str,
         typer.Option(

@@ -5,19 +5,19 @@ from typing import Annotated
 
 import typer
 
-from noduleclip.cli import options
+from noduleclip.cli import options, table_options
 from noduleclip.cli.positions import Position
 
 
 def split(
-    roi_csv: options.RoiCsv,
+    roi_csv: table_options.RoiCsv,
     out: Annotated[
         Path, typer.Option(help="Folder for the three patient lists.", rich_help_panel=options.OUTPUT), Position("OUT")
     ],
     train: Annotated[float, typer.Option(help="Share of training patients.", rich_help_panel="Shares")] = 0.7,
     val: Annotated[float, typer.Option(help="Share of validation patients.", rich_help_panel="Shares")] = 0.1,
     test: Annotated[float, typer.Option(help="Share of test patients.", rich_help_panel="Shares")] = 0.2,
-    dicom_root: options.DicomRoot = None,
+    dicom_root: table_options.DicomRoot = None,
     seed: options.Seed = 0,
     output_format: options.OutputFormat = "auto",
     overwrite: options.Overwrite = False,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from noduleclip.cli import options
+from noduleclip.cli import options, table_options
 from noduleclip.cli.option_groups import with_option_groups
 from noduleclip.cli.positions import Position
 from noduleclip.config import ModelConfig, TrainConfig
@@ -16,7 +16,7 @@ from noduleclip.machine import find_process_info, require_training_libraries
 @with_option_groups
 def train(
     *,
-    table: options.TableOptions,
+    table: table_options.TableOptions,
     train_patients: Annotated[
         Path, typer.Option(help="Training patients, one id a line.", rich_help_panel=options.INPUTS)
     ],
@@ -43,7 +43,7 @@ def train(
         ),
     ] = False,
     device: options.DeviceName = "auto",
-    dry_run: options.DryRun = False,
+    dry_run: table_options.DryRun = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from last.pth in --out.", rich_help_panel=options.OUTPUT)
     ] = False,
