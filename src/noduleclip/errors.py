@@ -4,11 +4,13 @@ Anything else that escapes a command is a defect of ours: it keeps its traceback
 """
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from types import ModuleType
 from typing import ClassVar, Final
 
 _LONGEST_MESSAGE: Final = 2000
+_MOST_NAMES: Final = 2
 _WRONG_CALL: Final = re.compile(
     r"(unexpected|invalid) keyword|takes (no|at most|exactly|from|\d+) .*(argument|keyword)|missing \d+ required"
 )
@@ -43,6 +45,16 @@ def _spell_out(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # how Python decodes a byte of a file name that is not UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
+
+
+def suggest_names(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name, "; did you mean 'patient_id'?"; empty where none is near."""
+    import difflib
+
+    folded = {one.casefold(): one for one in known}
+    near = difflib.get_close_matches(name.casefold(), folded, _MOST_NAMES, 0.6)
+    near = near or [one for one in folded if name.casefold() in one][:_MOST_NAMES]
+    return f"; did you mean {' or '.join(repr(folded[one][:40]) for one in near)}?" if near else ""
 
 
 def remedy_for_version(found: object, known: int, remedy: str) -> str:

@@ -45,8 +45,8 @@ def test_nodules_are_described_with_the_columns_asked_for(noduleclip: Command, i
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ("rank,patientid", "--columns: there is no column 'patientid'; did you mean patient_id"),
-        ("zzz", "--columns: there is no column 'zzz'; there are query, rank, dicom_path"),
+        ("rank,patientid", "--columns: there is no column 'patientid'; did you mean 'patient_id'"),
+        ("zzz", "--columns: there is no column 'zzz'; --columns list prints the "),
         ("rank,,row", "--columns: 'rank,,row' is no list of different names"),
         ("rank,rank", "--columns: 'rank,rank' is no list of different names"),
     ],
@@ -64,3 +64,22 @@ def test_columns_do_not_go_with_paths_alone(noduleclip: Command, index: Path) ->
     done = noduleclip("query", index, "> 6 mm", "--columns", "rank", "--paths-only")
     assert done.code == 2
     assert "--columns is for the table, CSV or JSON" in done.err
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_the_names_of_all_columns_are_listed(noduleclip: Command, index: Path, tmp_path: Path, form: str) -> None:
+    asked = ("query", index, "> 6 mm", "--topk", 2, "--format", form)
+    done = noduleclip(*asked, "--columns", "list", "--out", tmp_path)
+    assert done.code == 0, done.err
+    kept = (tmp_path / schema.TOP_K_CSV).read_text().splitlines()[0].split(",")
+    assert done.out.split() == kept, "each of them can be chosen"
+    everything = noduleclip(*asked, "--columns", ",".join(kept))
+    assert everything.code == 0, everything.err
+    names = noduleclip("describe", index, "--columns", "list").out.split()
+    assert names == noduleclip("describe", index, "--format", "csv").out.splitlines()[0].split(",")
+
+
+def test_names_are_listed_once_for_many_sentences(noduleclip: Command, index: Path, tmp_path: Path) -> None:
+    (tmp_path / "sentences.txt").write_text("".join(f"> {mm} mm\n" for mm in range(1, 301)))
+    listed = noduleclip("query", index, "--queries-file", tmp_path / "sentences.txt", "--columns", "list").out.split()
+    assert listed == noduleclip("query", index, "> 6 mm", "--columns", "list").out.split()

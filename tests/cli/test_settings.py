@@ -175,7 +175,7 @@ def test_an_unknown_backbone_is_told_before_any_slice_is_read(
 ) -> None:
     done = noduleclip(*train_arguments(collection, tmp_path / "run", "--backbone", "resnet11t"))
     assert done.code == 2
-    assert "no such model; similar: " in done.err
+    assert "no such model; did you mean " in done.err
     assert "slices" not in done.err
 
 

@@ -85,7 +85,7 @@ def test_any_timm_backbone_serves(backbone: str) -> None:
 
 
 def test_an_unknown_backbone_is_told_with_similar_names() -> None:
-    with pytest.raises(ConfigError, match=r"no such model; similar: .*resnet1"):
+    with pytest.raises(ConfigError, match=r"no such model; did you mean .*resnet1"):
         ImageEncoder("resnet11t", emb=8, crop=CropConfig())
 
 

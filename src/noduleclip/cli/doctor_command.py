@@ -15,7 +15,7 @@ def doctor(cache_dir: options.CacheDir = None, output_format: options.OutputForm
     from noduleclip.workflows.doctor import diagnose
 
     findings = diagnose(cache_dir)
-    print_records([asdict(finding) for finding in findings], choose_format(output_format), "")
+    print_records([asdict(finding) for finding in findings], choose_format(output_format))
     broken = next((finding for finding in findings if finding.remedy), None)
     if broken is not None:
         raise ArtefactError(f"{broken.what}: {broken.found}; {broken.remedy}")

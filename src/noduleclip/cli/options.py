@@ -42,8 +42,8 @@ Columns = Annotated[
     str | None,
     typer.Option(
         "--columns",
-        metavar="NAME,NAME",
-        help="Columns to print, by their names in the file of --out, which has all of them.",
+        metavar="NAME,NAME|list",
+        help="Columns to print, by their names in the file of --out, which has all of them; list prints the names.",
         rich_help_panel=OUTPUT,
     ),
 ]

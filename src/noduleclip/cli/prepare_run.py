@@ -26,7 +26,7 @@ def _report(result: "PrepareResult", output_format: str) -> None:
     from noduleclip.report.tables import choose_format, print_records
 
     counts = [{"what": name, "count": count} for name, count in result.summary["counts"].items()]
-    print_records(counts, choose_format(output_format), "")
+    print_records(counts, choose_format(output_format))
     for remark in result.summary["remarks"]:
         log_warning(remark)
     if result.rejects.height:

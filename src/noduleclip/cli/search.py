@@ -97,7 +97,7 @@ def run_search(
 
     if options.columns is not None and (options.paths_only or options.preview):
         raise UsageError("--columns is for the table, CSV or JSON; leave out --paths-only and --preview")
-    parse_columns(options.columns)
+    columns = parse_columns(options.columns)
     earlier = None if options.rerun is None else read_record(options.rerun)
 
     def search() -> None:
@@ -105,7 +105,7 @@ def run_search(
         if earlier is not None and earlier.generation != index.generation:
             log_warning(f"{index.location} was written anew since {earlier.date}: the hits may differ")
         wanted = request if choose_alpha is None else replace(request, alpha=choose_alpha(index))
-        readings = _deliver_answers(index, wanted, options, pictures, targets, cache_dir)
+        readings = _deliver_answers(index, wanted, options, columns, pictures, targets, cache_dir)
         if options.out is not None:
             command = "query" if request.alpha is None and choose_alpha is None else "fuse"
             by_name = {**vars(options), **settings}
@@ -121,6 +121,7 @@ def _deliver_answers(
     index: Index,
     request: SearchRequest,
     options: SearchOptions,
+    columns: Sequence[str],
     pictures: PictureOptions,
     targets: "Sequence[ExportTarget]",
     cache_dir: Path | None,
@@ -134,7 +135,7 @@ def _deliver_answers(
         batches = _log_descriptions(batches)
     readings: list[dict[str, Any]] = []
     batches = _note_readings(batches, readings)
-    with _delivering(index, options, pictures) as deliver:
+    with _delivering(index, options, columns, pictures) as deliver:
         if pictures.writes_files or targets:
             shown: list[Answer] = []
             for answers in batches:
@@ -223,11 +224,10 @@ def _check_decoded(option: str, text: str, remedy: str) -> None:
 
 @contextlib.contextmanager
 def _delivering(
-    index: Index, options: SearchOptions, pictures: PictureOptions
+    index: Index, options: SearchOptions, columns: Sequence[str], pictures: PictureOptions
 ) -> Iterator[Callable[[Sequence[Answer]], None]]:
     """Yield a function that writes answers to stdout and to `topk.csv`, which appears whole after the last batch."""
     form = None if options.paths_only else choose_format(options.output_format)
-    columns = parse_columns(options.columns)
     batches, count = 0, 0
     paths: dict[str, None] = {}
     with contextlib.ExitStack() as stack:

@@ -1,12 +1,11 @@
 """Columns of a table of places: the names that are known, and those that a user maps to them."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from noduleclip import schema
-from noduleclip.errors import InputError, UsageError
+from noduleclip.errors import InputError, UsageError, suggest_names
 
 AXES: Final = (schema.POINT_X, schema.POINT_Y, "z")
 SIDES: Final = ("w", "h", "d")
@@ -59,7 +58,7 @@ def parse_column_map(text: str) -> dict[str, str]:
     for known, column in pairs:
         if known not in KNOWN:
             raise UsageError(
-                f"--map: {known[:40]!r} is no known column{suggest(known, KNOWN)}; known are {', '.join(KNOWN)}"
+                f"--map: {known[:40]!r} is no known column{suggest_names(known, KNOWN)}; known are {', '.join(KNOWN)}"
             )
         if not column.strip():
             raise UsageError(f"--map: {known}= names no column of the table")
@@ -74,14 +73,6 @@ def parse_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
 
 
-def suggest(name: str, names: Sequence[str]) -> str:
-    """Return the end of a message that names what may have been meant; empty where nothing is near."""
-    folded = {one.casefold(): one for one in names}
-    within = [one for one in folded if name.casefold() in one]
-    near = within[:2] or difflib.get_close_matches(name.casefold(), folded, n=2, cutoff=0.6)
-    return f"; did you mean {' or '.join(repr(folded[one][:40]) for one in near)}?" if near else ""
-
-
 def find_column(name: str, columns: Sequence[str], path: Path, option: str) -> str:
     """Find a column that an option names, in any case.
 
@@ -94,7 +85,7 @@ def find_column(name: str, columns: Sequence[str], path: Path, option: str) -> s
     if len(alike) == 1:
         return alike[0]
     found = ", ".join(column[:40] for column in columns[:_MOST_NAMED])
-    raise InputError(f"{path}: {option}: no column {name[:40]!r}{suggest(name, columns)}; found {found}")
+    raise InputError(f"{path}: {option}: no column {name[:40]!r}{suggest_names(name, columns)}; found {found}")
 
 
 def match_columns(columns: Sequence[str], mapped: Mapping[str, str], path: Path) -> dict[str, str]:
@@ -139,7 +130,7 @@ def match_columns(columns: Sequence[str], mapped: Mapping[str, str], path: Path)
 def _suggest_column(known: str, columns: Sequence[str]) -> str:
     """Return the end of a message that names a column that may be an axis, or name the series."""
     if known not in AXES:
-        return suggest("series", columns)
+        return suggest_names("series", columns)
     ends = [
         column
         for column in columns

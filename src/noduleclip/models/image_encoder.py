@@ -1,6 +1,5 @@
 """Image encoder: a timm backbone over HU windows, an outline decoder over its feature maps, and a projection."""
 
-import difflib
 from collections.abc import Sequence
 from typing import cast
 
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noduleclip.config import CropConfig
-from noduleclip.errors import ConfigError, InputError, shows_incompatibility
+from noduleclip.errors import ConfigError, InputError, shows_incompatibility, suggest_names
 from noduleclip.models.outline import SIZES, OutlineDecoder, measure_outline
 
 _MEASURE_WIDTH = 64
@@ -123,8 +122,8 @@ def check_backbone(name: str, pretrained: bool) -> None:
         ConfigError: It has not; the message names similar ones.
     """
     if not timm.is_model(name):
-        close = ", ".join(difflib.get_close_matches(name, timm.list_models(), 5)) or "see timm.list_models()"
-        raise ConfigError(f"--backbone {name!r}: timm {timm.__version__} has no such model; similar: {close}")
+        near = suggest_names(name, timm.list_models()) or "; see timm.list_models()"
+        raise ConfigError(f"--backbone {name!r}: timm {timm.__version__} has no such model{near}")
     if pretrained and not timm.is_model_pretrained(name):
         raise ConfigError(f"--pretrained: timm {timm.__version__} has no published weights of {name}")
 

@@ -10,8 +10,8 @@ from rich.table import Table
 from noduleclip import schema
 from noduleclip.io.artefacts import write_text
 from noduleclip.io.text_table import format_csv
-from noduleclip.report.columns import choose_columns, print_columns
-from noduleclip.report.console import data_console, plain
+from noduleclip.report.columns import LIST_COLUMNS, choose_columns
+from noduleclip.report.console import data_console, plain, write_lines
 from noduleclip.report.hit_table import has_values
 from noduleclip.report.tables import print_frame
 from noduleclip.workflows.describe import DescribeResult
@@ -26,17 +26,18 @@ def print_descriptions(result: DescribeResult, form: str, columns: Sequence[str]
     Args:
         result: The nodules.
         form: The format.
-        columns: Columns to print; none = all, or for a table the diameter, its estimate and the words.
+        columns: Columns to print; none = all, or for a table the diameter, its estimate and the words; `LIST_COLUMNS` =
+            the names of all.
 
     Raises:
         UsageError: There is no such column.
     """
     chosen = choose_columns(result.table, columns)
-    if form != "table":
-        print_frame(chosen, form)
+    if tuple(columns) == LIST_COLUMNS:
+        write_lines(chosen.columns)
         return
-    if columns:
-        print_columns(chosen)
+    if form != "table" or columns:
+        print_frame(chosen, form)
         return
     data_console().print(_make_table(result.table))
 

@@ -43,7 +43,7 @@ def print_evaluation(result: EvaluationResult, form: str) -> None:
     if form == "json":
         write_json_lines([json.dumps(without_nan(result.to_mapping()))])
     elif form == "csv":
-        print_records(flatten_queries(result), form, "")
+        print_records(flatten_queries(result), form)
     else:
         _print_tables(result.to_mapping())
 

@@ -28,7 +28,7 @@ def print_published(result: PublishedResult, form: str) -> None:
     if form == "json":
         write_json_lines([json.dumps(without_nan(found))])
     elif form == "csv":
-        print_records(flatten_figures(result), form, "")
+        print_records(flatten_figures(result), form)
     else:
         known, unseen = result.training_patients, result.unseen
         print_records([_describe_figure(figure) for figure in found["figures"]], form, _TITLE)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from noduleclip.io.text_table import format_csv
-from noduleclip.report.columns import choose_columns, print_columns
+from noduleclip.report.columns import LIST_COLUMNS, choose_columns
 from noduleclip.report.console import data_console, plain, write_json_lines, write_lines
 from noduleclip.report.hit_table import PictureColumn, make_hit_table
 from noduleclip.workflows.search_answer import Answer
@@ -42,14 +42,19 @@ def print_hits(
         form: "table", "csv" or "json" (one object a line).
         pictures: For a table, the pictures of each answer's hits.
         header: For CSV, whether the names of the columns come first.
-        columns: Columns to print; none = all, or for a table those that it has for the sentence.
+        columns: Columns to print; none = all, or for a table those that it has for the sentence; `LIST_COLUMNS` = the
+            names of all.
 
     Raises:
         UsageError: There is no such column.
     """
+    if tuple(columns) == LIST_COLUMNS:
+        write_lines(results[0].hits.columns if header else [])
+        return
     if form == "table" and columns:
         for answer in results:
-            print_columns(choose_columns(answer.hits, columns), answer.ranking.question, answer.ranking.description)
+            ranking = answer.ranking
+            print_frame(choose_columns(answer.hits, columns), form, ranking.question, caption=ranking.description)
         return
     if form == "table":
         for at, answer in enumerate(results):
@@ -59,20 +64,63 @@ def print_hits(
     print_frame(choose_columns(hits, columns), form, header=header)
 
 
-def print_frame(frame: pl.DataFrame, form: str, *, header: bool = True) -> None:
-    """Print rows as CSV, guarded as in files, or as JSON lines."""
+def print_frame(
+    frame: pl.DataFrame,
+    form: str,
+    title: str = "",
+    *,
+    caption: str = "",
+    percent: Sequence[str] = (),
+    counts: bool = False,
+    header: bool = True,
+) -> None:
+    """Print all rows and columns of a frame.
+
+    Args:
+        frame: The rows.
+        form: "table", "csv", guarded as in files, or "json" (one object a line).
+        title: For a table, the line above it.
+        caption: For a table, the lines below it.
+        percent: For a table, columns of shares that are shown as percentages.
+        counts: For a table, whether integers are counts, with their thousands marked.
+        header: For CSV, whether the names of the columns come first.
+    """
     if form == "json":
         write_json_lines(_split_lines(frame.write_ndjson()))
-    else:
+        return
+    if form == "csv":
         write_lines(_split_lines(format_csv(frame, header=header)))
+        return
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=plain(title) or None,
+        caption=plain(caption) or None,
+        title_justify="left",
+        caption_justify="left",
+        collapse_padding=True,
+    )
+    for name, kind in frame.schema.items():
+        is_text = not kind.is_numeric()  # text folds where the window is narrow, a number never does
+        table.add_column(plain(name), justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
+    for row in frame.iter_rows(named=True):
+        table.add_row(*(_format_cell(value, counts, name in percent) for name, value in row.items()))
+    console = data_console()
+    needed = console.measure(table, options=console.options.update(width=_WIDEST)).minimum
+    if needed > console.width:  # lines that the window breaks, rather than numbers cut short
+        console = Console(width=needed, highlight=False, emoji=False)
+    console.print(table)
+
+
+def print_records(
+    records: Sequence[Mapping[str, Any]], form: str, title: str = "", percent: Sequence[str] = ()
+) -> None:
+    """Print records that share their keys; see `print_frame`."""
+    frame = pl.DataFrame([dict(record) for record in records], infer_schema_length=None)
+    print_frame(frame, form, title, percent=percent, counts=True)
 
 
 def _split_lines(text: str) -> list[str]:
     return text.removesuffix("\n").split("\n") if text else []  # `splitlines` splits at other characters, too
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def print_split(splits: Mapping[str, Sequence[str]], bins: Mapping[str, Sequence[int]], form: str) -> None:
@@ -83,31 +131,14 @@ def print_split(splits: Mapping[str, Sequence[str]], bins: Mapping[str, Sequence
         total = sum(counts)
         shares = {label: count / total if total else 0.0 for label, count in zip(_BIN_LABELS, counts, strict=True)}
         records.append({"split": name, "patients": len(patients), "nodules": total, **shares})
-    print_records(records, form, "", percent=_BIN_LABELS)
+    print_records(records, form, percent=_BIN_LABELS)
 
 
-def print_records(records: Sequence[Mapping[str, Any]], form: str, title: str, percent: Sequence[str] = ()) -> None:
-    """Print records that share their keys: a table, CSV, or JSON lines."""
-    if form == "json":
-        write_json_lines(json.dumps(dict(record)) for record in records)
-        return
-    if form == "csv":
-        print_frame(pl.DataFrame([dict(record) for record in records]), form)
-        return
-    table = Table(box=box.SIMPLE_HEAD, title=plain(title) or None, title_justify="left", collapse_padding=True)
-    for name in records[0]:
-        is_text = isinstance(records[0][name], str)  # text folds where the window is narrow, a number never does
-        table.add_column(plain(name), justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
-    for record in records:
-        table.add_row(*(_cell(value, name in percent) for name, value in record.items()))
-    console = data_console()
-    needed = console.measure(table, options=console.options.update(width=_WIDEST)).minimum
-    if needed > console.width:  # lines that the window breaks, rather than numbers cut short
-        console = Console(width=needed, highlight=False, emoji=False)
-    console.print(table)
-
-
-def _cell(value: Any, as_percent: bool) -> str:
+def _format_cell(value: Any, is_count: bool, is_share: bool) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
     if isinstance(value, float):
-        return f"{value:.1%}" if as_percent else _number(value, 3)
-    return plain(f"{value:,}" if isinstance(value, int) else str(value)) if value is not None else "-"
+        return f"{value:.1%}" if is_share else f"{value:.3f}"
+    if isinstance(value, list):
+        return plain(json.dumps(value))
+    return plain(f"{value:,}" if is_count and isinstance(value, int) else str(value))
