@@ -46,7 +46,7 @@ def test_the_page_shows_every_hit(noduleclip: Command, index: Path, tmp_path: Pa
     assert "read as: diameter larger than 6 mm, (6, inf) mm" in text
     typed = re.search(r"Made by <code>(.+?)</code>", text)
     assert typed is not None
-    assert html.unescape(typed.group(1)) == f"noduleclip query --emb-dir {index} --query '{SENTENCE}' --topk 5"
+    assert html.unescape(typed.group(1)) == f'noduleclip query {index} "{SENTENCE}" --topk 5'
     for alt in re.findall(r'alt="([^"]*)"', text):
         assert re.match(r"#\d, (lung|soft-tissue) window: [\d.]+ mm of patient PHANTOM-", alt)
 

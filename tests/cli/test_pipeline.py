@@ -55,7 +55,10 @@ def test_demo_has_a_line_for_each_step_and_two_tables(noduleclip: Command, tmp_p
     out = tmp_path / "demo"
     done = noduleclip("demo", "--out", out, *SMALL_DEMO)
     assert done.code == 0, done.err
-    messages = [line for line in done.err.splitlines() if not line.startswith("warning: ")]
+    lines = [line for line in done.err.splitlines() if not line.startswith("warning: ")]
+    begun = [line.removesuffix(" …") for line in lines if line.endswith(" …")]
+    assert begun == list(STEPS), "a line when a step begins: there is no bar without a terminal"
+    messages = [line for line in lines if not line.endswith(" …")]
     assert len(messages) <= 15
     steps = messages[: len(STEPS)]
     assert [line.split(":")[0] for line in steps] == list(STEPS)

@@ -156,3 +156,51 @@ def test_the_shell_completes_files_at_a_position_and_options_after_it(shell: str
     assert complete("noduleclip query ") == files
     assert complete("noduleclip embed rois.csv id") == files
     assert "--topk" in complete("noduleclip query idx --to")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (("query", "idx", "hello", "world"), 'query idx "hello world"'),
+        (("fuse", "idx", "a", "spiculated", "nodule", "--alpha", "0.3"), 'fuse idx "a spiculated nodule" --alpha 0.3'),
+        (("query", "--topk", "5", "my idx", "large", "nodules"), 'query --topk 5 "my idx" "large nodules"'),
+        (("query", "--emb-dir", "idx", "idx", "a", "b"), 'query --emb-dir idx idx "a b"'),
+    ],
+)
+def test_a_sentence_without_quotes_is_told_with_the_command_to_type(
+    noduleclip: Command, typed: tuple[str, ...], meant: str
+) -> None:
+    done = noduleclip(*typed)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"error: a sentence of several words needs quotes: noduleclip {meant}; without them")
+    assert noduleclip(*shlex.split(meant), "--print-config").code == 0
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("query", "idx", "hello", "--topk", "5", "world"),
+        ("query", "idx", "--query", "hello", "world"),
+        ("query", "--emb-dir", "idx", "--query", "hello", "world"),
+        ("fuse", "--emb-dir", "idx", "-q", "hello", "big", "world"),
+        ("query", "--emb-dir", "idx", "hello", "world"),
+    ],
+)
+def test_words_of_a_sentence_anywhere_are_told(noduleclip: Command, typed: tuple[str, ...]) -> None:
+    done = noduleclip(*typed)
+    assert done.code == 2
+    assert "a sentence of several words needs quotes" in done.err
+
+
+def test_a_quoted_sentence_in_the_wrong_place_is_not_told_to_need_quotes(noduleclip: Command) -> None:
+    done = noduleclip("query", "--emb-dir", "idx", "hello world")
+    assert done.err == "error: INDEX is 'hello world', but --emb-dir is 'idx'; give one of them\n"
+
+
+@pytest.mark.parametrize("names", [names for names in list_commands() if names not in (("query",), ("fuse",))])
+def test_a_word_too_many_is_told_with_what_the_command_takes(noduleclip: Command, names: tuple[str, ...]) -> None:
+    taken = " ".join(one.metavar for one in find_command(*names).callback.positionals)
+    done = noduleclip(*names, *taken.split(), "more")
+    assert done.code == 2
+    command = " ".join(("noduleclip", *names))
+    assert done.err == f"error: unexpected argument 'more'; {command} takes {taken or 'only options'}\n"

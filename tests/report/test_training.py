@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from noduleclip.report.console import message_console
+from noduleclip.report.console import hide_messages, message_console
 from noduleclip.report.training import TrainingDisplay
 
 
@@ -71,3 +71,12 @@ def test_elsewhere_there_is_a_line_for_each_epoch(capsys: pytest.CaptureFixture[
         "epoch   1/2  loss 4.0000  val mean AP 0.2500 *  9 nodules/s  1.5 s\n"
         "epoch   2/2  loss 2.0000  val mean AP 0.5000 *  9 nodules/s  1.5 s\n"
     )
+
+
+@pytest.mark.usefixtures("_own_console")
+def test_without_a_terminal_the_first_epoch_tells_how_long_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    with hide_messages(), TrainingDisplay(41) as display:
+        display.on_start([])
+        for epoch in (1, 2):
+            display.on_epoch(record(epoch, 1.0, None))
+    assert capsys.readouterr().err == "train: about 1:00 left for 40 of 41 epochs\n"

@@ -71,7 +71,7 @@ def test_the_page_of_hits_is_that_of_fuse(client: TestClient, index: Path, nodul
     assert answer.headers["content-disposition"] == 'attachment; filename="hits.html"'
     page = (tmp_path / "hits.html").read_text(encoding="utf-8")
     assert answer.text.split("<footer>")[0] == page.split("<footer>")[0]
-    assert "noduleclip fuse --emb-dir index --query &#39;6-10 mm&#39; --topk 9 --alpha 0.3" in answer.text
+    assert "noduleclip fuse index &#34;6-10 mm&#34; --topk 9 --alpha 0.3" in answer.text
     assert client.get("/hits.html", params={"q": "> 3 mm", "k": "200", "unique": ""}).text.count("<li>") == 50
     assert client.get("/hits.html", params={"q": "> 10 and < 5 mm"}).status_code == 422
 

@@ -1,11 +1,11 @@
 """`noduleclip demo`."""
 
 import contextlib
-import shlex
+import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,12 +14,15 @@ from noduleclip.cli.embed_command import embed
 from noduleclip.cli.evaluate_command import evaluate
 from noduleclip.cli.fuse_command import fuse
 from noduleclip.cli.phantom_command import Patients, phantom
-from noduleclip.cli.positions import Position
+from noduleclip.cli.positions import Position, list_positionals
 from noduleclip.cli.query_command import query
 from noduleclip.cli.split_command import split
 from noduleclip.cli.train_command import train
 from noduleclip.errors import make_printable
 from noduleclip.machine import require_training_libraries
+
+if TYPE_CHECKING:
+    from noduleclip.workflows.demo import DemoStep
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     command.__name__: command for command in (phantom, split, train, embed, query, fuse, evaluate)
@@ -56,7 +59,8 @@ def demo(
 
     Example: noduleclip demo /tmp/demo
     """  # fmt: skip
-    from noduleclip.report.console import CONSOLE, data_console, hide_messages, log_info, message_console
+    from noduleclip.report.console import CONSOLE, data_console, hide_messages, log_info, log_progress, message_console
+    from noduleclip.workflows.command_lines import format_command
     from noduleclip.workflows.demo import DemoRequest, demo_lock, list_steps
 
     request = DemoRequest(
@@ -70,12 +74,14 @@ def demo(
             started = time.perf_counter()
             is_shown = step.describe is None
             if verbose:
-                line = _format_command(step.command, step.arguments)
-                message_console().print(f"\n$ {make_printable(line)}", style="bold", markup=False, soft_wrap=True)
+                line = make_printable(_format_step(step))
+                message_console().print(f"\n$ {line}", style="bold", markup=False, soft_wrap=True)
             elif is_shown:
                 log_info("")
             elif message_console().is_terminal:
                 message_console().print(f"{step.command} …", end="\r")  # until the step has a bar, or ends
+            else:
+                log_progress(f"{step.command} …")
             with contextlib.nullcontext() if verbose else hide_messages(data=not is_shown):
                 _COMMANDS[step.command](**step.arguments)
             if step.describe is not None and not verbose:
@@ -83,21 +89,22 @@ def demo(
     if data_only:
         log_info(f"The table of the phantoms: {request.roi_csv}")
         return
-    index = shlex.quote(str(request.index))
     for line in (
         "",
         f"Pages: {request.hits_page} (hits), {request.training_page}, {request.evaluation_page}",
-        f"Next:  noduleclip serve {index}",
-        f'       noduleclip query {index} "a small solid nodule"',
+        f"Next:  {format_command('serve', [request.index])}",
+        f"       {format_command('query', [request.index, 'a small solid nodule'])}",
         "These are phantoms: the figures do not hold for real nodules. The patients ranked were not trained on.",
     ):
         log_info(line)
 
 
-def _format_command(command: str, arguments: Mapping[str, object]) -> str:
+def _format_step(step: "DemoStep") -> str:
     """Return the command line that does the same."""
-    options = []
-    for name, value in arguments.items():
-        option = f"--{_OPTIONS.get(name, name).replace('_', '-')}"
-        options.append(option if value is True else f"{option} {shlex.quote(str(value))}")
-    return " ".join(["noduleclip", command, *options])
+    from noduleclip.workflows.command_lines import format_command
+
+    positionals = list_positionals(inspect.signature(_COMMANDS[step.command]).parameters)
+    rest = dict(step.arguments)
+    positions = [rest.pop(one.setting) for one in positionals if one.setting in rest]
+    options = {f"--{_OPTIONS.get(name, name).replace('_', '-')}": value for name, value in rest.items()}
+    return format_command(step.command, positions, options)

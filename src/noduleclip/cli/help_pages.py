@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from noduleclip.cli.positions import describe_extra
+from noduleclip.errors import UsageError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -50,7 +53,20 @@ _METAVARS: Final = {
 
 
 class HelpCommand(TyperCommand):
-    """A command whose `--help` fits on one screen."""
+    """A command whose `--help` fits on one screen, and that says what is wrong with words that it does not take."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words behind the command.
+
+        Raises:
+            UsageError: There are more than the command takes.
+        """
+        typed = list(args)
+        ctx.allow_extra_args = True
+        left: list[str] = super().parse_args(ctx, args)
+        if left and not ctx.resilient_parsing:
+            raise UsageError(describe_extra(ctx, self.callback.positionals, typed))  # type: ignore[union-attr]
+        return left
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """Print the short page."""

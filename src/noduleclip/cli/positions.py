@@ -5,7 +5,7 @@ An option marked with a `Position` becomes an argument, too; `with_settings` add
 
 import inspect
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,7 +13,9 @@ import typer
 
 from noduleclip.errors import UsageError
 
+SENTENCE = "SENTENCE"
 _SUFFIX = "_argument"
+_NEEDS_QUOTES = "a sentence of several words needs quotes"
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,33 @@ def merge_positions(context: typer.Context, positionals: list[Positional], optio
         source = context.get_parameter_source(one.setting)
         is_typed = source is not None and source.name == "COMMANDLINE"
         if value is not None and is_typed and value != by_option:
+            is_split = any(other.metavar == SENTENCE for other in positionals) and " " not in str(value)
             raise UsageError(
                 f"{one.metavar} is {str(value)!r}, but {one.option} is {str(by_option)!r}; give one of them"
+                + (f"; {_NEEDS_QUOTES}" if is_split else "")
             )
         if value is not None:
             options[one.setting] = value
         elif one.required and by_option is None:
             raise UsageError(f"{one.metavar} is missing: give it by position, or with {one.option} {one.metavar}")
+
+
+def describe_extra(context: typer.Context, positionals: Sequence[Positional], typed: Sequence[str]) -> str:
+    """Return a message about words that no argument takes: the rest of a sentence without quotes, or a mistake.
+
+    Args:
+        context: The parsed command line, with these words as `args`.
+        positionals: What the command takes by position.
+        typed: All words behind the command.
+    """
+    if not positionals or positionals[-1].metavar != SENTENCE:
+        taken = " ".join(one.metavar for one in positionals)
+        return f"unexpected argument {context.args[0]!r}; {context.command_path} takes {taken or 'only options'}"
+    from noduleclip.workflows.command_lines import quote_words
+
+    words = [str(context.params[positionals[-1].argument]), *context.args]
+    starts = [at for at in range(len(typed)) if list(typed[at : at + len(words)]) == words]
+    joined = [" ".join(words)]
+    line = [*typed[: starts[0]], *joined, *typed[starts[0] + len(words) :]] if starts else joined
+    command = f"{context.command_path} {quote_words(line)}" if starts else quote_words(line)
+    return f"{_NEEDS_QUOTES}: {command}; without them the shell takes > and < for itself"

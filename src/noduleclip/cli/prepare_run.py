@@ -1,6 +1,5 @@
 """Running a `prepare` request and printing its result, for all sources."""
 
-import shlex
 from typing import TYPE_CHECKING
 
 from noduleclip.cli.prepare_options import SharedOptions
@@ -24,6 +23,7 @@ def _report(result: "PrepareResult", output_format: str) -> None:
     from noduleclip import schema
     from noduleclip.report.console import log_info, log_warning
     from noduleclip.report.tables import choose_format, print_records
+    from noduleclip.workflows.command_lines import format_command
 
     counts = [{"what": name, "count": count} for name, count in result.summary["counts"].items()]
     print_records(counts, choose_format(output_format))
@@ -33,17 +33,12 @@ def _report(result: "PrepareResult", output_format: str) -> None:
         codes = ", ".join(f"{count:,} {code}" for code, count in result.summary["rejected"].items())
         listed = result.out / schema.REJECTS_CSV
         log_warning(f"{codes}; first: {result.rejects[0, schema.REJECT_REASON]}; all are in {listed}")
-    table = ["--roi-csv", str(result.roi_csv)]
-    if not result.has_slices:
-        table += ["--dicom-root", "FOLDER"]
-    elif result.dicom_root is not None:
-        table += ["--dicom-root", str(result.dicom_root)]
-    embed = ["noduleclip", "embed", *table, "--out-dir", str(result.out / "index")]
-    if schema.TEST_PATIENTS in result.splits:
-        embed += ["--patients-file", str(result.out / schema.SPLITS_FOLDER / schema.TEST_PATIENTS)]
+    root = {"--dicom-root": result.dicom_root if result.has_slices else "FOLDER"}
+    has_test = schema.TEST_PATIENTS in result.splits
+    test = {"--patients-file": result.out / schema.SPLITS_FOLDER / schema.TEST_PATIENTS if has_test else None}
     log_info(f"the table: {result.roi_csv}; its summary: {result.out / schema.PREPARE_PAGE}")
-    log_info(f"next: {shlex.join(['noduleclip', 'check', *table])}")
-    log_info(f"then: {shlex.join(embed)}")
+    log_info(f"next: {format_command('check', [result.roi_csv], root)}")
+    log_info(f"then: {format_command('embed', [result.roi_csv, result.out / 'index'], root | test)}")
     if result.nodules.height < result.rois.height:
         log_info(
             f"of {result.rois.height:,} outlines embed makes {result.nodules.height:,} nodules, a row each, with the "

@@ -21,10 +21,11 @@ from noduleclip.io.text_table import format_csv
 from noduleclip.report.columns import choose_columns, parse_columns
 from noduleclip.report.console import CONSOLE, log_info, log_warning, write_lines
 from noduleclip.report.tables import choose_format, print_hits
+from noduleclip.workflows.command_lines import format_search
 from noduleclip.workflows.output_lock import OVERWRITE, output_lock
 from noduleclip.workflows.search import Searcher
 from noduleclip.workflows.search_answer import Answer
-from noduleclip.workflows.search_request import RowFilter, SearchRequest, choose_k, format_command, load_sentences
+from noduleclip.workflows.search_request import RowFilter, SearchRequest, choose_k, load_sentences
 from noduleclip.workflows.stored_index import open_stored_index
 
 if TYPE_CHECKING:  # a search without an export loads nothing of it
@@ -147,7 +148,7 @@ def _deliver_answers(
             if pictures.writes_files:
                 from noduleclip.cli.gallery import write_gallery
 
-                command = format_command(
+                command = format_search(
                     request, options.emb_dir, model=options.model, queries_file=options.queries_file
                 )
                 write_gallery(index, shown, pictures, command)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from noduleclip.cli.options import INPUTS, OUTPUT, RANKING, Columns, EmbDir, Export, OutputFormat, Overwrite
-from noduleclip.cli.positions import Position
+from noduleclip.cli.positions import SENTENCE, Position
 from noduleclip.cli.search_record import load_settings_of
 
 PictureRoot = Annotated[
@@ -55,7 +55,7 @@ Query = Annotated[
         help='A sentence such as "a lung nodule with diameter > 6 mm".',
         rich_help_panel=INPUTS,
     ),
-    Position("SENTENCE"),
+    Position(SENTENCE),
 ]
 QueriesFile = Annotated[
     Path | None,

@@ -68,6 +68,12 @@ def log_info(text: str) -> None:
     message_console().print(plain(text), soft_wrap=True)
 
 
+def log_progress(text: str) -> None:
+    """Print a line of progress on stderr where there is no terminal for a bar; while messages are hidden, too."""
+    if not message_console().is_terminal:
+        message_console().print(plain(text), soft_wrap=True)
+
+
 def log_warning(text: str) -> None:
     """Warn on stderr."""
     message_console().print(f"[yellow]warning:[/] {plain(text)}", soft_wrap=True)

@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from noduleclip.report.console import log_info, message_console
+from noduleclip.report.console import log_info, log_progress, message_console
 from noduleclip.report.sparkline import choose_bars, draw_sparkline
 from noduleclip.workflows.train import TrainingCallback
 
@@ -72,6 +72,7 @@ class TrainingDisplay(TrainingCallback):
         self._started = time.perf_counter()
         self._curves = _Curves(message_console())
         self._best = -math.inf
+        self._is_estimated = False
 
     def __enter__(self) -> Self:
         return self
@@ -120,13 +121,18 @@ class TrainingDisplay(TrainingCallback):
     def on_epoch(self, record: dict[str, Any]) -> None:
         """Print a line, and extend the curves."""
         is_best = self._add(record)
+        seconds = record["train_seconds"] + record["val_seconds"]
         validation = ""
         if record["val_map"] is not None:
             validation = f"val mean AP {record['val_map']:.4f}{' *' if is_best else '  '}  "
         log_info(
             f"epoch {record['epoch']:>3}/{self._epochs}  loss {record['loss']:.4f}  {validation}"
-            f"{record['nodules_per_second']:.0f} nodules/s  {record['train_seconds'] + record['val_seconds']:.1f} s"
+            f"{record['nodules_per_second']:.0f} nodules/s  {seconds:.1f} s"
         )
+        left = self._epochs - record["epoch"]
+        if left and not self._is_estimated:
+            log_progress(f"train: about {_minutes(left * seconds)} left for {left} of {self._epochs} epochs")
+        self._is_estimated = True
 
     def _add(self, record: Mapping[str, Any]) -> bool:
         """Add an epoch to the curves, and return whether it is the best one so far."""

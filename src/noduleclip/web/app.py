@@ -41,9 +41,10 @@ from noduleclip.web.questions import (
 from noduleclip.web.slices import SliceReader
 from noduleclip.web.stacks import describe_slice
 from noduleclip.web.work import Endpoint, WorkQueue, answer_while_connected, without_panic
+from noduleclip.workflows.command_lines import format_search
 from noduleclip.workflows.export import render_hits
 from noduleclip.workflows.pictures import NodulePictures
-from noduleclip.workflows.search_request import SearchRequest, format_command
+from noduleclip.workflows.search_request import SearchRequest
 
 NEIGHBOURS = 12
 MOST_PICTURES = 50  # of a page
@@ -201,7 +202,7 @@ class _Site:
             await self._drawing.run(partial(_try_cut, opened.slices, row, count_slices(answer.hits.height)))
             for row in answer.hits[schema.ROW]
         ]
-        command = format_command(search, opened.explorer.index.name)
+        command = format_search(search, opened.explorer.index.name)
         page = await self._drawing.run(partial(render_gallery, [make_section(answer, pictures)], command, None))
         return HTMLResponse(page, headers={"Content-Disposition": 'attachment; filename="hits.html"'})
 

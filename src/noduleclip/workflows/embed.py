@@ -18,6 +18,7 @@ from noduleclip.io.disk import require_room
 from noduleclip.io.index.lance_tables import Place
 from noduleclip.io.size_bins import count_sizes
 from noduleclip.workflows.check import CheckResult, Estimate, check_rows
+from noduleclip.workflows.command_lines import format_command
 from noduleclip.workflows.embed_job import EmbedJob, EmbedRequest, load_job
 from noduleclip.workflows.index_target import record_index, target_lock
 from noduleclip.workflows.reporter import SILENT, Reporter
@@ -175,7 +176,7 @@ def _write_shard(job: EmbedJob, shard: ShardNumber, cache: CropCache, reporter: 
     if rejects.height:
         reporter.warning(f"{rejects.height:,} of {len(job.rows):,} rows cannot be used; merge lists them all")
     reporter.info(f"shard {shard}: {embedded:,} rows in {folder}")
-    reporter.info(f"when all {shard.of} are there: noduleclip merge --out-dir {folder.parents[1]}")
+    reporter.info(f"when all {shard.of} are there: {format_command('merge', [folder.parents[1]])}")
     return EmbedResult(folder, embedded, job.encoders.image.config.emb, rejects)
 
 

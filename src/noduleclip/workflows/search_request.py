@@ -1,6 +1,5 @@
 """The request of a search: sentences or a nodule, filters, ranking. The one place where its values are checked."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,35 +111,6 @@ def choose_k(k: int | Literal["auto", "all"] | None, *, has_cut_off: bool) -> in
     if k == "auto":
         return None if has_cut_off else HITS
     return None if k == "all" else k
-
-
-def format_command(
-    request: SearchRequest, emb_dir: str, *, model: Path | None = None, queries_file: Path | None = None
-) -> str:
-    """Return the command line of a search, without options at their defaults.
-
-    Args:
-        request: The search.
-        emb_dir: The index.
-        model: Checkpoint that was compared with the index.
-        queries_file: File that the sentences came from.
-    """
-    filters, sentences = request.filters, request.sentences
-    typed: list[tuple[str, object]] = [
-        ("--emb-dir", emb_dir), ("--model", model),
-        ("--query", sentences[0] if sentences and queries_file is None else None), ("--queries-file", queries_file),
-        ("--topk", "all" if request.k is None else request.k), ("--min-probability", request.min_probability),
-        ("--min-score", request.min_score), ("--where", filters.where or None), ("--unique", request.unique),
-        ("--patients-file", filters.patients if isinstance(filters.patients, Path) else None), ("--like", request.like),
-    ]  # fmt: skip
-    if request.like is not None:
-        typed.append(("--like-weight", f"{request.like_weight:g}"))
-    if request.alpha is not None:
-        typed += [("--alpha", f"{request.alpha:g}"), ("--softness-mm", f"{request.softness_mm:g}")]
-        typed.append(("--rule", None if request.rule == "measured" else request.rule))
-    words = [text for option, value in typed if value is not None for text in (option, str(value))]
-    words += [option for option, is_set in (("--exact", request.exact), ("--free-text", request.free_text)) if is_set]
-    return shlex.join(["noduleclip", "query" if request.alpha is None else "fuse", *words])
 
 
 def load_sentences(path: Path) -> list[str]:
