@@ -112,6 +112,19 @@ def test_commands_are_grouped_a_line_each(noduleclip: Command, columns: object) 
         assert [line for line in rows if line.split()[0] not in known] == [], "each in one line"
 
 
+@pytest.mark.parametrize("group", [(), ("prepare",)], ids=["", "prepare"])
+def test_help_all_of_a_group_lists_every_command_below_it(
+    noduleclip: Command, columns: object, group: tuple[str, ...]
+) -> None:
+    done = noduleclip(*group, "--help-all")
+    assert (done.code, done.err) == (0, "")
+    listed = re.findall(r"(?m)^  ((?:prepare )?[a-z]\S+)  +\S", done.out)
+    expected = [names[len(group) :] for names in COMMANDS if names[: len(group)] == group]
+    assert sorted(listed) == sorted(map(" ".join, expected))
+    assert f"{' '.join(('noduleclip', *group))} COMMAND --help-all has all options" in done.out
+    assert max(map(len, done.out.splitlines())) <= 80
+
+
 ODD = ("[bold]x[/bold]", "[/]", "[web]", ":warning:", "C:\\[red]")
 
 

@@ -18,7 +18,7 @@ from noduleclip.cli.doctor_command import doctor
 from noduleclip.cli.embed_command import embed
 from noduleclip.cli.evaluate_command import evaluate
 from noduleclip.cli.fuse_command import fuse
-from noduleclip.cli.help_pages import HelpCommand, HelpGroup
+from noduleclip.cli.help_pages import HelpCommand, HelpGroup, show_all
 from noduleclip.cli.interrupts import is_from_interrupt, reraise_interrupts
 from noduleclip.cli.merge_command import merge
 from noduleclip.cli.phantom_command import phantom
@@ -36,6 +36,10 @@ from noduleclip.machine import find_process_info
 
 _INTERRUPTED = 130
 
+GroupHelpAll = Annotated[
+    bool,
+    typer.Option("--help-all", help="Show all commands and exit.", callback=show_all, is_eager=True, show_envvar=False),
+]
 _PREPARE_PANEL = "Prepare data"
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Try": (demo, doctor),
@@ -59,12 +63,14 @@ for panel, commands in _PANELS.items():
         app.command(cls=HelpCommand, context_settings={"auto_envvar_prefix": prefix}, rich_help_panel=panel)(
             with_settings(command)
         )
-prepare = typer.Typer(
-    name="prepare",
-    cls=HelpGroup,
-    no_args_is_help=True,
-    help="Make the ROI table from a collection as it was published.",
-)
+prepare = typer.Typer(name="prepare", cls=HelpGroup, no_args_is_help=True)
+
+
+@prepare.callback()
+def show_sources(*, help_all: GroupHelpAll = False) -> None:
+    """Make the ROI table from a collection as it was published."""
+
+
 for importer in (
     prepare_lidc,
     prepare_pylidc,
@@ -97,6 +103,7 @@ def show_version(
         bool,
         typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True),
     ] = False,
+    help_all: GroupHelpAll = False,
 ) -> None:
     """Search lung-nodule CT by words. A research tool, not a medical device."""
 

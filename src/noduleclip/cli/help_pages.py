@@ -78,24 +78,16 @@ class HelpGroup(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """Print the page of the commands by group."""
-        console = _open_console(f"{ctx.command_path} COMMAND …", self.help or "")
-        rows: dict[str, list[tuple[str, str]]] = {}
-        for name in self.list_commands(ctx):
-            command: Any = self.get_command(ctx, name)
-            part = rows.setdefault(command.rich_help_panel or "Commands", [])
-            part.insert(0 if isinstance(command, TyperGroup) else len(part), (name, summarize(command.help)))
-        width = max(len(name) for part in rows.values() for name, _ in part)
-        for panel, part in rows.items():
-            _print_heading(console, panel)
-            _print_rows(console, [(name.ljust(width), text) for name, text in part], width)
-        options = [max(option.opts, key=len) for option in self.get_params(ctx)]
-        _print_text(console, f"\nOptions: {', '.join(options)}")
+        _print_group(self, ctx)
 
 
 def show_all(context: typer.Context, wanted: bool) -> None:
     """Print the page of all options and end, if it is wanted: the callback of `--help-all`."""
     if wanted and not context.resilient_parsing:
-        _print_all(context.command, context)
+        if isinstance(context.command, TyperGroup):
+            _print_group(context.command, context, is_nested=True)
+        else:
+            _print_all(context.command, context)
         raise typer.Exit
 
 
@@ -115,6 +107,28 @@ def list_common(command: Any) -> list[Any]:
 
 def _by_name(command: Any) -> dict[str, Any]:
     return {option.name: option for option in command.params if option.param_type_name == "option"}
+
+
+def _print_group(group: TyperGroup, context: Any, *, is_nested: bool = False) -> None:
+    """Print a line for each command; nested: for those of groups within, too."""
+    console = _open_console(f"{context.command_path} COMMAND …", group.help or "")
+    rows: dict[str, list[tuple[str, str]]] = {}
+    for name, command in group.commands.items():
+        part = rows.setdefault(getattr(command, "rich_help_panel", None) or "Commands", [])
+        listed = [(name, summarize(command.help or ""))]
+        if isinstance(command, TyperGroup):
+            if is_nested:
+                listed = [(f"{name} {one}", summarize(inner.help or "")) for one, inner in command.commands.items()]
+            part[:0] = listed
+        else:
+            part += listed
+    width = max(len(name) for part in rows.values() for name, _ in part)
+    for panel, part in rows.items():
+        _print_heading(console, panel)
+        _print_rows(console, [(name.ljust(width), text) for name, text in part], width)
+    options = [max(option.opts, key=len) for option in group.get_params(context)]
+    _print_text(console, f"\nOptions: {', '.join(options)}")
+    _print_text(console, f"{context.command_path} COMMAND --help-all has all options of a command.")
 
 
 def _print_short(command: Any, context: Any) -> None:
