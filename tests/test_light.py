@@ -164,6 +164,22 @@ def test_what_needs_torch_names_what_to_install(
     assert not (tmp_path / "demo").exists() and not (tmp_path / "run").exists()
 
 
+def test_a_missing_extra_is_suggested_without_torch(tmp_path: Path) -> None:
+    done = run(
+        """
+        import sys
+        sys.modules["starlette"] = None
+        from noduleclip.cli import main
+        main(["serve", "--emb-dir", "none"])
+        """,
+        tmp_path,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert re.fullmatch(r'error: serve needs starlette: pip install( "[a-z0-9]+>=[0-9.]+")+', line), line
+    assert "noduleclip[" not in line and '"starlette>=' in line
+
+
 def test_each_extra_is_documented() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     page = (ROOT / "docs" / "how-to" / "install.md").read_text(encoding="utf-8")

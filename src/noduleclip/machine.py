@@ -5,9 +5,11 @@ import ctypes
 import importlib.util
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Final
 
@@ -63,6 +65,16 @@ def require_training_libraries(what: str) -> None:
     missing = find_missing_library()
     if missing is not None:
         raise UsageError(f"{what} needs {missing}: pip install {' '.join(TRAINING_LIBRARIES)}")
+
+
+def install_command(extra: str, *, upgrade: bool = False) -> str:
+    """Return what installs an extra: its libraries alone in a light installation, to which it would bring torch."""
+    start = "pip install --upgrade" if upgrade else "pip install"
+    if find_missing_library() is None:
+        return f'{start} "noduleclip[{extra}]"'
+    needed = (line.partition(";") for line in requires("noduleclip") or ())
+    ending = re.compile(rf"\s*extra == ['\"]{re.escape(extra)}['\"]")
+    return " ".join([start, *(f'"{name.strip()}"' for name, _, marker in needed if ending.fullmatch(marker))])
 
 
 def find_process_info(environment: Mapping[str, str] = os.environ) -> ProcessInfo:

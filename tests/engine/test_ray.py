@@ -224,7 +224,7 @@ def test_without_ray_it_says_what_to_install(
         "--out-dir", tmp_path / "ray", "--engine", "ray",
     )  # fmt: skip
     assert done.code == 2
-    assert "--engine ray needs Ray; install it with pip install 'noduleclip[ray]'" in done.err
+    assert '--engine ray needs Ray: pip install "noduleclip[ray]"' in done.err
     assert importlib.util.find_spec("noduleclip.engine.ray_engine") is not None
 
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from noduleclip.errors import UsageError
 from noduleclip.io.own_indexes import choose_slice_folders
+from noduleclip.machine import install_command
 from noduleclip.workflows.reporter import WarningReporter
 from noduleclip.workflows.search_answer import Answer
 
@@ -74,7 +75,7 @@ class Hits:
         try:
             return self.table.to_pandas()
         except ModuleNotFoundError as error:
-            raise UsageError(f'to_pandas needs {error.name}: pip install "noduleclip[pandas]"') from error
+            raise UsageError(f"to_pandas needs {error.name}: {install_command('pandas')}") from error
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
         """Write the hits for another tool, in the format that the ending of the file names.

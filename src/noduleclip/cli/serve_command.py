@@ -7,6 +7,7 @@ import typer
 
 from noduleclip.cli import options, search_options
 from noduleclip.errors import UsageError
+from noduleclip.machine import install_command
 
 ACCESS = "Access"
 
@@ -59,7 +60,7 @@ def serve(
         library = str(error.name).split(".")[0]
         if library not in ("starlette", "uvicorn", "anyio", "h11"):
             raise
-        raise UsageError(f'serve needs {library}: pip install "noduleclip[web]"') from error
+        raise UsageError(f"serve needs {library}: {install_command('web')}") from error
     from noduleclip.cli.slice_folders import settle_slice_folders
     from noduleclip.workflows.stored_index import open_stored_index
 

@@ -30,6 +30,7 @@ from noduleclip.io.crop_cache import CropCache
 from noduleclip.io.index.lance_tables import parse_place
 from noduleclip.io.index.lance_writer import write_fragment
 from noduleclip.io.slice_crops import CutSettings, Reject
+from noduleclip.machine import install_command
 from noduleclip.retrieval.estimate_columns import estimate_columns
 
 LOCAL: Final = "local"
@@ -241,8 +242,8 @@ def _session(address: str, workers: int) -> Iterator[Any]:
         import ray.data
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] != "ray":  # Ray is installed, one of its dependencies is not
-            raise UsageError(f"--engine ray: Ray needs {error.name}; pip install 'noduleclip[ray]'") from error
-        raise UsageError("--engine ray needs Ray; install it with pip install 'noduleclip[ray]'") from error
+            raise UsageError(f"--engine ray: Ray needs {error.name}: {install_command('ray')}") from error
+        raise UsageError(f"--engine ray needs Ray: {install_command('ray')}") from error
     _check_cluster(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     if address == LOCAL:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from noduleclip.errors import UsageError, is_encodable
+from noduleclip.machine import install_command
 
 if TYPE_CHECKING:  # the command line asks for endings only, and findings need DICOM
     from noduleclip.exporters.findings import Export, ExportFile
@@ -112,7 +113,5 @@ def find_format(option: str, path: Path) -> ExportFormat:
             f"{option} {path}: has characters that this locale cannot read; set LC_ALL=C.UTF-8, or rename it"
         )
     if found.library and importlib.util.find_spec(found.library) is None:
-        raise UsageError(
-            f'{option} {path}: {found.name} needs {found.library}: pip install "noduleclip[{found.extra}]"'
-        )
+        raise UsageError(f"{option} {path}: {found.name} needs {found.library}: {install_command(found.extra)}")
     return found

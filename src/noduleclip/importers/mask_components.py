@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip.errors import UsageError
+from noduleclip.machine import install_command
 
 MOST_COMPONENTS: Final = 1000
 """Most components of a mask of nodules; those of noise are thousands."""
@@ -79,5 +80,5 @@ def _load_library() -> Any:
     try:
         import cc3d
     except ImportError as error:
-        raise UsageError('the parts of a mask need cc3d: pip install "noduleclip[volumes]"') from error
+        raise UsageError(f"the parts of a mask need cc3d: {install_command('volumes')}") from error
     return cc3d

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from noduleclip.errors import ArtefactError, LibraryError, OutputError, UsageError
+from noduleclip.machine import install_command
 
 LOCAL = "lance"
 OBJECT_STORES = ("s3", "gs", "az")
@@ -23,7 +24,6 @@ VECTOR = "vector"
 MANIFEST, TEXT_ENCODER, VERSION, PROBES = "manifest", "text_tower", "rows_version", "probes"
 ROW_FILES = "row_files"
 _MOST_LETTERS = 200
-_UPGRADE = 'pip install --upgrade "noduleclip[lance]"'
 # Lance's texts for Ctrl-C in a Python callback, or while it formats a Python object.
 _INTERRUPTS = ("External error: KeyboardInterrupt", "<unprintable str object>")
 
@@ -82,7 +82,7 @@ def load_lance(text: str) -> Any:
         import lance
         import lance.fragment
     except ModuleNotFoundError as error:
-        raise UsageError(f'{text}: needs {error.name}: pip install "noduleclip[lance]"') from error
+        raise UsageError(f"{text}: needs {error.name}: {install_command('lance')}") from error
     return lance
 
 
@@ -106,7 +106,8 @@ def translate_lance_errors(text: str, *, writing: bool = False) -> Iterator[None
         reason = _shorten(error)
         if isinstance(error, NotImplementedError):
             verb = "write" if writing else "read"
-            raise LibraryError(f"{text}: the installed Lance cannot {verb} it ({reason}); {_UPGRADE}") from error
+            remedy = install_command("lance", upgrade=True)
+            raise LibraryError(f"{text}: the installed Lance cannot {verb} it ({reason}); {remedy}") from error
         if writing:
             raise OutputError(f"{text}: cannot be written ({reason})") from error
         is_far = isinstance(error, OSError) and not text.startswith(f"{LOCAL}://")

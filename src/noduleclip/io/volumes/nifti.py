@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from noduleclip.errors import InputError, UsageError, shows_incompatibility
 from noduleclip.io.volumes.voxel_data import FileVolume, Packing, read_start
+from noduleclip.machine import install_command
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
@@ -39,7 +40,7 @@ def read_nifti_header(path: Path) -> FileVolume:
         from nibabel.nifti1 import Nifti1Header
         from nibabel.nifti2 import Nifti2Header
     except ImportError as error:
-        raise UsageError(f'reading {path} needs nibabel: pip install "noduleclip[volumes]"') from error
+        raise UsageError(f"reading {path} needs nibabel: {install_command('volumes')}") from error
     start, packing = read_start(path, max(_HEADER_BYTES), unpack=True)
     size, order = _find_size(start, path)
     try:

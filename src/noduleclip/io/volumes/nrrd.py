@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from noduleclip.errors import InputError, UsageError, shows_incompatibility
 from noduleclip.io.volumes.voxel_data import FileVolume, Packing, place_beside, read_start
+from noduleclip.machine import install_command
 
 _LONGEST_HEADER_BYTES: Final = 1 << 20
 _END: Final = re.compile(rb"\n[ \t\r]*\n")
@@ -67,7 +68,7 @@ def read_nrrd_header(path: Path) -> FileVolume:
     try:
         import nrrd
     except ImportError as error:
-        raise UsageError(f'reading {path} needs pynrrd: pip install "noduleclip[volumes]"') from error
+        raise UsageError(f"reading {path} needs pynrrd: {install_command('volumes')}") from error
     start, _ = read_start(path, _LONGEST_HEADER_BYTES)
     if not start.startswith(b"NRRD"):
         raise InputError(f"{path}: is no NRRD file")
