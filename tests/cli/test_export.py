@@ -230,7 +230,9 @@ def test_other_files_are_not_replaced(noduleclip: Command, nodule_index: Path, t
     assert (refused.code, "would replace --roi-csv" in refused.err) == (2, True)
 
 
-@pytest.mark.parametrize(("one", "other"), [("h.xlsx", "x/../h.xlsx"), ("h.mrk.json", "h-2.mrk.json")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("h.xlsx", "x/../h.xlsx"), ("h.mrk.json", "h-2.mrk.json"), ("h.dcm", "h-02.dcm")]
+)
 def test_two_exports_of_one_name_are_refused(
     noduleclip: Command, nodule_index: Path, tmp_path: Path, one: str, other: str
 ) -> None:

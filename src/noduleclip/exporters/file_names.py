@@ -4,7 +4,9 @@ from pathlib import Path
 
 
 def number_files(path: Path, suffix: str, count: int) -> list[Path]:
-    """Return the names of an export of several files: `hits-1.mrk.json`, `hits-2.mrk.json`; of one file its own name.
+    """Return the names of an export of several files, which sort by number: `hits-01.mrk.json` to `hits-12.mrk.json`.
+
+    One file has its own name.
 
     Args:
         path: The file that the user named.
@@ -14,7 +16,8 @@ def number_files(path: Path, suffix: str, count: int) -> list[Path]:
     if count <= 1:
         return [path]
     stem, ending = path.name[: -len(suffix)], path.name[-len(suffix) :]
-    return [path.with_name(f"{stem}-{number}{ending}") for number in range(1, count + 1)]
+    digits = len(str(count))
+    return [path.with_name(f"{stem}-{number:0{digits}}{ending}") for number in range(1, count + 1)]
 
 
 def name_image_folder(path: Path) -> Path:

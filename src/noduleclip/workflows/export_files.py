@@ -173,7 +173,7 @@ def _match_numbered(target: ExportTarget) -> re.Pattern[str] | None:
         return None
     name = target.path.name
     stem, ending = name[: -len(target.format.suffix)], name[-len(target.format.suffix) :]
-    return re.compile(rf"{re.escape(stem)}-[1-9]\d*{re.escape(ending)}")
+    return re.compile(rf"{re.escape(stem)}-0*[1-9]\d*{re.escape(ending)}")
 
 
 def _find_numbered(target: ExportTarget) -> list[Path]:
