@@ -128,7 +128,8 @@ def _print_group(group: TyperGroup, context: Any, *, is_nested: bool = False) ->
         _print_rows(console, [(name.ljust(width), text) for name, text in part], width)
     options = [max(option.opts, key=len) for option in group.get_params(context)]
     _print_text(console, f"\nOptions: {', '.join(options)}")
-    _print_text(console, f"{context.command_path} COMMAND --help-all has all options of a command.")
+    if is_nested:
+        _print_text(console, f"{context.command_path} COMMAND --help-all has all options of a command.")
 
 
 def _print_short(command: Any, context: Any) -> None:

@@ -33,9 +33,9 @@ def _report(result: "PrepareResult", output_format: str) -> None:
         codes = ", ".join(f"{count:,} {code}" for code, count in result.summary["rejected"].items())
         listed = result.out / schema.REJECTS_CSV
         log_warning(f"{codes}; first: {result.rejects[0, schema.REJECT_REASON]}; all are in {listed}")
-    root = {"--dicom-root": result.dicom_root if result.has_slices else "FOLDER"}
+    root: dict[str, object] = {"--dicom-root": result.dicom_root if result.has_slices else "FOLDER"}
     has_test = schema.TEST_PATIENTS in result.splits
-    test = {"--patients-file": result.out / schema.SPLITS_FOLDER / schema.TEST_PATIENTS if has_test else None}
+    test: dict[str, object] = {"--patients-file": result.out / schema.SPLITS_FOLDER / schema.TEST_PATIENTS if has_test else None}
     log_info(f"the table: {result.roi_csv}; its summary: {result.out / schema.PREPARE_PAGE}")
     log_info(f"next: {format_command('check', [result.roi_csv], root)}")
     log_info(f"then: {format_command('embed', [result.roi_csv, result.out / 'index'], root | test)}")
