@@ -165,7 +165,8 @@ def test_real_tables_raise_no_false_alarm(noduleclip: Command, shared_data: Path
     done = noduleclip("check", "--roi-csv", shared_data / "lidc_slices" / "rois.csv", "--strict")
     assert done.code == 0
     assert done.err.splitlines() == [
-        "83 outlines of 2 nodules: one row per nodule (--unit outline keeps every outline)", "all 2 rows can be used",
+        "83 rows of the table are of 2 nodules: one row per nodule (--unit outline keeps every row)",
+        "all 2 rows can be used",
     ]  # fmt: skip
 
 

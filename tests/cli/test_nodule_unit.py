@@ -83,7 +83,7 @@ def index_of_spheres(spheres: Spheres, checkpoint: Path, exported: Path) -> Path
     out = spheres.table.parent / "index"
     done = embed(spheres.table, checkpoint, exported, out)
     outlines = 2 * sum(spheres.slices.values())
-    told = f"{outlines} outlines of 3 nodules: one row per nodule (--unit outline keeps every outline)"
+    told = f"{outlines} rows of the table are of 3 nodules: one row per nodule (--unit outline keeps every row)"
     assert done.err.splitlines().count(told) == 1
     return out
 
@@ -264,7 +264,7 @@ def test_raw_lidc_series_have_two_nodules_and_two_hits(shared_data: Path, nodule
     prepared, index = tmp_path / "lidc", tmp_path / "index"
     made = noduleclip("prepare", "lidc", "--data-root", shared_data / "lidc_slices", "--out", prepared)
     assert made.code == 0, made.err
-    assert "of 83 outlines embed makes 2 nodules, a row each" in made.err
+    assert "of the 83 rows embed makes 2, one per nodule," in made.err
     done = noduleclip("embed", "--roi-csv", prepared / schema.ROI_CSV, "--out-dir", index)
     assert done.code == 0, done.err
     hits = ask(index, "> 8 mm")
@@ -276,3 +276,24 @@ def test_raw_lidc_series_have_two_nodules_and_two_hits(shared_data: Path, nodule
     hits, nodules = hits.sort(schema.PATIENT_ID), nodules.sort(schema.PATIENT_ID)
     assert hits.select(same).equals(nodules.select(same))
     assert hits[schema.DIAMETER_MM].to_list() == pytest.approx(nodules[schema.DIAMETER_MM].to_list(), abs=6e-4)
+
+
+@pytest.mark.parametrize(("unit", "name"), [("nodule", "nodules"), ("outline", "rows")])
+def test_a_limit_names_what_it_counts(
+    noduleclip: Command, spheres: Spheres, tmp_path: Path, unit: str, name: str
+) -> None:
+    total = 3 if unit == "nodule" else 2 * sum(spheres.slices.values())
+    done = noduleclip("check", spheres.table, "--unit", unit, "--limit", 2)
+    assert done.code == 0, done.err
+    assert f"the first 2 of {total} {name} are used (--limit)" in done.err.splitlines()
+    assert "are used (--limit)" not in noduleclip("check", spheres.table, "--unit", unit, "--limit", total).err
+
+
+def test_points_are_not_called_outlines(noduleclip: Command, collection: Collection, tmp_path: Path) -> None:
+    nodules = pl.read_csv(collection.roi_csv).unique(schema.NODULE_ID, keep="first", maintain_order=True).head(4)
+    columns = (schema.DICOM_PATH, schema.PATIENT_ID, schema.NODULE_ID)
+    points = nodules.select(*columns, x=schema.CENTROID_X, y=schema.CENTROID_Y)
+    points.write_csv(tmp_path / "points.csv")
+    done = noduleclip("check", tmp_path / "points.csv", "--dicom-root", collection.roi_csv.parent)
+    assert done.code == 0, done.err
+    assert "outline" not in done.err + done.out

@@ -29,6 +29,7 @@ from importers.lidc_phantoms import (
 from noduleclip import schema
 from noduleclip.cli.prepare_options import Diameter
 from noduleclip.importers.diameters import DiameterKind
+from noduleclip.importers.summary import OUTLINE_ROWS
 from noduleclip.io.roi_table import read_roi_table
 
 Prepare = Callable[..., Outcome]
@@ -76,9 +77,9 @@ def test_everything_is_written(prepare: Prepare, out: Path) -> None:
     lists = [(out / "splits" / name).read_text().split() for name in (schema.TRAIN_PATIENTS, schema.TEST_PATIENTS)]
     assert not set(lists[0]) & set(lists[1])
     report = json.loads((out / schema.PREPARE_JSON).read_text())
-    assert report["counts"]["rows"] == 12
-    assert "rows,12" in done.out
-    assert f"noduleclip check --roi-csv {out / schema.ROI_CSV}" in done.err
+    assert report["counts"][OUTLINE_ROWS] == 12
+    assert f'"{OUTLINE_ROWS}",12' in done.out
+    assert f"next: noduleclip check {out / schema.ROI_CSV}\n" in done.err
 
 
 def test_columns_stand_in_the_order_of_the_pipeline(prepare: Prepare, out: Path) -> None:

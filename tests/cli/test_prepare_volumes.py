@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from conftest import Outcome, call
 from noduleclip import schema
+from noduleclip.importers.summary import PLACE_ROWS
 from noduleclip.io.dicom.slice import read_ct_slice
 from noduleclip.io.roi_table import read_roi_table
 from volume_files import permute, write_volume
@@ -130,7 +131,7 @@ def test_nodules_of_a_broken_volume_are_rejected_and_others_absent(folder: Path)
     assert "2 annotations are of series that are not below" in done.err
     assert "they are left out; first: f\n" in done.err
     counts = json.loads((folder / "out" / schema.PREPARE_JSON).read_text())["counts"]
-    assert (counts["annotations that give no row"], counts["rows"]) == (2, 8)
+    assert (counts["annotations that give no row"], counts[PLACE_ROWS]) == (2, 8)
     assert prepare(folder, "--max-rejects", 0.19, "--overwrite").code == 3
 
 

@@ -11,7 +11,7 @@ from importers.lidc_phantoms import HOLE, RATINGS, Curve, Nodule, Series, make_x
 from noduleclip import schema
 from noduleclip.errors import RejectCode
 from noduleclip.importers import lidc_xml
-from noduleclip.importers.annotations import ODD_RATINGS, RejectedAnnotation
+from noduleclip.importers.annotations import ODD_RATINGS, OUTLINED, RejectedAnnotation
 from noduleclip.importers.files import find_files
 from noduleclip.importers.lidc_xml import LidcFile, parse_lidc_file, read_lidc_xml
 
@@ -96,7 +96,7 @@ def test_one_file_in_two_layouts_counts_once(tmp_path: Path) -> None:
     reads = read_lidc_xml(find_files(tmp_path, ".xml"))
     assert [file.path.name for file in reads.files] == ["069.xml"]
     assert reads.counts[lidc_xml.COPIED_FILES] == 1
-    assert reads.counts[lidc_xml.OUTLINED] == 1
+    assert reads.counts[OUTLINED] == 1
     assert not reads.remarks
 
 
@@ -105,7 +105,7 @@ def test_the_file_serviced_last_counts(tmp_path: Path) -> None:
     write(tmp_path / "b.xml", make_xml(SERIES, [[NODULE]], date="2008-08-18"))
     reads = read_lidc_xml(find_files(tmp_path, ".xml"))
     assert [file.path.name for file in reads.files] == ["a.xml"]
-    assert reads.counts[lidc_xml.OUTLINED] == 2
+    assert reads.counts[OUTLINED] == 2
     assert reads.remarks == [f"2 files of series {SERIES.uid}: a.xml is used, it was serviced last"]
 
 

@@ -61,6 +61,14 @@ def evaluate(
         typer.Option(help="Folder for evaluation.json and a page with plots.", rich_help_panel=options.OUTPUT),
     ] = None,
     overwrite: options.Overwrite = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            help="Print all tables, of each sentence, size and rating, in place of the main figures.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
 ) -> None:
     """Evaluate the rankings of an index beside a second reader: ten sizes, ratings, and the panel.
 
@@ -87,7 +95,7 @@ def evaluate(
                 index=index, queries=queries, readers_csv=readers, scores_csv=scores, draws=draws, resamples=resamples,
                 seed=seed,
             )  # fmt: skip
-            _run_default(request, form, out)
+            _run_default(request, form, out, verbose=verbose)
         else:
             published = PublishedRequest(
                 index=index, protocol=protocol, readers_csv=readers, resamples=resamples, seed=seed
@@ -98,13 +106,13 @@ def evaluate(
         retry_replaced(run)
 
 
-def _run_default(request: "EvaluateRequest", form: str, out: Path | None) -> None:
+def _run_default(request: "EvaluateRequest", form: str, out: Path | None, *, verbose: bool) -> None:
     from noduleclip.report.console import CONSOLE, log_info
     from noduleclip.report.evaluation import print_evaluation, write_evaluation
     from noduleclip.workflows.evaluate import evaluate as evaluate_index
 
     result = evaluate_index(request, CONSOLE)
-    print_evaluation(result, form)
+    print_evaluation(result, form, verbose=verbose)
     if out is not None:
         log_info(f"report: {write_evaluation(result, out, CONSOLE)}")
 

@@ -40,7 +40,7 @@ COMMON: Final[dict[str, tuple[str, ...]]] = {
     "query": ("like", "topk", "where", "unique", "min_probability", "html", "preview", "out"),
     "fuse": ("alpha", "topk", "where", "unique", "min_score", "html", "preview", "out"),
     "describe": ("roi_csv", "where", "patients_file", "export", "out", "format"),
-    "evaluate": ("readers", "protocol", "queries", "out"),
+    "evaluate": ("readers", "protocol", "queries", "out", "verbose"),
     "serve": ("dicom_root", "port", "host", "token"),
     "verify": (),
     "doctor": ("format",),

@@ -33,16 +33,16 @@ def _report(result: "PrepareResult", output_format: str) -> None:
         codes = ", ".join(f"{count:,} {code}" for code, count in result.summary["rejected"].items())
         listed = result.out / schema.REJECTS_CSV
         log_warning(f"{codes}; first: {result.rejects[0, schema.REJECT_REASON]}; all are in {listed}")
-    root: dict[str, object] = {"--dicom-root": result.dicom_root if result.has_slices else "FOLDER"}
-    has_test = schema.TEST_PATIENTS in result.splits
-    test: dict[str, object] = {"--patients-file": result.out / schema.SPLITS_FOLDER / schema.TEST_PATIENTS if has_test else None}
+    root = {"--dicom-root": result.dicom_root if result.has_slices else "FOLDER"}
+    test = result.out / schema.SPLITS_FOLDER / schema.TEST_PATIENTS if schema.TEST_PATIENTS in result.splits else None
     log_info(f"the table: {result.roi_csv}; its summary: {result.out / schema.PREPARE_PAGE}")
     log_info(f"next: {format_command('check', [result.roi_csv], root)}")
-    log_info(f"then: {format_command('embed', [result.roi_csv, result.out / 'index'], root | test)}")
+    embed = format_command("embed", [result.roi_csv, result.out / "index"], {**root, "--patients-file": test})
+    log_info(f"then: {embed}")
     if result.nodules.height < result.rois.height:
         log_info(
-            f"of {result.rois.height:,} outlines embed makes {result.nodules.height:,} nodules, a row each, with the "
-            "values of all readers; --unit outline keeps every outline"
+            f"of the {result.rois.height:,} rows embed makes {result.nodules.height:,}, one per nodule, with the "
+            "values of all readers; --unit outline keeps every row"
         )
     if not result.has_slices:
         log_info("the slices were not read: FOLDER is the one that holds PATIENT/STUDY/SERIES/FILE")

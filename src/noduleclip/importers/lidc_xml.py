@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noduleclip.errors import RejectCode
-from noduleclip.importers.annotations import LAST_RATING, LIDC_NAMES, ODD_RATINGS, Contour, Outline, RejectedAnnotation
+from noduleclip.importers.annotations import (
+    LAST_RATING,
+    LIDC_NAMES,
+    ODD_RATINGS,
+    OUTLINED,
+    Contour,
+    Outline,
+    RejectedAnnotation,
+)
 from noduleclip.io.job_pool import WorkerCrashed, run_jobs
 
 _LARGEST_BYTES: Final = 8 * 2**20  # LIDC's largest has a tenth of that; a tree of it takes thirty times as much
@@ -32,7 +40,6 @@ XRAY_FILES: Final = "files of chest X-ray reads"
 COPIED_FILES: Final = "files that are copies of another one"
 CT_FILES: Final = "files of CT reads"
 READINGS: Final = "readers' sessions"
-OUTLINED: Final = "outlines of nodules, a reader each"
 
 
 @dataclass(frozen=True)

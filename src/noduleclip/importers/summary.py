@@ -16,6 +16,8 @@ from noduleclip.importers.slice_columns import PATH
 from noduleclip.io.consensus import describe_shared_ids
 from noduleclip.io.size_bins import count_sizes
 
+OUTLINE_ROWS: Final = "rows of the table, an outline on a slice each"
+PLACE_ROWS: Final = "rows of the table, a place each"
 _WIDE_GAP: Final = 1.5  # times the median distance of slices: slices between are missing
 _MOST_NAMED: Final = 8
 
@@ -51,7 +53,7 @@ def summarise_collection(
         "annotations of series that are not here": annotations.absent + made.absent,
         "curves of a single point, left out": made.points,
         "annotations that give no row": count_rejected([*annotations.rejected, *made.rejected]),
-        "rows": rois.height,
+        OUTLINE_ROWS if annotations.outlines else PLACE_ROWS: rois.height,
         "nodules": nodules.height,
         "series with nodules": rois[schema.SERIES_UID].n_unique(),
         "patients with nodules": rois[schema.PATIENT_ID].n_unique(),

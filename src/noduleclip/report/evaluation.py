@@ -9,13 +9,13 @@ from typing import Any
 from noduleclip import schema
 from noduleclip.io.artefacts import format_json, write_together
 from noduleclip.report.console import data_console, write_json_lines
+from noduleclip.report.evaluation_summary import excludes_zero, print_summary, shorten_sentence
 from noduleclip.report.tables import print_records
 from noduleclip.workflows.evaluate import EvaluationResult
 from noduleclip.workflows.evaluation_curves import trace_curves
 from noduleclip.workflows.reporter import SILENT, Reporter
 from noduleclip.workflows.training_patients import TrainingPatients
 
-_COMMON_START = "a lung nodule with diameter "
 _DIFFERENCES = {"above_second": "- second", "above_panel": "- panel"}
 _READER_HEADS = (("second_reader", "second"), ("panel", "panel"))
 _MEAN_LABELS = {
@@ -32,20 +32,22 @@ _COVERAGE_TITLE = "share of nodules of which the 80 % interval covers a random r
 _CALIBRATION_TITLE = "expected calibration error of the probabilities of sentences"
 
 
-def print_evaluation(result: EvaluationResult, form: str) -> None:
+def print_evaluation(result: EvaluationResult, form: str, *, verbose: bool = False) -> None:
     """Print an evaluation.
 
     Args:
         result: The evaluation.
-        form: "table" for tables of sentences and sizes and the means, "csv" for a row per sentence, "json" for one
-            object with everything.
+        form: "table" for the main figures, "csv" for a row per sentence, "json" for one object with everything.
+        verbose: For "table": print all tables of sentences, sizes and ratings instead.
     """
     if form == "json":
         write_json_lines([json.dumps(without_nan(result.to_mapping()))])
     elif form == "csv":
         print_records(flatten_queries(result), form)
-    else:
+    elif verbose:
         _print_tables(result.to_mapping())
+    else:
+        print_summary(result.to_mapping())
 
 
 def flatten_queries(result: EvaluationResult) -> list[dict[str, Any]]:
@@ -112,7 +114,7 @@ def _print_part(evaluation: Mapping[str, Any], of: str) -> None:
 def _describe_query(query: Mapping[str, Any]) -> dict[str, Any]:
     model = {name: interval["mean"] for name, interval in query["model"].items()}
     return {
-        "query": query["query"].removeprefix(_COMMON_START),
+        "query": shorten_sentence(query["query"]),
         "base": query["base_rate"],
         "P@10": model["precision_10"],
         "lift": _lift(query["lift_10"]),
@@ -131,7 +133,7 @@ def _compare_query(query: Mapping[str, Any]) -> dict[str, Any]:
     ap = query["readers"]["ap"]
     ranked = {f"{head}*": ap[name]["mean"] for name, head in (("model", "AP"), *_READER_HEADS)}
     return {
-        "query": query["query"].removeprefix(_COMMON_START),
+        "query": shorten_sentence(query["query"]),
         **ranked,
         **{head: _signed(ap[name], 3) for name, head in _DIFFERENCES.items()},
         "P@50": _signed(query["readers"]["precision_50"]["above_panel"], 3),
@@ -173,7 +175,7 @@ def _describe_calibration(subject: Mapping[str, Any]) -> dict[str, Any]:
         "number": subject["sentences"],
         "nodules": subject["nodules"],
         "error": subject["error"],
-        "farthest off": subject["worst"].removeprefix("a lung nodule, ").removeprefix(_COMMON_START),
+        "farthest off": shorten_sentence(subject["worst"]),
         "by": f"{subject['worst_gap']:+.3f}",
     }
 
@@ -182,7 +184,7 @@ def _signed(value: Mapping[str, float], digits: int) -> str:
     """Format a difference, with a ! where its interval excludes zero."""
     if math.isnan(value["mean"]):
         return "-"
-    return f"{value['mean']:+.{digits}f}" + ("!" if value["low"] > 0 or value["high"] < 0 else " ")
+    return f"{value['mean']:+.{digits}f}" + ("!" if excludes_zero(value) else " ")
 
 
 def flatten_record(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

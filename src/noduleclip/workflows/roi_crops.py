@@ -114,23 +114,24 @@ def pick_patients(table: RoiTable, patients_file: Path, limit: int | None, repor
     return chosen.head(limit) if limit else chosen
 
 
-def _choose_unit(frame: pl.DataFrame, unit: str, reporter: Reporter = SILENT) -> pl.DataFrame:
+def _choose_unit(frame: pl.DataFrame, unit: str, reporter: Reporter) -> pl.DataFrame:
     """Return the rows of a table, or a row per nodule.
 
     Args:
         frame: Rows of a table.
         unit: "nodule", "outline", or "auto": nodules where the table names them.
-        reporter: Receives the counts where there is a row per nodule.
+        reporter: Receives the counts where several rows are a nodule.
     """
     if unit == schema.OUTLINE_UNIT or (unit == schema.AUTO_UNIT and not names_nodules(frame)):
         return frame
     if shared := describe_shared_ids(frame):
         reporter.warning(shared)
     nodules = collapse_nodules(frame)
-    reporter.info(
-        f"{frame.height:,} outlines of {nodules.height:,} nodules: one row per nodule "
-        "(--unit outline keeps every outline)"
-    )
+    if nodules.height < frame.height:
+        reporter.info(
+            f"{frame.height:,} rows of the table are of {nodules.height:,} nodules: one row per nodule "
+            "(--unit outline keeps every row)"
+        )
     return nodules
 
 
@@ -144,14 +145,18 @@ def pick_rows(
         unit: "nodule", "outline", or "auto": a row per nodule where the table names them.
         patients_file: The list; None = all patients.
         limit: Number of rows; None = all.
-        reporter: Receives warnings, and the counts where there is a row per nodule.
+        reporter: Receives warnings, and the counts where several rows are a nodule, or some are left out.
 
     Raises:
         InputError: The list is unreadable, nothing is left, or a nodule has more readers than an index holds.
     """
     frame = table.frame if patients_file is None else pick_patients(table, patients_file, None, reporter)
     rows = _choose_unit(frame, unit, reporter)
-    return rows.head(limit) if limit else rows
+    if limit is None or limit >= rows.height:
+        return rows
+    name = "rows" if rows is frame else "nodules"
+    reporter.info(f"the first {limit:,} of {rows.height:,} {name} are used (--limit)")
+    return rows.head(limit)
 
 
 def pick_parts(
