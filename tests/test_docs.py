@@ -48,7 +48,7 @@ def find_commands(text: str) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_command_lines_use_existing_commands_and_options(page: Path) -> None:
-    general = {"--help", "--version", "--install-completion", "--show-completion"}
+    general = {"--help", "--help-all", "--version", "--install-completion", "--show-completion"}
     for words in find_commands(page.read_text(encoding="utf-8")):
         options = {word.split("=")[0] for word in words if word.startswith("--")}
         if words[0] in (">", ">>"):

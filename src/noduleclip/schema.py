@@ -225,8 +225,10 @@ COLUMN_MEANINGS: Final = {
     SIMILARITY: "cosine of the embeddings of sentence and crop, in [-1, 1], whose spread depends on the model; with "
     "--like alone of the two crops",
     PROBABILITY: "share of readers who are expected to agree that the sentence is true, in [0, 1]: sigmoid(scale * "
-    "similarity + bias), with the model's scale and bias; empty with --like alone",
-    COSINE: "the probability once more, where a score is mixed of it; an older name that scripts may read",
+    "similarity + bias), with the model's scale and bias; empty with --like alone, and where a sentence asks for "
+    "neither a size nor a rating, for which the scale and bias do not hold",
+    COSINE: "the probability once more, where a score is mixed of it, and what that formula gives for a sentence that "
+    "has none; an older name that scripts may read",
     RULE: "1 inside the interval, falling off outside; empty without diameter or size; fuse only",
     LIKENESS: "cosine of the embeddings of the crop and that of --like, in [-1, 1]; query with --like",
     SCORE: "fuse: alpha * probability + (1 - alpha) * rule, the probability alone where there is no rule; query with "

@@ -80,6 +80,6 @@ def test_the_names_of_all_columns_are_listed(noduleclip: Command, index: Path, t
 
 
 def test_names_are_listed_once_for_many_sentences(noduleclip: Command, index: Path, tmp_path: Path) -> None:
-    (tmp_path / "sentences.txt").write_text("".join(f"> {mm} mm\n" for mm in range(1, 301)))
+    (tmp_path / "sentences.txt").write_text("".join(f"> {mm / 4:g} mm\n" for mm in range(8, 308)))
     listed = noduleclip("query", index, "--queries-file", tmp_path / "sentences.txt", "--columns", "list").out.split()
     assert listed == noduleclip("query", index, "> 6 mm", "--columns", "list").out.split()

@@ -117,8 +117,12 @@ def test_evaluate_prints_one_object(noduleclip: Command, index: Path) -> None:
     rated = [query["query"] for query in evaluation["ratings"]["queries"]]  # phantoms have texture and subtlety
     assert "a solid lung nodule" in rated and "a spiculated lung nodule" not in rated
     assert evaluation["common"] <= evaluation["nodules"]
-    table = noduleclip("evaluate", "--emb-dir", index, "--format", "table", "--resamples", 10, "--draws", 5)
-    assert max(len(line.rstrip()) for line in table.out.splitlines()) <= 80
+    asked = ("evaluate", "--emb-dir", index, "--format", "table", "--resamples", 10, "--draws", 5)
+    short, everything = (noduleclip(*asked, *more).out.splitlines() for more in ((), ("--verbose",)))
+    assert max(len(line.rstrip()) for line in (*short, *everything)) <= 80
+    assert len(short) <= 40 < len(everything)
+    mean = next(line for line in short if "mean AP, 10 sizes" in line)
+    assert f" {evaluation['model']['ap']['mean']:.3f} " in mean
 
 
 @pytest.mark.slow
@@ -166,7 +170,7 @@ def test_a_narrow_window_never_shortens_a_number(
 ) -> None:
     (tmp_path / "sizes.txt").write_text("a rather long way of asking for nodules that are bigger than 7.3 mm\n")
     monkeypatch.setenv("COLUMNS", "60")
-    arguments = ("--queries", tmp_path / "sizes.txt", "--resamples", 10, "--draws", 5, "--format", "table")
+    arguments = ("--queries", tmp_path / "sizes.txt", "--resamples", 10, "--draws", 5, "--format", "table", "--verbose")
     table = noduleclip("evaluate", "--emb-dir", index, *arguments).out
     assert "…" not in table
     assert len(re.findall(r"\b[01]\.\d{3}\b", table.split("mean AP")[0])) == 12

@@ -200,7 +200,9 @@ def test_a_quoted_sentence_in_the_wrong_place_is_not_told_to_need_quotes(nodulec
 @pytest.mark.parametrize("names", [names for names in list_commands() if names not in (("query",), ("fuse",))])
 def test_a_word_too_many_is_told_with_what_the_command_takes(noduleclip: Command, names: tuple[str, ...]) -> None:
     taken = " ".join(one.metavar for one in find_command(*names).callback.positionals)
-    done = noduleclip(*names, *taken.split(), "more")
+    needed = [option for option in find_command(*names).params if option.required]
+    given = [word for option in needed for word in (max(option.opts, key=len), "x")]
+    done = noduleclip(*names, *taken.split(), "more", *given)
     assert done.code == 2
     command = " ".join(("noduleclip", *names))
     assert done.err == f"error: unexpected argument 'more'; {command} takes {taken or 'only options'}\n"

@@ -274,3 +274,35 @@ def test_paths_are_printed_once(noduleclip: Command, index: Path) -> None:
     done = noduleclip("query", "--emb-dir", index, "--query", "> 6 mm", "--topk", 50, "--paths-only")
     paths = done.out.splitlines()
     assert len(paths) == len(set(paths)) > 1
+
+
+@pytest.mark.parametrize("command", ["query", "fuse"])
+@pytest.mark.parametrize(
+    ("sentence", "options"), [("hello world", ("--free-text",)), ("a lung nodule", ())], ids=["unknown", "nothing"]
+)
+def test_words_that_ask_for_nothing_have_no_probability(
+    noduleclip: Command, index: Path, tmp_path: Path, command: str, sentence: str, options: tuple[str, ...]
+) -> None:
+    asked = (command, index, sentence, *options, "--topk", 5)
+    done = noduleclip(*asked, "--format", "csv", "--out", tmp_path / "hits", "--html", tmp_path / "hits.html")
+    assert done.code == 0, done.err
+    assert "ranked by similarity to the words alone, which is no probability" in done.err
+    rows = rows_of((tmp_path / "hits" / schema.TOP_K_CSV).read_text())
+    assert [row[schema.PROBABILITY] for row in rows] == [""] * 5
+    best = np.sort(cosines_of(index, sentence))[::-1][:5]
+    assert [float(row[schema.SIMILARITY]) for row in rows] == pytest.approx(best.tolist(), abs=1e-6)
+    assert (schema.COSINE in rows[0]) == (command == "fuse")
+    table = noduleclip(*asked, "--format", "table").out
+    assert re.search(rf"# +{schema.SIMILARITY} +", table)
+    assert schema.PROBABILITY not in table.splitlines()[2] and schema.SCORE not in table.splitlines()[2]
+    assert f"{best[0]:.3f}" in table and "which is no probability" in " ".join(table.split())
+    page = (tmp_path / "hits.html").read_text(encoding="utf-8")
+    assert f"<dt>{schema.SIMILARITY}</dt><dd>{best[0]:.3f}</dd>" in page
+    assert f"<dt>{schema.PROBABILITY}</dt>" not in page
+
+
+def test_a_least_probability_needs_something_asked_for(noduleclip: Command, index: Path) -> None:
+    for sentence, options in (("hello world", ("--free-text",)), ("a lung nodule", ())):
+        done = noduleclip("query", index, sentence, *options, "--min-probability", 0.5)
+        assert (done.code, done.out) == (2, "")
+        assert f"{sentence!r}: --min-probability needs a size or a rating" in done.err

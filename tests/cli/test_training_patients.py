@@ -74,6 +74,8 @@ def test_table_and_page_give_them_apart(noduleclip: Command, index: Path, tmp_pa
     table = noduleclip("evaluate", "--emb-dir", index, "--format", "table", *QUICK).out
     assert f"unseen patients alone: {apart['nodules']} nodules" in " ".join(table.split())
     assert "trained the model, " in table and "chose its epoch" in table
+    assert len(table.splitlines()) <= 40
+    assert table.count(f" {apart['model']['ap']['mean']:.3f} ") >= 1, "in the part of unseen patients"
     page = (tmp_path / schema.EVALUATION_PAGE).read_text(encoding="utf-8")
     assert "<h2>Unseen patients: sizes</h2>" in page and "chose its epoch" in page
     assert f"{apart['model']['ap']['mean']:.3f}" in page

@@ -55,7 +55,10 @@ def test_a_reading_is_described() -> None:
     sized, unsized = parse_query("a nodule over 6 mm"), parse_query("a pleural nodule")
     assert describe_query(sized) == "read as: diameter larger than 6 mm, (6, inf) mm"
     assert parse_size("a pleural nodule") == ParsedSize(None, ("a", "pleural", "nodule"))
-    assert describe_query(unsized) == "read as: no size; ranked by the words alone; note: not understood: pleural"
+    assert describe_query(unsized) == (
+        "read as: no size or rating; ranked by similarity to the words alone, which is no probability; "
+        "note: not understood: pleural"
+    )
     both = parse_query("a spiculated part-solid nodule of 6-10 mm")
     spelled = "diameter larger than 6 and at most 10 mm, (6, 10] mm; spiculation at least 3; texture 3"
     assert describe_query(both) == f"read as: {spelled}"

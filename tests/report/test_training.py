@@ -69,6 +69,7 @@ def test_elsewhere_there_is_a_line_for_each_epoch(capsys: pytest.CaptureFixture[
             display.on_epoch(line)
     assert capsys.readouterr().err == (
         "epoch   1/2  loss 4.0000  val mean AP 0.2500 *  9 nodules/s  1.5 s\n"
+        "train: about 0:01 left for 1 of 2 epochs\n"
         "epoch   2/2  loss 2.0000  val mean AP 0.5000 *  9 nodules/s  1.5 s\n"
     )
 

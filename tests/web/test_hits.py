@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from noduleclip import schema
 from noduleclip.io.index.open import open_index
+from noduleclip.web.app import make_app
 from noduleclip.web.questions import MOST_HITS
-from web.conftest import open_client
+from web.conftest import open_client, open_served
 
 Json = dict[str, Any]
 SENTENCE = "a nodule between 6 and 12 mm with malignancy of at least 3"
@@ -170,6 +173,9 @@ def test_a_sentence_that_is_not_understood_is_refused_with_its_words(client: Tes
     assert "not understood" in found["error"]
     free = client.get("/api/search", params={"q": "a spiculted right upper lobe", "free_text": "1"})
     assert (free.status_code, len(free.json()["hits"])) == (200, 24)
+    assert {hit[schema.PROBABILITY] for hit in free.json()["hits"]} == {None}
+    assert all(-1 <= hit[schema.SIMILARITY] <= 1 for hit in free.json()["hits"])
+    assert "which is no probability" in free.json()["reading"]
     half = ask(client, q="a spiculted nodule > 6 mm")
     assert half["suggestions"] == {"spiculted": "spiculated"}
     for sentence in ("", "> 6 mm and < 2 mm"):
@@ -192,3 +198,40 @@ def test_a_filter_of_rows_is_for_the_api_too(rated_index: Path) -> None:
     filters = RowFilter(rows=[7, 2, 99999], where=f"{schema.DIAMETER_MM} > 0")
     ((answer,),) = Searcher(open_index(rated_index)).search(SearchRequest(sentences=("> 3 mm",), filters=filters))
     assert sorted(answer.hits[schema.ROW]) == [2, 7]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"q": "hello world"},
+        {"q": "hello world", "free_text": "1", "min_probability": "0.5"},
+        {"q": "a lung nodule", "min_probability": "0.5"},
+        {"where": "none > 3"},
+        {"where": "row >"},
+        {"where": "row = 'text'"},
+        {"where": "row < 0"},
+        {"where": "row IS NULL", "rule": "measured"},
+        {"unique": "nodule"},
+    ],
+    ids=lambda asked: " ".join(asked.values()),
+)
+def test_messages_name_what_the_page_has_and_no_options(client: TestClient, asked: dict[str, str]) -> None:
+    answer = client.get("/api/search", params={"q": SENTENCE, **asked}).json()
+    told = [*answer.get("notes", ()), *([answer["error"]] if "error" in answer else [])]
+    assert told or "hits" in answer
+    assert [one for one in told if "--" in one] == []
+
+
+def test_a_sentence_that_is_not_understood_offers_what_the_page_has(client: TestClient) -> None:
+    error = client.get("/api/search", params={"q": "hello world"}).json()["error"]
+    assert error.endswith("or rank by the words as they are with “Search anyway”")
+
+
+def test_every_address_of_the_page_is_documented(rated_index: Path) -> None:
+    opened = open_served(rated_index)
+    page = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "explorer.md").read_text(encoding="utf-8")
+    documented = {re.sub(r"[?].*|17(?=$|[.])", "", text) for text in re.findall(r"`(/[^`]*)`", page)}
+    paths = [route.path for route in make_app(opened, lambda: opened).routes if isinstance(route, Route | Mount)]
+    routes = {re.sub(r"\{[^}]*\}", "", path) for path in paths}
+    assert routes - {"/", "/static"} <= documented
+    assert {path for path in documented if path.startswith("/api/")} <= routes

@@ -94,12 +94,15 @@ def merge_positions(context: typer.Context, positionals: list[Positional], optio
     Raises:
         UsageError: A value is given in both ways and differs, or in none though the command needs it.
     """
+    sentences = [
+        options[name] for one in positionals if one.metavar == SENTENCE for name in (one.argument, one.setting)
+    ]
+    is_split = any(sentence is not None and " " not in sentence for sentence in sentences)
     for one in positionals:
         value, by_option = options.pop(one.argument), options[one.setting]
         source = context.get_parameter_source(one.setting)
         is_typed = source is not None and source.name == "COMMANDLINE"
         if value is not None and is_typed and value != by_option:
-            is_split = any(other.metavar == SENTENCE for other in positionals) and " " not in str(value)
             raise UsageError(
                 f"{one.metavar} is {str(value)!r}, but {one.option} is {str(by_option)!r}; give one of them"
                 + (f"; {_NEEDS_QUOTES}" if is_split else "")

@@ -10,6 +10,7 @@ from noduleclip.language.size import parse_size
 from noduleclip.language.size_context import PREVIOUS
 from noduleclip.language.size_interval import SizeInterval, spell_interval
 
+_NOTHING_ASKED = "no size or rating; ranked by similarity to the words alone, which is no probability"
 _MOST_NOTES = 5
 _MOST_QUOTED, _LONGEST_QUOTE = 6, 60
 _MOST_SUGGESTED = 20  # words of a sentence that are compared with the known ones
@@ -92,7 +93,7 @@ def describe_query(parsed: ParsedQuery) -> str:
     parts = [] if interval is None else [f"diameter {spell_interval(interval)}, {interval}"]
     parts += map(spell_range, parsed.ratings)
     notes = "".join(f"; note: {note}" for note in parsed.notes)
-    return f"read as: {'; '.join(parts) or 'no size; ranked by the words alone'}{notes}"
+    return f"read as: {'; '.join(parts) or _NOTHING_ASKED}{notes}"
 
 
 def list_attributes(parsed_queries: Iterable[ParsedQuery]) -> tuple[str, ...]:

@@ -39,7 +39,6 @@ def choose_columns(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     for name in names:
         if name not in frame.columns:
             near = suggest_names(name, frame.columns)
-            raise UsageError(
-                f"--columns: there is no column {name[:40]!r}{near}; --columns list prints the {frame.width} names"
-            )
+            names_all = f"--columns list prints the {frame.width} names"
+            raise UsageError(f"--columns: there is no column {name[:40]!r}{f'{near} ' if near else '; '}{names_all}")
     return frame.select(names)

@@ -8,6 +8,7 @@ from collections.abc import Container
 from typing import NamedTuple
 
 from noduleclip import schema
+from noduleclip.language.query import ParsedQuery
 from noduleclip.retrieval.criteria import CheckedCriterion
 
 LEGEND = "~ and marks in brackets: the model's estimate, where nothing was measured"
@@ -54,13 +55,17 @@ def format_criterion(checked: CheckedCriterion) -> str:
     return " ".join(filter(None, (mark, f"{checked.criterion.label}: {value}")))
 
 
-def list_scores(columns: Container[str]) -> list[str]:
+def list_scores(columns: Container[str], parsed: ParsedQuery) -> list[str]:
     """Return the scores that people compare, of those that hits have, and the one that ranks first.
 
-    That is the probability of a sentence or the likeness to a nodule; of a mix the score with its two parts.
+    That is the probability of a sentence or the likeness to a nodule; of a mix the score with its two parts. A sentence
+    that asks for neither a size nor a rating has no probability: its similarity is shown.
     """
-    if schema.SCORE in columns:
-        shown = [schema.SCORE, schema.PROBABILITY, schema.RULE, schema.LIKENESS]
+    if not parsed.has_criteria and schema.LIKENESS not in columns:
+        shown = [schema.SIMILARITY]
+    elif schema.SCORE in columns:
+        image = schema.PROBABILITY if parsed.has_criteria else schema.SIMILARITY
+        shown = [schema.SCORE, image, schema.RULE, schema.LIKENESS]
     else:
         shown = [schema.LIKENESS if schema.LIKENESS in columns else schema.PROBABILITY]
     return [name for name in shown if name in columns]

@@ -131,7 +131,7 @@ def render_gallery(sections: Sequence[Section], command: str, viewer_url: str | 
 def _describe(shown: Shown, parsed: ParsedQuery, viewer_url: str | None) -> dict[str, Any]:
     hit, pictures = shown.hit, shown.pictures
     size = format_size(hit)
-    scores = {name: hit[name] for name in list_scores(hit)}
+    scores = {name: hit[name] for name in list_scores(hit, parsed)}
     checked = check_criteria(parsed, hit) if schema.RANK in hit else ()
     card: dict[str, Any] = {
         "rank": f"#{hit[schema.RANK]}" if schema.RANK in hit else "reference",

@@ -120,7 +120,7 @@ def _list_columns(answer: Answer) -> Iterator[_Column]:
     hits, parsed = answer.hits, answer.ranking.parsed
     rows = list(hits.iter_rows(named=True))
     yield _Column("#", [Text(str(hit[schema.RANK])) for hit in rows])
-    for place, name in enumerate(list_scores(hits.columns)):
+    for place, name in enumerate(list_scores(hits.columns, parsed)):
         yield _Column(name, [Text(_number(hit[name])) for hit in rows], leaves=0 if place == 0 else 4 - place)
     if has_values(hits, schema.DETECTION_SCORE):
         yield _Column(schema.DETECTION_SCORE, [Text(_number(hit[schema.DETECTION_SCORE])) for hit in rows], leaves=5)

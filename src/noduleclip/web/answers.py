@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from noduleclip.errors import IndexReplacedError, InputError, NoduleclipError, UsageError
 from noduleclip.web.guard import FAILED
+from noduleclip.web.wording import use_page_words
 
 REPLACED_HEADER = "X-Index-Replaced"
 REPLACED = "the index was replaced by a newer one, whose rows are others; load the page anew"
@@ -54,7 +55,7 @@ async def _answer_error(_: Request, error: Exception) -> Response:
     if isinstance(error, IndexReplacedError):  # of a store whose old rows are gone
         return JSONResponse({"error": REPLACED}, 409, {REPLACED_HEADER: "true"})
     status = 422 if isinstance(error, UsageError) else 404 if isinstance(error, InputError) else 500
-    return JSONResponse({"error": str(error)}, status)
+    return JSONResponse({"error": use_page_words(str(error))}, status)
 
 
 async def _answer_status(_: Request, error: Exception) -> Response:

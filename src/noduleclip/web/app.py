@@ -40,6 +40,7 @@ from noduleclip.web.questions import (
 )
 from noduleclip.web.slices import SliceReader
 from noduleclip.web.stacks import describe_slice
+from noduleclip.web.wording import use_page_words
 from noduleclip.web.work import Endpoint, WorkQueue, answer_while_connected, without_panic
 from noduleclip.workflows.command_lines import format_search
 from noduleclip.workflows.export import render_hits
@@ -183,7 +184,7 @@ class _Site:
             found = await self._ranking.run(work)
         except UsageError as error:
             refusal = opened.explorer.explain_refusal(search.sentences[0])
-            return JSONResponse({"error": str(error), **refusal}, 422)
+            return JSONResponse({"error": use_page_words(str(error)), **refusal}, 422)
         return send_json({**found, "milliseconds": round(1e3 * (time.perf_counter() - started), 1)})
 
     async def send_csv(self, opened: Opened, request: Request) -> Response:

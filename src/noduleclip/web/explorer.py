@@ -22,6 +22,7 @@ from noduleclip.report.estimates import (
 )
 from noduleclip.retrieval.criteria import check_criteria, satisfies_all
 from noduleclip.retrieval.plane import project_to_plane
+from noduleclip.web.wording import use_page_words
 from noduleclip.workflows.reporter import NoteCollector
 from noduleclip.workflows.search import Searcher
 from noduleclip.workflows.search_answer import Answer, Ranking
@@ -95,7 +96,7 @@ class Explorer:
             "ranked": ranking.ranked or 0,
             "inside": self._count_inside(ranking.parsed, request, self.diameters_mm),
             "inside_estimated": self._count_inside(ranking.parsed, request, self._estimated_mm),
-            "notes": tuple(f"{note[0].upper()}{note[1:]}." for note in notes),
+            "notes": tuple(f"{note[0].upper()}{note[1:]}." for note in map(use_page_words, notes)),
             "found": found,
             "hits": self._describe_hits(ranking, start),
         }
@@ -139,6 +140,7 @@ class Explorer:
         """Return the fields of each hit in the list from a place on, from columns in memory."""
         found = self._describe_rows(ranking.rows[start:], list_attributes([ranking.parsed]))
         scores = {name: values[start:] for name, values in ranking.scores.items()}
+        shown = _SCORES if ranking.parsed.has_criteria else (*_SCORES, schema.SIMILARITY)
         for place, hit in enumerate(found):
             hit[schema.RANK] = start + place + 1
             hit[schema.SATISFIES] = satisfies_all(ranking.parsed, hit)
@@ -147,7 +149,7 @@ class Explorer:
                  "satisfied": one.satisfied}
                 for one in check_criteria(ranking.parsed, hit)
             ]  # fmt: skip
-            hit |= {name: _to_number(scores[name][place]) if name in scores else None for name in _SCORES}
+            hit |= {name: _to_number(scores[name][place]) if name in scores else None for name in shown}
         return found
 
     def find_neighbours(self, row: int, count: int, unique: str | None) -> list[dict[str, Any]]:

@@ -174,7 +174,7 @@ def pick_parts(
     are_distinct = len({file.stem for file in patient_files}) == len(patient_files)
     parts = {}
     for file in patient_files:
-        part = _choose_unit(pick_patients(table, file, None, reporter), unit)
+        part = _choose_unit(pick_patients(table, file, None, reporter), unit, SILENT)
         parts[file.stem if are_distinct else str(file)] = part.head(limit) if limit else part
     return parts
 

@@ -117,7 +117,7 @@ class Searcher:
             ):
                 check_unit_norm(self.index.embeddings, best.rows)
                 summary = summarize(best, distinct, request, self.index.manifest.is_of_nodules)
-                scores = self._complete_scores(best.scores, is_likeness=not sentences)
+                scores = self._complete_scores(best.scores, parsed, is_likeness=not sentences)
                 counts = (ranked, distinct, summary, best.passed)
                 rankings.append(Ranking(question, description, parsed, reference, best.rows, scores, *counts))
             yield rankings
@@ -144,11 +144,15 @@ class Searcher:
         best = select_top_k(cosines[others], k, None if groups is None else groups[others])
         return TopK(others[best.rows], best.scores)
 
-    def _complete_scores(self, scores: Scores, *, is_likeness: bool) -> Scores:
-        """Add the probability to the scores of the hits, or the likeness where no sentence was given."""
+    def _complete_scores(self, scores: Scores, parsed: ParsedQuery, *, is_likeness: bool) -> Scores:
+        """Add the probability to the scores of the hits, or the likeness where no sentence was given.
+
+        The calibration is of sentences about sizes and ratings: others have no probability.
+        """
         similarity = scores[schema.SIMILARITY]
-        if is_likeness:
-            return {**scores, schema.PROBABILITY: np.full(len(similarity), np.nan), schema.LIKENESS: similarity}
+        if not parsed.has_criteria:
+            unknown = {schema.PROBABILITY: np.full(len(similarity), np.nan)}
+            return {**unknown, **scores, **({schema.LIKENESS: similarity} if is_likeness else {})}
         return {schema.PROBABILITY: self.encoder.calibration.to_probability(similarity), **scores}
 
     def _find_reference(self, request: SearchRequest, reporter: Reporter) -> Reference | None:

@@ -21,15 +21,20 @@ def parse_sentences(request: SearchRequest) -> list[ParsedQuery]:
     """Parse the sentences of a request.
 
     Raises:
-        UsageError: One cannot be parsed, or nothing of it was understood and the request takes no free text.
+        UsageError: One cannot be parsed, nothing of it was understood and the request takes no free text, or it asks
+            for neither a size nor a rating and the request has a least probability.
     """
-    return [_parse(sentence, is_free=request.free_text) for sentence in request.sentences]
+    return [_parse(sentence, request) for sentence in request.sentences]
 
 
-def _parse(sentence: str, *, is_free: bool) -> ParsedQuery:
+def _parse(sentence: str, request: SearchRequest) -> ParsedQuery:
     parsed = parse_query(sentence)
-    if parsed.not_understood and not parsed.has_criteria and not is_free:
-        quoted = sentence if len(sentence) <= _LONGEST_QUOTE else f"{sentence[:_LONGEST_QUOTE]} …"
+    if parsed.has_criteria:
+        return parsed
+    quoted = sentence if len(sentence) <= _LONGEST_QUOTE else f"{sentence[:_LONGEST_QUOTE]} …"
+    if request.min_probability is not None:
+        raise UsageError(f"{quoted!r}: --min-probability needs a size or a rating; of other words none is known")
+    if parsed.not_understood and not request.free_text:
         raise UsageError(
             f"{quoted!r}: {'; '.join(parsed.notes)}; ask for a size or a rating, such as 'a spiculated nodule > 6 mm', "
             "or rank by the words as they are with --free-text"

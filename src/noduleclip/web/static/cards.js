@@ -48,8 +48,9 @@ function describeHit(item, hit) {
   const lines = [[make("span", { class: "size" }, formatSize(hit)), ...(size && hit.size !== null ? [NO_BREAK, makeTick(size)] : [])]];
   if (hit.rank !== undefined) lines[0].unshift(make("span", { class: "quiet" }, `${hit.rank}. `));
   for (const rating of ratings) lines.push([formatCriterion(rating), NO_BREAK, makeTick(rating)]);
-  for (const name of ["probability", "likeness"]) if (isNumber(hit[name])) lines.push([`${name} ${hit[name].toFixed(2)}`]);
-  const scores = ["score", "rule"].filter((name) => isNumber(hit[name])).map((name) => `${name}${NO_BREAK}${hit[name].toFixed(2)}`);
+  const isCalibrated = isNumber(hit.probability); // else the score is one of words that have no probability
+  for (const name of [isCalibrated ? "probability" : "similarity", "likeness"]) if (isNumber(hit[name])) lines.push([`${name} ${hit[name].toFixed(2)}`]);
+  const scores = ["score", "rule"].filter((name) => isCalibrated && isNumber(hit[name])).map((name) => `${name}${NO_BREAK}${hit[name].toFixed(2)}`);
   if (scores.length) lines.push([make("span", { class: "quiet" }, scores.join(", "))]);
   for (const text of [hit.counts, hit.patient_id]) if (text) lines.push([make("span", { class: "quiet" }, text)]);
   const shown = make("span", {}, ...lines.map((parts) => make("span", { class: "line" }, ...parts)));
