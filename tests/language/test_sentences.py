@@ -1,8 +1,9 @@
 """Sentences from reports and guidelines against committed tables of their readings.
 
 `sentences.csv` has the readings that were asked for, `published.csv` sentences written down from published reports,
-guidelines and searches before the parser was tried on them, `kinds.csv` further sentences of each kind. A refusal is
-an error, or a note that names what was not understood while no diameter is read.
+guidelines and searches before the parser was tried on them, `kinds.csv` further sentences of each kind, `styles.csv`
+sentences of several writers and styles with all that is read and named. A refusal is an error, or a note that names
+what was not understood while no diameter is read.
 """
 
 import csv
@@ -24,6 +25,7 @@ def load(name: str) -> list[dict[str, str]]:
 
 
 SENTENCES, PUBLISHED, KINDS = load("sentences.csv"), load("published.csv"), load("kinds.csv")
+STYLES = load("styles.csv")
 
 
 def parse(sentence: str) -> ParsedQuery | None:
@@ -59,6 +61,20 @@ def test_each_kind_of_sentence_is_read(row: dict[str, str]) -> None:
         assert name_diameter(parsed) == row["diameter"]
     if parsed is not None and row["ratings"]:
         assert (", ".join(map(str, parsed.ratings)) or "none") == row["ratings"]
+
+
+@pytest.mark.parametrize("row", STYLES, ids=lambda row: row["sentence"])
+def test_sentences_of_each_style_are_read_and_the_rest_is_named(row: dict[str, str]) -> None:
+    """A row with a limit is read in part or refused; what was not read is named in the error or in the notes."""
+    parsed = parse(row["sentence"])
+    if row["diameter"] == "refused":
+        assert parsed is None
+        return
+    assert parsed is not None
+    assert ("none" if parsed.interval is None else str(parsed.interval).removesuffix(" mm")) == row["diameter"]
+    assert ", ".join(map(str, parsed.ratings)) == row["ratings"]
+    assert "; ".join(parsed.not_understood) == row["not_understood"]
+    assert " ".join(f"{word}>{known}" for word, known in parsed.suggestions.items()) == row["suggestions"]
 
 
 PAGE = (FOLDER.parents[1] / "docs" / "reference" / "sentences.md").read_text(encoding="utf-8")

@@ -1,8 +1,8 @@
 """The query language: what a sentence asks of a nodule's size and ratings, and the prompts to train with.
 
-`query` parses a sentence. The size grammar (`size`, `size_tokens`, `size_grammar`, `size_meaning`, `size_statements`,
-with the tables in `size_words`) yields a `SizeInterval`; `rating_phrases` parses the words that are left into
-`RatingRange`s. `vocabulary` turns sentences into tokens for the text encoder.
+`query` parses a sentence. The size grammar (`size`, `size_spellings`, `size_tokens`, `size_grammar`, `size_phrase`,
+`size_meaning`, `size_statements`, with the tables in `size_words`) yields a `SizeInterval`; `rating_phrases` parses
+the words that are left into `RatingRange`s. `vocabulary` turns sentences into tokens for the text encoder.
 """
 
 from noduleclip.language.rating_phrases import describe_ratings, parse_ratings

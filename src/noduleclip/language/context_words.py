@@ -14,7 +14,7 @@ COUNTED = frozenset(word for word in NODULES if word.endswith("s") and not word.
 
 # Numbers that measure something other than the diameter, by a word of their clause before them, or after them.
 _OTHER_LENGTHS = {
-    "a distance": "distance distances apart away margin separation shift displacement offset",
+    "a distance": "distance distances apart away margin margins separation shift displacement offset",
     "a thickness": "thickness thick thickened thickening wall walls collimation spacing increment reconstruction"
     " reconstructions",
     "a change": "growth grow grows grew grown growing increase increases increased increasing decrease decreases"
@@ -26,7 +26,7 @@ _OTHER_LENGTHS = {
     "the short axis": "short shortest perpendicular minor",
     "the size of something else": "node nodes lymph lymphadenopathy effusion pneumothorax cyst cysts bulla bullae"
     " aorta aortic artery vessel vessels airway bronchus stone calculus kidney liver thyroid adrenal"
-    " aneurysm trachea catheter tube ring fov",
+    " aneurysm trachea catheter tube ring fov mediastinal hepatic renal pancreatic breast",
     "no length": "suv suvmax suvmean suvpeak uptake psa cea hu hounsfield attenuation ecog bmi fev1 egfr"
     " ldh crp dose ctdi ctdivol dlp kvp kv mas contrast saline",
 }
@@ -59,6 +59,9 @@ ATTRIBUTES = split_words(
     " cases id volume hu density attenuation probability risk suspicion image images level segment category rads"
     " suv suvmax psa cea ecog bmi fev1 egfr page figure table zone type number no count"
 )
+RATED_PLURALS = split_words(
+    "spiculations lobulations calcifications margins border borders edge edges contour contours"
+)
 LINKS = split_words("of is are was be at the score rating rated : ( = - max")
 OTHER_UNITS = split_words(
     "m y yr yrs year years month months week weeks day days hu % percent kg kv kvp ma mas pack times reader"
@@ -75,7 +78,7 @@ ABBREVIATIONS = split_words("approx ca min max diam dia vs dr incl no resp cf st
 
 FOREIGN = split_words(
     "als oder und bis unter mehr weniger kleiner kleinere kleinerer grösser groesser gleich mindestens hoechstens"
-    " ab von zwischen minimal maximal ohne kein keine keinen nicht que de du des ou et plus moins entre jusque sans"
+    " ab von zwischen minimal maximal ohne kein keine keinen nicht que de du des ou et plus moins entre jusque"
     " aucun"
     " petit petits petite grand grands grande inferieur superieur inferieure superieure menor menores mayor mayores"
     " mas menos o y e sin hasta desde igual inferiore superiore inferiori superiori maggiore maggiori minore minori"
@@ -111,6 +114,7 @@ _VERBS = split_words(
     " reach reaches reaching"
     " slightly much far strictly considerably significantly clearly definitely probably likely certainly"
     " should must shall may might can could will would everything anything something"
+    " that's it's there's who's what's"
     " spanning spans across does do did remains remaining remained become becomes became only just"
 )
 _NOUNS = split_words(

@@ -41,6 +41,8 @@ def suggest(word: str) -> str | None:
     """
     if len(word) < _SHORTEST or not word.isalpha() or word in _NEVER:
         return None
+    if _list_known().get(word) == word:
+        return None
     forms = _list_forms()
     near = [*forms.get(word[0], ()), *forms.get(word[1], ())]
     found = [(edits, -len(known), known) for known in near if (edits := _measure(word, known)) is not None]

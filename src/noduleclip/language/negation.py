@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 from noduleclip.errors import SizeLanguageError
 from noduleclip.language.context_words import CLAUSE_ENDS, NODULES, SENTENCE_ENDS
+from noduleclip.language.negation_forms import RATED_NOUNS, distribute, merge_phrases
 from noduleclip.language.rating_scale import ATTRIBUTES
-from noduleclip.language.rating_words import LONGEST_PHRASE, PHRASES, names_part
+from noduleclip.language.rating_words import LONGEST_PHRASE, PHRASES, names_other
 from noduleclip.language.size_grammar import Cursor
 from noduleclip.language.size_tokens import Token
 from noduleclip.language.size_words import GLOSSARY
-from noduleclip.language.words import AFTER_NOT, COMPARATORS, NOT, NOT_PHRASES, split_words
+from noduleclip.language.words import AFTER_NOT, COMPARATORS, NOT, split_words
 
 _NOT = Token("word", "not", "not")
 _FILLERS = AFTER_NOT | split_words(
@@ -36,10 +37,15 @@ _GENERIC = split_words(
 )
 """Nouns that a negation and a size are on, even with a comma between; others are things of their own."""
 _NEW_CLAUSE = split_words(", : (")
+_CLAUSE_ENDS = CLAUSE_ENDS | SENTENCE_ENDS
+_MODALS = split_words("may might can could need must")
+_JOINTS = split_words("and or but nor with")
 _BEFORE_NOUN = split_words("a an the one with has")
 _PRONOUNS = split_words("one ones those them")
 _BETWEEN_NOUNS = split_words("and with who has have having whose plus")
-_ABSENT = split_words("absent excluded resolved denied disappeared")
+_ABSENT = split_words(
+    "absent excluded resolved denied disappeared ignored discarded omitted skipped removed dropped hidden"
+)
 
 
 class _Criterion(NamedTuple):
@@ -55,9 +61,10 @@ def attach_negations(tokens: Sequence[Token]) -> list[Token]:
     Raises:
         SizeLanguageError: It may apply to several statements, or its words are not understood.
     """
-    merged = _merge_phrases(tokens)
+    merged = merge_phrases(tokens)
     if not any(token.text in NOT or token.text in _ABSENT for token in merged):
         return merged
+    merged = distribute(merged)
     at = 0
     while at < len(merged):
         if merged[at].text in NOT:
@@ -65,25 +72,6 @@ def attach_negations(tokens: Sequence[Token]) -> list[Token]:
         else:
             at += 1
     _refuse_denials(merged)
-    return merged
-
-
-def _merge_phrases(tokens: Sequence[Token]) -> list[Token]:
-    """Write "absence of", "other than" and their kin as "not"."""
-    merged: list[Token] = []
-    at = 0
-    while at < len(tokens):
-        length = next(
-            (n for n in (2, 1) if tuple(t.text for t in tokens[at : at + n]) in NOT_PHRASES and at + n <= len(tokens)),
-            0,
-        )
-        is_comparison = length == 2 and at + 2 < len(tokens) and tokens[at + 2].text in ("than", "then")
-        if length and not is_comparison:
-            merged.append(_NOT._replace(text=NOT_PHRASES[tuple(t.text for t in tokens[at : at + length])]))
-            at += length
-        else:
-            merged.append(tokens[at])
-            at += 1
     return merged
 
 
@@ -108,13 +96,18 @@ def find_criterion(tokens: Sequence[Token], at: int) -> int:
     for length in range(len(words), 0, -1):
         if tuple(words[:length]) in PHRASES and tokens[at].kind != "symbol":
             end = ends[length - 1]
-            return 0 if names_part([token.text for token in tokens[end : end + 2]]) else end
+            before, after = (
+                [token.text for token in part] for part in (tokens[max(0, at - 2) : at], tokens[end : end + 3])
+            )
+            return 0 if names_other(before, words[:length], after) else end
     return at + 1 if tokens[at].text in ATTRIBUTES else 0
 
 
 def _attach(tokens: list[Token], at: int) -> tuple[list[Token], int]:
     """Attach the negation at a token; return the tokens and where to go on."""
     negation = tokens[at]
+    if negation.text in _ADVERBS and _is_choice(tokens, at):
+        raise SizeLanguageError(f"{_quote(tokens[max(0, at - 3) : at + 3])}: both are allowed; leave it out")
     dropped = _skip_unchanged(tokens, at)
     if dropped > at:
         return [*tokens[:at], *tokens[dropped:]], at
@@ -128,7 +121,7 @@ def _attach(tokens: list[Token], at: int) -> tuple[list[Token], int]:
         return tokens, first
     criterion = find_criterion(tokens, first)
     noun = _find_noun(tokens, first)
-    if criterion and noun < 0:
+    if criterion and (noun < 0 or _ends_with_noun(tokens, criterion)):
         moved = [*tokens[:at], *tokens[at + 1 : first], _NOT, *tokens[first:]]
         return (tokens if first == after else moved), criterion
     if noun < 0:
@@ -151,6 +144,12 @@ def _attach(tokens: list[Token], at: int) -> tuple[list[Token], int]:
     return [*tokens[:at], *tokens[at + 1 : start], _NOT, *tokens[start:]], max(end, noun + 1)
 
 
+def _is_choice(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether a negation is the second half of "may or may not", "whether or not"."""
+    before = [token.text for token in tokens[max(0, at - 2) : at] if token.text not in _MODALS]
+    return before[-1:] == ["or"]
+
+
 def _skip_unchanged(tokens: Sequence[Token], at: int) -> int:
     """Return where "without change in size" ends, which denies nothing of the nodule; `at` where it does not stand."""
     end = _skip(tokens, at + 1, _CHANGE_FILLERS)
@@ -161,6 +160,11 @@ def _skip_unchanged(tokens: Sequence[Token], at: int) -> int:
         criterion = find_criterion(tokens, end)
         return end if criterion and criterion < len(tokens) and _find_noun(tokens, criterion) >= 0 else at
     return at if end < len(tokens) and find_criterion(tokens, end) else end
+
+
+def _ends_with_noun(tokens: Sequence[Token], end: int) -> bool:
+    """Return whether a clause ends behind a rated noun, which a negation then applies to: "no calcification, 8 mm"."""
+    return tokens[end - 1].text in RATED_NOUNS and end < len(tokens) and tokens[end].text in _CLAUSE_ENDS
 
 
 def _find_noun(tokens: Sequence[Token], at: int) -> int:
@@ -267,7 +271,8 @@ def _refuse_denial(tokens: Sequence[Token], at: int, criteria: Sequence[_Criteri
         return
     index = at + 1
     while index < len(tokens) and tokens[index].text not in CLAUSE_ENDS and tokens[index].text not in SENTENCE_ENDS:
-        if _has_article(tokens, index) and _starts_anew(tokens, index):
+        has_own_negation = tokens[index].text in NOT and tokens[index - 1].text in _JOINTS
+        if has_own_negation or (_has_article(tokens, index) and _starts_anew(tokens, index)):
             return
         if end := find_criterion(tokens, index):
             quoted = _quote(tokens[at:end])

@@ -126,9 +126,11 @@ def _starts_phrase(place: Place, offset: int) -> bool:
 
 
 def _refuse(quoted: str, word: str) -> None:
-    raise SizeLanguageError(
-        f"{quoted!r}: {word!r} is not understood beside a size; write '> 6 mm', '<= 6 mm' or '6-10 mm'"
-    )
+    from noduleclip.language.near_misses import suggest
+
+    near = suggest(word)
+    hint = f"did you mean {near!r}?" if near else "write '> 6 mm', '<= 6 mm' or '6-10 mm'"
+    raise SizeLanguageError(f"{quoted!r}: {word!r} is not understood beside a size; {hint}")
 
 
 def is_misspelt(word: str) -> bool:

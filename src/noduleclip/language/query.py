@@ -61,7 +61,8 @@ def parse_query(text: str) -> ParsedQuery:
     size = parse_size(text)
     ratings, words = parse_ratings(size.words)
     has_previous = any(PREVIOUS in note for note in size.notes)
-    runs = find_leftovers(words, has_ratings=bool(ratings), has_previous=has_previous)
+    has_size = size.interval is not None or bool(size.notes)
+    runs = find_leftovers(words, has_size=has_size, has_ratings=bool(ratings), has_previous=has_previous)
     notes = size.notes[: _MOST_NOTES - bool(runs)]
     if not runs:
         return ParsedQuery(size.interval, ratings, words, notes)

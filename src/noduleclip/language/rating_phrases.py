@@ -17,7 +17,7 @@ from noduleclip.language.rating_words import (
     MIDDLE,
     PHRASES,
     Ranges,
-    names_part,
+    names_other,
 )
 from noduleclip.language.size_words import MIRRORED
 from noduleclip.language.words import AFTER_NOT, NOT
@@ -96,8 +96,8 @@ def _take_phrase(words: Sequence[str], at: int) -> _Found | None:
             at += 1
         numbered = take_rating(words, at) if at < len(words) else None  # "no malignancy > 3"
         ranges, length = ((numbered[0],), numbered[1] - at) if numbered else _find_longest(words, at)
-    if not length or names_part(words[at + length :]):
-        return None  # "solid component" is a part of the nodule
+    if not length or names_other(words[:start], words[at : at + length], words[at + length :]):
+        return None
     text = " ".join(words[start : at + length])
     found = _Found(ranges, start, at + length, text)
     return _negate(found, is_prefix=words[start] == "non") if negated else found
@@ -139,7 +139,8 @@ def _refuse_half_read(words: Sequence[str], phrase: _Found, previous_end: int) -
         earlier -= 1
     if earlier >= previous_end and words[earlier] in LESSENING and not (phrase.negated or phrase.text[-1].isdecimal()):
         quoted = " ".join([*words[earlier : phrase.start], phrase.text])
-        raise RatingLanguageError(f"{quoted!r} is only half understood; say it in numbers, such as 'malignancy <= 2'")
+        example = f"{phrase.ranges[0].attribute if phrase.ranges else 'malignancy'} 2"
+        raise RatingLanguageError(f"{quoted!r} is only half understood; say it in numbers, such as {example!r}")
     if phrase.text not in ATTRIBUTES:
         return
     if earlier >= previous_end and words[earlier] in MIDDLE:

@@ -92,20 +92,82 @@ BEFORE_NUMBER = split_words(
 BETWEEN_PARTS = frozenset(("or", "a", "an"))
 LESSENING = split_words(
     "low little less least minimal minimally slight slightly mild mildly faintly weakly barely hardly scarcely"
-    " reduced decreased doubtful questionable unlikely absent negative"
+    " reduced decreased doubtful questionable unlikely absent negative almost nearly half quasi far loss disappearance"
+    " resolved resolution regardless irrespective independent independently 0"
 )
 """Words that lessen a rated word: "low suspicion of malignancy" is not malignancy 4-5."""
-LESSENED = LESSENING | split_words("improbable none")
+LESSENED = LESSENING | split_words("improbable none false below")
 """The same behind a rated word: "malignancy unlikely"."""
 MIDDLE = split_words("moderate medium intermediate average")
 DEGREES = MIDDLE | split_words("high higher marked markedly severe strong pronounced")
 """Degrees that are no rating: "spiculation: moderate" is not spiculation 3-5."""
 BETWEEN_LESSENING = frozenset(
-    ("risk", "suspicion", "probability", "likelihood", "chance", "of", "for", "degree", "to", "be")
+    (
+        "risk",
+        "suspicion",
+        "probability",
+        "likelihood",
+        "chance",
+        "of",
+        "for",
+        "degree",
+        "to",
+        "be",
+        "from",
+        "any",
+        "likely",
+        "than",
+    )
 )
-PART_NOUNS = frozenset(("component", "components", "portion", "portions", "part", "parts", "core"))
+PART_NOUNS = split_words(
+    "component components portion portions part parts core halo rim center centre element elements area areas"
+    " focus foci"
+)
+OTHER_NOUNS = split_words(
+    "node nodes lymphadenopathy adenopathy atelectasis effusion effusions pneumothorax emphysema plaque plaques artery"
+    " arteries aorta vessel vessels bronchus bronchi airway airways valve valves rib ribs organ muscle thickening scar"
+    " scars scarring fibrosis consolidation hernia cyst cysts bulla bullae thyroid adrenal liver kidney hyperplasia"
+)
+"""Nouns of which a rated word or a named size says nothing of the nodule: "calcified lymph node"."""
+_OF_OTHERS = split_words(
+    "pleural lymph hilar mediastinal axillary subcarinal paratracheal coronary aortic pulmonary bronchial interlobular"
+    " septal hiatal pericardial vascular arterial valvular mitral prostatic thyroid tracheal looking appearing"
+)
+"""Adjectives between such a word and its noun; before "calcification" the noun is left out."""
+_OF_HISTORY = split_words(
+    "history hx known prior previous past other underlying personal family primary extrathoracic extrapulmonary"
+)
+"""Words that make "malignancy" one of the patient."""
+_CANCERS = split_words(
+    "malignancy malignancies cancer carcinoma adenocarcinoma metastasis metastases neoplasm tumor tumour being lung a"
+    " an primary malignant"
+)
 
 
-def names_part(words: Sequence[str]) -> bool:
-    """Return whether the words behind a rated word make it one of a part of the nodule: "solid component"."""
-    return bool(PART_NOUNS.intersection(words[:1])) and tuple(words[:2]) not in (("part", "solid"), ("part", "-"))
+def names_other(before: Sequence[str], phrase: Sequence[str], after: Sequence[str]) -> bool:
+    """Return whether a rated phrase is said of a part of the nodule or of something else.
+
+    "Solid component", "calcified lymph node", "coronary calcification", "history of malignancy", "suspicious for
+    infection".
+
+    Args:
+        before: Words before the phrase; the last two count.
+        phrase: The rated phrase.
+        after: Words behind it; the first three count.
+    """
+    if PART_NOUNS.intersection(after[:1]) and tuple(after[:2]) not in (("part", "solid"), ("part", "-")):
+        return True
+    if phrase[-1] == "suspicious" and after[:1] in (["for"], ("for",)) and after[1:2]:
+        return after[1] not in _CANCERS
+    if phrase[-1] in ("malignancy", "calcification", "calcifications"):
+        nearest = before[-1] if before else ""
+        others = _OF_HISTORY if phrase[-1] == "malignancy" else _OF_OTHERS - {"pulmonary"}
+        if nearest in others or (nearest == "of" and before[-2:-1] and before[-2] in others):
+            return True
+    return names_other_noun(after)
+
+
+def names_other_noun(after: Sequence[str]) -> bool:
+    """Return whether the noun behind an adjective is something else than a nodule: "lymph node", "pleural effusion"."""
+    noun = next((word for word in after[:3] if word not in _OF_OTHERS), "")
+    return noun in OTHER_NOUNS

@@ -9,9 +9,10 @@ from noduleclip.language.negation import attach_negations
 from noduleclip.language.neighbours import refuse_unknown_after, refuse_unknown_before
 from noduleclip.language.numbers import read_numbers
 from noduleclip.language.size_context import PLAIN, Place, find_measured
-from noduleclip.language.size_grammar import Cursor, Phrase
+from noduleclip.language.size_grammar import Cursor
 from noduleclip.language.size_interval import SizeInterval, format_number
 from noduleclip.language.size_meaning import make_interval, read_values_mm
+from noduleclip.language.size_phrase import Phrase
 from noduleclip.language.size_statements import Join, Statement, combine_statements, intersects_all
 from noduleclip.language.size_tokens import Token, tokenise
 from noduleclip.language.size_words import (
@@ -23,6 +24,7 @@ from noduleclip.language.size_words import (
     JOINING,
     MIRRORED,
     NAMED_SIZES,
+    UNITS,
 )
 
 
@@ -71,6 +73,10 @@ def parse_intervals(sentences: Sequence[str]) -> list[SizeInterval]:
     return intervals
 
 
+_LIMITS = JOINING - {"to"}
+"""Words that make a limit of the size behind them: "until 8 mm"."""
+
+
 class _Parser:
     """Sorts the phrases of a sentence into statements on the diameter, other measurements, and words."""
 
@@ -104,7 +110,11 @@ class _Parser:
         return ParsedSize(interval, tuple(self.words), tuple(dict.fromkeys(self.notes)))
 
     def _keep(self, tokens: Sequence[Token], kept: frozenset[str] = frozenset()) -> None:
-        self.words += [t.spoken for t in tokens if t.kind != "symbol" or t.text in kept or t.text == "%"]
+        self.words += [
+            "not" if t.text == "not" else t.spoken  # "shouldn't"
+            for t in tokens
+            if t.kind != "symbol" or t.text in kept or t.text == "%"
+        ]
 
     def _add_other(self, phrase: Phrase, measured: str) -> None:
         if phrase.has_unit:
@@ -119,6 +129,8 @@ class _Parser:
         join, joint = _find_join(gap if last else ())
         if not join:
             _refuse_list(gap, phrase)
+        if last and phrase.has_unit != last.phrase.has_unit and {phrase.operator, last.phrase.operator} <= {*MIRRORED}:
+            phrase = self._share_unit(last, phrase)
         interval = make_interval(phrase)
         refuse_unknown_before(place)
         _refuse_half_read(tokens, phrase, last)
@@ -142,8 +154,20 @@ class _Parser:
             )
         self.statements.append(Statement(join, phrase, interval))
 
+    def _share_unit(self, last: Statement, phrase: Phrase) -> Phrase:
+        """Return the phrase with the unit of the last one, or give the last one its unit: "over 2 but under 3 cm"."""
+        unit = last.phrase.unit or phrase.unit
+        if UNITS[unit] != "cm":
+            return phrase  # a number without a unit is in millimetres
+        if phrase.unit:
+            whole = last.phrase.with_unit(unit)
+            self.statements[-1] = last._replace(phrase=whole, interval=make_interval(whole))
+        return phrase.with_unit(unit)
+
     def _select(self) -> list[Statement]:
         """Return the statements that count: a measured size goes before the size that a noun implies."""
+        if {"min", "max"} <= {one.phrase.text[:3] for one in self.statements}:
+            self.statements = [_read_as_limit(one) for one in self.statements]
         measured = [one for one in self.statements if one.phrase.operator not in GLOSSARY]
         if not measured:
             return self.statements
@@ -152,6 +176,14 @@ class _Parser:
                 self.notes.append(f"{one.phrase.text!r} is {one.interval} by definition: the size stated is used")
                 return measured
         return self.statements
+
+
+def _read_as_limit(one: Statement) -> Statement:
+    """Return "maximum diameter 18 mm" as a limit, which it is beside "minimum 4 mm"; alone it is the long axis."""
+    if not (one.phrase.is_exact and one.phrase.text.startswith("max")):
+        return one
+    limit = one.phrase._replace(operator="<=")
+    return one._replace(phrase=limit, interval=make_interval(limit))
 
 
 def _write_diameters(phrase: Phrase) -> str:
@@ -187,7 +219,8 @@ def _refuse_half_read(tokens: Sequence[Token], phrase: Phrase, before: Statement
     earlier = [t.text for t in tokens[max(0, phrase.start - 2) : phrase.start]]
     later = [t.text for t in tokens[phrase.end : phrase.end + 3]]
     is_named = phrase.operator in NAMED_SIZES
-    compared = (phrase.operator == "=" or is_named) and bool(earlier) and earlier[-1] in COMPARING
+    compared = (phrase.operator == "=" or is_named) and bool(earlier) and earlier[-1] in COMPARING | _LIMITS
+    compared = compared or (phrase.operator == "=" and tokens[phrase.start].text == "from")
     compares = len(later) == 3 and (tokens[phrase.end + 2].kind == "number" or later[2] in COMPARING)
     follows = is_named and len(later) > 1 and later[0] in ("or", "and") and later[1] in AFTER_NAMED and not compares
     first = tokens[before.phrase.end].text if before is not None and before.phrase.end < phrase.start else ""

@@ -20,22 +20,24 @@ from noduleclip.language.context_words import (
     PAST,
     PAST_REFERENCES,
     PAST_SEEN,
+    RATED_PLURALS,
     SLICES,
     UNSIZED_NOUNS,
 )
-from noduleclip.language.rating_words import PHRASES
-from noduleclip.language.size_grammar import Phrase
+from noduleclip.language.rating_words import PHRASES, names_other_noun
+from noduleclip.language.size_phrase import Phrase
 from noduleclip.language.size_tokens import Token
 from noduleclip.language.size_words import MIRRORED, NAMED_SIZES
-from noduleclip.language.words import split_words
+from noduleclip.language.words import NOT, split_words
 
 PLAIN, PREVIOUS, COUNT = "", "a previous size", "a rating or count"
 _STOPS = split_words(
     "with near adjacent next abutting on at by and or but which that is are was has have for than ) ( , ; . : / within"
     " without not no × x"
 )
-_NOUN_JOINTS = split_words("and with plus in within")
-_OF_OTHER_NOUNS = ("the size of something else", "the size of a part", "a thickness", "no length")
+_NOUN_JOINTS = split_words("and with plus in within a an")
+_OTHER_THING = "the size of something else"
+_OF_OTHER_NOUNS = (_OTHER_THING, "the size of a part", "a thickness", "no length")
 _DISTANCE = "a distance"
 _YEAR = re.compile("(?:19|20)[0-9]{2}")
 
@@ -69,6 +71,17 @@ class Place(NamedTuple):
         return self.tokens[start : self.phrase.start]
 
     @property
+    def heading(self) -> Sequence[Token]:
+        """The words before a comma directly before it: "lymph node, 12 mm"."""
+        end = self.phrase.start - 1
+        if end < self.previous_end or self.tokens[end].text != ",":
+            return ()
+        start = end
+        while start > self.previous_end and self.tokens[start - 1].text not in CLAUSE_ENDS | {"."}:
+            start -= 1
+        return self.tokens[start:end]
+
+    @property
     def ahead(self) -> list[str]:
         """The texts of the next tokens, without hyphens."""
         return [token.text for token in self.tokens[self.phrase.end : self.phrase.end + 8] if token.text != "-"]
@@ -92,6 +105,8 @@ def find_measured(place: Place) -> str:
     if not phrase.has_unit and (number := _name_plain_number(place)):
         return number
     before = [token.text for token in place.clause]
+    if not place.has_own_noun and (other := _find_other([token.text for token in place.heading])):
+        return other
     return _find_after(ahead) or _find_before(before, place) or _find_past(before, ahead, place)
 
 
@@ -100,6 +115,7 @@ def _name_noun(place: Place) -> str:
     follower = next(iter(place.ahead), "")
     before = [token.text for token in place.clause[-2:]]
     is_unsized = follower in UNSIZED_NOUNS or follower in OTHER_QUANTITIES
+    is_unsized = is_unsized or names_other_noun(place.ahead)
     if (is_unsized and not is_part_solid(follower, place.ahead)) or (before and before[-1] in BODY):
         return "something else"
     if place.phrase.operator != "mass":
@@ -115,7 +131,7 @@ def _name_plain_number(place: Place) -> str:
     """Name what a number without a unit counts: "malignancy > 3", "over 60 years", "at least 3 nodules"."""
     phrase, tokens = place.phrase, place.tokens
     for token in reversed(tokens[: phrase.start]):
-        if token.text in ATTRIBUTES:
+        if token.text in ATTRIBUTES | RATED_PLURALS:
             return COUNT
         if token.text not in LINKS:
             break
@@ -169,12 +185,20 @@ def _find_before(before: Sequence[str], place: Place) -> str:
             is_adjective = text in GROWTH_ADJECTIVES and (has_noun or any(t in NODULES for t in before[at + 1 :]))
             if is_adjective or (before[-1] in NOW and before[-1:] != ["from"]):
                 continue
-        if text == "margin" and _is_rated_margin(before, at):
+        if text in ("margin", "margins") and _is_rated_margin(before, at):
             continue
         if kind:
             return kind
     is_near = "within" in before and ahead[:1] == ["of"]
     return _DISTANCE if is_near else PLAIN
+
+
+def _find_other(heading: Sequence[str]) -> str:
+    """Name what the words before a comma end with, if it is an organ or finding: "lymph node, 12 mm"."""
+    if any(text in NODULES or text in NOT for text in heading):
+        return ""
+    kind = OTHER_QUANTITIES.get(heading[-1], "") if heading else ""
+    return kind if kind == _OTHER_THING else ""
 
 
 def _find_own_start(before: Sequence[str]) -> int:

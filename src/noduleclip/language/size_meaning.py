@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 
 from noduleclip.errors import SizeLanguageError
-from noduleclip.language.size_grammar import Phrase
 from noduleclip.language.size_interval import MAX_DIAMETER_MM, SizeInterval, format_number, make_threshold
+from noduleclip.language.size_phrase import Phrase
 from noduleclip.language.size_words import BRACKETS, NAMED_SIZES, UNITS, VOLUMES
 
 EXACT_TOLERANCE_MM = 1.0

@@ -5,8 +5,8 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from noduleclip.errors import SizeLanguageError
-from noduleclip.language.size_grammar import Phrase
 from noduleclip.language.size_interval import SizeInterval, intersect, unite
+from noduleclip.language.size_phrase import Phrase
 
 Join = Literal["", "and", "or"]
 

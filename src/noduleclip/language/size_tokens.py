@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from noduleclip.errors import SizeLanguageError
+from noduleclip.language.size_spellings import UNIT_PATTERN, rewrite
 from noduleclip.language.size_words import DIGITS, SYMBOLS, UNITS
 
 MAX_SENTENCE_CHARS = 1000
@@ -20,11 +21,10 @@ class Token(NamedTuple):
     spoken: str
 
 
-_UNIT_PATTERN = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
 _TOKEN = re.compile(
     rf"""
       (?P<number> (?> \d++ (?:-\d++){{2,}} | \d++ (?:[.,/⁄^]\d++)* | \.\d++ )  # date, fraction: one token
-                  (?= (?:{_UNIT_PATTERN}) (?![^\W_]) | (?![^\W_]) ) )          # "6mm", not "3d"
+                  (?= (?:{UNIT_PATTERN}) (?![^\W_]) | (?![^\W_]) ) )          # "6mm", not "3d"
     | (?P<word>   [^\W_] \w*+ (?:'\w++)* (?:\^\d)? )
     | (?P<symbol> \.\.+ | [<>]\ ?= | =\ ?[<>=] | !\ ?[<>]\ ?=? | != | \S )
     """,
@@ -33,41 +33,8 @@ _TOKEN = re.compile(
 _SIGNED_NUMBER = re.compile(r"-\.?\d")
 _SIGN = "−"  # the rewrites below leave no other one
 _ENTITY = re.compile(r"&(?:amp;)*(#?\w+;|[lg][te](?![a-z]))")
-_LATEX = {"\\le": "<=", "\\leq": "<=", "\\ge": ">=", "\\geq": ">=", "\\lt": "<", "\\gt": ">", "\\pm": "±"}
-_LATEX |= {"\\times": "×"}
-_GLUED_WORDS = (
-    r"\w+than|to|than|and|or|from|between|upto|up|over|under|above|below|least|atleast|most|atmost|exceeding|sub|equals|about|"
-    "approx|circa|size|diameter|diam|dia|measuring|is|of|max|min|by|x|with|lt|gt|lte|gte|d"
-)
-_BEFORE_HYPHEN = "less|more|greater|larger|smaller|bigger|fewer|up|at"
-_BEHIND_HYPHEN = "than|to|least|most"
-_GLUED_AFTER = "to|or|and|x|by|in|nodule|nodules|lesion|lesions|solid|mass|masses|plus|up|ap|thick|from|away"
 _ECHO = "read as: "
 _SPELLED_OUT = re.compile(r"\bdiameter [a-z][^,;]*, (?=[\[(])", re.IGNORECASE)  # the interval behind it says the same
-_REWRITES = (
-    (re.compile(r"[‐‑‒–—―−]"), "-"),
-    (re.compile(r"[·٫](?=\d)"), "."),
-    (re.compile(r"\\(?:leq?|geq?|lt|gt|pm|times)\b|\$"), lambda m: _LATEX.get(m.group(), " ")),
-    (re.compile(r"[ø⌀∅]"), " diameter "),
-    (re.compile(r"\bdiameter_(mm|cm)\b"), r"diameter (\1)"),
-    (
-        re.compile(r"([<>]) ?/ ?=|([<>]) ?or ?=|= ?/ ?([<>])|= ?or ?([<>])"),
-        lambda m: f"{next(filter(None, m.groups()))}=",
-    ),
-    (re.compile(r"\bplus(?: or |/)minus\b|\+/?-"), "±"),
-    (re.compile(r"&"), " and "),
-    (re.compile(rf"\b({_BEFORE_HYPHEN})-({_BEHIND_HYPHEN})\b-?"), r"\1 \2 "),  # "greater-than-6-mm"
-    (re.compile(r"(?<=[mc]m)-(or|and)\b-?"), r" \1 "),
-    (re.compile(r"\bminus (?=\.?\d)"), "-"),
-    (re.compile(r"\b(?:cu|cubic)[ -]?([mc])(?:m|illimet(?:er|re)s?|entimet(?:er|re)s?)\b"), r"\1m^3"),
-    (re.compile(r"(?<=\d)(to|and|or)(?![^\W\d_])"), r" \1 "),
-    (re.compile(rf"(\d ?(?:mm|cm))({_GLUED_AFTER})(?![^\W\d_])"), r"\1 \2"),
-    (re.compile(rf"(?<![^\W_])({_GLUED_WORDS})(?=\d)"), r"\1 "),
-    (re.compile(rf"(?<=\d) ?[(\[] ?(?!cc|ml)({_UNIT_PATTERN}) ?[)\]]"), r" \1"),
-    (re.compile(r"(?<=[\dm]) ?[x×*] ?(?=\.?\d)"), " × "),
-    (re.compile(rf"(?<=\d) ?\+ ?({_UNIT_PATTERN})\b"), r" \1 +"),
-    (re.compile(r"(\[ ?[\d.]+|\( ?[\d.]+(?=,[\d.]+ ?\])),(?=[\d.]+ ?[\])])"), r"\1, "),  # "(6,10]" holds two numbers
-)
 
 
 def tokenise(query: str) -> list[Token]:
@@ -86,8 +53,7 @@ def tokenise(query: str) -> list[Token]:
     sentence = " ".join(shown.lower().split())
     if not sentence:
         raise SizeLanguageError('the query is empty: say what to find, such as "a lung nodule with diameter > 6 mm"')
-    for pattern, replacement in _REWRITES:
-        sentence = pattern.sub(replacement, sentence)
+    sentence = rewrite(sentence)
     tokens: list[Token] = []
     for match in _TOKEN.finditer(sentence):
         spoken = match.group()

@@ -7,10 +7,11 @@ from noduleclip.language.words import COMPARATORS, LESS, MORE, NOT, fill_templat
 
 SUFFIXES = map_phrases(
     **{
-        ">=": "+|plus|upward|upwards|onwards|at least|minimum|min|"
+        ">=": "+|plus|upward|upwards|onwards|at least|at the least|at the very least|minimum|min|"
         + fill_templates("or *|and *", f"{MORE}|over|above|up|upwards")
         + "|up",
-        "<=": "at most|maximum|max|" + fill_templates("or *|and *", f"{LESS}|under|below"),
+        "<=": "at most|at the most|at the very most|tops|maximum|max|"
+        + fill_templates("or *|and *", f"{LESS}|under|below|down|downwards"),
     }
 )
 LONGEST_PHRASE = max(map(len, COMPARATORS))
@@ -48,7 +49,7 @@ SYMBOLS |= {"!>": "<=", "!<": ">=", "!>=": "<", "!<=": ">"}
 UNITS = {
     word: kind
     for (word,), kind in map_phrases(
-        mm="mm|mms|millimeter|millimeters|millimetre|millimetres|milimeter|milimeters",
+        mm="mm|mms|millimeter|millimeters|millimetre|millimetres|milimeter|milimeters|milimetre|milimetres",
         cm="cm|cms|centimeter|centimeters|centimetre|centimetres",
         mm3="mm3|mm^3|cmm|ul|μl|microliter|microliters|microlitre|microlitres",
         cm3="cm3|cm^3|ml|cc|ccm|milliliter|milliliters|millilitre|millilitres",

@@ -23,16 +23,17 @@ _OR_EQUAL = (
     "|* than / equal to|equal to or * than|equal or * than|*than or equal to|*than or equal"
 )
 _OR_EQUAL_TO = "* or equal to|* or equals to|* or equal"
+_AT_LEAST, _AT_MOST = (f"at the {word}|at the very {word}|at very {word}" for word in ("least", "most"))
 _OVER = "over|above|beyond|exceeding|exceeds|exceed|exceeded|in excess of|upwards of|gt"
 COMPARATORS = map_phrases(
     **{
-        ">": f">|{_OVER}|" + fill_templates(_STRICT, MORE),
-        "<": "<|under|below|beneath|sub -|sub|lt|" + fill_templates(_STRICT, LESS),
-        ">=": ">=|at least|atleast|minimum|minimum of|min|min .|starting at|starting from|ge|gte|geq|"
+        ">": f">|> than|{_OVER}|" + fill_templates(_STRICT, MORE),
+        "<": "<|< than|under|below|beneath|sub -|sub|lt|" + fill_templates(_STRICT, LESS),
+        ">=": f">=|at least|atleast|{_AT_LEAST}|minimum|minimum of|min|min .|starting at|starting from|ge|gte|geq|"
         + fill_templates(_OR_EQUAL, MORE)
         + "|"
         + fill_templates(_OR_EQUAL_TO, "over|above"),
-        "<=": "<=|at most|atmost|up to|upto|up to and including|maximum|maximum of|max|max .|le|lte|leq|"
+        "<=": f"<=|at most|atmost|{_AT_MOST}|up to|upto|up to and including|maximum|maximum of|max|max .|le|lte|leq|"
         + fill_templates(_OR_EQUAL, LESS)
         + "|"
         + fill_templates(_OR_EQUAL_TO, "under|below"),
@@ -40,15 +41,18 @@ COMPARATORS = map_phrases(
         + fill_templates("* diameter", "maximum|maximal|max"),
     }
 )
-NOT = split_words("no not non nor cannot isn't aren't never neither none without excluding except outside nothing ≠")
+NOT = split_words(
+    "no not non nor cannot isn't aren't never neither none without excluding except outside nothing nil zero unless"
+    " minus sans bar barring ≠"
+)
 AFTER_NOT = split_words("- a an any the be very so too")
 NOT_PHRASES = map_phrases(
     **{
         "not": "fails to|failed to|no longer|no more",
         "none": "absence of|lack of|lacking|lacks|negative for|free of|free from|devoid of|other than|apart from"
         "|aside from|rather than|instead of|exclude|excludes|ignore|ignores|ignoring|omit|omits|omitting|none of"
-        "|all but|everything but|anything but|hide|hides|remove|removing|discard|skip|reject|avoid|filter out|leave out"
-        "|rule out|ruled out",
+        "|all but|everything but|anything but|hide|hides|remove|removing|discard|skip|drop|reject|avoid|filter out"
+        "|leave out|save for|rule out|ruled out",
     }
 )
 """Phrases that negate a verb, or a noun; "no longer than" and "no more than" are comparisons."""
