@@ -121,8 +121,8 @@ _NOUNS = split_words(
     "ct lung lungs pulmonary chest x patient patients man woman male female case series image images slice t1 t1a"
     " t1b t1c t1mi t2 t2a t2b t3 t4 category screening scan"
 )
-_RATED = {word for phrase in PHRASES for word in phrase}
-BESIDE = NODULES | AXIS_LABELS | APPROXIMATELY | _LOCATIONS | _ADJECTIVES | _VERBS | _NOUNS | (_RATED - {"to"})
+RATED = {word for phrase in PHRASES for word in phrase}
+BESIDE = NODULES | AXIS_LABELS | APPROXIMATELY | _LOCATIONS | _ADJECTIVES | _VERBS | _NOUNS | (RATED - {"to"})
 """Words that may stand directly before a size."""
 NOT_BEFORE_OF = split_words(
     "spiculation spiculations lobulation lobulations border borders edge edges contour contours texture"

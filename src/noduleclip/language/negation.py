@@ -113,6 +113,10 @@ def _attach(tokens: list[Token], at: int) -> tuple[list[Token], int]:
         return [*tokens[:at], *tokens[dropped:]], at
     after = _skip(tokens, at + 1, AFTER_NOT)
     if after < len(tokens) and (end := find_criterion(tokens, after)):
+        if end < len(tokens) and tokens[end].text in RATED_NOUNS | {"malignancy"}:  # "no sharp calcification"
+            raise SizeLanguageError(
+                f"{_quote(tokens[at : end + 1])}: the negation can be read two ways; say one rating"
+            )
         is_adverb = negation.text in _ADVERBS and tokens[at + 1].text not in ("a", "an", "any")
         if is_adverb or tokens[after].text in _COMPARING:
             return tokens, end

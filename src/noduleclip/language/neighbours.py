@@ -1,6 +1,7 @@
 """Refusal of a size beside words that are not understood: unknown, foreign or misspelt comparisons."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from noduleclip.errors import SizeLanguageError
 from noduleclip.language.context_words import (
@@ -10,6 +11,7 @@ from noduleclip.language.context_words import (
     COMPARING_WORDS,
     FOREIGN,
     GROWTH_ADJECTIVES,
+    NODULES,
     NOT_BEFORE_OF,
     NOW,
     PAST,
@@ -29,6 +31,8 @@ _FALSE_FRIENDS = split_words("inferior superior")
 _REACHING = split_words("grown increased decreased grew enlarged close down")
 """Words before "to" and a size: "grown to 8 mm"."""
 _HALF = split_words("half semi")
+_DENYING = split_words("hardly barely scarcely absent missing unlikely loss little")
+_DENIED = NODULES | split_words("any a an of if")
 _ALTERNATIVES = split_words("and or but")
 _MARKS = split_words("( : - = \" ' [")
 _HARMLESS = BESIDE | PAST | PAST_SEEN | GROWTH_ADJECTIVES | (NOW - {"to"})
@@ -70,6 +74,7 @@ def refuse_unknown_before(place: Place) -> None:
     tokens, phrase, start = place.tokens, place.phrase, place.previous_end
     if phrase.operator in NAMED_SIZES or not place.clause:
         return
+    _refuse_denial(place)
     nearest = _skip_back(tokens, phrase.start - 1, start, _MARKS)
     at = _skip_back(tokens, nearest, start, ARTICLES)
     if at < start or tokens[at].kind == "symbol":
@@ -102,6 +107,18 @@ def refuse_unknown_before(place: Place) -> None:
             _refuse(quoted, token.spoken)
     elif token.text not in _HARMLESS:
         _refuse(quoted, token.spoken)
+
+
+def _refuse_denial(place: Place) -> None:
+    """Refuse a size of which the words before it say that there is next to none: "hardly any nodules > 6 mm"."""
+    words = [*place.clause, *place.tokens[place.phrase.start : place.phrase.start + 1]]
+    for token, following in pairwise(words):
+        denies = token.text in _DENYING and following.text in _DENIED
+        if denies or (token.text, following.text) == ("far", "from"):
+            _refuse(
+                " ".join(t.spoken for t in [*place.clause, *place.tokens[place.phrase.start : place.phrase.end]]),
+                token.spoken,
+            )
 
 
 def _skip_back(tokens: Sequence[Token], at: int, start: int, words: frozenset[str]) -> int:

@@ -7,6 +7,7 @@ from noduleclip.errors import RatingLanguageError
 from noduleclip.language.rating_numbers import take_comparison, take_rating
 from noduleclip.language.rating_scale import ATTRIBUTES, RatingRange, complement, intersect, subtract, unite
 from noduleclip.language.rating_words import (
+    ABSENT,
     BEFORE_NUMBER,
     BETWEEN_LESSENING,
     BETWEEN_PARTS,
@@ -20,7 +21,10 @@ from noduleclip.language.rating_words import (
     names_other,
 )
 from noduleclip.language.size_words import MIRRORED
-from noduleclip.language.words import AFTER_NOT, NOT
+from noduleclip.language.words import AFTER_NOT, NOT, split_words
+
+_GRADES = ("grade", "level", "score", "rating")
+_AFTER_OR = split_words("a an the with having has have is are that which any of")
 
 
 class _Found(NamedTuple):
@@ -141,6 +145,9 @@ def _refuse_half_read(words: Sequence[str], phrase: _Found, previous_end: int) -
         quoted = " ".join([*words[earlier : phrase.start], phrase.text])
         example = f"{phrase.ranges[0].attribute if phrase.ranges else 'malignancy'} 2"
         raise RatingLanguageError(f"{quoted!r} is only half understood; say it in numbers, such as {example!r}")
+    behind = words[phrase.end : phrase.end + 2]
+    if ABSENT.intersection(behind[: 1 + (behind[:1] in (["is"], ("is",)))]):  # "calcified: false"
+        raise RatingLanguageError(f"'{phrase.text} {' '.join(behind)}' is not understood; say 'not {phrase.text}'")
     if phrase.text not in ATTRIBUTES:
         return
     if earlier >= previous_end and words[earlier] in MIDDLE:
@@ -155,6 +162,8 @@ def _refuse_half_read(words: Sequence[str], phrase: _Found, previous_end: int) -
         raise RatingLanguageError(f"{quoted!r} is only half understood; say it in numbers, such as {hint!r}")
     before = words[max(0, phrase.start - 2) : phrase.start]
     is_rated = len(before) == 2 and before[0][0].isdecimal() and before[1] in ("for", "in", "of", "on")
+    is_rated = is_rated or (len(before) == 2 and before[0] in _GRADES and before[1][0].isdecimal())
+    is_rated = is_rated or (bool(before) and before[-1][0].isdecimal() and "/" in before[-1])
     operator, end = take_comparison(words, after)
     if is_rated or (operator and (end > after + 1 or words[after] in MIRRORED)):
         quoted = " ".join([*before, *words[phrase.start : end]])
@@ -176,8 +185,10 @@ def _unite(one: _Found, other: _Found) -> _Found:
 def _refuse_other_unions(words: Sequence[str], found: Sequence[_Found]) -> None:
     """Refuse "spiculated or > 10 mm": what stands beside a rating in a union is no rating."""
     for phrase in found:
-        before, after = words[phrase.start - 1] if phrase.start else "", words[phrase.end : phrase.end + 1]
-        if before == "or" or "or" in after:
+        start = phrase.start
+        while start and words[start - 1] in _AFTER_OR:
+            start -= 1
+        if words[max(0, start - 1) : start] in (["or"], ("or",)) or "or" in words[phrase.end : phrase.end + 1]:
             raise RatingLanguageError(
                 f"'or' beside {phrase.text!r} asks for one of two things; ask for each in a query of its own"
             )

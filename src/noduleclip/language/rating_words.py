@@ -86,17 +86,18 @@ COMPARISONS = {phrase: operator for phrase, operator in COMPARATORS.items() if o
 LONGEST_COMPARISON = max(map(len, COMPARISONS))
 BETWEEN_NUMBERS = frozenset(("to", "and", "or"))
 BEFORE_NUMBER = split_words(
-    "rating ratings rated score scored of is at a between from the risk probability likelihood chance estimate"
-    " estimated"
+    "rating ratings rated score scored level grade of is at a between from the risk probability likelihood chance"
+    " estimate estimated"
 )
 BETWEEN_PARTS = frozenset(("or", "a", "an"))
 LESSENING = split_words(
     "low little less least minimal minimally slight slightly mild mildly faintly weakly barely hardly scarcely"
     " reduced decreased doubtful questionable unlikely absent negative almost nearly half quasi far loss disappearance"
-    " resolved resolution regardless irrespective independent independently 0"
+    " resolved resolution missing regardless irrespective independent independently 0"
 )
 """Words that lessen a rated word: "low suspicion of malignancy" is not malignancy 4-5."""
-LESSENED = LESSENING | split_words("improbable none false below")
+ABSENT = split_words("false 0 negative absent none")
+LESSENED = LESSENING | ABSENT | split_words("improbable below")
 """The same behind a rated word: "malignancy unlikely"."""
 MIDDLE = split_words("moderate medium intermediate average")
 DEGREES = MIDDLE | split_words("high higher marked markedly severe strong pronounced")
@@ -115,6 +116,7 @@ BETWEEN_LESSENING = frozenset(
         "be",
         "from",
         "any",
+        "if",
         "likely",
         "than",
     )

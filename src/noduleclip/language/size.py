@@ -111,7 +111,7 @@ class _Parser:
 
     def _keep(self, tokens: Sequence[Token], kept: frozenset[str] = frozenset()) -> None:
         self.words += [
-            "not" if t.text == "not" else t.spoken  # "shouldn't"
+            t.text if t.kind == "symbol" or t.text == "not" else t.spoken  # ">=" for "≥", "not" for "shouldn't"
             for t in tokens
             if t.kind != "symbol" or t.text in kept or t.text == "%"
         ]

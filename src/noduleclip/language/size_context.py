@@ -20,6 +20,7 @@ from noduleclip.language.context_words import (
     PAST,
     PAST_REFERENCES,
     PAST_SEEN,
+    RATED,
     RATED_PLURALS,
     SLICES,
     UNSIZED_NOUNS,
@@ -135,6 +136,8 @@ def _name_plain_number(place: Place) -> str:
             return COUNT
         if token.text not in LINKS:
             break
+    if phrase.is_exact and tokens[phrase.start].text == "=" and tokens[phrase.start - 1].text in RATED:
+        return COUNT  # "spiculated=1"
     follower = next(iter(place.ahead), "")
     is_mirrored = tokens[phrase.end - 1].text in MIRRORED
     is_spelled = any(t.kind == "number" and not t.spoken[0].isdigit() for t in tokens[phrase.start : phrase.end])

@@ -55,6 +55,11 @@ _SHORT_FORMS = (
     _Rewrite("semisolid", re.compile(r"\bsemisolid\b"), "semi-solid"),
     _Rewrite("un-", re.compile(r"\bun-(?=[a-z]{4})"), "un"),
     _Rewrite("free", re.compile(r"\b([a-z]+ions?)[ -]free\b(?! of| from)"), r"without \1"),  # "calcification-free"
+    _Rewrite(
+        "obvious",
+        re.compile(r"\b(no|without|any) obvious (?=malignan|spiculation|lobulation|calcification)"),
+        r"\1 ",
+    ),
     _Rewrite("exceed", re.compile(r"\bnot to exceed\b"), "at most"),
     _Rewrite("from", re.compile(r"\bfrom (\d[\d.,]* ?(?:mm|cm)) on\b(?! the| axial| coronal)"), r"at least \1"),
     _Rewrite("or so", re.compile(r"\bor so\b"), ""),  # "8 mm or so"

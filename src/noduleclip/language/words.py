@@ -52,7 +52,7 @@ NOT_PHRASES = map_phrases(
         "none": "absence of|lack of|lacking|lacks|negative for|free of|free from|devoid of|other than|apart from"
         "|aside from|rather than|instead of|exclude|excludes|ignore|ignores|ignoring|omit|omits|omitting|none of"
         "|all but|everything but|anything but|hide|hides|remove|removing|discard|skip|drop|reject|avoid|filter out"
-        "|leave out|save for|rule out|ruled out",
+        "|leave out|save for|opposed to|opposite of|rule out|ruled out",
     }
 )
 """Phrases that negate a verb, or a noun; "no longer than" and "no more than" are comparisons."""
