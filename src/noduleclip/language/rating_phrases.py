@@ -23,7 +23,7 @@ from noduleclip.language.rating_words import (
 from noduleclip.language.size_words import MIRRORED
 from noduleclip.language.words import AFTER_NOT, NOT, split_words
 
-_GRADES = ("grade", "level", "score", "rating")
+_BEFORE_RATING = {*MIRRORED, *split_words("grade level score rating over above under below least most than")}
 _AFTER_OR = split_words("a an the with having has have is are that which any of")
 
 
@@ -160,14 +160,14 @@ def _refuse_half_read(words: Sequence[str], phrase: _Found, previous_end: int) -
         quoted = " ".join([phrase.text, *words[phrase.end : after + 1]])
         hint = f"{phrase.text} {'<= 2' if words[after] in LESSENED else '3'}"
         raise RatingLanguageError(f"{quoted!r} is only half understood; say it in numbers, such as {hint!r}")
-    before = words[max(0, phrase.start - 2) : phrase.start]
+    before = words[max(previous_end, phrase.start - 2) : phrase.start]
     is_rated = len(before) == 2 and before[0][0].isdecimal() and before[1] in ("for", "in", "of", "on")
-    is_rated = is_rated or (len(before) == 2 and before[0] in _GRADES and before[1][0].isdecimal())
+    is_rated = is_rated or (len(before) == 2 and before[0] in _BEFORE_RATING and before[1][0].isdecimal())
     is_rated = is_rated or (bool(before) and before[-1][0].isdecimal() and "/" in before[-1])
     operator, end = take_comparison(words, after)
     if is_rated or (operator and (end > after + 1 or words[after] in MIRRORED)):
         quoted = " ".join([*before, *words[phrase.start : end]])
-        raise RatingLanguageError(f"{quoted!r} is only half understood; write the rating as 'malignancy 4'")
+        raise RatingLanguageError(f"{quoted!r} is only half understood; write the rating as '{phrase.text} 4'")
 
 
 def _unite(one: _Found, other: _Found) -> _Found:

@@ -110,11 +110,7 @@ class _Parser:
         return ParsedSize(interval, tuple(self.words), tuple(dict.fromkeys(self.notes)))
 
     def _keep(self, tokens: Sequence[Token], kept: frozenset[str] = frozenset()) -> None:
-        self.words += [
-            t.text if t.kind == "symbol" or t.text == "not" else t.spoken  # ">=" for "≥", "not" for "shouldn't"
-            for t in tokens
-            if t.kind != "symbol" or t.text in kept or t.text == "%"
-        ]
+        self.words += _list_words(tokens, kept)
 
     def _add_other(self, phrase: Phrase, measured: str) -> None:
         if phrase.has_unit:
@@ -134,13 +130,13 @@ class _Parser:
         interval = make_interval(phrase)
         refuse_unknown_before(place)
         _refuse_half_read(tokens, phrase, last)
-        self.words[len(self.words) - len(gap) :] = [t.spoken for t in gap if not any(t is part for part in joint)]
+        between = tokens[self.end : phrase.start]
+        others = [t for t in between if not any(t is part for part in joint)]
+        self.words[len(self.words) - len(_list_words(between)) :] = _list_words(others)
         self.words += [t.spoken for t in tokens[phrase.start : phrase.end] if t.text == "diameter"]
         refuse_unknown_after(place)
-        between = {t.text for t in tokens[self.end : phrase.start]}
-        is_repeat = (
-            last is not None and last.phrase.is_volume != phrase.is_volume and bool(between & {"(", "/", "or", ","})
-        )
+        is_other_kind = last is not None and last.phrase.is_volume != phrase.is_volume
+        is_repeat = is_other_kind and bool({t.text for t in between} & {"(", "/", "or", ","})
         if is_repeat and phrase.is_volume:
             self.notes.append(f"{phrase.text[:60]!r} repeats the size as a volume: ignored")
             return
@@ -176,6 +172,15 @@ class _Parser:
                 self.notes.append(f"{one.phrase.text!r} is {one.interval} by definition: the size stated is used")
                 return measured
         return self.statements
+
+
+def _list_words(tokens: Sequence[Token], kept: frozenset[str] = frozenset()) -> list[str]:
+    """Return tokens as words, without symbols but for "%" and those in `kept`."""
+    return [
+        t.text if t.kind == "symbol" or t.text == "not" else t.spoken  # ">=" for "≥", "not" for "shouldn't"
+        for t in tokens
+        if t.kind != "symbol" or t.text in kept or t.text == "%"
+    ]
 
 
 def _read_as_limit(one: Statement) -> Statement:

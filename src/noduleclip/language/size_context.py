@@ -25,6 +25,7 @@ from noduleclip.language.context_words import (
     SLICES,
     UNSIZED_NOUNS,
 )
+from noduleclip.language.rating_scale import ATTRIBUTES as RATED_NAMES
 from noduleclip.language.rating_words import PHRASES, names_other_noun
 from noduleclip.language.size_phrase import Phrase
 from noduleclip.language.size_tokens import Token
@@ -140,10 +141,11 @@ def _name_plain_number(place: Place) -> str:
         return COUNT  # "spiculated=1"
     follower = next(iter(place.ahead), "")
     is_mirrored = tokens[phrase.end - 1].text in MIRRORED
+    is_of_rating = follower in RATED_NAMES or (follower == "for" and "".join(place.ahead[1:2]) in RATED_NAMES)
     is_spelled = any(t.kind == "number" and not t.spoken[0].isdigit() for t in tokens[phrase.start : phrase.end])
     is_spelled = is_spelled and not any(t.spoken.startswith(".") for t in tokens[phrase.start : phrase.end])
     is_counted = next((text for text in place.ahead if text in NODULES or text in _STOPS), "") in COUNTED
-    follows = follower in OTHER_UNITS or (is_mirrored and follower in ATTRIBUTES)
+    follows = follower in OTHER_UNITS or (is_mirrored and follower in ATTRIBUTES) or is_of_rating
     return COUNT if is_spelled or follows or is_counted else PLAIN
 
 

@@ -78,7 +78,8 @@ _REWRITES = (
         lambda m: f"{next(filter(None, m.groups()))}=",
     ),
     _Rewrite("", re.compile(r"\bplus(?: or |/)minus\b|\+/?-"), "±"),
-    _Rewrite("&", re.compile(r"&"), " and "),
+    _Rewrite("&", re.compile(r"&+"), " and "),
+    _Rewrite("|", re.compile(r"\|+"), " or "),
     _Rewrite("-", re.compile(rf"\b({_BEFORE_HYPHEN})-({_BEHIND_HYPHEN})\b-?"), r"\1 \2 "),  # "greater-than-6-mm"
     _Rewrite("-", re.compile(r"(?<=[mc]m)-(or|and)\b-?"), r" \1 "),
     _Rewrite("minus", re.compile(r"\bminus (?=\.?\d)"), "-"),
