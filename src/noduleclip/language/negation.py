@@ -113,7 +113,8 @@ def _attach(tokens: list[Token], at: int) -> tuple[list[Token], int]:
         return [*tokens[:at], *tokens[dropped:]], at
     after = _skip(tokens, at + 1, AFTER_NOT)
     if after < len(tokens) and (end := find_criterion(tokens, after)):
-        if end < len(tokens) and tokens[end].text in RATED_NOUNS | {"malignancy"}:  # "no sharp calcification"
+        is_compound = end < len(tokens) and tokens[end].text in RATED_NOUNS | {"malignancy"}
+        if is_compound and negation.text != "non":  # "no sharp calcification"
             raise SizeLanguageError(
                 f"{_quote(tokens[at : end + 1])}: the negation can be read two ways; say one rating"
             )
@@ -150,8 +151,8 @@ def _attach(tokens: list[Token], at: int) -> tuple[list[Token], int]:
 
 def _is_choice(tokens: Sequence[Token], at: int) -> bool:
     """Return whether a negation is the second half of "may or may not", "whether or not"."""
-    before = [token.text for token in tokens[max(0, at - 2) : at] if token.text not in _MODALS]
-    return before[-1:] == ["or"]
+    before = tuple(token.text for token in tokens[max(0, at - 2) : at])
+    return before == ("whether", "or") or (before[:1] == ("or",) and before[-1] in _MODALS)
 
 
 def _skip_unchanged(tokens: Sequence[Token], at: int) -> int:

@@ -31,7 +31,7 @@ _FALSE_FRIENDS = split_words("inferior superior")
 _REACHING = split_words("grown increased decreased grew enlarged close down")
 """Words before "to" and a size: "grown to 8 mm"."""
 _HALF = split_words("half semi")
-_DENYING = split_words("hardly barely scarcely absent missing unlikely loss little")
+_DENYING = split_words("hardly barely scarcely absent missing loss little")
 _DENIED = NODULES | split_words("any a an of if")
 _ALTERNATIVES = split_words("and or but")
 _MARKS = split_words("( : - = \" ' [")

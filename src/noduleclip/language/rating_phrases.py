@@ -1,6 +1,7 @@
 """From the words of a sentence to the ratings that it asks for, and the words that are left."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple, NoReturn
 
 from noduleclip.errors import RatingLanguageError
@@ -24,6 +25,8 @@ from noduleclip.language.size_words import MIRRORED
 from noduleclip.language.words import AFTER_NOT, NOT, split_words
 
 _BEFORE_RATING = {*MIRRORED, *split_words("grade level score rating over above under below least most than")}
+_CHOICES = {("any", "of"), ("one", "of"), ("either", "of")}
+_CONTRASTS = split_words("versus vs xor")
 _AFTER_OR = split_words("a an the with having has have is are that which any of")
 
 
@@ -80,6 +83,7 @@ def parse_ratings(words: Sequence[str]) -> tuple[Ranges, tuple[str, ...]]:
         found.append(phrase)
         at = phrase.end
     _refuse_other_unions(words, found)
+    _refuse_choices(words, found)
     return _intersect_all(found), tuple(left)
 
 
@@ -192,6 +196,17 @@ def _refuse_other_unions(words: Sequence[str], found: Sequence[_Found]) -> None:
             raise RatingLanguageError(
                 f"'or' beside {phrase.text!r} asks for one of two things; ask for each in a query of its own"
             )
+
+
+def _refuse_choices(words: Sequence[str], found: Sequence[_Found]) -> None:
+    """Refuse "any of: spiculated, lobulated" and "spiculated versus lobulated", which are no "and"."""
+    if len(found) < 2:
+        return
+    is_choice = tuple(words[max(0, found[0].start - 2) : found[0].start]) in _CHOICES
+    gaps = (words[one.end : other.start] for one, other in pairwise(found))
+    if is_choice or any(_CONTRASTS.intersection(gap) for gap in gaps):
+        quoted = " ".join(words[max(0, found[0].start - 2 * is_choice) : found[1].end])
+        raise RatingLanguageError(f"{quoted!r} asks for one of two things; ask for each in a query of its own")
 
 
 def _intersect_all(found: Sequence[_Found]) -> Ranges:

@@ -37,7 +37,7 @@ _STOPS = split_words(
     "with near adjacent next abutting on at by and or but which that is are was has have for than ) ( , ; . : / within"
     " without not no × x"
 )
-_NOUN_JOINTS = split_words("and with plus in within a an")
+_NOUN_JOINTS = split_words("and with plus in within a an ct")
 _OTHER_THING = "the size of something else"
 _OF_OTHER_NOUNS = (_OTHER_THING, "the size of a part", "a thickness", "no length")
 _DISTANCE = "a distance"
