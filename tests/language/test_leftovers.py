@@ -114,6 +114,7 @@ ENGLISH = (
     " share shark grass gloss value vogue liner stimulated simulation crucified clarified distance district diabetes"
     " martin found sound pound bound mound wound hound bond blond mild wild gold sold told medial basal opal moral"
     " rural nodal modal model marble barge target garage central mixed marked mode node sugar rug rogue tongue lunge"
+    " loculated opacified suspicion distinctly"
     " speaker lodge bigot higher shoulder thorax breast kidney aorta hilum cat cats dog"
 )
 

@@ -19,7 +19,8 @@ _ORDINARY = split_words(
 )
 """Known words that are near too many others to be guessed."""
 _REAL_WORDS = split_words(
-    "bugger burred cankerous centiliter centiliters clarification clarifications clarified crucified egocentric fizzy"
+    "distinctly indistinctly loculated opacified suspicion"
+    " bugger burred cankerous centiliter centiliters clarification clarifications clarified crucified egocentric fizzy"
     " fuzz glads gloss grass groundless larder largo legion legions lesson lessons liner marinaded marinated marinates"
     " marlin martin rebounded redounded resounded rotund shard share shark simulated simulation simulations smell"
     " smooch soled soli sooth stall stimulate stimulated stimulation stipulate stipulated stipulation stipulations"
