@@ -39,10 +39,14 @@ def test_words_without_a_size_stay_words() -> None:
     assert tokens.left[1] != with_size.left[1]
 
 
-def test_an_unknown_word_has_its_own_entry_and_long_sentences_keep_their_size() -> None:
-    known, unknown = VOCABULARY.encode("nodule > 6 mm"), VOCABULARY.encode("zebra, > 6 mm")
-    assert known.left[4] != unknown.left[4] != 0
-    long = VOCABULARY.encode("very " * 80 + "large nodule > 6 mm")
+@pytest.mark.parametrize("words", ["please show me all of them", "in the right upper lobe", "stable since 2019"])
+def test_words_outside_the_vocabulary_do_not_reach_the_encoder(words: str) -> None:
+    assert VOCABULARY.encode(f"{words}, nodule > 6 mm") == VOCABULARY.encode("nodule > 6 mm")
+    assert VOCABULARY.encode("lung nodule > 6 mm") != VOCABULARY.encode("nodule > 6 mm")
+
+
+def test_long_sentences_keep_their_size() -> None:
+    long = VOCABULARY.encode("nodule " * 80 + "large nodule > 6 mm")
     assert len(long.left) == MAX_TOKENS
     assert value_mm(long, 2) == pytest.approx(10)
 

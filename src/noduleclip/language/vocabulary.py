@@ -21,7 +21,7 @@ from noduleclip.language.size_interval import SizeInterval
 GRID_MM = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 22, 25, 28, 32, 36, 40, 50, 60, 100)
 _SPECIAL = (
     "<pad>",
-    "<unk>",
+    "<unk>",  # not used; encoders have an entry for it
     "<start>",
     "<no-size>",
     "<any-low>",
@@ -134,11 +134,14 @@ class Vocabulary:
         return self.encode_query(parse_query(sentence))
 
     def encode_query(self, parsed: ParsedQuery) -> Tokens:
-        """Tokenise a sentence that was read already."""
+        """Tokenise a sentence that was read already; a word outside the vocabulary is left out.
+
+        No training sentence has such a word, so that an entry for it would be noise: with one, "please show me all of
+        them" behind "a solid nodule" changed all of the first 20 hits.
+        """
         asked = [*self._encode_size(parsed.interval), *self._encode_ratings(parsed.ratings)]
-        unknown = _SPECIAL.index("<unk>")
         room = MAX_TOKENS - len(asked) - 1
-        words = [_single(self._known.get(word, unknown)) for word in parsed.words[:room]]
+        words = [_single(self._known[word]) for word in parsed.words if word in self._known][:room]
         tokens = [_single(_SPECIAL.index("<start>")), *asked, *words]
         tokens += [_single(0)] * (MAX_TOKENS - len(tokens))
         left, right, share = zip(*tokens, strict=True)
