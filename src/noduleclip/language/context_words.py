@@ -120,12 +120,14 @@ _VERBS = split_words(
 _NOUNS = split_words(
     "ct lung lungs pulmonary chest x patient patients man woman male female case series image images slice t1 t1a"
     " t1b t1c t1mi t2 t2a t2b t3 t4 category screening scan"
+    " outline shape appearance surface"
 )
 RATED = {word for phrase in PHRASES for word in phrase}
 BESIDE = NODULES | AXIS_LABELS | APPROXIMATELY | _LOCATIONS | _ADJECTIVES | _VERBS | _NOUNS | (RATED - {"to"})
 """Words that may stand directly before a size."""
 NOT_BEFORE_OF = split_words(
-    "spiculation spiculations lobulation lobulations border borders edge edges contour contours texture"
+    "spiculation spiculations lobulation lobulations border borders edge edges contour contours texture outline shape"
+    " appearance surface"
 )
 """Of these, those that name a part of the nodule before "of 5 mm"."""
 ARTICLES = split_words("a an the of in with is was measuring")

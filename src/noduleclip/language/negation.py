@@ -44,7 +44,7 @@ _BEFORE_NOUN = split_words("a an the one with has")
 _PRONOUNS = split_words("one ones those them")
 _BETWEEN_NOUNS = split_words("and with who has have having whose plus")
 _ABSENT = split_words(
-    "absent excluded resolved denied disappeared ignored discarded omitted skipped removed dropped hidden"
+    "absent excluded resolved denied disappeared ignored discarded omitted skipped removed dropped hidden gone vanished"
 )
 
 

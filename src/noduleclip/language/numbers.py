@@ -9,7 +9,7 @@ from noduleclip.language.words import split_words
 
 _PARTS = {"half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "eighth": 8, "eighths": 8}
 _MEASURES = split_words("diameter diameters size sizes axis dimension dimensions length measurement volume")
-_BEFORE_VALUE = split_words(": = > >= < <= ~ ± is of ) ] ,") | {*SYMBOLS.values()}
+_BEFORE_VALUE = split_words(": = > >= < <= ~ ± is of between from ) ] ,") | {*SYMBOLS.values()}
 _JOINING = {phrase[0] for phrase in JOINTS if len(phrase) == 1} | {"and", "or", "×", "x", "by"}
 
 _MOST_DIGITS = 6

@@ -77,7 +77,7 @@ def parse_ratings(words: Sequence[str]) -> tuple[Ranges, tuple[str, ...]]:
             raise RatingLanguageError(
                 f"'{found[-1].text} and {phrase.text}': the negation can be read two ways; say one rating without it"
             )
-        if found and "or" in gap and BETWEEN_PARTS.issuperset(gap):
+        if found and "or" in gap and (BETWEEN_PARTS | frozenset(ATTRIBUTES)).issuperset(gap):
             del left[len(left) - len(gap) :]
             phrase = _unite(found.pop(), phrase)
         found.append(phrase)
@@ -149,9 +149,11 @@ def _refuse_half_read(words: Sequence[str], phrase: _Found, previous_end: int) -
         quoted = " ".join([*words[earlier : phrase.start], phrase.text])
         example = f"{phrase.ranges[0].attribute if phrase.ranges else 'malignancy'} 2"
         raise RatingLanguageError(f"{quoted!r} is only half understood; say it in numbers, such as {example!r}")
-    behind = words[phrase.end : phrase.end + 2]
-    if ABSENT.intersection(behind[: 1 + (behind[:1] in (["is"], ("is",)))]):  # "calcified: false"
-        raise RatingLanguageError(f"'{phrase.text} {' '.join(behind)}' is not understood; say 'not {phrase.text}'")
+    denial = phrase.end + (words[phrase.end : phrase.end + 1] in (["is"], ("is",)))
+    if words[denial : denial + 1] and words[denial] in ABSENT and not _find_longest(words, denial + 1)[1]:
+        raise RatingLanguageError(  # "calcified: false"
+            f"'{' '.join([phrase.text, *words[phrase.end : denial + 1]])}' is not understood; say 'not {phrase.text}'"
+        )
     if phrase.text not in ATTRIBUTES:
         return
     if earlier >= previous_end and words[earlier] in MIDDLE:
@@ -167,11 +169,17 @@ def _refuse_half_read(words: Sequence[str], phrase: _Found, previous_end: int) -
     before = words[max(previous_end, phrase.start - 2) : phrase.start]
     is_rated = len(before) == 2 and before[0][0].isdecimal() and before[1] in ("for", "in", "of", "on")
     is_rated = is_rated or (len(before) == 2 and before[0] in _BEFORE_RATING and before[1][0].isdecimal())
+    is_rated = is_rated or _is_listed(words[phrase.end : phrase.end + 3])
     is_rated = is_rated or (bool(before) and before[-1][0].isdecimal() and "/" in before[-1])
     operator, end = take_comparison(words, after)
     if is_rated or (operator and (end > after + 1 or words[after] in MIRRORED)):
         quoted = " ".join([*before, *words[phrase.start : end]])
         raise RatingLanguageError(f"{quoted!r} is only half understood; write the rating as '{phrase.text} 4'")
+
+
+def _is_listed(behind: Sequence[str]) -> bool:
+    """Return whether the words behind an attribute list its ratings: "in [4, 5]", not "in 5 nodules"."""
+    return behind[:1] in (["in"], ("in",)) and len(behind) > 1 and all(word[0].isdecimal() for word in behind[1:])
 
 
 def _unite(one: _Found, other: _Found) -> _Found:

@@ -27,6 +27,7 @@ from noduleclip.language.context_words import (
 )
 from noduleclip.language.rating_scale import ATTRIBUTES as RATED_NAMES
 from noduleclip.language.rating_words import PHRASES, names_other_noun
+from noduleclip.language.size_grammar import Cursor
 from noduleclip.language.size_phrase import Phrase
 from noduleclip.language.size_tokens import Token
 from noduleclip.language.size_words import MIRRORED, NAMED_SIZES
@@ -37,6 +38,7 @@ _STOPS = split_words(
     "with near adjacent next abutting on at by and or but which that is are was has have for than ) ( , ; . : / within"
     " without not no × x"
 )
+_COMPARISON_JOINTS = split_words("and but ,")
 _NOUN_JOINTS = split_words("and with plus in within a an ct")
 _OTHER_THING = "the size of something else"
 _OF_OTHER_NOUNS = (_OTHER_THING, "the size of a part", "a thickness", "no length")
@@ -144,9 +146,28 @@ def _name_plain_number(place: Place) -> str:
     is_of_rating = follower in RATED_NAMES or (follower == "for" and "".join(place.ahead[1:2]) in RATED_NAMES)
     is_spelled = any(t.kind == "number" and not t.spoken[0].isdigit() for t in tokens[phrase.start : phrase.end])
     is_spelled = is_spelled and not any(t.spoken.startswith(".") for t in tokens[phrase.start : phrase.end])
+    is_spelled = is_spelled and not _shares_unit(place)
     is_counted = next((text for text in place.ahead if text in NODULES or text in _STOPS), "") in COUNTED
     follows = follower in OTHER_UNITS or (is_mirrored and follower in ATTRIBUTES) or is_of_rating
     return COUNT if is_spelled or follows or is_counted else PLAIN
+
+
+def _shares_unit(place: Place) -> bool:
+    """Return whether a number in words is one of two comparisons, of which the other has the unit.
+
+    "Greater than six but less than ten millimetres", "less than two centimeters but more than one".
+    """
+    if place.phrase.operator not in MIRRORED:
+        return False
+    tokens, phrase = place.tokens, place.phrase
+    gap = {token.text for token in tokens[place.previous_end : phrase.start]}
+    if place.previous_end and not place.other and gap and gap <= _COMPARISON_JOINTS:
+        return not place.ahead or place.ahead[0] in _STOPS
+    cursor = Cursor(tokens)
+    cursor.at = phrase.end
+    cursor.skip(_COMPARISON_JOINTS)
+    other = cursor.take_phrase() if cursor.at > phrase.end else None
+    return other is not None and other.has_unit and other.operator in MIRRORED
 
 
 def _find_after(ahead: Sequence[str]) -> str:

@@ -45,6 +45,13 @@ _TYPOGRAPHY = (
 )
 _SHORT_FORMS = (
     _Rewrite("w/", re.compile(r"\bw/ ?o(?:ut)?\b"), "without"),
+    _Rewrite("!", re.compile(r"!(?=[a-z])"), " not "),
+    _Rewrite("~", re.compile(r"~ ?(?=[a-z])"), " almost "),
+    _Rewrite(
+        "-",
+        re.compile(r"(?:^|(?<= ))(?<!part )(?<!partly )(?<!semi )(?<!sub )(?<!non )(?<!ground )-(?=[a-z]{3})"),
+        "negative ",  # "> 6 mm -calcified", which is refused: it may be a bullet
+    ),
     _Rewrite("w/", re.compile(r"\bw/ ?(?=[a-z\d])"), "with "),
     _Rewrite("gg", re.compile(r"\b(gg[no])'?s\b"), r"\1"),
     _Rewrite("psn", re.compile(r"\bpsn'?s?\b"), "part-solid nodule"),
