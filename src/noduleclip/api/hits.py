@@ -1,6 +1,7 @@
 """Hits of a search: a table, a gallery in a notebook, files for other tools."""
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from noduleclip.errors import UsageError
+from noduleclip.io.index.base import Index
 from noduleclip.io.own_indexes import choose_slice_folders
 from noduleclip.machine import install_command
 from noduleclip.workflows.reporter import WarningReporter
@@ -15,8 +17,6 @@ from noduleclip.workflows.search_answer import Answer
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from noduleclip.api.search import Index
 
 _GALLERY_HITS = 24
 
@@ -37,7 +37,8 @@ class Hits:
 
     answer: Answer
     notes: tuple[str, ...]
-    _index: "Index"
+    _index: Index
+    _dicom_roots: Sequence[Path]
 
     @property
     def table(self) -> pl.DataFrame:
@@ -111,9 +112,8 @@ class Hits:
         from noduleclip.workflows.export_files import check_exports, need_places
 
         targets = check_exports("path", [Path(path)], replace=overwrite)
-        index = self._index
-        folders = choose_slice_folders(index.stored, index.dicom_roots) if need_places(targets) else None
-        return [file.path for file in export_hits(targets, index.stored, [self.answer], folders, WarningReporter())]
+        folders = choose_slice_folders(self._index, self._dicom_roots) if need_places(targets) else None
+        return [file.path for file in export_hits(targets, self._index, [self.answer], folders, WarningReporter())]
 
     def to_html(self) -> str:
         """Return a page with pictures of the first 24 hits, their outlines and sizes; no script, no network.
@@ -129,12 +129,11 @@ class Hits:
         )
         from noduleclip.workflows.pictures import load_pictures
 
-        first, index = replace(self.answer, hits=self.table.head(_GALLERY_HITS)), self._index
-        folders = choose_slice_folders(index.stored, index.dicom_roots)
+        first = replace(self.answer, hits=self.table.head(_GALLERY_HITS))
         pictures = load_pictures(
-            index.stored,
+            self._index,
             first.hits,
-            folders,
+            choose_slice_folders(self._index, self._dicom_roots),
             fov_mm=GALLERY_FOV_MM,
             size_px=GALLERY_SIZE_PX,
             most_slices=count_slices(len(first.hits)),

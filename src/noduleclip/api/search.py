@@ -186,7 +186,7 @@ class Index:
     def _search(self, request: SearchRequest) -> Hits:
         collector = NoteCollector()
         ((answer,),) = self._searcher.search(request, collector)
-        return Hits(answer, tuple(collector.notes), self)
+        return Hits(answer, tuple(collector.notes), self.stored, self.dicom_roots)
 
 
 def open_index(
