@@ -18,7 +18,6 @@ from noduleclip.retrieval.estimates import (
     Estimator,
     estimate,
     find_quantiles,
-    imply_diameters,
     make_sweep,
 )
 from noduleclip.retrieval.fusion import Calibration
@@ -162,7 +161,7 @@ def tails(medians: list[float], width: float) -> NDArray[np.float64]:
 def test_the_median_is_implied() -> None:
     medians = [2.1, 5.0, 7.3, 18.2, 44.0]
     for width in (0.05, 0.3):
-        np.testing.assert_allclose(imply_diameters(tails(medians, width)), medians, atol=0.03)
+        np.testing.assert_allclose(find_quantiles(tails(medians, width), (0.5,))[0], medians, atol=0.03)
 
 
 def test_quantiles_are_those_of_the_distribution() -> None:
@@ -175,13 +174,13 @@ def test_quantiles_are_those_of_the_distribution() -> None:
 
 def test_a_tail_that_never_crosses_a_half_implies_an_end() -> None:
     swept = len(SWEPT_MM)
-    assert imply_diameters(np.stack([np.ones(swept), np.zeros(swept)], axis=1)).tolist() == [45, 2]
+    assert find_quantiles(np.stack([np.ones(swept), np.zeros(swept)], axis=1), (0.5,))[0].tolist() == [45, 2]
 
 
 def test_a_tail_that_rises_again_counts_once() -> None:
     tail = tails([8.0], 0.1)
     tail[-5:] = 0.9
-    np.testing.assert_allclose(imply_diameters(tail), 8.0, atol=0.03)
+    np.testing.assert_allclose(find_quantiles(tail, (0.5,))[0], 8.0, atol=0.03)
 
 
 def make_estimates(size: tuple[float, float, float], texture: Sequence[float] = (), **phrases: float) -> Estimates:

@@ -200,7 +200,6 @@ PRESETS: Final = (
         keep=("malignant_lbl", "label", "benchmark_split"),
     ),
 )
-PRESET_NAMES: Final = (AUTO, NONE, *(preset.name for preset in PRESETS))
 PRESET_COLUMNS: Final = tuple({name for preset in PRESETS for names in preset.shown_by for name in names})
 _PLAIN: Final = Preset(NONE, "", (), {})
 

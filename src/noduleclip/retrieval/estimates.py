@@ -141,11 +141,6 @@ def make_sweep() -> list[str]:
     return [f"a lung nodule with diameter > {mm:g} mm" for mm in SWEPT_MM]
 
 
-def imply_diameters(probabilities: Floats) -> Floats:
-    """Return the median of the distribution of the diameter; see `find_quantiles`."""
-    return np.asarray(find_quantiles(probabilities, (0.5,))[0])
-
-
 def find_quantiles(probabilities: Floats, shares: Sequence[float]) -> Floats:
     """Return quantiles of the distribution whose upper tail the probabilities are.
 
