@@ -1,6 +1,7 @@
 """Who may import whom, what stays out of a query, and where column names may stand."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,23 @@ def test_imports_run_one_way() -> None:
             assert not libraries & {"typer", "rich"}, path
         if room in {*BASE, "language"}:
             assert libraries <= set(sys.stdlib_module_names) | {"noduleclip", "numpy"}, path
+
+
+def is_for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def test_no_modules_import_each_other() -> None:
+    """Neither at their top nor inside functions."""
+    modules = {".".join(("noduleclip", *path.relative_to(SOURCE).with_suffix("").parts)): path for path in FILES}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        skipped = {id(one) for node in ast.walk(tree) if is_for_type_checkers(node) for one in ast.walk(node)}
+        froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and id(node) not in skipped]
+        names = {name for node in froms for name in (node.module, *(f"{node.module}.{one.name}" for one in node.names))}
+        graph[module] = {name for name in names if name in modules}
+    graphlib.TopologicalSorter(graph).prepare()  # raises for a circle, and names it
 
 
 def test_column_names_stand_in_the_schema_only() -> None:
