@@ -2,13 +2,13 @@
 
 import ast
 import graphlib
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import noduleclip
+from command_tree import list_commands
 from noduleclip import schema
 from noduleclip.io.index.open import open_index
 
@@ -118,13 +118,14 @@ def test_column_names_stand_in_the_schema_only() -> None:
 RUN = """
 import sys
 from noduleclip.cli import main
-try:
-    main({arguments!r})
-except SystemExit as end:
-    assert end.code in (0, None), end.code
-loaded = {{name.split(".")[0] for name in sys.modules}}
-heavy = sorted(loaded & {{"torch", "timm", "torchvision", "pydicom", "onnx", "onnxruntime", "nibabel", "nrrd"}})
-assert not heavy, heavy
+for line in {lines!r}:
+    try:
+        main(line)
+    except SystemExit as end:
+        assert end.code in (0, None), (line, end.code)
+    loaded = {{name.split(".")[0] for name in sys.modules}}
+    heavy = sorted(loaded & {{"torch", "timm", "torchvision", "pydicom", "onnx", "onnxruntime", "nibabel", "nrrd"}})
+    assert not heavy, (line, heavy)
 """
 
 
@@ -137,40 +138,21 @@ def test_the_commands_are_put_together_without_tables(tmp_path: Path) -> None:
     assert done.stdout == "[]\n"
 
 
-def run_light(arguments: list[str], tmp_path: Path) -> None:
-    code = RUN.format(arguments=arguments)
+def run_light(tmp_path: Path, *lines: list[str]) -> None:
+    """Run command lines one after the other in one process, and check that none of them imports what is heavy."""
+    code = RUN.format(lines=lines)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        [],
-        ["train"],
-        ["embed"],
-        ["merge"],
-        ["query"],
-        ["fuse"],
-        ["describe"],
-        ["serve"],
-        ["verify"],
-        ["demo"],
-        ["prepare"],
-        ["prepare", "lidc"],
-        ["prepare", "masks"],
-        ["prepare", "seg"],
-    ],
-)
-def test_help_imports_no_torch(command: list[str], tmp_path: Path) -> None:
-    run_light([*command, "--help"], tmp_path)
+def test_help_imports_no_torch(tmp_path: Path) -> None:
+    names = [(), ("prepare",), *list_commands()]
+    run_light(tmp_path, *([*name, "--help"] for name in names))
 
 
 def test_completion_imports_no_torch(tmp_path: Path) -> None:
-    code = RUN.format(arguments=[])
+    code = RUN.format(lines=[[]])
     environment = {"_NODULECLIP_COMPLETE": "complete_bash", "COMP_WORDS": "noduleclip qu", "COMP_CWORD": "1"}
-    import os
-
     done = subprocess.run(
         [sys.executable, "-c", "import sys; sys.argv[0] = 'noduleclip'\n" + code],
         capture_output=True, text=True, cwd=tmp_path, check=False, env={**os.environ, **environment},
@@ -179,17 +161,15 @@ def test_completion_imports_no_torch(tmp_path: Path) -> None:
     assert "query" in done.stdout
 
 
-def test_query_and_fuse_import_no_torch(index: Path, tmp_path: Path) -> None:
-    run_light(["query", "--emb-dir", str(index), "--query", "> 6 mm", "--out", "q"], tmp_path)
-    run_light(["fuse", "--emb-dir", str(index), "--query", "> 6 mm", "--unique", "patient"], tmp_path)
-
-
-def test_describe_imports_no_torch(index: Path, tmp_path: Path) -> None:
-    run_light(["describe", "--emb-dir", str(index), "--where", "row < 9", "--out", "d"], tmp_path)
-
-
-def test_a_nodule_of_the_index_imports_no_torch(index: Path, tmp_path: Path) -> None:
+def test_searching_and_describing_import_no_torch(index: Path, tmp_path: Path) -> None:
     row = open_index(index).read_rows([0]).row(0, named=True)
     place = f"{row[schema.DICOM_PATH]}:{row[schema.CENTER_X]},{row[schema.CENTER_Y]}"
-    run_light(["query", "--emb-dir", str(index), "--like", "0"], tmp_path)
-    run_light(["query", "--emb-dir", str(index), "--like", place, "--query", "> 6 mm"], tmp_path)
+    at = ["--emb-dir", str(index)]
+    run_light(
+        tmp_path,
+        ["query", *at, "--query", "> 6 mm", "--out", "q"],
+        ["fuse", *at, "--query", "> 6 mm", "--unique", "patient"],
+        ["describe", *at, "--where", "row < 9", "--out", "d"],
+        ["query", *at, "--like", "0"],
+        ["query", *at, "--like", place, "--query", "> 6 mm"],
+    )

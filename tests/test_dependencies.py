@@ -1,6 +1,7 @@
 """What is imported is declared in pyproject.toml, what is declared is used, and a missing extra is named."""
 
 import ast
+import functools
 import importlib.metadata
 import re
 import subprocess
@@ -83,6 +84,7 @@ LOCAL = {path.stem for root in ("tests", "benchmarks") for path in files_of(root
 }  # fmt: skip
 
 
+@functools.cache
 def modules_imported_by(path: Path) -> set[str]:
     """Return the absolute imports of a file, those inside functions and by `pytest.importorskip` included."""
     found = set()

@@ -95,6 +95,7 @@ def test_odd_paths_lead_nowhere(client: TestClient, path: str) -> None:
     check(client, path, refused=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_odd_values_are_refused_or_read(client: TestClient, name: str) -> None:
     for value in ODD_VALUES:
@@ -132,6 +133,7 @@ def test_too_many_values_are_refused(client: TestClient) -> None:
     assert answer.status_code == 422
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_odd_headers_are_refused_or_ignored(client: TestClient, address: str) -> None:
     for value in (
