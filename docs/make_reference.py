@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from noduleclip import schema
-from noduleclip.cli import build_commands
+from noduleclip.cli.commands import build_commands
 from noduleclip.cli.positions import Positional
 from noduleclip.errors import RejectCode
 from noduleclip.importers.nodule_table import NODULE_COLUMNS

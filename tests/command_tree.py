@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from noduleclip.cli import build_commands
+from noduleclip.cli.commands import build_commands
 
 
 def find_command(*names: str) -> Any:

@@ -22,6 +22,7 @@ from noduleclip.config import FLOAT32
 from noduleclip.engine.encoders import open_encoders
 from noduleclip.io.crop_cache import default_cache_folder
 from noduleclip.phantom.patients import PhantomConfig, make_phantoms
+from noduleclip.report.console import data_console, message_console
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # `nohup` has it ignored: tests of Ctrl-C would not end
 settings.register_profile("steady", deadline=None, derandomize=True)  # the same examples on any machine, at any load
@@ -55,6 +56,8 @@ Command = Callable[..., Outcome]
 def call(*arguments: object) -> Outcome:
     """Run the command in this process, with its own stdout and stderr."""
     out, err = io.StringIO(), io.StringIO()
+    for console in (data_console, message_console):
+        console.cache_clear()  # rich reads COLUMNS when a console is made
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main([str(argument) for argument in arguments])

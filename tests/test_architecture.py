@@ -10,6 +10,7 @@ from pathlib import Path
 import noduleclip
 from command_tree import list_commands
 from noduleclip import schema
+from noduleclip.cli.commands import NAMES, build_commands
 from noduleclip.io.index.open import open_index
 
 SOURCE = Path(noduleclip.__file__).parent
@@ -131,11 +132,20 @@ for line in {lines!r}:
 
 def test_the_commands_are_put_together_without_tables(tmp_path: Path) -> None:
     """Help and completion start in a tenth of a second; polars alone takes two."""
-    code = (
-        "import sys, noduleclip.cli; print(sorted({'polars', 'numpy', 'pyarrow', 'rich.progress'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
-    assert done.stdout == "[]\n"
+    heavy = {"polars", "numpy", "pyarrow", "rich.progress", "importlib.metadata"}
+    assert not heavy & list_imports("from noduleclip.cli.commands import build_commands; build_commands()", tmp_path)
+
+
+def test_a_command_is_put_together_alone(tmp_path: Path) -> None:
+    imported = list_imports("from noduleclip.cli.commands import build_commands; build_commands('query')", tmp_path)
+    assert {name for name in imported if name.endswith(("_command", "_commands"))} == {"noduleclip.cli.query_command"}
+    assert sorted(build_commands().commands) == sorted(NAMES)
+
+
+def list_imports(code: str, folder: Path) -> set[str]:
+    """Return the modules that a new process has imported after some code."""
+    line = [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"]
+    return set(subprocess.run(line, capture_output=True, text=True, cwd=folder, check=True).stdout.split())
 
 
 def run_light(tmp_path: Path, *lines: list[str]) -> None:

@@ -9,7 +9,6 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import requires
 from pathlib import Path
 from typing import Final
 
@@ -72,6 +71,8 @@ def install_command(extra: str, *, upgrade: bool = False) -> str:
     start = "pip install --upgrade" if upgrade else "pip install"
     if find_missing_library() is None:
         return f'{start} "noduleclip[{extra}]"'
+    from importlib.metadata import requires  # takes 40 ms, which no command but this message needs
+
     needed = (line.partition(";") for line in requires("noduleclip") or ())
     ending = re.compile(rf"\s*extra == ['\"]{re.escape(extra)}['\"]")
     return " ".join([start, *(f'"{name.strip()}"' for name, _, marker in needed if ending.fullmatch(marker))])

@@ -48,7 +48,7 @@ def test_training_keeps_its_epochs_after_ctrl_c(collection: Collection, tmp_path
 
 def test_worker_processes_end_quietly_with_the_command(tmp_path: Path) -> None:
     process = start("phantom", "--out", tmp_path / "phantoms", "--patients", 200, "--workers", 2)
-    assert interrupt(process, tmp_path / ".phantoms*") == INTERRUPTED
+    assert interrupt(process, tmp_path / ".phantoms.*.part") == INTERRUPTED
     assert list(tmp_path.iterdir()) == []
 
 

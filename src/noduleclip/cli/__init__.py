@@ -1,117 +1,20 @@
 """The command line. `main` is the only place where an error becomes a message and an exit code."""
 
-import functools
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 import typer
 
-from noduleclip import __version__
-from noduleclip.cli.check_command import check
-from noduleclip.cli.demo_command import demo
-from noduleclip.cli.describe_command import describe
-from noduleclip.cli.doctor_command import doctor
-from noduleclip.cli.embed_command import embed
-from noduleclip.cli.evaluate_command import evaluate
-from noduleclip.cli.fuse_command import fuse
-from noduleclip.cli.help_pages import HelpCommand, HelpGroup, show_all
+from noduleclip.cli.commands import NAMES, build_commands
 from noduleclip.cli.interrupts import is_from_interrupt, reraise_interrupts
-from noduleclip.cli.merge_command import merge
-from noduleclip.cli.phantom_command import phantom
-from noduleclip.cli.prepare_commands import prepare_lidc, prepare_pylidc, prepare_seg, prepare_sr
-from noduleclip.cli.prepare_mask_commands import prepare_masks, prepare_rtstruct
-from noduleclip.cli.prepare_sphere_commands import prepare_csv, prepare_luna16, prepare_monai, prepare_nndetection
-from noduleclip.cli.query_command import query
-from noduleclip.cli.serve_command import serve
-from noduleclip.cli.settings import with_settings
-from noduleclip.cli.split_command import split
-from noduleclip.cli.train_command import train
-from noduleclip.cli.verify_command import verify
 from noduleclip.errors import NoduleclipError, UsageError, make_printable
 from noduleclip.machine import find_process_info
 
 _INTERRUPTED = 130
-
-GroupHelpAll = Annotated[
-    bool,
-    typer.Option("--help-all", help="Show all commands and exit.", callback=show_all, is_eager=True, show_envvar=False),
-]
-_PREPARE_PANEL = "Prepare data"
-_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Try": (demo, doctor),
-    _PREPARE_PANEL: (check, phantom),
-    "Search": (embed, query, fuse, describe, serve),
-    "Train and evaluate": (split, train, evaluate),
-    "Maintain": (merge, verify),
-}
-
-app = typer.Typer(
-    name="noduleclip",
-    cls=HelpGroup,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for panel, commands in _PANELS.items():
-    for command in commands:
-        # The prefix is the commands' alone: NODULECLIP_VERSION, say, is no setting.
-        prefix = f"NODULECLIP_{command.__name__.upper()}"
-        app.command(cls=HelpCommand, context_settings={"auto_envvar_prefix": prefix}, rich_help_panel=panel)(
-            with_settings(command)
-        )
-prepare = typer.Typer(name="prepare", cls=HelpGroup, no_args_is_help=True)
-
-
-@prepare.callback()
-def show_sources(*, help_all: GroupHelpAll = False) -> None:
-    """Make the ROI table from a collection as it was published."""
-
-
-for importer in (
-    prepare_lidc,
-    prepare_pylidc,
-    prepare_luna16,
-    prepare_csv,
-    prepare_monai,
-    prepare_masks,
-    prepare_rtstruct,
-    prepare_nndetection,
-    prepare_seg,
-    prepare_sr,
-):
-    prepare.command(
-        importer.__name__.removeprefix("prepare_"),
-        cls=HelpCommand,
-        context_settings={"auto_envvar_prefix": f"NODULECLIP_{importer.__name__.upper()}"},
-    )(with_settings(importer))
-app.add_typer(prepare, rich_help_panel=_PREPARE_PANEL)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"noduleclip {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def show_version(
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True),
-    ] = False,
-    help_all: GroupHelpAll = False,
-) -> None:
-    """Search lung-nodule CT by words. A research tool, not a medical device."""
-
-
-@functools.cache
-def build_commands() -> Any:
-    """Return the group of all commands, put together once in a process: that takes a twentieth of a second."""
-    return typer.main.get_command(app)
 
 
 class _WholeWrites(io.FileIO):
@@ -150,7 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         _check_environment()
         with reraise_interrupts():
-            code = build_commands()(arguments, prog_name="noduleclip", standalone_mode=False)
+            only = next((name for name in command_line[:1] if name in NAMES), None)
+            code = build_commands(only)(arguments, prog_name="noduleclip", standalone_mode=False)
     except NoduleclipError as error:
         _end(str(error), error.exit_code, command_line, error)
     except typer.TyperException as error:
