@@ -34,7 +34,7 @@ def main() -> None:
         "crops": [data / "lidc_slices" / "rois.csv"],
         "embedding": [data, out / "embedding"],
         "training": [data, out / "training"],
-        "growth": [out / "growth", "--chart", out / "growth.svg"],
+        "growth": [out / "growth"],
     }
     if options.peers:
         steps["baselines"] = [data, out]

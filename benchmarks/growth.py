@@ -1,4 +1,4 @@
-"""How `embed` grows with the collection: `python benchmarks/growth.py OUT [ROWS ...] [--chart SVG]`.
+"""How `embed` grows with the collection: `python benchmarks/growth.py OUT [ROWS ...]`.
 
 Makes phantoms, repeats their slices under new names until there are ROWS rows at four a slice, and embeds them twice
 with the bundled model: with nothing in the cache, and with all crops; then queries the index. Prints seconds, rows a
@@ -68,34 +68,17 @@ def make_repeated(out: Path, folder: Path, rows: int) -> Path:
     return make_collection(frame.with_columns(placed), folder, rows)
 
 
-def draw(measured: list[tuple[int, float, float]], chart: Path) -> None:
-    """Draw seconds against rows."""
-    from matplotlib import pyplot as plt
-
-    rows, cold, warm = zip(*measured, strict=True)
-    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    axes.loglog(rows, cold, "o-", label="cut and embed")
-    axes.loglog(rows, warm, "s-", label="embed from the cache")
-    axes.loglog(rows, [warm[-1] * count / rows[-1] for count in rows], ":", color="grey", label="proportional")
-    axes.set(xlabel="rows", ylabel="seconds", title="noduleclip embed, four ROIs a slice")
-    axes.legend()
-    plt.rcParams["svg.hashsalt"] = "noduleclip"
-    figure.savefig(chart, metadata={"Date": None})
-
-
 def main() -> None:
     """Measure each size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("rows", type=int, nargs="*", default=ROWS)
-    parser.add_argument("--chart", type=Path)
     options = parser.parse_args()
     out: Path = options.out
     if not (out / "phantoms").exists():
         run("phantom", "--out", out / "phantoms", "--patients", 30)
     print("| rows | cut and embed, s | rows/s | embed from the cache, s | rows/s | query, s | largest process, MB |")
     print("|---|---|---|---|---|---|---|")
-    measured = []
     for rows in options.rows:
         folder = out / f"rows{rows}"
         shutil.rmtree(folder, ignore_errors=True)
@@ -112,9 +95,6 @@ def main() -> None:
             flush=True,
         )
         shutil.rmtree(folder)
-        measured.append((rows, cold, warm))
-    if options.chart:
-        draw(measured, options.chart)
 
 
 if __name__ == "__main__":
