@@ -31,7 +31,7 @@ MEASURED = {
     "store": Unit(732, "bytes a ROI: Lance store with vector index", "`benchmarks/stores.py`, 1,000,000 rows"),
     "row": Unit(607, "bytes a ROI: ROI table with outlines", "size of `rois_all_readers.csv`, 5,646 rows"),
     "crop": Unit(18_564, "bytes a ROI: crop of 96 px in the cache", "size of a cache file with one ROI"),
-    "memory": Unit(900, "bytes a ROI: memory of one `embed` process", "`benchmarks/growth.py`"),
+    "memory": Unit(900, "bytes a ROI: memory of one `embed` process", "[growth](performance.md#growth)"),
     "header": Unit(0.00093, "s a slice and core: `check`, header by header", "`benchmarks/load.py`"),
     "cut": Unit(0.00123, "s a ROI and core: decode, cut, keep", "`benchmarks/crops.py`"),
     "embed": Unit(0.0018, "s a ROI and core: image encoder, int8, 2 views of 96 px", "`benchmarks/embedding.py`"),
