@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from noduleclip.api import *
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = [
     "Evaluation",
     "Hits",
