@@ -188,7 +188,7 @@ def test_a_name_that_is_no_text_is_refused(noduleclip: Command, nodule_index: Pa
 def test_a_missing_library_is_named_before_the_search(
     noduleclip: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "xlsxwriter", None)
     done = noduleclip("query", "--emb-dir", tmp_path / "x", "--query", "> 6 mm", "--export", tmp_path / "h.xlsx")
     assert (done.code, 'h.xlsx: Excel needs xlsxwriter: pip install "noduleclip[excel]"' in done.err) == (2, True)
 

@@ -1,6 +1,7 @@
 """--export of reports: they come back through `prepare sr` as the nodules that were hit, and replace nothing else."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,6 @@ def test_reports_are_saved_and_the_estimates_of_an_index_stand_in_them(nodule_in
 
 
 def test_a_missing_library_is_named(noduleclip: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "highdicom", None)
     done = noduleclip("query", "--emb-dir", tmp_path / "x", "--query", "> 6 mm", "--export", tmp_path / "h.dcm")
     assert (done.code, 'h.dcm: DICOM SR needs highdicom: pip install "noduleclip[seg]"' in done.err) == (2, True)
