@@ -161,6 +161,29 @@ def test_diameters_that_contradict_their_boxes_are_a_warning(
     assert "disagree" not in noduleclip("check", "--roi-csv", collection.roi_csv).err
 
 
+def test_an_outline_around_one_pixel_does_not_contradict_its_box(
+    noduleclip: Command, collection: Collection, tmp_path: Path
+) -> None:
+    spacing_mm, x_px = pl.col(schema.SPACING_COL), pl.col(schema.BBOX_XMIN)
+    y_px = pl.col(schema.BBOX_YMIN)
+    one_pixel = pl.read_csv(collection.roi_csv).with_columns(
+        (str(collection.roi_csv.parent) + "/" + pl.col(schema.DICOM_PATH)).alias(schema.DICOM_PATH),
+        (x_px + 2).alias(schema.BBOX_XMAX),
+        (y_px + 2).alias(schema.BBOX_YMAX),
+        (spacing_mm * 0.99).alias(schema.DIAMETER_MM),
+    )
+    one_pixel.write_csv(tmp_path / "one.csv")
+    assert "disagree" not in noduleclip("check", "--roi-csv", tmp_path / "one.csv").err
+    one_pixel.with_columns(pl.col(schema.DIAMETER_MM) / 10).write_csv(tmp_path / "cm.csv")  # in cm by mistake
+    assert "disagree 3-fold" in noduleclip("check", "--roi-csv", tmp_path / "cm.csv").err
+
+
+def test_a_folder_in_place_of_a_table_is_named_as_one(noduleclip: Command, tmp_path: Path) -> None:
+    done = noduleclip("check", "--roi-csv", tmp_path)
+    assert done.code == 3
+    assert done.err == f"error: {tmp_path}: is a folder; the ROI table is a file, CSV or Parquet\n"
+
+
 def test_real_tables_raise_no_false_alarm(noduleclip: Command, shared_data: Path) -> None:
     done = noduleclip("check", "--roi-csv", shared_data / "lidc_slices" / "rois.csv", "--strict")
     assert done.code == 0

@@ -31,6 +31,9 @@ from noduleclip.workflows.stored_index import open_stored_index
 if TYPE_CHECKING:  # a search without an export loads nothing of it
     from noduleclip.workflows.export_files import ExportTarget
 
+_UNITS = ("mm", "cm")  # what the shell leaves of an unquoted `> 8 mm`
+_NEEDS_QUOTES = "without quotes the shell takes > and < for itself"
+
 
 def make_request(
     options: SearchOptions,
@@ -202,10 +205,14 @@ def _parse_top_k(text: str, *, has_cut_off: bool) -> int | None:
 def _read_sentences(query: str | None, queries_file: Path | None, *, is_optional: bool) -> list[str]:
     if is_optional and query is None and queries_file is None:
         return []
-    if (query is None) == (queries_file is None):
+    if query is not None and queries_file is not None:
+        raise UsageError("a sentence and --queries-file: give one of them, not both")
+    if query is None and queries_file is None:
         raise UsageError(
-            'give a sentence after the index or with --query "…", or many with --queries-file FILE, not both'
+            'give a sentence after the index or with --query "…", or many with --queries-file FILE; ' + _NEEDS_QUOTES
         )
+    if query is not None and query.strip().lower() in _UNITS:
+        raise UsageError(f"{query!r} is a unit without a size; {_NEEDS_QUOTES}")
     if query is not None:
         _check_decoded("--query", query, "write >=")
         return [query]

@@ -45,7 +45,7 @@ def train(
     device: options.DeviceName = "auto",
     dry_run: table_options.DryRun = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from last.pth in --out.", rich_help_panel=options.OUTPUT)
+        bool, typer.Option("--resume", help="Continue from last.pth in OUT.", rich_help_panel=options.OUTPUT)
     ] = False,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -53,8 +53,8 @@ def train(
 
     Rows of one nodule (column nodule_id) on one slice are one sample with several readers.
 
-    Example: noduleclip train --roi-csv rois.csv --train-patients splits/train_patients.txt
-    --val-patients splits/val_patients.txt --out runs/first
+    Example: noduleclip train rois.csv runs/first --train-patients splits/train_patients.txt
+    --val-patients splits/val_patients.txt
     """
     process = find_process_info()
     require_training_libraries("train")

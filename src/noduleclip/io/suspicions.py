@@ -35,8 +35,9 @@ def find_suspicions(table: RoiTable) -> list[str]:
 def describe_odd_sizes(path: Path, frame: pl.DataFrame) -> str | None:
     """Describe how many diameters and boxes cannot both be right.
 
-    A diameter is over three times the box's diagonal or under a third of its longer side. A box of one pixel only
-    marks a place.
+    A diameter is over three times the box's diagonal or under a third of its longer side, less a pixel at each end: an
+    outline along the first pixels outside, as of a mask of one voxel, has a box of three. A box of one pixel only marks
+    a place.
 
     Args:
         path: The table, for the message.
@@ -48,8 +49,11 @@ def describe_odd_sizes(path: Path, frame: pl.DataFrame) -> str | None:
     high_px = pl.col(schema.BBOX_YMAX) - pl.col(schema.BBOX_YMIN) + 1
     wide_mm, high_mm = wide_px * pl.col(schema.SPACING_COL), high_px * pl.col(schema.SPACING_ROW)
     side_mm, diagonal_mm = pl.max_horizontal(wide_mm, high_mm), (wide_mm**2 + high_mm**2).sqrt()
+    inside_mm = pl.max_horizontal(
+        (wide_px - 2) * pl.col(schema.SPACING_COL), (high_px - 2) * pl.col(schema.SPACING_ROW)
+    )
     diameter_mm = pl.col(schema.DIAMETER_MM)
-    is_odd = (diameter_mm > _APART * diagonal_mm) | (diameter_mm < side_mm / _APART)
+    is_odd = (diameter_mm > _APART * diagonal_mm) | (diameter_mm < inside_mm / _APART)
     is_box = pl.max_horizontal(wide_px, high_px) > 1
     odd = frame.filter(is_odd & is_box)
     if odd.height == 0:

@@ -72,6 +72,8 @@ def read_text_frame(path: Path, what: str, needed: Sequence[str]) -> pl.DataFram
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such {what}") from error
     except OSError as error:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; the {what} is a file, CSV or Parquet") from error
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     _check_header(content, path, needed)
     try:

@@ -20,12 +20,13 @@ export function drawHistogram() {
   });
   for (let mm = 0; mm < bins.length; mm += 5) parts.push(make("text", { x: toX(mm), y: 113 }, mm === 40 ? "40+" : String(mm)));
   const ranges = [];
-  for (const { number, answer } of answeredPanes()) {
+  for (const { number, answer, section } of answeredPanes()) {
     const range = answer.interval;
     if (!range) continue;
     const left = toX(range.low_mm), right = toX(range.high_mm ?? Infinity);
     parts.push(make("rect", { class: "range", "data-pane": number, x: left, y: 3, width: Math.max(2, right - left), height: 93 }));
-    ranges.push(`${number ? "second sentence" : "sentence"} read as ${range.text}`);
+    const isStale = section.classList.contains("stale"); // its range is shown until a sentence is understood
+    ranges.push(`${number ? "second sentence" : "sentence"} ${isStale ? "before " : ""}read as ${range.text}`);
   }
   svg.setAttribute("viewBox", `0 0 ${width} 120`);
   svg.replaceChildren(...parts);

@@ -48,6 +48,7 @@ async function search(pane) {
   } catch (error) {
     pane.section.classList.add("stale");
     showError(pane, error);
+    drawHistogram();
   }
   clearTimeout(slow);
   pane.section.removeAttribute("aria-busy");
