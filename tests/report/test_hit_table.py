@@ -175,3 +175,8 @@ def test_short_paths_of_different_slices_differ() -> None:
         assert shown[1] == shown[2]
         assert all(path.endswith(short.removeprefix("…")) for path, short in zip(paths, shown, strict=True))
     assert shorten_paths(["a/x.dcm", "b/x.dcm"], 5) == ["a/x.dcm", "b/x.dcm"]
+
+
+def test_paths_that_differ_in_a_folder_fit_the_window() -> None:
+    paths = [f"dicom/PHANTOM-{number:04}/00002.dcm" for number in (61, 75, 90)]
+    assert shorten_paths(paths, 20) == ["…NTOM-0061/00002.dcm", "…NTOM-0075/00002.dcm", "…NTOM-0090/00002.dcm"]

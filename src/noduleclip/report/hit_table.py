@@ -183,11 +183,14 @@ def _name_slices(hits: pl.DataFrame) -> list[str]:
 
 
 def shorten_paths(paths: Sequence[str], width: int) -> list[str]:
-    """Shorten each path to its end; those of different slices stay different, and are longer where that needs it."""
+    """Shorten each path to its end; those of different slices stay different.
+
+    Paths that look alike are cut within a folder's name, "…NTOM-0090/00002.dcm", and are longer where that needs it.
+    """
     shown = {path: shorten_path(path, width) for path in paths}
     while alike := [path for path, count in zip(shown, _count_alike(shown), strict=True) if count > 1]:
+        shown |= {path: path if len(path) <= width else "…" + path[-(width - 1) :] for path in alike}
         width += 1 + width // 8
-        shown |= {path: shorten_path(path, width) for path in alike}
     return [shown[path] for path in paths]
 
 
