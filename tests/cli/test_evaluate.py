@@ -56,7 +56,7 @@ def test_estimates_are_compared_with_the_readers(noduleclip: Command, index: Pat
     assert all(0 <= subject["error"] <= 1 for subject in calibrated.values())
     assert found["coverage"][0]["name"] == "all nodules" and found["coverage"][0]["nodules"] == found["nodules"]
     assert all(0 <= part["share"]["mean"] <= 1 and part["median_width_mm"] >= 0 for part in found["coverage"])
-    table = noduleclip("evaluate", "--emb-dir", index, "--format", "table", *QUICK).out
+    table = noduleclip("evaluate", "--emb-dir", index, "--format", "table", "--verbose", *QUICK).out
     assert "the 80 % interval covers" in table and "mean absolute difference of a rating" in table
 
 
