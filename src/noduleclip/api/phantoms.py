@@ -14,7 +14,7 @@ def make_phantoms(
         out: Folder to make.
         patients: Number of patients, each with one CT series.
         seed: Seed of everything random.
-        workers: Processes, or "auto".
+        workers: Processes, or "auto". A script needs `if __name__ == "__main__":` around the call, unless it is 1.
         verbose: Print progress on stderr.
 
     Returns:

@@ -311,6 +311,9 @@ def test_a_row_of_nodules_has_their_slices(folder: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rois.csv").touch()
+    with pytest.raises(ArtefactError, match=r"rois.csv: a file, where an index folder is needed; .*--roi-csv"):
+        open_index(tmp_path / "rois.csv")
     with pytest.raises(ArtefactError, match="nowhere: no such index folder; noduleclip embed makes one"):
         open_index(tmp_path / "nowhere")
 

@@ -42,6 +42,9 @@ def open_folder_index(folder: Path, *, check_files: bool = True) -> FolderIndex:
         ArtefactError: There is no index, or it is broken.
     """
     if not folder.is_dir():
+        if folder.is_file():
+            remedy = "noduleclip embed makes one of a table, and describe --roi-csv needs none"
+            raise ArtefactError(f"{folder}: a file, where an index folder is needed; {remedy}")
         raise ArtefactError(f"{folder}: no such index folder; noduleclip embed makes one")
     given_up = time.monotonic() + _REPLACING_S
     tries = 0
