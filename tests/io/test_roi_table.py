@@ -97,7 +97,7 @@ def test_what_is_no_such_table_is_refused(tmp_path: Path, content: bytes, messag
 def test_a_table_that_is_not_there_or_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.csv: no such ROI table"):
         read_roi_table(tmp_path / "none.csv")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a folder; the ROI table is a file"):
         read_roi_table(tmp_path)
 
 
