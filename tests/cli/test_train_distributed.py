@@ -100,7 +100,7 @@ def test_a_process_that_ends_early_ends_the_others(collection: Collection, tmp_p
     last = tmp_path / "run" / schema.LAST_CHECKPOINT
     wait_for(last, processes[0])
     processes[1].send_signal(getattr(signal, sent))
-    errors = [process.communicate(timeout=60)[1] for process in processes]
+    errors = [process.communicate(timeout=180)[1] for process in processes]
     assert processes[0].returncode == 3, errors
     assert processes[1].returncode in (130, -signal.SIGKILL)
     assert errors[0].splitlines()[-1].startswith("error: another training process ended early"), errors
@@ -110,7 +110,7 @@ def test_a_process_that_ends_early_ends_the_others(collection: Collection, tmp_p
 def test_a_wrong_command_line_is_reported_once(collection: Collection, tmp_path: Path) -> None:
     for wrong, message in ((("--epochs", "many"), "'many' is not a valid int"), (("--bs", 3), "--bs must be at least")):
         processes = start_as_srun_does(train_arguments(collection, tmp_path / "run", *wrong))
-        errors = [process.communicate(timeout=60)[1] for process in processes]
+        errors = [process.communicate(timeout=180)[1] for process in processes]
         assert [process.returncode for process in processes] == [2, 2]
         assert message in errors[0]
         assert errors[1] == ""
