@@ -10,6 +10,7 @@ from noduleclip.evaluation.breakdown import Part
 from noduleclip.evaluation.calibration import Reliability
 from noduleclip.evaluation.curves import RECALLS, PrecisionCurves
 from noduleclip.evaluation.sizes import SizeErrors
+from noduleclip.report.evaluation_summary import excludes_zero
 from noduleclip.report.page import MODEL_COLOUR, PLAIN_COLOUR, READER_COLOUR, inline_figure, render_page
 from noduleclip.workflows.evaluation_curves import EvaluationCurves
 from noduleclip.workflows.training_patients import TrainingPatients
@@ -35,7 +36,7 @@ def render_evaluation(
     sizes, reliability, breakdown = curves.sizes, curves.reliability, curves.breakdown
     unseen, known = found["unseen"], found["training_patients"]
     groups = _list_groups(found, "") + (_list_groups(unseen, "Unseen patients: ") if unseen else [])
-    filters = {"number": _number, "interval": _interval, "sure": _is_sure, "short": _shorten, "part": _name_part}
+    filters = {"number": _number, "interval": _interval, "sure": excludes_zero, "short": _shorten, "part": _name_part}
     return render_page(
         _TEMPLATE,
         filters,
@@ -73,11 +74,6 @@ def _interval(value: Mapping[str, float | None], digits: int = 3) -> str:
     if value["mean"] is None or value["low"] is None or value["high"] is None:
         return "-"
     return f"{value['mean']:+.{digits}f} [{value['low']:+.{digits}f}, {value['high']:+.{digits}f}]"
-
-
-def _is_sure(value: Mapping[str, float | None]) -> bool:
-    low, high = value["low"], value["high"]
-    return low is not None and high is not None and (low > 0 or high < 0)
 
 
 def _name_part(name: str) -> str:

@@ -80,9 +80,10 @@ def _describe(name: str, model: Mapping[str, float] | None, readers: Figures | N
     }
 
 
-def excludes_zero(difference: Mapping[str, float]) -> bool:
-    """Return whether the interval of a difference does not contain zero."""
-    return difference["low"] > 0 or difference["high"] < 0
+def excludes_zero(difference: Mapping[str, float | None]) -> bool:
+    """Return whether the interval of a difference does not contain zero; a missing one does."""
+    low, high = difference["low"], difference["high"]
+    return low is not None and high is not None and (low > 0 or high < 0)
 
 
 def _number(value: float | None) -> str:
